@@ -1,0 +1,39 @@
+"""What a plugin may import. Importing this imports no torch."""
+
+from attrs import field, frozen
+from attrs.validators import ge, gt, in_, le, lt, min_len, optional
+
+from distillkit.api.choice import Choice, Use
+from distillkit.api.errors import (
+    DistillkitError,
+    Diverged,
+    InputError,
+    PluginError,
+    Preempted,
+    ResourceError,
+    UsageError,
+)
+from distillkit.api.hooks import Hooks, hookimpl, hookspec
+from distillkit.api.kinds import (
+    KINDS,
+    Augment,
+    AuxiliaryLoss,
+    Component,
+    Dataset,
+    Embedding,
+    Evaluate,
+    Features,
+    GeneratorLoss,
+    Kernel,
+    Network,
+    Sample,
+    TeacherScore,
+)
+from distillkit.api.types import Draw, Images, Optimizer, Term, Turn
+
+__all__ = [
+    "KINDS", "Augment", "AuxiliaryLoss", "Choice", "Component", "Dataset", "DistillkitError", "Diverged", "Draw",
+    "Embedding", "Evaluate", "Features", "GeneratorLoss", "Hooks", "Images", "InputError", "Kernel", "Network",
+    "Optimizer", "PluginError", "Preempted", "ResourceError", "Sample", "TeacherScore", "Term", "Turn", "UsageError",
+    "Use", "field", "frozen", "ge", "gt", "hookimpl", "hookspec", "in_", "le", "lt", "min_len", "optional",
+]  # fmt: skip

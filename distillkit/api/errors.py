@@ -1,0 +1,43 @@
+"""Errors that reach a user: one line each, and the exit code that goes with it."""
+
+from __future__ import annotations
+
+
+class DistillkitError(Exception):
+    """Anything we can explain to a user without a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(DistillkitError):
+    """The command line, a recipe or a plugin is wrong."""
+
+    exit_code = 2
+
+
+class PluginError(UsageError):
+    """A plugin is broken: the message names its distribution and the way out."""
+
+
+class InputError(DistillkitError):
+    """Data, a checkpoint or a hash was refused."""
+
+    exit_code = 3
+
+
+class Diverged(DistillkitError):
+    """Training produced non-finite numbers too many times in a row."""
+
+    exit_code = 4
+
+
+class ResourceError(DistillkitError):
+    """Disk or memory ran out."""
+
+    exit_code = 5
+
+
+class Preempted(DistillkitError):
+    """A signal asked us to stop; a checkpoint was saved first."""
+
+    exit_code = 75

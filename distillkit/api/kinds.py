@@ -1,0 +1,198 @@
+"""The kinds of components: one base class each; kind = entry-point group = hook = TOML table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from attrs import field, frozen
+from attrs.validators import ge, gt, optional
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from distillkit.engine.step import Step
+
+
+class Component:
+    """Base of everything a recipe can pick with `use =`; a subclass has a docstring and a nested `Config`."""
+
+    kind: ClassVar[str]
+
+    @frozen(kw_only=True)
+    class Config:
+        pass
+
+    @frozen(kw_only=True)
+    class Slot:
+        """Keys that the engine owns in a table of this kind."""
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must hold for an exact resume: tensors and JSON values by name."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state:
+            raise ValueError(f"{type(self).__name__} keeps no state but the checkpoint has {sorted(state)}")
+
+
+class Sample(Component):
+    """How the student generates; hook `sample`."""
+
+    kind = "sample"
+
+    @property
+    def nfe(self) -> int:
+        """Network calls per image."""
+        return 1
+
+
+class TeacherScore(Component):
+    """The teacher; hook `teacher_score`. `network` is set by `setup` when the teacher is a network."""
+
+    kind = "teacher_score"
+    network: nn.Module | None = None
+
+    @frozen(kw_only=True)
+    class Slot:
+        from_: str | None = None  # `from = "teacher.toml"`: use the result of that recipe
+
+
+class GeneratorLoss(Component):
+    """A distillation method; hook `generator_loss`, and `critic_loss` if it trains critics."""
+
+    kind = "generator_loss"
+    # Lowest layer of any recipe that uses this method: its published [sample] and [generator] settings.
+    recipe_defaults: ClassVar[dict[str, Any]] = {}
+
+
+class AuxiliaryLoss(Component):
+    """A supplementary term; hook `auxiliary_loss`."""
+
+    kind = "auxiliary_loss"
+
+    @frozen(kw_only=True)
+    class Slot:
+        weight: float | str = "auto"  # a number >= 0, or "auto": gradient norm at x = ratio * the host's
+        ratio: float = field(default=0.5, validator=gt(0))
+        every: int = field(default=1, validator=ge(1))  # iterations
+        start_kimg: float = field(default=0.0, validator=ge(0))
+        stop_kimg: float | None = field(default=None, validator=optional(gt(0)))
+
+        @weight.validator
+        def _check(self, attribute: Any, value: float | str) -> None:
+            if value != "auto" and (isinstance(value, str) or value < 0):
+                raise ValueError(f"'weight' must be \"auto\" or a number >= 0: {value!r}")
+
+
+class Evaluate(Component):
+    """Metrics; hook `evaluate`. A metric `name` may come with `name_floor` (real against real) and `name_sd`."""
+
+    kind = "evaluate"
+
+    @frozen(kw_only=True)
+    class Slot:
+        every_kimg: float | None = field(default=None, validator=optional(gt(0)))  # None: at the end only
+
+
+class Dataset(Component):
+    """Images with optional labels, read by index; `open()` may read files, the constructor may not."""
+
+    kind = "dataset"
+    resolution: int
+    channels: int
+    label_dim: int = 0  # 0: unconditional
+    shape: tuple[int, int, int]  # C, H, W
+
+    def open(self, root: Path) -> None:
+        """Read what is needed; relative paths are relative to `root`. Raises InputError."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def images(self, index: Tensor) -> Tensor:
+        """Images x [n,C,H,W] float32 in [-1,1] of int64 index [n]."""
+        raise NotImplementedError
+
+    def labels(self, index: Tensor) -> Tensor | None:
+        """One-hot float32 labels [n,L] of int64 index [n]; None when unconditional."""
+        return None
+
+    def held_out(self) -> Dataset | None:
+        """Images never trained on, for evaluation."""
+        return None
+
+
+class Network(Component):
+    """An architecture; `module()` makes a denoiser D(x; sigma, labels) with random weights."""
+
+    kind = "network"
+
+    def module(self, resolution: int, channels: int, label_dim: int) -> nn.Module:
+        """A module called as `net(x, sigma, labels=None, augment_labels=None) -> D [N,C,H,W]`.
+
+        x [N,C,H,W], sigma [N,1,1,1] or anything that broadcasts to it, labels [N,L], augment_labels [N,A].
+        It has the attributes `resolution, channels, label_dim, augment_dim, sigma_min, sigma_max, sigma_data` and
+        `compute_dtype` (None, or torch.bfloat16 to run its layers in). Weights come from torch's global generator.
+        """
+        raise NotImplementedError
+
+
+class Embedding(Component):
+    """A frozen feature map for batch statistics; same seed, same weights."""
+
+    kind = "embedding"
+
+    def module(self, resolution: int, channels: int, seed: int) -> nn.Module:
+        """A module in eval mode without parameter gradients: x [N,C,H,W] in [-1,1] -> features [N,D]."""
+        raise NotImplementedError
+
+
+class Kernel(Component):
+    """A positive-definite kernel; the squared MMD and its gradient are `distillkit.mmd`'s."""
+
+    kind = "kernel"
+
+    # k(a, b) = profile(r) of r = |a-b|^2 / s2 (radial), or of r = <a,b> / s2 (not radial).
+    radial: ClassVar[bool] = True
+
+    def profile(self, r: Tensor) -> tuple[Tensor, Tensor]:
+        """k and dk/dr, element-wise, for r of any shape (overwriting r is allowed)."""
+        raise NotImplementedError
+
+
+class Features(Component):
+    """A feature network for metrics."""
+
+    kind = "features"
+
+    def prepare(self, dataset: Dataset, held_out: Dataset | None, cache: Path) -> None:
+        """Load or train the network; what is worth keeping goes to `cache`, keyed by content."""
+
+    def __call__(self, x: Tensor) -> dict[str, Tensor]:
+        """Features by name, float32 [n,D]: "penultimate" always; "spatial", "logits" where the network has them."""
+        raise NotImplementedError
+
+
+class Augment(Component):
+    """Augmentation with its conditioning labels."""
+
+    kind = "augment"
+    augment_dim: int = 0
+
+    def __call__(self, x: Tensor, step: Step) -> tuple[Tensor, Tensor]:
+        """x [N,C,H,W] -> augmented x and augment_labels [N,A]; all randomness from `step.randn`, `step.rand`."""
+        raise NotImplementedError
+
+
+# In pipeline order. The first five are hooks with a TOML table of their own; the rest are parts of those.
+KINDS: dict[str, type[Component]] = {
+    cls.kind: cls
+    for cls in (
+        Dataset, TeacherScore, Network, Sample, GeneratorLoss, AuxiliaryLoss,
+        Evaluate, Augment, Embedding, Kernel, Features,
+    )
+}  # fmt: skip

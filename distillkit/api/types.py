@@ -1,0 +1,66 @@
+"""Small values that pass between the engine and plugins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from attrs import field, frozen
+from attrs.validators import deep_iterable, ge, gt, in_, optional
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@frozen
+class Term:
+    """One auxiliary loss: a scalar `value` []; the engine weights it as the recipe says unless `weight` is given."""
+
+    name: str
+    value: Tensor
+    weight: float | None = None
+
+
+@frozen(kw_only=True)
+class Optimizer:
+    """Settings of one optimizer; `[generator.optimizer]` in a recipe, or a critic's, given by its method."""
+
+    name: str = field(default="adam", validator=in_(("adam", "adamw", "radam")))
+    lr: float = field(default=1e-5, validator=gt(0))
+    betas: tuple[float, float] = field(default=(0.0, 0.999), validator=deep_iterable(ge(0)))
+    eps: float = field(default=1e-8, validator=gt(0))
+    weight_decay: float = field(default=0.0, validator=ge(0))
+    warmup_kimg: float = field(default=0.0, validator=ge(0))  # linear from 0
+    schedule: str = field(default="constant", validator=in_(("constant", "cosine")))
+    decay_from: float = field(default=0.0, validator=ge(0))  # fraction of the run where the cosine starts
+    final_lr: float = field(default=0.0, validator=ge(0))  # fraction of lr at the end of the cosine
+    clip_norm: float | None = field(default=None, validator=optional(gt(0)))  # of all gradients together
+    clip_value: float | None = field(default=None, validator=optional(gt(0)))  # element-wise
+
+
+@frozen(kw_only=True)
+class Turn:
+    """One update within an iteration: whose parameters, from which loss hooks, how often.
+
+    A turn that names both losses computes them on one and the same `step` (shared forward passes).
+    """
+
+    name: str
+    trains: tuple[str, ...]  # names of networks in `state.networks`
+    losses: tuple[str, ...] = ("critic_loss",)  # "critic_loss", "generator_loss"
+    every: int = field(default=1, validator=ge(1))  # iterations
+    after_kimg: float = field(default=0.0, validator=ge(0))  # no update before so many images
+
+
+class Images(NamedTuple):
+    """Generated images x [n,C,H,W] in [-1,1] and the labels [n,L] they were asked for."""
+
+    x: Tensor
+    labels: Tensor | None
+
+
+class Draw(Protocol):
+    """Generates n images with the EMA weights; image i depends on (seed, i) only, not on n."""
+
+    nfe: int  # network calls per image
+
+    def __call__(self, n: int, seed: int = 0, labels: Tensor | None = None) -> Images: ...

@@ -1,0 +1,85 @@
+"""What a turn sees of one (micro-)batch: drawn, decoded and generated only when touched."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from distillkit import noise
+
+if TYPE_CHECKING:
+    from distillkit.engine.state import State
+
+
+class Step:
+    """Rows `first ... first+n-1` of the global batch of `turn`; everything random is a function of (seed, row).
+
+    Attributes: `n` images here, `batch` images in the global batch, `turn` the name of the turn.
+    """
+
+    def __init__(self, state: State, turn: str, first: int, n: int, batch: int) -> None:
+        self.state, self.turn, self.first, self.n, self.batch = state, turn, first, n, batch
+        self._draws = 0
+
+    @property
+    def nimg(self) -> int:
+        """Images seen before this iteration."""
+        return self.state.nimg
+
+    # Randomness: the k-th draw of a turn is its own stream, row = image number.
+
+    def _rows(self, kind: str, shape: tuple[int, ...]) -> Tensor:
+        self._draws += 1
+        drawn = noise.rows(
+            kind, self.state.seed, f"{self.turn}/{self._draws}", self.nimg + self.first, self.n, shape,
+            self.state.device,
+        )  # fmt: skip
+        return drawn.to(self.state.dtype)
+
+    def randn(self, *shape: int) -> Tensor:
+        """Unit normal [N, *shape]."""
+        return self._rows("randn", shape)
+
+    def rand(self, *shape: int) -> Tensor:
+        """Uniform in [0,1) [N, *shape]."""
+        return self._rows("rand", shape)
+
+    def randn_like(self, x: Tensor) -> Tensor:
+        """Unit normal of the shape of x [N, ...]."""
+        return self._rows("randn", tuple(x.shape[1:]))
+
+    def uniform(self, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """Uniform in [low,high) [N,1,1,1]."""
+        return low + (high - low) * self.rand(1, 1, 1)
+
+    def lognormal_sigma(self, P_mean: float, P_std: float) -> Tensor:
+        """ln sigma ~ N(P_mean, P_std^2), one per image [N,1,1,1]."""
+        return noise.lognormal(self.randn(1, 1, 1), P_mean, P_std)
+
+    # Data.
+
+    @cached_property
+    def index(self) -> Tensor:
+        """Which images of the data set this step holds, int64 [N]."""
+        size = len(self.state.dataset)
+        return noise.shuffled(self.state.seed, f"{self.turn}/data", self.nimg + self.first, self.n, size)
+
+    @cached_property
+    def real(self) -> Tensor:
+        """Real images [N,C,H,W] in [-1,1]; `labels` are theirs."""
+        return self.state.dataset.images(self.index).to(self.state.device, self.state.dtype)
+
+    @cached_property
+    def labels(self) -> Tensor | None:
+        """Labels [N,L] of the real images, which the generated ones share; None when unconditional."""
+        labels = self.state.dataset.labels(self.index)
+        return None if labels is None else labels.to(self.state.device, self.state.dtype)
+
+    # Generated images.
+
+    @cached_property
+    def x(self) -> Tensor:
+        """Generated images [N,C,H,W]: a leaf that collects gradients where the generator trains, else a constant."""
+        return self.state.generate(self)

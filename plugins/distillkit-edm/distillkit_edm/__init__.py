@@ -1,0 +1,1 @@
+"""EDM networks, teacher, training loss and augmentation (arXiv:2206.00364)."""

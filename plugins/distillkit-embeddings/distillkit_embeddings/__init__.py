@@ -1,0 +1,1 @@
+"""Frozen random feature maps for batch statistics."""

@@ -1,0 +1,1 @@
+"""Metrics for distillkit: Frechet distance, KID, precision, recall, density, coverage."""

@@ -1,0 +1,1 @@
+"""SiD, SiDA and SiD2A: score identity distillation, with and without an adversary (arXiv:2404.04057, 2410.14919)."""
