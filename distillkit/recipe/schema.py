@@ -1,0 +1,82 @@
+"""The tables of a recipe as frozen values; nothing here is built yet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import field, frozen
+from attrs.validators import and_, ge, gt, in_, le, lt, optional
+
+from distillkit.api import (
+    AuxiliaryLoss,
+    Choice,
+    Dataset,
+    Evaluate,
+    GeneratorLoss,
+    Network,
+    Optimizer,
+    Sample,
+    TeacherScore,
+)
+
+
+@frozen(kw_only=True)
+class Run:
+    """[run]: how long, how large, on what."""
+
+    kimg: float = field(validator=gt(0))  # images seen in the whole run, in thousands
+    batch: int = field(validator=ge(1))  # images per iteration, over all micro-batches
+    micro_batch: int | None = field(default=None, validator=optional(ge(1)))  # images per forward pass
+    seed: int = field(default=0, validator=and_(ge(0), lt(2**32)))
+    device: str = field(default="auto", validator=in_(("auto", "cpu", "cuda")))
+    precision: str = field(default="fp32", validator=in_(("fp32", "tf32", "bf16", "fp64")))
+    threads: int | None = field(default=None, validator=optional(ge(1)))  # CPU threads; none: probed at the start
+    tick_kimg: float | None = field(default=None, validator=optional(gt(0)))  # between lines; none: kimg / 20
+    checkpoint_kimg: float | None = field(default=None, validator=optional(gt(0)))  # none: kimg / 5
+    keep_checkpoints: int = field(default=2, validator=ge(2))  # the newest may be damaged
+    max_nonfinite: int = field(default=3, validator=ge(0))  # skipped updates in a row before the run stops
+    grid: int = field(default=80, validator=and_(ge(1), le(1000)))  # pictures in samples/
+
+
+@frozen(kw_only=True)
+class Generator:
+    """[generator]: the student network, its optimizer and its average."""
+
+    init: str = field(default="teacher", validator=in_(("teacher", "scratch")))
+    from_: str | None = None  # `from = "other.toml"`: start from the result of that recipe
+    checkpoint: str | None = None  # start from a result folder or a student.safetensors
+    network: Choice[Network] | None = None  # architecture; for init = "scratch"
+    dropout: float | None = field(default=None, validator=optional(and_(ge(0), lt(1))))  # none: as the network says
+    freeze: tuple[str, ...] = ()  # parameter-name patterns (fnmatch) that do not train
+    optimizer: Optimizer = field(factory=Optimizer)
+    ema: str = field(default="halflife", validator=in_(("halflife", "power", "none")))
+    ema_halflife_kimg: float = field(default=500.0, validator=gt(0))
+    ema_rampup_ratio: float | None = field(default=0.05, validator=optional(gt(0)))  # half-life <= ratio * nimg
+    ema_gamma: float = field(default=6.94, validator=gt(0))  # of the power function, arXiv:2312.02696 Eq. (121)
+
+
+@frozen(kw_only=True)
+class Recipe:
+    """A whole recipe: every default filled in, every name resolved to a class, nothing built."""
+
+    path: Path
+    schema: int = field(validator=in_((1,)))
+    run: Run
+    dataset: Choice[Dataset]
+    teacher_score: Choice[TeacherScore] | None = None
+    generator: Generator = field(factory=Generator)
+    sample: Choice[Sample]
+    generator_loss: Choice[GeneratorLoss]
+    auxiliary_loss: tuple[Choice[AuxiliaryLoss], ...] = ()
+    evaluate: tuple[Choice[Evaluate], ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    @property
+    def parents(self) -> dict[str, str]:
+        """Recipes whose results this one needs: table -> file name as written."""
+        teacher = self.teacher_score.slot.from_ if self.teacher_score else None
+        named = {"teacher_score": teacher, "generator": self.generator.from_}
+        return {table: file for table, file in named.items() if file}
