@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from distillkit.engine.step import Step
 
 
+def _weight(instance: Any, attribute: Any, value: float | str) -> None:
+    if value != "auto" and (isinstance(value, str) or value < 0):
+        raise ValueError(f"'weight' must be \"auto\" or a number >= 0: {value!r}")
+
+
 class Component:
     """Base of everything a recipe can pick with `use =`; a subclass has a docstring and a nested `Config`."""
 
@@ -76,16 +81,11 @@ class AuxiliaryLoss(Component):
 
     @frozen(kw_only=True)
     class Slot:
-        weight: float | str = "auto"  # a number >= 0, or "auto": gradient norm at x = ratio * the host's
+        weight: float | str = field(default="auto", validator=_weight)  # "auto": ratio * the host's gradient norm at x
         ratio: float = field(default=0.5, validator=gt(0))
         every: int = field(default=1, validator=ge(1))  # iterations
         start_kimg: float = field(default=0.0, validator=ge(0))
         stop_kimg: float | None = field(default=None, validator=optional(gt(0)))
-
-        @weight.validator
-        def _check(self, attribute: Any, value: float | str) -> None:
-            if value != "auto" and (isinstance(value, str) or value < 0):
-                raise ValueError(f"'weight' must be \"auto\" or a number >= 0: {value!r}")
 
 
 class Evaluate(Component):
