@@ -1,0 +1,126 @@
+"""Sample sheets that can be judged at a glance: enlarged tiles, labelled rows and columns, one title line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from distillkit.engine import scatter
+
+PAD_PX = 2
+TILE_PX = 64  # small images are enlarged by a whole factor to at most this
+MAX_PX = 128  # large ones are shrunk to this
+TEXT_PX = 13
+PAPER, INK = (255, 255, 255), (40, 44, 52)
+NOT_FINITE = (255, 0, 255)  # a colour no data set has: NaN must be seen
+
+
+def to_bytes(x: Tensor) -> np.ndarray:
+    """Images x [n,C,H,W] in [-1,1] -> uint8 [n,H,W,3]; C = 1 is grey, other C show their first 1 or 3 channels."""
+    x = x.detach().float().cpu()
+    x = x[:, :3] if x.shape[1] >= 3 else x[:, :1].expand(-1, 3, -1, -1)
+    array = (x * 127.5 + 128).nan_to_num(0).clip(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    bad = ~x.isfinite().all(1).numpy()
+    if bad.any():
+        array = array.copy()
+        array[bad] = NOT_FINITE
+    return array
+
+
+def grid(
+    x: Tensor,
+    path: Path,
+    *,
+    columns: int | None = None,
+    labels: Sequence[str] | None = None,
+    title: str | None = None,
+    scale: int | None = None,
+    real: Tensor | None = None,
+) -> Path:
+    """Write x [n,C,H,W] in [-1,1] as a PNG of `columns` tiles per row under column `labels`.
+
+    2-D points [n,2,1,1] become a scatter plot over `real` [m,2,1,1] in grey. `scale` is the factor of enlargement.
+    """
+    if scatter.is_points(x):
+        return scatter.plot({title or "": x}, path, real=real)
+    columns = columns or min(len(x), 10)
+    tiles = _tiles(x, scale)
+    rows = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
+    return _sheet(rows, path, title=_noted(title, x), across=labels)
+
+
+def side_by_side(
+    rows: dict[str, Tensor],
+    path: Path,
+    labels: Sequence[str] | None = None,
+    *,
+    title: str | None = None,
+    scale: int | None = None,
+) -> Path:
+    """Write a PNG with one labelled row per entry of `rows` (each [n,C,H,W] in [-1,1]) under column `labels`."""
+    first = next(iter(rows.values()))
+    if scatter.is_points(first):
+        return scatter.plot(rows, path, real=rows.get("real"))
+    return _sheet(
+        [_tiles(x, scale) for x in rows.values()], path, title=_noted(title, first), down=list(rows), across=labels
+    )
+
+
+def _noted(title: str | None, x: Tensor) -> str | None:
+    channels = x.shape[1]
+    if channels in (1, 3):
+        return title
+    note = f"(channels 1-3 of {channels})" if channels > 3 else f"(channel 1 of {channels})"
+    return f"{title} {note}" if title else note
+
+
+def _tiles(x: Tensor, scale: int | None) -> list[Image.Image]:
+    height, width = x.shape[2:]
+    factor = scale or max(1, TILE_PX // max(height, width))
+    factor = min(factor, MAX_PX / max(height, width))
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return [Image.fromarray(tile).resize(size, Image.Resampling.BICUBIC) for tile in to_bytes(x)]
+
+
+def _sheet(
+    rows: list[list[Image.Image]],
+    path: Path,
+    *,
+    title: str | None = None,
+    across: Sequence[str] | None = None,
+    down: Sequence[str] | None = None,
+) -> Path:
+    font = ImageFont.load_default(TEXT_PX)
+    line = TEXT_PX + 2 * PAD_PX + 2
+    tile_w, tile_h = rows[0][0].size
+    left = PAD_PX + max((round(font.getlength(text)) + 6 * PAD_PX for text in down or ()), default=0)
+    top = PAD_PX + line * ((title is not None) + (across is not None))
+    width = left + max(len(row) for row in rows) * (tile_w + PAD_PX)
+    height = top + len(rows) * (tile_h + PAD_PX)
+    sheet = Image.new("RGB", (max(width, round(font.getlength(title or "")) + 4 * PAD_PX), height), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    if title is not None:
+        draw.text((2 * PAD_PX, PAD_PX), title, INK, font)
+    for i, text in enumerate(across or ()):
+        at = left + i * (tile_w + PAD_PX) + tile_w // 2
+        draw.text((at, top - PAD_PX), _cut(text, font, tile_w), INK, font, anchor="md")
+    for j, row in enumerate(rows):
+        y = top + j * (tile_h + PAD_PX)
+        if down is not None:
+            draw.text((left - 3 * PAD_PX, y + tile_h // 2), down[j], INK, font, anchor="rm")
+        for i, tile in enumerate(row):
+            sheet.paste(tile, (left + i * (tile_w + PAD_PX), y))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path, format="PNG", optimize=True)
+    return path
+
+
+def _cut(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    while len(text) > 1 and font.getlength(text) > width:
+        text = text[:-2].rstrip(".") + "." if len(text) > 2 else text[:1]
+    return text
