@@ -1,0 +1,104 @@
+"""Preconditioning: the network D around the raw network F."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from distillkit_edm.dhariwal import DhariwalUNet
+    from distillkit_edm.songunet import SongUNet
+
+
+class EdmPrecond(nn.Module):
+    """D(x; sigma) = c_skip x + c_out F(c_in x; c_noise), arXiv:2206.00364 Eq. (7) and Table 1.
+
+    With `boundary` b the consistency form, the identity at sigma = b (arXiv:2303.01469 Appendix C).
+    Inputs are cast to the parameters' dtype; `compute_dtype` (None | bfloat16) is what F's layers run in.
+    """
+
+    def __init__(
+        self,
+        model: SongUNet | DhariwalUNet,
+        resolution: int,
+        channels: int,
+        label_dim: int,
+        augment_dim: int,
+        sigma_min: float = 0.0,
+        sigma_max: float = float("inf"),
+        sigma_data: float = 0.5,
+        boundary: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.resolution, self.channels, self.label_dim, self.augment_dim = resolution, channels, label_dim, augment_dim
+        self.sigma_min, self.sigma_max, self.sigma_data = sigma_min, sigma_max, sigma_data
+        self.boundary = boundary
+        self.compute_dtype: torch.dtype | None = None
+
+    def scalings(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """c_skip, c_out, c_in, c_noise, each of sigma's shape; boundary 0 is EDM's form."""
+        s, b = self.sigma_data, self.boundary
+        c_in = (sigma**2 + s**2).rsqrt()
+        c_skip = s**2 / ((sigma - b) ** 2 + s**2)
+        return c_skip, (sigma - b) * s * c_in, c_in, sigma.log() / 4
+
+    def forward(
+        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None
+    ) -> Tensor:
+        """x [N,C,H,W], sigma [] | [N] | [N,1,1,1], labels [N,L], augment_labels [N,A] -> D [N,C,H,W]."""
+        x, sigma = self._cast(x, sigma)
+        skips, emb = self._encode(x, sigma, labels, augment_labels)
+        return self._decode(x, sigma, skips, emb)
+
+    def encoder(
+        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None
+    ) -> Tensor:
+        """Logits [N,1,h,w]: the mean over channels of the last encoder block's output; the decoder does not run."""
+        skips, _ = self._encode(*self._cast(x, sigma), labels, augment_labels)
+        return self._logits(skips)
+
+    def encoder_decoder(
+        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """D [N,C,H,W] and the encoder's logits [N,1,h,w] from one pass."""
+        x, sigma = self._cast(x, sigma)
+        skips, emb = self._encode(x, sigma, labels, augment_labels)
+        return self._decode(x, sigma, skips, emb), self._logits(skips)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self.model.map_layer0.weight.dtype
+
+    def _cast(self, x: Tensor, sigma: Tensor | float) -> tuple[Tensor, Tensor]:
+        sigma = torch.as_tensor(sigma, dtype=self._dtype, device=x.device)
+        return x.to(self._dtype), sigma.reshape(-1, 1, 1, 1)
+
+    def _autocast(self, x: Tensor) -> AbstractContextManager:
+        return nullcontext() if self.compute_dtype is None else torch.autocast(x.device.type, self.compute_dtype)
+
+    def _encode(
+        self, x: Tensor, sigma: Tensor, labels: Tensor | None, augment_labels: Tensor | None
+    ) -> tuple[list[Tensor], Tensor]:
+        _, _, c_in, c_noise = self.scalings(sigma)
+        if self.label_dim:
+            labels = x.new_zeros(1, self.label_dim) if labels is None else labels.to(x.dtype)
+        if augment_labels is not None:
+            augment_labels = augment_labels.to(x.dtype)
+        emb = self.model.embed(c_noise.flatten(), labels, augment_labels)
+        with self._autocast(x):
+            return self.model.encode(c_in * x, emb), emb
+
+    def _decode(self, x: Tensor, sigma: Tensor, skips: list[Tensor], emb: Tensor) -> Tensor:
+        c_skip, c_out, _, _ = self.scalings(sigma)
+        with self._autocast(x):
+            F_x = self.model.decode(skips, emb)
+        return torch.addcmul(c_skip * x, c_out, F_x.to(x.dtype))
+
+    def _logits(self, skips: list[Tensor]) -> Tensor:
+        return skips[-1].to(self._dtype).mean(dim=1, keepdim=True)
