@@ -1,0 +1,112 @@
+"""A small classifier, trained once from a fixed seed, as the feature network for small data sets."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distillkit.api import Dataset, Features, UsageError, field, frozen, ge
+from distillkit.noise import shuffled
+from distillkit_metrics import store
+
+VERSION = 1  # raise it when anything below changes what is trained: old caches are then left alone
+BATCH, LR, NOISE, DROPOUT, SMOOTHING = 128, 4e-3, 0.1, 0.2, 0.05
+
+
+class Classifier(nn.Module):
+    """Four convolutions and a 32-d bottleneck; x [n,C,H,W] -> the features by name."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(
+            nn.Conv2d(channels, 32, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(32, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(),
+            nn.Conv2d(32, 64, 3, padding=1, stride=2), nn.ReLU(),
+            nn.Conv2d(64, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(),
+        )  # fmt: skip
+        self.penultimate = nn.Sequential(nn.Dropout(DROPOUT), nn.Linear(64 * 4 * 4, 32), nn.ReLU())
+        self.logits = nn.Linear(32, classes)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        middle = self.conv(x)  # [n,64,H/2,W/2]
+        penultimate = self.penultimate(F.adaptive_avg_pool2d(middle, 4).flatten(1))
+        spatial = F.adaptive_avg_pool2d(middle, 2).flatten(1)
+        return {"penultimate": penultimate, "spatial": spatial, "logits": self.logits(penultimate)}
+
+
+def train(x: Tensor, classes: Tensor, iterations: int, seed: int) -> Classifier:
+    """Train on images x [N,C,H,W] in [-1,1] with classes [N]; torch's global generator is left as it was."""
+    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # weights, dropout and input noise; the CPU's only
+        net = Classifier(x.shape[1], int(classes.max()) + 1)
+        optimizer = torch.optim.AdamW(net.parameters(), lr=LR)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=iterations)
+        for iteration in range(iterations):
+            index = shuffled(seed, "digits-classifier", iteration * BATCH, BATCH, len(x))
+            logits = net(x[index] + NOISE * torch.randn_like(x[index]))["logits"]
+            optimizer.zero_grad()
+            F.cross_entropy(logits, classes[index], label_smoothing=SMOOTHING).backward()
+            optimizer.step()
+            schedule.step()
+    return net
+
+
+def class_indices(dataset: Dataset) -> Tensor:
+    """Class of every image, int64 [N], whether or not the data set hands out labels. Raises UsageError."""
+    index = torch.arange(len(dataset))
+    if hasattr(dataset, "classes"):
+        return dataset.classes(index)
+    if not dataset.label_dim:
+        raise UsageError(
+            f'features "digits-classifier" learns from classes, but the data set {type(dataset).__name__} has none: '
+            "use a labelled data set or other features"
+        )
+    return dataset.labels(index).argmax(1)
+
+
+class DigitsClassifier(Features):
+    """A classifier of the training images: 32-d penultimate layer, 2x2-pooled middle layer (256-d), logits.
+
+    Trained once per data set (some seconds for the digits) and cached; always runs on the CPU in float32, so
+    the numbers do not depend on the device.
+    """
+
+    @frozen(kw_only=True)
+    class Config:
+        iterations: int = field(default=600, validator=ge(10))  # of 128 images
+        seed: int = field(default=0, validator=ge(0))
+
+    def prepare(self, dataset: Dataset, held_out: Dataset | None, cache: Path) -> None:
+        """Take the classifier of these very training images from the cache, or train it. Raises UsageError."""
+        x = dataset.images(torch.arange(len(dataset))).float().cpu().contiguous()
+        classes = class_indices(dataset).cpu()
+        about = self._about(x, classes)
+        path = cache / f"digits-classifier-{about['key'][:16]}.safetensors"
+        weights = store.load(path)
+        if weights is None:
+            weights = train(x, classes, self.config.iterations, self.config.seed).state_dict()
+            store.save(path, weights, about)
+        net = Classifier(x.shape[1], int(classes.max()) + 1)
+        net.load_state_dict(weights)
+        self.net = net.eval().requires_grad_(False)
+
+    def _about(self, x: Tensor, classes: Tensor) -> dict[str, Any]:
+        settings = {
+            "version": VERSION, "batch": BATCH, "lr": LR, "noise": NOISE, "dropout": DROPOUT, "smoothing": SMOOTHING,
+            "iterations": self.config.iterations, "seed": self.config.seed, "images": list(x.shape),
+        }  # fmt: skip
+        digest = hashlib.sha256(json.dumps(settings).encode())
+        digest.update(x.numpy())
+        digest.update(classes.numpy())
+        return {**settings, "key": digest.hexdigest()}
+
+    def __call__(self, x: Tensor) -> dict[str, Tensor]:
+        """Features of x [n,C,H,W] in [-1,1]: penultimate [n,32], spatial [n,256], logits [n,classes]."""
+        with torch.no_grad():
+            return self.net(x.float().cpu())

@@ -1,0 +1,144 @@
+"""Metric `frechet`: generated images against real ones in the space of a feature network, with floors."""
+
+from __future__ import annotations
+
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from distillkit.api import Choice, Dataset, Diverged, Evaluate, Features, Use, field, frozen, ge, hookimpl
+from distillkit_metrics.kid import kid
+from distillkit_metrics.manifold import density_coverage, precision_recall
+from distillkit_metrics.statistics import Moments, frechet_distance, moments, principal_axes
+
+if TYPE_CHECKING:
+    from distillkit.api import Draw
+    from distillkit.engine.state import State
+
+CHUNK = 500  # images per call of the feature network
+SPATIAL_AXES = 64  # principal axes of the middle layer that sFD keeps
+
+
+def quantised(x: Tensor) -> Tensor:
+    """x [n,C,H,W] through 8-bit levels and back to [-1,1], as published protocols store images before measuring."""
+    return (x.float() * 127.5 + 128).clamp(0, 255).trunc() / 127.5 - 1
+
+
+def measured(features: Features, x: Tensor) -> dict[str, Tensor]:
+    """Features by name, float64 [n,D], of quantised x [n,C,H,W]."""
+    parts = [features(quantised(chunk)) for chunk in x.split(CHUNK)]
+    return {name: torch.cat([part[name] for part in parts]).double().cpu() for name in parts[0]}
+
+
+def stratified_labels(dataset: Dataset, n: int) -> Tensor | None:
+    """n labels [n,L] of training images in the proportions of their classes; None when unconditional.
+
+    Class proportions that vary by chance would dominate the distances at small n.
+    """
+    labels = dataset.labels(torch.arange(len(dataset)))
+    if labels is None:
+        return None
+    by_class = labels[labels.argmax(1).argsort(stable=True)]
+    return by_class[((torch.arange(n) + 0.5) * len(labels) / n).long()]
+
+
+def mean_and_spread(runs: list[dict[str, float]]) -> dict[str, float]:
+    """Mean under each name; with several runs the standard deviation (N-1) under name_sd."""
+    found = {name: fmean(run[name] for run in runs) for name in runs[0]}
+    if len(runs) > 1:
+        found |= {f"{name}_sd": stdev(run[name] for run in runs) for name in runs[0]}
+    return found
+
+
+class Frechet(Evaluate):
+    """Frechet distances, KID, precision, recall, density, coverage in a feature network, each with its real floor.
+
+    `fd` and `sfd` are Frechet distances (arXiv:1706.08500) of the penultimate and a middle layer; `_test` against
+    the held-out images, everything else against the training images; `_floor`: held-out against training images.
+    """
+
+    @frozen(kw_only=True)
+    class Config:
+        features: Choice[Features] = Use("digits-classifier")  # the feature network
+        images: int = field(default=1000, validator=ge(2))  # generated, per seed
+        seeds: int = field(default=1, validator=ge(1))  # > 1: mean, and spread under name_sd
+        first_seed: int = field(default=0, validator=ge(0))
+        k_precision: int = field(default=3, validator=ge(1))  # neighbours, also of recall
+        k_coverage: int = field(default=5, validator=ge(1))  # neighbours, also of density
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self._features: Features | None = None
+
+    @hookimpl
+    def setup(self, state: State) -> None:
+        """Measure the real images once."""
+        features = self.config.features.build()
+        features.prepare(state.dataset, state.held_out, state.cache)
+        self._train = measured(features, state.dataset.images(torch.arange(len(state.dataset))))
+        self._axes = principal_axes(self._train["spatial"], SPATIAL_AXES) if "spatial" in self._train else None
+        self._train_moments = self._layers(self._train)
+        self._test_moments, self._floors, self._features = None, {}, features
+        if state.held_out is not None:
+            self._measure_held_out(state.held_out)
+
+    @hookimpl
+    def evaluate(self, state: State, draw: Draw) -> dict[str, float]:
+        """Metrics over the seeds, and the floors."""
+        if self._features is None:
+            self.setup(state)
+        labels = stratified_labels(state.dataset, self.config.images)
+        seeds = range(self.config.first_seed, self.config.first_seed + self.config.seeds)
+        return mean_and_spread([self._one_seed(draw, seed, labels) for seed in seeds]) | self._floors
+
+    def _one_seed(self, draw: Draw, seed: int, labels: Tensor | None) -> dict[str, float]:
+        x, labels = draw(self.config.images, seed=seed, labels=labels)
+        bad = int((~x.isfinite()).flatten(1).any(1).sum())
+        if bad:
+            raise Diverged(
+                f"{bad} of {len(x)} generated images (seed {seed}) hold non-finite values; nothing to measure"
+            )
+        fake = measured(self._features, x)
+        found = self._compare(fake)
+        if self._test_moments is not None:
+            found |= {f"{name}_test": v for name, v in self._distances(fake, self._test_moments).items()}
+        if labels is not None and "logits" in fake:
+            found["label_agreement"] = _agreement(fake["logits"], labels)
+        return found
+
+    def _measure_held_out(self, held_out: Dataset) -> None:
+        index = torch.arange(len(held_out))
+        test, labels = measured(self._features, held_out.images(index)), held_out.labels(index)
+        self._test_moments = self._layers(test)
+        floors = self._compare(test)
+        # The distance is symmetric: training images are exactly as far from the held-out ones.
+        floors |= {f"{name}_test": floors[name] for name in self._test_moments}
+        if labels is not None and "logits" in test:
+            floors["label_agreement"] = _agreement(test["logits"], labels)
+        self._floors = {f"{name}_floor": value for name, value in floors.items()}
+
+    def _layers(self, found: dict[str, Tensor]) -> dict[str, Moments]:
+        layers = {"fd": moments(found["penultimate"])}
+        if self._axes is not None:
+            layers["sfd"] = moments(found["spatial"] @ self._axes)
+        return layers
+
+    def _distances(self, fake: dict[str, Tensor], real: dict[str, Moments]) -> dict[str, float]:
+        layers = self._layers(fake)
+        return {name: frechet_distance(real[name], layers[name]) for name in real}
+
+    def _compare(self, fake: dict[str, Tensor]) -> dict[str, float]:
+        """Everything that compares with the training images."""
+        sides = self._train["penultimate"], fake["penultimate"]
+        precision, recall = precision_recall(*sides, self.config.k_precision)
+        density, coverage = density_coverage(*sides, self.config.k_coverage)
+        return self._distances(fake, self._train_moments) | {
+            "kid": kid(*sides), "precision": precision, "recall": recall, "density": density, "coverage": coverage,
+        }  # fmt: skip
+
+
+def _agreement(logits: Tensor, labels: Tensor) -> float:
+    """Share of images whose class by logits [n,classes] is the one asked for by labels [n,L]."""
+    return float((logits.argmax(1) == labels.argmax(1).cpu()).double().mean())
