@@ -1,0 +1,30 @@
+"""Which first-party distribution offers what, for the hint `pip install ...` when it is not installed."""
+
+from __future__ import annotations
+
+_OFFERED = {
+    "distillkit-edm": {
+        "network": "edm-ddpmpp edm-ncsnpp edm-adm edm2",
+        "teacher_score": "edm",
+        "generator_loss": "edm",
+        "augment": "edm",
+    },
+    "distillkit-sid": {"generator_loss": "sid sida sid2a"},
+    "distillkit-dmd": {"generator_loss": "dmd dmd2", "auxiliary_loss": "regression"},
+    "distillkit-di": {"generator_loss": "diff-instruct"},
+    "distillkit-cm": {"generator_loss": "cd ct ect"},
+    "distillkit-gdd": {"generator_loss": "gdd", "auxiliary_loss": "adversarial"},
+    "distillkit-el": {"auxiliary_loss": "embedding"},
+    "distillkit-embeddings": {"embedding": "convnet multiscale residual attention pixels"},
+    "distillkit-kernels": {"kernel": "rbf laplace imq energy linear"},
+    "distillkit-datasets": {"dataset": "digits image-zip image-folder npz cifar10 afhqv2 ffhq imagenet"},
+    "distillkit-metrics": {
+        "evaluate": "frechet fid kid inception-score precision-recall rel-fid",
+        "features": "digits-classifier",
+    },
+}
+
+# (kind, name) -> distribution
+KNOWN: dict[tuple[str, str], str] = {
+    (kind, name): dist for dist, kinds in _OFFERED.items() for kind, names in kinds.items() for name in names.split()
+}

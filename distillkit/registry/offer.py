@@ -1,0 +1,70 @@
+"""One component that an installed distribution offers: text until `load()`."""
+
+from __future__ import annotations
+
+import importlib
+from functools import reduce
+from typing import Any
+
+import attrs
+from attrs import frozen
+
+from distillkit.api import KINDS, Component
+from distillkit.registry.errors import Unusable
+from distillkit.registry.source import summary
+
+
+@frozen
+class Offer:
+    """A line of an entry-point group `distillkit.<kind>`, as its distribution wrote it."""
+
+    kind: str
+    name: str
+    target: str  # "module:Class"
+    dist: str
+    version: str
+    refused: str = ""  # why it may not be used, known from the metadata alone
+    roots: tuple[str, ...] = ()  # folders of an editable install, where its source may be
+
+    @property
+    def summary(self) -> str:
+        """First line of the class docstring; nothing is imported."""
+        return summary(self.target, self.roots)
+
+    def load(self) -> type[Component]:
+        """Import the class and check that it is what the group promises.
+
+        Raises Unusable (a PluginError) that names the distribution, the cause and the way out.
+        """
+        if self.refused:
+            raise self._unusable(self.refused)
+        module, _, attribute = self.target.partition(":")
+        try:
+            found = reduce(getattr, attribute.split("."), importlib.import_module(module))
+        except (Exception, SystemExit) as error:
+            cause = str(error).strip().partition("\n")[0]
+            raise self._unusable(f"{type(error).__name__}: {cause}") from error
+        wrong = _wrong(found, self.kind)
+        if wrong:
+            raise self._unusable(wrong)
+        return found
+
+    def _unusable(self, cause: str) -> Unusable:
+        own = self.dist == "distillkit"
+        return Unusable(
+            f'{self.kind} "{self.name}" of {self.dist} {self.version} ({self.target}) cannot be used: {cause}',
+            "reinstall distillkit" if own else f"pip uninstall {self.dist}, or set DISTILLKIT_DISABLE={self.dist}",
+        )
+
+
+def _wrong(found: Any, kind: str) -> str:
+    base = KINDS[kind]
+    if not (isinstance(found, type) and issubclass(found, base)):
+        return f"it is no subclass of distillkit.api.{base.__name__}"
+    if not attrs.has(found.Config):
+        return "its Config is no attrs class"
+    keys = {field.name for field in attrs.fields(found.Config)}
+    taken = keys & {"use", *(field.name for field in attrs.fields(base.Slot))}
+    if taken:
+        return f"its Config has the keys {', '.join(sorted(taken))}, which the table of a {kind} already has"
+    return ""
