@@ -1,0 +1,75 @@
+"""Writes that survive a crash: fsynced, renamed into place, never through a planted link."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)  # disk, file size limit, quota
+_SAFE = os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def open_to_read(path: Path) -> BufferedReader:
+    """The file, opened for reading; refuses a link, does not wait for a pipe."""
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | _SAFE | os.O_NONBLOCK))
+
+
+def read(path: Path) -> bytes:
+    """The bytes of a file that is no link."""
+    with open_to_read(path) as file:
+        return file.read()
+
+
+def fsync(path: Path) -> None:
+    """Force a file, or the names in a folder, to the disk."""
+    fd = os.open(path, os.O_RDONLY | _SAFE)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with open_to_read(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file that must not exist, and fsync it."""
+    with open(path, "xb", opener=lambda name, flags: os.open(name, flags | _SAFE, 0o666)) as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Replace a file: a reader, also one after a crash, sees the old bytes or the new ones."""
+    tmp = path.with_name(f".tmp-{path.name}")
+    tmp.unlink(missing_ok=True)
+    try:
+        write_new(tmp, data)
+        os.replace(tmp, path)
+    except BaseException:
+        tmp.unlink(missing_ok=True)
+        raise
+    fsync(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a JSON file atomically."""
+    write_atomic(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
+def remove(path: Path) -> None:
+    """Delete a folder, a file or a link (never what the link points to)."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
