@@ -1,0 +1,5 @@
+"""`python -m distillkit`."""
+
+from distillkit.cli.main import main
+
+raise SystemExit(main())

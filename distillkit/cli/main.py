@@ -1,0 +1,124 @@
+"""The `distillkit` command: its arguments, and how an error becomes one line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+import tempfile
+import traceback
+import warnings
+from importlib import import_module
+from pathlib import Path
+
+from distillkit import __version__
+from distillkit.api.errors import DistillkitError, ResourceError
+
+INTERRUPTED = 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command line -> exit code (design: 0 done, 1 bug, 2 usage, 3 input, ... 130 interrupted)."""
+    try:
+        arguments = parser().parse_args(argv)
+    except SystemExit as stop:  # argparse: 0 after --help, 2 after a wrong argument
+        return int(stop.code or 0)
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            command = import_module(f"distillkit.cli.{arguments.command}")
+            code: int = command.main(arguments)
+            sys.stdout.flush()
+            return code
+        except BrokenPipeError:  # the reader of our output left, as `| head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except (Exception, KeyboardInterrupt) as error:
+            return _explain(error)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line on one page."""
+    top = argparse.ArgumentParser("distillkit", description="Turn a diffusion model into a one-step generator.")
+    top.add_argument("--version", action="version", version=f"distillkit {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run a recipe, and first the recipes it builds on")
+    _recipe(run)
+    seeds = run.add_mutually_exclusive_group()
+    seeds.add_argument("--seed", type=_seed, metavar="N", help="instead of the recipe's run.seed")
+    seeds.add_argument("--seeds", type=_seeds, metavar="0,1,2", help="run once for each, show mean and spread")
+    run.add_argument("--resume", type=Path, metavar="RUN", help="go on from the newest checkpoint of this run")
+    run.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs go (%(default)s)")
+    run.add_argument("--again", action="store_true", help="run even what is finished with the same fingerprint")
+
+    check = commands.add_parser("check", help="show the resolved recipe and the plan; build nothing")
+    _recipe(check)
+    check.add_argument("--toml", action="store_true", help="print the resolved recipe only, as TOML")
+
+    plugins = commands.add_parser("plugins", help="list what a recipe can name, or explain one")
+    plugins.add_argument("name", nargs="?", metavar="NAME", help="what follows `use =`")
+    plugins.add_argument("--kind", metavar="KIND", help="only this kind, such as generator_loss")
+    plugins.add_argument("--json", action="store_true", help="for programs")
+    plugins.add_argument("--verify", action="store_true", help="import everything and report what is broken")
+    plugins.add_argument("--traceback", action="store_true", help="with --verify: show why")
+
+    report = commands.add_parser("report", help="write the report.html of a run again")
+    report.add_argument("run", type=Path, metavar="RUN", help="a run directory, such as runs/0003-digits_sid")
+    return top
+
+
+def _recipe(command: argparse.ArgumentParser) -> None:
+    command.add_argument("recipe", type=Path, metavar="RECIPE", help="a TOML file")
+    command.add_argument(
+        "--set", dest="sets", action="append", default=[], metavar="KEY=VALUE",
+        help="override a key, such as generator_loss.alpha=1.0 (TOML values; may be repeated)",
+    )  # fmt: skip
+
+
+def _seed(text: str) -> int:
+    seed = int(text)
+    if not 0 <= seed < 2**32:
+        raise ValueError(text)
+    return seed
+
+
+def _seeds(text: str) -> list[int]:
+    seeds = [_seed(part) for part in text.split(",")]
+    if len(set(seeds)) != len(seeds):
+        raise argparse.ArgumentTypeError(f"a seed occurs twice: {text!r}")
+    return seeds
+
+
+_seed.__name__, _seeds.__name__ = "seed", "list of seeds"  # as argparse names them in its errors
+
+
+def _explain(error: BaseException) -> int:
+    if isinstance(error, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    if os.environ.get("DISTILLKIT_TRACEBACK"):
+        traceback.print_exception(error)
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
+        error = ResourceError(str(error) or "out of memory")
+    if isinstance(error, DistillkitError):
+        text = str(error)
+        print(text if "\n" in text else f"error: {text}", file=sys.stderr)
+        return error.exit_code
+    print(f"bug: {type(error).__name__}: {_one_line(error)}; traceback in {_saved(error)}", file=sys.stderr)
+    return 1
+
+
+def _saved(error: BaseException) -> str:
+    with tempfile.NamedTemporaryFile("w", prefix="distillkit-", suffix=".log", delete=False) as file:
+        file.write("".join(traceback.format_exception(error)))
+    return file.name
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"warning: {_one_line(message)}", file=sys.stderr)

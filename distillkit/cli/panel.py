@@ -1,0 +1,108 @@
+"""What came out of a run, on one panel: teacher against student, floors, and where the files are."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from distillkit.engine import formats, results
+
+MISSING = "-"
+
+
+class Scored(Protocol):
+    """A network that was evaluated."""
+
+    name: str
+    nfe: int
+    metrics: dict[str, float]
+
+
+class Outcome(Protocol):
+    """What the engine returns for a run."""
+
+    recipe_name: str
+    run_dir: Path
+    reused: bool
+    nfe: int
+    metrics: dict[str, float]
+    seconds: float
+    teacher: Scored | None
+
+
+def outcome(run: Outcome) -> RenderableType:
+    """The panel at the end of a run."""
+    time = "reused, nothing was run" if run.reused else formats.duration(run.seconds)
+    body = Group(_metrics(run), Text(), _files(run.run_dir))
+    return Panel(body, title=Text(f" {run.recipe_name} ", "bold"), title_align="left",
+                 subtitle=Text(f" {time} ", "dim"), subtitle_align="right", padding=(1, 2), border_style="cyan")  # fmt: skip
+
+
+def spread(runs: Sequence[Outcome], seeds: Sequence[int]) -> RenderableType:
+    """Mean and sample standard deviation of every metric over runs that differ in their seed."""
+    rows = [results.table(run.metrics, run.teacher.metrics if run.teacher else None) for run in runs]
+    shown = _table("metric", "student", "lowest", "highest", "teacher", "floor")
+    for row in rows[0]:
+        same = [other for table in rows for other in table if other.name == row.name]
+        students = [other.student for other in same if other.student is not None]
+        teachers = [other.teacher for other in same if other.teacher is not None]
+        floors = [other.floor for other in same if other.floor is not None]
+        ends = [formats.number(end(students)) if students else MISSING for end in (min, max)]
+        shown.add_row(row.name, _mean(students), *ends, _mean(teachers), _mean(floors), style=None)
+    title = Text(f" {runs[0].recipe_name}, {len(runs)} seeds: {', '.join(map(str, seeds))} ", "bold")
+    note = Text("mean \N{PLUS-MINUS SIGN} standard deviation over seeds", "dim")
+    return Panel(Group(shown, Text(), note), title=title, title_align="left", padding=(1, 2), border_style="cyan")
+
+
+def _metrics(run: Outcome) -> RenderableType:
+    teacher = run.teacher
+    rows = results.table(run.metrics, teacher.metrics if teacher else None)
+    if not rows:
+        return Text("no metrics: the recipe has no [[evaluate]]", "dim")
+    heads = [f"teacher\nNFE {teacher.nfe}"] if teacher else []
+    shown = _table("metric", *heads, f"student\nNFE {run.nfe}", "floor\nreal v real")
+    for row in rows:
+        left = [_value(row.teacher, row.teacher_sd)] if teacher else []
+        shown.add_row(row.name, *left, Text(_value(row.student, row.student_sd), "bold"), _value(row.floor, None))
+    return shown
+
+
+def _table(first: str, *columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
+    table.add_column(first, overflow="fold")
+    for name in columns:
+        table.add_column(name, justify="right", overflow="fold")
+    return table
+
+
+def _files(run_dir: Path) -> RenderableType:
+    pictures = sorted((run_dir / "samples").glob("*.png"), key=lambda path: (path.stat().st_mtime, path.name))
+    named: list[tuple[str, Any]] = [("run", run_dir)]
+    named += [("picture", path) for path in pictures[-1:]]
+    named += [("report", path) for path in [run_dir / "report.html"] if path.exists()]
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim")
+    grid.add_column(overflow="fold")
+    for name, path in named:
+        grid.add_row(name, str(path))
+    return grid
+
+
+def _value(value: float | None, sd: float | None) -> str:
+    if value is None:
+        return MISSING
+    return formats.number(value) + (f" \N{PLUS-MINUS SIGN} {formats.number(sd)}" if sd is not None else "")
+
+
+def _mean(values: Sequence[float]) -> str:
+    if not values:
+        return MISSING
+    return _value(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)

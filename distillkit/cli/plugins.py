@@ -1,0 +1,112 @@
+"""`distillkit plugins`: what a recipe can name, read from metadata; only NAME and --verify import anything."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from argparse import Namespace
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from distillkit.api import KINDS, UsageError
+from distillkit.cli.console import console
+from distillkit.registry import Catalog, NotOffered, Offer, Unusable
+
+
+def main(arguments: Namespace) -> int:
+    catalog, out = Catalog.installed(), console()
+    offers = _picked(catalog, arguments.kind, arguments.name)
+    if arguments.verify:
+        return _verify(catalog, offers, out, arguments.traceback)
+    if arguments.json:
+        print(json.dumps(_as_json(catalog, offers), indent=2))
+    elif arguments.name:
+        from distillkit.cli import explain
+
+        for offer in offers:
+            out.print(explain.page(offer))
+    else:
+        for kind in KINDS:
+            same = [offer for offer in offers if offer.kind == kind]
+            if same:
+                out.print(_section(kind, same))
+        out.print(Text("distillkit plugins NAME explains one and its config keys", "dim"))
+    if not arguments.json:
+        _complain(catalog)
+    return 0
+
+
+def _picked(catalog: Catalog, kind: str | None, name: str | None) -> list[Offer]:
+    if kind is not None and kind not in KINDS:
+        raise UsageError(f"no kind of component is called {kind!r}; kinds: {', '.join(KINDS)}")
+    offers = [offer for each in KINDS for offer in catalog.of(each) if kind in (None, each)]
+    if name is None:
+        return offers
+    picked = [offer for offer in offers if offer.name == name]
+    if not picked:
+        _refuse(catalog, kind, name)
+    return picked
+
+
+def _refuse(catalog: Catalog, kind: str | None, name: str) -> None:
+    """Raise NotOffered with the catalog's hint, from the kind that has a name like it."""
+    from difflib import get_close_matches
+
+    names = {offer.name: offer.kind for offer in catalog.offers}
+    near = get_close_matches(name, names, n=1)
+    if kind is not None or near:
+        catalog.find(kind or names[near[0]], name)
+    raise NotOffered(f'no plugin offers "{name[:64]}"', "`distillkit plugins` lists what is installed")
+
+
+def _section(kind: str, offers: Sequence[Offer]) -> Padding:
+    table = Table(box=None, show_header=True, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0), expand=True)
+    table.add_column(kind, style="cyan", no_wrap=True, min_width=16)
+    table.add_column(Text(_gloss(kind), "dim"), ratio=1, overflow="fold")
+    table.add_column("", style="dim", justify="right", no_wrap=True)
+    for offer in offers:
+        note = Text(f"refused: {offer.refused}", "red") if offer.refused else Text(offer.summary or "(no docstring)")
+        table.add_row(offer.name, note, offer.dist.removeprefix("distillkit-"))
+    return Padding(table, (0, 0, 1, 0))
+
+
+def _gloss(kind: str) -> str:
+    """What the kind is, in the words of its base class."""
+    return (KINDS[kind].__doc__ or "").partition("\n")[0].partition(";")[0].rstrip(".")
+
+
+def _as_json(catalog: Catalog, offers: Sequence[Offer]) -> dict[str, list[dict[str, str]]]:
+    keys = ("kind", "name", "summary", "dist", "version", "target", "refused")
+    return {
+        "plugins": [{key: getattr(offer, key) for key in keys} for offer in offers],
+        "issues": [{"dist": issue.dist, "message": issue.message} for issue in catalog.issues],
+    }
+
+
+def _complain(catalog: Catalog) -> None:
+    for issue in catalog.issues:
+        print(f"warning: {issue.dist}: {issue.message}", file=sys.stderr)
+
+
+def _verify(catalog: Catalog, offers: Sequence[Offer], out: Console, show: bool) -> int:
+    """Import every offer; exit code 2 when one cannot be used."""
+    broken = 0
+    for offer in offers:
+        label = f"{offer.kind} {offer.name}"
+        try:
+            offer.load()
+        except Unusable as error:
+            broken += 1
+            out.print(Text.assemble(("broken  ", "red"), f"{label}: {error}"), soft_wrap=True)
+            if show:
+                out.print(Text("".join(traceback.format_exception(error))), soft_wrap=True)
+        else:
+            out.print(Text.assemble(("ok      ", "green"), label, (f"  {offer.dist} {offer.version}", "dim")))
+    _complain(catalog)
+    print(f"{len(offers) - broken} of {len(offers)} can be used")
+    return UsageError.exit_code if broken or catalog.issues else 0

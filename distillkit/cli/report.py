@@ -1,0 +1,18 @@
+"""`distillkit report`: write a run's page again from what lies in its directory."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from distillkit.api.errors import UsageError
+from distillkit.engine.report import write_report
+
+
+def main(arguments: Namespace) -> int:
+    run = arguments.run
+    if not run.is_dir():
+        raise UsageError(f"{run}: no such run directory")
+    if not (run / "metrics.jsonl").exists():
+        raise UsageError(f"{run}: not a run directory: it has no metrics.jsonl")
+    print(write_report(run))
+    return 0

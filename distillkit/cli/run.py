@@ -1,0 +1,28 @@
+"""`distillkit run`: run a recipe for one seed or several, then show what came out."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from distillkit.api.errors import UsageError
+from distillkit.cli import panel, screen
+from distillkit.cli.console import console
+
+
+def main(arguments: Namespace) -> int:
+    if arguments.resume and arguments.seeds:
+        raise UsageError("--resume continues one run; --seeds starts several: give one of them")
+    from distillkit.engine import runner  # torch comes with it: only when there is work
+
+    out, live = console(), screen.choose()
+    students = []
+    for seed in arguments.seeds or [arguments.seed]:
+        outcomes = runner.run(
+            arguments.recipe, sets=arguments.sets, seed=seed, resume=arguments.resume,
+            runs=arguments.runs, again=arguments.again, screen=live,
+        )  # fmt: skip
+        students.append(outcomes[-1])
+        out.print(panel.outcome(students[-1]))
+    if len(students) > 1:
+        out.print(panel.spread(students, arguments.seeds))
+    return 0
