@@ -160,7 +160,10 @@ class Kernel(Component):
     radial: ClassVar[bool] = True
 
     def profile(self, r: Tensor) -> tuple[Tensor, Tensor]:
-        """k and dk/dr, element-wise, for r of any shape (overwriting r is allowed)."""
+        """k and dk/dr, element-wise, for r of any shape: two writable tensors, one of which may be r itself.
+
+        A kernel that is singular at r = 0 returns dk/dr = 0 there: equal points do not push each other.
+        """
         raise NotImplementedError
 
 
