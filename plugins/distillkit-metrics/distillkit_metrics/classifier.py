@@ -92,8 +92,9 @@ class DigitsClassifier(Features):
         if weights is None:
             weights = train(x, classes, self.config.iterations, self.config.seed).state_dict()
             store.save(path, weights, about)
-        net = Classifier(x.shape[1], int(classes.max()) + 1)
-        net.load_state_dict(weights)
+        with torch.device("meta"):  # no weights are drawn, so the global generator does not move
+            net = Classifier(x.shape[1], int(classes.max()) + 1)
+        net.load_state_dict(weights, assign=True)
         self.net = net.eval().requires_grad_(False)
 
     def _about(self, x: Tensor, classes: Tensor) -> dict[str, Any]:
