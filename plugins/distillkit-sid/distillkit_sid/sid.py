@@ -1,0 +1,148 @@
+"""SiD: a fake score follows the generator, and the generator closes the gap between fake and teacher score.
+
+theta is the generator, phi the teacher, psi the fake score; D_real = D_phi(x_sigma), D_fake = D_psi(x_sigma) denoise
+x_sigma = x + sigma n, with generated images x and unit noise n. Sums run over the pixels of one image.
+
+    (1)  L_psi   = ls lambda(sigma) sum (D_fake - x)^2,   ln sigma ~ N(P_mean, P_std^2)
+    (2)  L_theta = lsg sum (D_real - D_fake) ((D_real - x) - alpha (D_real - D_fake)) / w
+    (3)  w       = max(mean |x - D_real|, w_min), without gradient
+    (4)  sigma of (2) = rho_grid(1 - u),  u ~ U(0, tmax / 1000)
+
+(2) is differentiated through D_real, D_fake and x; psi's and phi's weights are constants in it.
+Source: arXiv:2404.04057, Algorithm 1, in the form of its authors' code (github.com/mingyuanzhou/SiD).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from distillkit.api import GeneratorLoss, Turn, UsageError, field, frozen, hookimpl
+from distillkit.noise import edm_weight, rho_grid
+from distillkit_sid.config import SharedConfig
+
+if TYPE_CHECKING:
+    from distillkit.engine.state import State
+    from distillkit.engine.step import Step
+
+Teacher = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
+
+
+def _no_augment(instance: Any, attribute: Any, value: bool) -> None:
+    if value and instance.augment is not None:
+        raise ValueError("'shared_forward' needs un-augmented images: take out [generator_loss.augment]")
+
+
+class Sid(GeneratorLoss):
+    """Score identity distillation: data-free, through both scores (arXiv:2404.04057)."""
+
+    recipe_defaults: ClassVar[dict[str, Any]] = {
+        "sample": {"use": "one-step", "sigma_init": 2.5},
+        "generator": {
+            "optimizer": {"name": "adam", "lr": 1e-5, "betas": [0.0, 0.999], "eps": 1e-8},
+            "ema": "halflife", "ema_halflife_kimg": 500.0,
+        },
+    }  # fmt: skip
+
+    @frozen(kw_only=True)
+    class Config(SharedConfig):
+        # One turn in which (1) reuses the x, sigma and D_fake of (2): 9 forward passes' worth of work instead of 11.
+        # The fake score is then in training mode in (2) as well (dropout), and sees no fresh images of its own.
+        shared_forward: bool = field(default=False, validator=_no_augment)
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self._shared: tuple[Tensor, Tensor, Tensor, Tensor] | None = None  # from (1) to (2) within one joint turn
+
+    @hookimpl
+    def setup(self, state: State) -> None:
+        self.add_fake_score(state)
+        if self.config.shared_forward:
+            both = ("critic_loss", "generator_loss")
+            state.turns = [Turn(name="joint", trains=("fake_score", "generator"), losses=both)]
+        else:
+            state.turns = alternating()
+
+    def add_fake_score(self, state: State, clip_value: float | None = None) -> None:
+        if state.teacher is None:
+            raise UsageError("[generator_loss] distills a teacher: the recipe needs a [teacher_score] table")
+        init = "generator" if state.teacher.network is None else "teacher"  # a closed-form teacher has no weights
+        self.fake_score = state.add_critic("fake_score", init=init, optimizer=self.config.optimizer(clip_value))
+        self.augment = self.config.augment and self.config.augment.build()
+
+    @hookimpl
+    def critic_loss(self, step: Step) -> Tensor:
+        c = self.config
+        if c.shared_forward:
+            self._shared = x, sigma, _, D_fake = self.noisy_pass(step, self.fake_score)
+            return c.ls * denoising_loss(D_fake, x.detach(), sigma)
+        sigma = step.lognormal_sigma(c.P_mean, c.P_std)
+        y, augment_labels = self.augmented(step.x, step)
+        D_fake = self.fake_score(y + sigma * step.randn_like(y), sigma, step.labels, augment_labels)
+        return c.ls * denoising_loss(D_fake, y, sigma)
+
+    @hookimpl
+    def generator_loss(self, state: State, step: Step, teacher_score: Teacher) -> Tensor:
+        c = self.config
+        shared, self._shared = self._shared, None
+        x, sigma, x_sigma, D_fake = shared or self.noisy_pass(step, self.fake_score)
+        D_real = teacher_score(x_sigma, sigma, step.labels)
+        (x, D_real, D_fake), _ = self.finite_rows(state, x, D_real, D_fake)
+        return c.lsg * sid_loss(x, D_real, D_fake, c.alpha, sid_weight(x, D_real, c.w_min)).flatten(1).sum(1)
+
+    def noisy_pass(self, step: Step, network: Callable[..., Any]) -> tuple[Tensor, Tensor, Tensor, Any]:
+        """x, sigma, x_sigma of (2) and what the network makes of them."""
+        x = step.x.view_as(step.x)  # not the leaf itself: finite_rows() masks the gradient here
+        sigma = self.generator_sigma(step)
+        x_sigma = x + sigma * step.randn_like(x)
+        return x, sigma, x_sigma, network(x_sigma, sigma, step.labels)
+
+    def generator_sigma(self, step: Step) -> Tensor:
+        """Noise level of the generator's loss [N,1,1,1]: Eq. (4), or log-normal."""
+        c = self.config
+        if c.noise == "lognormal":
+            return step.lognormal_sigma(c.G_P_mean, c.G_P_std)
+        return rho_grid(1 - step.uniform(0.0, c.tmax / 1000))
+
+    def augmented(self, x: Tensor, step: Step) -> tuple[Tensor, Tensor | None]:
+        return self.augment(x, step) if self.augment else (x, None)
+
+    def finite_rows(self, state: State, x: Tensor, *outputs: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The same tensors and keep [N]; "drop" zeroes each row that has a NaN in any, and its gradient at x."""
+        keep = torch.ones(len(x), dtype=torch.bool, device=x.device)
+        if self.config.nonfinite_images == "refuse":
+            return [x, *outputs], keep
+        for t in (x, *outputs):
+            keep &= ~t.isnan().flatten(1).any(1)
+        state.record("dropped_images", (~keep).sum())
+        rows = (~keep).view(-1, 1, 1, 1)
+        if x.requires_grad:  # the networks' derivatives may be NaN there, and 0 * NaN is NaN
+            x.register_hook(lambda grad: grad.masked_fill(rows, 0))
+        return [t.masked_fill(rows, 0) for t in (x, *outputs)], keep
+
+
+def alternating(generator_after_kimg: float = 0.0) -> list[Turn]:
+    """The fake score's turn, then the generator's, on images of their own."""
+    return [
+        Turn(name="fake_score", trains=("fake_score",), losses=("critic_loss",)),
+        Turn(name="generator", trains=("generator",), losses=("generator_loss",), after_kimg=generator_after_kimg),
+    ]
+
+
+def denoising_loss(D: Tensor, y: Tensor, sigma: Tensor) -> Tensor:
+    """Eq. (1) without ls [N], of clean images y and their denoised D [N,C,H,W], sigma [N,1,1,1]."""
+    return (edm_weight(sigma) * (D - y) ** 2).flatten(1).sum(1)
+
+
+def sid_weight(x: Tensor, D_real: Tensor, w_min: float) -> Tensor:
+    """Eq. (3): w [N,1,1,1] of x, D_real [N,C,H,W]."""
+    return (x - D_real).detach().abs().mean(dim=(1, 2, 3), keepdim=True).clamp(min=w_min)
+
+
+def sid_loss(x: Tensor, D_real: Tensor, D_fake: Tensor, alpha: float, w: Tensor) -> Tensor:
+    """Eq. (2) per pixel, without lsg [N,C,H,W], of x, D_real, D_fake [N,C,H,W] and w [N,1,1,1]."""
+    gap = D_real - D_fake
+    return gap * ((D_real - x) - alpha * gap) / w

@@ -1,0 +1,87 @@
+"""SiDA: SiD and an adversary without weights of its own, the encoder half of psi; SiD2A: SiDA from a SiD student.
+
+Letters as in sid.py; l_real, l_fake [N,1,h,w] are the encoder's logits at real and generated images y with the same
+sigma and noise n. BCE is one number: the mean over images and map of the (micro-)batch.
+
+    (5)  L_D     = lsd lambda(sigma) (BCE(l_real, 1) + BCE(l_fake, 0)) / 2,       trained together with (1)
+    (6)  L_gan   = lsg_gan C H W BCE(clamp(l_fake, -10, 10), 1) / w,              at the noise of (2), w of (3)
+    (7)  L_theta = (2) / 2 + (6) / 2 after gan_after_kimg;  (2) before;  no update before generator_after_kimg
+
+Gradients of psi are clipped element-wise to [-1, 1].
+Source: arXiv:2410.14919, in the form of its authors' code (github.com/mingyuanzhou/SiD, branch sida, EDM version).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from distillkit.api import UsageError, field, frozen, ge, gt, hookimpl
+from distillkit.noise import edm_weight
+from distillkit_sid.config import SharedConfig
+from distillkit_sid.sid import Sid, Teacher, alternating, denoising_loss, sid_loss, sid_weight
+
+if TYPE_CHECKING:
+    from distillkit.engine.state import State
+    from distillkit.engine.step import Step
+
+
+class Sida(Sid):
+    """Adversarial score identity distillation: SiD against the fake score's own encoder (arXiv:2410.14919).
+
+    Needs real images. SiD2A is the same loss with `[generator] from =` the recipe of a SiD run.
+    """
+
+    @frozen(kw_only=True)
+    class Config(SharedConfig):
+        alpha: float = field(default=1.0, validator=ge(0))  # 1.2 was tried as well
+        lsd: float = field(default=1.0, validator=ge(0))  # scale of the discriminator's loss; 100: EDM2
+        lsg_gan: float = field(default=0.01, validator=ge(0))  # scale of the generator's adversarial loss
+        clip_value: float = field(default=1.0, validator=gt(0))  # element-wise, of the fake score's gradients
+        generator_after_kimg: float = field(default=100.0, validator=ge(0))  # the generator waits so long
+        gan_after_kimg: float = field(default=200.0, validator=ge(0))  # the adversarial half of (7) waits so long
+
+    @hookimpl
+    def setup(self, state: State) -> None:
+        c = self.config
+        self.add_fake_score(state, clip_value=c.clip_value)
+        if not hasattr(self.fake_score, "encoder_decoder"):
+            name = type(self.fake_score).__name__
+            raise UsageError(f"SiDA's adversary is the encoder of a U-Net, and {name} has none: take `sid` or a U-Net")
+        state.turns = alternating(c.generator_after_kimg)
+
+    @hookimpl
+    def critic_loss(self, state: State, step: Step) -> Tensor:
+        c = self.config
+        sigma = step.lognormal_sigma(c.P_mean, c.P_std)
+        y, labels_y = self.augmented(step.x, step)
+        y_real, labels_real = self.augmented(step.real, step)
+        n = sigma * step.randn_like(y)  # one noise for both
+        D_fake, l_fake = self.fake_score.encoder_decoder(y + n, sigma, step.labels, labels_y)
+        l_real = self.fake_score.encoder(y_real + n, sigma, step.labels, labels_real)
+        (y, D_fake, l_fake, l_real), keep = self.finite_rows(state, y, D_fake, l_fake, l_real)
+        L_D = edm_weight(sigma).flatten() * keep * (bce(l_real, 1, keep) + bce(l_fake, 0, keep)) / 2
+        state.record("loss/discriminator", L_D.mean())
+        return c.ls * denoising_loss(D_fake, y, sigma) + c.lsd * L_D
+
+    @hookimpl
+    def generator_loss(self, state: State, step: Step, teacher_score: Teacher) -> Tensor:
+        c = self.config
+        x, sigma, x_sigma, (D_fake, l_fake) = self.noisy_pass(step, self.fake_score.encoder_decoder)
+        D_real = teacher_score(x_sigma, sigma, step.labels)
+        (x, D_real, D_fake, l_fake), keep = self.finite_rows(state, x, D_real, D_fake, l_fake)
+        w = sid_weight(x, D_real, c.w_min)
+        L_sid = c.lsg * sid_loss(x, D_real, D_fake, c.alpha, w).flatten(1).sum(1)
+        if step.nimg <= c.gan_after_kimg * 1000:
+            return L_sid
+        L_gan = c.lsg_gan * x[0].numel() * bce(l_fake.clamp(-10, 10), 1, keep) * keep / w.flatten()
+        state.record("loss/adversarial", L_gan.mean())
+        return (L_sid + L_gan) / 2
+
+
+def bce(logits: Tensor, target: int, keep: Tensor) -> Tensor:
+    """Binary cross-entropy [] of logits [N,1,h,w] with 0 or 1, over the map and the images in keep [N]."""
+    loss = softplus(-logits if target else logits).flatten(1).mean(1)
+    return (loss * keep).sum() / keep.sum()
