@@ -1,0 +1,55 @@
+"""What must hold between the tables of a recipe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distillkit.api import Choice
+from distillkit.recipe.load import is_recipe_name
+from distillkit.recipe.schema import Generator, Run
+from distillkit.recipe.structure import Report
+
+
+def check(values: dict[str, Any], report: Report) -> None:
+    """Checks among the tables that could be read; a table with problems of its own is left alone."""
+    run, generator = values.get("run"), values.get("generator", Generator())
+    teacher = values.get("teacher_score")
+    if isinstance(run, Run):
+        _check_micro_batch(run, report)
+    if isinstance(teacher, Choice):
+        _check_start(teacher.slot.from_, getattr(teacher.config, "checkpoint", None), "teacher_score", report)
+    if isinstance(generator, Generator):
+        _check_start(generator.from_, generator.checkpoint, "generator", report)
+        if not (generator.from_ or generator.checkpoint):
+            _check_init(generator, teacher, report)
+
+
+def _check_micro_batch(run: Run, report: Report) -> None:
+    if run.micro_batch is None or run.batch % run.micro_batch == 0:
+        return
+    below = next(n for n in range(min(run.micro_batch, run.batch), 0, -1) if run.batch % n == 0)
+    report(
+        ("run", "micro_batch"), f"must divide run.batch = {run.batch}, got {run.micro_batch}", f"for example {below}"
+    )
+
+
+def _check_start(from_: str | None, checkpoint: str | None, table: str, report: Report) -> None:
+    if from_ and checkpoint:
+        report((table, "from"), "given together with checkpoint", "keep the one to start from")
+    if from_ is not None and not is_recipe_name(from_):
+        report((table, "from"), f'must be the relative path of a recipe (.toml), got "{from_[:64]}"', "")
+
+
+def _check_init(generator: Generator, teacher: Any, report: Report) -> None:
+    if generator.init == "scratch" and generator.network is None:
+        report(
+            ("generator", "network"),
+            'missing, and init = "scratch" needs an architecture',
+            "a table [generator.network]",
+        )
+    if generator.init == "teacher" and generator.network is not None:
+        hint = 'init = "scratch" trains this network; without [generator.network] the student is a copy of the teacher'
+        report(("generator", "network"), 'contradicts init = "teacher"', hint)
+    if generator.init == "teacher" and teacher is None:
+        hint = 'add [teacher_score], or give [generator] from, checkpoint or init = "scratch"'
+        report(("generator", "init"), '"teacher" needs a [teacher_score]', hint)

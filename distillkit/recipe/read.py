@@ -1,0 +1,59 @@
+"""A recipe file -> Recipe: checked as a whole, nothing built."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from distillkit.api import GeneratorLoss
+from distillkit.recipe.checks import check
+from distillkit.recipe.layer import Layer, Origin, overlay, stamped
+from distillkit.recipe.load import load
+from distillkit.recipe.override import override
+from distillkit.recipe.problem import Key, Problem, RecipeProblems, key_text
+from distillkit.recipe.schema import Recipe
+from distillkit.recipe.structure import Structure
+from distillkit.registry import Catalog, NotOffered, Unusable
+
+
+def read(path: Path | str, sets: Sequence[str] = (), catalog: Catalog | None = None) -> Recipe:
+    """Read, merge and check a recipe; `sets` are "a.b=VALUE" over it.
+
+    Lowest to highest: the defaults of its method, what it extends, the file, `sets`.
+    Raises RecipeProblems with all problems at once.
+    """
+    path, catalog = Path(path), catalog or Catalog.installed()
+    layer, problems = load(path), []
+    for text in sets:
+        found = override(layer, text)
+        if isinstance(found, Problem):
+            problems.append(found)
+        else:
+            layer = found
+    layer = _over_defaults(layer, catalog)
+    layer.data.pop("made_with", None)  # written by `to_toml`: which versions made the file
+
+    def report(key: Key, message: str, hint: str = "") -> None:
+        origin = layer.origin(key)
+        problems.append(Problem(origin.file, origin.line, key_text(key), message, hint))
+
+    values = Structure(catalog, report).values(layer.data, Recipe, (), skip="path")
+    check(values, report)
+    if problems:
+        raise RecipeProblems(path, problems)
+    return Recipe(path=path, **values)
+
+
+def _over_defaults(layer: Layer, catalog: Catalog) -> Layer:
+    """The layer over what its method recommends; a method that cannot be had is reported later, with the rest."""
+    table: Any = layer.data.get("generator_loss")
+    name = table.get("use") if isinstance(table, dict) else None
+    if not isinstance(name, str):
+        return layer
+    try:
+        method = catalog.load("generator_loss", name)
+    except (NotOffered, Unusable):
+        return layer
+    assert issubclass(method, GeneratorLoss)
+    return overlay(stamped(method.recipe_defaults, Origin(f'defaults of "{name}"')), layer)

@@ -1,0 +1,62 @@
+"""Types and values in the words of a TOML file, for messages."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import types
+from typing import Any, Literal, Union, get_args, get_origin
+
+import attrs
+
+from distillkit.api import Choice
+
+LONGEST = 60  # characters of a value that a message repeats
+
+
+def expected(type_: Any) -> str:
+    """`int` -> "an integer"."""
+    plain = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
+    if type_ in plain:
+        return plain[type_]
+    if is_union(type_):
+        return " or ".join(expected(arm) for arm in get_args(type_) if arm is not type(None))
+    origin = get_origin(type_) or type_
+    if origin is Choice:
+        return "a table with use"
+    if origin is Literal:
+        return "one of " + ", ".join(shown(arm) for arm in get_args(type_))
+    if origin in (list, tuple):
+        arms = get_args(type_)
+        whole = not arms or len(arms) == 1 or arms[-1] is Ellipsis
+        return "a list" if whole else f"a list of {len(arms)}"
+    return "a table" if origin is dict or attrs.has(origin) else "a value"
+
+
+def got(value: Any) -> str:
+    """ "64" -> the string "64"."""
+    if isinstance(value, str):
+        return f"the string {shown(value)}"
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list | tuple):
+        return f"a list of {len(value)}"
+    return shown(value)
+
+
+def shown(value: Any) -> str:
+    """A value as TOML has it, cut where it is long."""
+    if isinstance(value, bool):
+        text = str(value).lower()
+    elif isinstance(value, str):
+        text = json.dumps(value, ensure_ascii=False)
+    elif isinstance(value, datetime.date | datetime.time):
+        text = f"the date or time {value}"
+    else:
+        text = repr(value)
+    return text if len(text) <= LONGEST else text[:LONGEST] + "..."
+
+
+def is_union(type_: Any) -> bool:
+    """`A | B` and Optional[A]."""
+    return get_origin(type_) in (Union, types.UnionType)
