@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import io
+import re
 import textwrap
 import tokenize
 import typing
@@ -24,7 +25,7 @@ def page(offer: Offer) -> RenderableType:
     """What a person needs to write the table of `offer`; imports its module."""
     cls = offer.load()
     head = Text.assemble((offer.name, "bold cyan"), f"  {offer.kind}", (f"  {offer.dist} {offer.version}", "dim"))
-    doc = Text(inspect.cleandoc(cls.__doc__ or "(no docstring)"))
+    doc = Text(_reflowed(inspect.cleandoc(cls.__doc__ or "(no docstring)")))
     return Group(head, Padding(doc, (1, 0, 1, 0)), _keys(cls, offer), Text())
 
 
@@ -96,8 +97,20 @@ def _toml(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def _reflowed(text: str) -> str:
+    """Paragraphs as one line each, for any width; lists and indented lines stay."""
+    return re.sub(r"(?<=\S)\n(?=[^\s*|-])", " ", text)
+
+
 def meanings(config: type) -> dict[str, str]:
-    """The trailing comment of every field of a Config, from its source."""
+    """The trailing comment of every field of a Config and of those it inherits from, from their sources."""
+    found: dict[str, str] = {}
+    for base in reversed(config.__mro__[:-1]):
+        found |= {name: text for name, text in _comments(base).items() if text or name not in found}
+    return found
+
+
+def _comments(config: type) -> dict[str, str]:
     try:
         source = textwrap.dedent(inspect.getsource(config))
     except (OSError, TypeError):

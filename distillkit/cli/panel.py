@@ -21,7 +21,6 @@ MISSING = "-"
 class Scored(Protocol):
     """A network that was evaluated."""
 
-    name: str
     nfe: int
     metrics: dict[str, float]
 
@@ -42,8 +41,7 @@ def outcome(run: Outcome) -> RenderableType:
     """The panel at the end of a run."""
     time = "reused, nothing was run" if run.reused else formats.duration(run.seconds)
     body = Group(_metrics(run), Text(), _files(run.run_dir))
-    return Panel(body, title=Text(f" {run.recipe_name} ", "bold"), title_align="left",
-                 subtitle=Text(f" {time} ", "dim"), subtitle_align="right", padding=(1, 2), border_style="cyan")  # fmt: skip
+    return _panel(body, run.recipe_name, subtitle=Text(f" {time} ", "dim"), subtitle_align="right")
 
 
 def spread(runs: Sequence[Outcome], seeds: Sequence[int]) -> RenderableType:
@@ -56,10 +54,16 @@ def spread(runs: Sequence[Outcome], seeds: Sequence[int]) -> RenderableType:
         teachers = [other.teacher for other in same if other.teacher is not None]
         floors = [other.floor for other in same if other.floor is not None]
         ends = [formats.number(end(students)) if students else MISSING for end in (min, max)]
-        shown.add_row(row.name, _mean(students), *ends, _mean(teachers), _mean(floors), style=None)
-    title = Text(f" {runs[0].recipe_name}, {len(runs)} seeds: {', '.join(map(str, seeds))} ", "bold")
+        shown.add_row(row.name, _mean(students), *ends, _mean(teachers), _mean(floors))
+    title = f"{runs[0].recipe_name}, {len(runs)} seeds: {', '.join(map(str, seeds))}"
     note = Text("mean \N{PLUS-MINUS SIGN} standard deviation over seeds", "dim")
-    return Panel(Group(shown, Text(), note), title=title, title_align="left", padding=(1, 2), border_style="cyan")
+    return _panel(Group(shown, Text(), note), title)
+
+
+def _panel(body: RenderableType, title: str, **more: Any) -> Panel:
+    return Panel(
+        body, title=Text(f" {title} ", "bold"), title_align="left", padding=(1, 2), border_style="cyan", **more
+    )
 
 
 def _metrics(run: Outcome) -> RenderableType:
@@ -68,7 +72,8 @@ def _metrics(run: Outcome) -> RenderableType:
     if not rows:
         return Text("no metrics: the recipe has no [[evaluate]]", "dim")
     heads = [f"teacher\nNFE {teacher.nfe}"] if teacher else []
-    shown = _table("metric", *heads, f"student\nNFE {run.nfe}", "floor\nreal v real")
+    ours = "student" if teacher else "this run"
+    shown = _table("metric", *heads, f"{ours}\nNFE {run.nfe}", "floor\nreal v real")
     for row in rows:
         left = [_value(row.teacher, row.teacher_sd)] if teacher else []
         shown.add_row(row.name, *left, Text(_value(row.student, row.student_sd), "bold"), _value(row.floor, None))

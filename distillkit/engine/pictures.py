@@ -12,10 +12,12 @@ from torch import Tensor
 
 from distillkit.engine import scatter
 
+COLUMNS = 10
 PAD_PX = 2
+GAP_PX = 8  # between the blocks of a comparison
 TILE_PX = 64  # small images are enlarged by a whole factor to at most this
 MAX_PX = 128  # large ones are shrunk to this
-TEXT_PX = 13
+TEXT_PX, LINE_PX = 13, 19
 PAPER, INK = (255, 255, 255), (40, 44, 52)
 NOT_FINITE = (255, 0, 255)  # a colour no data set has: NaN must be seen
 
@@ -48,10 +50,8 @@ def grid(
     """
     if scatter.is_points(x):
         return scatter.plot({title or "": x}, path, real=real)
-    columns = columns or min(len(x), 10)
-    tiles = _tiles(x, scale)
-    rows = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
-    return _sheet(rows, path, title=_noted(title, x), across=labels)
+    rows = _wrapped(_tiles(x, scale), columns or min(len(x), COLUMNS))
+    return _sheet({"": rows}, path, title=_noted(title, x), labels=labels)
 
 
 def side_by_side(
@@ -62,13 +62,13 @@ def side_by_side(
     title: str | None = None,
     scale: int | None = None,
 ) -> Path:
-    """Write a PNG with one labelled row per entry of `rows` (each [n,C,H,W] in [-1,1]) under column `labels`."""
+    """Write a PNG with one labelled block per entry of `rows` (each [n,C,H,W] in [-1,1]) under column `labels`."""
     first = next(iter(rows.values()))
     if scatter.is_points(first):
         return scatter.plot(rows, path, real=rows.get("real"))
-    return _sheet(
-        [_tiles(x, scale) for x in rows.values()], path, title=_noted(title, first), down=list(rows), across=labels
-    )
+    columns = len(labels) if labels else min(len(first), COLUMNS)
+    blocks = {name: _wrapped(_tiles(x, scale), columns) for name, x in rows.items()}
+    return _sheet(blocks, path, title=_noted(title, first), labels=labels)
 
 
 def _noted(title: str | None, x: Tensor) -> str | None:
@@ -87,34 +87,33 @@ def _tiles(x: Tensor, scale: int | None) -> list[Image.Image]:
     return [Image.fromarray(tile).resize(size, Image.Resampling.BICUBIC) for tile in to_bytes(x)]
 
 
+def _wrapped(tiles: list[Image.Image], columns: int) -> list[list[Image.Image]]:
+    return [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
+
+
 def _sheet(
-    rows: list[list[Image.Image]],
-    path: Path,
-    *,
-    title: str | None = None,
-    across: Sequence[str] | None = None,
-    down: Sequence[str] | None = None,
+    blocks: dict[str, list[list[Image.Image]]], path: Path, *, title: str | None, labels: Sequence[str] | None
 ) -> Path:
+    """Blocks of rows of equal tiles below each other, each with its name at the left."""
     font = ImageFont.load_default(TEXT_PX)
-    line = TEXT_PX + 2 * PAD_PX + 2
-    tile_w, tile_h = rows[0][0].size
-    left = PAD_PX + max((round(font.getlength(text)) + 6 * PAD_PX for text in down or ()), default=0)
-    top = PAD_PX + line * ((title is not None) + (across is not None))
-    width = left + max(len(row) for row in rows) * (tile_w + PAD_PX)
-    height = top + len(rows) * (tile_h + PAD_PX)
-    sheet = Image.new("RGB", (max(width, round(font.getlength(title or "")) + 4 * PAD_PX), height), PAPER)
+    rows = [row for block in blocks.values() for row in block]
+    step_x, step_y = (side + PAD_PX for side in rows[0][0].size)
+    left = PAD_PX + max(round(font.getlength(name)) + 6 * PAD_PX if name else 0 for name in blocks)
+    top = PAD_PX + LINE_PX * ((title is not None) + (labels is not None))
+    width = max(left + max(map(len, rows)) * step_x, round(font.getlength(title or "")) + 4 * PAD_PX)
+    sheet = Image.new("RGB", (width, top + len(rows) * step_y + GAP_PX * (len(blocks) - 1)), PAPER)
     draw = ImageDraw.Draw(sheet)
-    if title is not None:
-        draw.text((2 * PAD_PX, PAD_PX), title, INK, font)
-    for i, text in enumerate(across or ()):
-        at = left + i * (tile_w + PAD_PX) + tile_w // 2
-        draw.text((at, top - PAD_PX), _cut(text, font, tile_w), INK, font, anchor="md")
-    for j, row in enumerate(rows):
-        y = top + j * (tile_h + PAD_PX)
-        if down is not None:
-            draw.text((left - 3 * PAD_PX, y + tile_h // 2), down[j], INK, font, anchor="rm")
-        for i, tile in enumerate(row):
-            sheet.paste(tile, (left + i * (tile_w + PAD_PX), y))
+    draw.text((2 * PAD_PX, PAD_PX), title or "", INK, font)
+    for i, text in enumerate(labels or ()):
+        middle = left + i * step_x + (step_x - PAD_PX) // 2
+        draw.text((middle, top - PAD_PX), _cut(text, font, step_x - PAD_PX), INK, font, anchor="md")
+    y = top
+    for name, block in blocks.items():
+        draw.text((left - 3 * PAD_PX, y + len(block) * step_y // 2), name, INK, font, anchor="rm")
+        for j, row in enumerate(block):
+            for i, tile in enumerate(row):
+                sheet.paste(tile, (left + i * step_x, y + j * step_y))
+        y += len(block) * step_y + GAP_PX
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path, format="PNG", optimize=True)
     return path

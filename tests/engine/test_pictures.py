@@ -70,11 +70,11 @@ def test_a_long_title_widens_the_sheet(tmp_path):
 def test_side_by_side_has_one_labelled_row_per_set(tmp_path):
     rows = {"real": torch.ones(3, 1, 8, 8), "student, NFE 1": -torch.ones(3, 1, 8, 8)}
     sheet = Image.open(pictures.side_by_side(rows, tmp_path / "s.png", ["a", "b", "airplane carrier"]))
-    top = sheet.height - 2 * 66
+    top = sheet.height - 2 * 66 - 8
     left = sheet.width - 3 * 66
     assert sheet.getpixel((left + 30, top + 30)) == (255, 255, 255)
-    assert sheet.getpixel((left + 30, top + 96)) == (0, 0, 0)
-    assert sheet.crop((0, top + 66, left, sheet.height)).convert("L").getextrema()[0] < 100
+    assert sheet.getpixel((left + 30, top + 104)) == (0, 0, 0)
+    assert sheet.crop((0, top + 74, left, sheet.height)).convert("L").getextrema()[0] < 100
 
 
 @pytest.mark.parametrize("channels", [2, 4])
@@ -103,3 +103,10 @@ def test_sets_of_points_get_a_panel_each(tmp_path):
         pictures.side_by_side({"real": points, "teacher": points, "student": points}, tmp_path / "p.png")
     )
     assert sheet.size == (960, 320)
+
+
+def test_a_comparison_of_many_images_wraps_into_blocks(tmp_path):
+    x = torch.zeros(30, 1, 8, 8)
+    sheet = Image.open(pictures.side_by_side({"real": x, "student": x}, tmp_path / "s.png", list("0123456789")))
+    assert sheet.height == 2 + 19 + 6 * 66 + 8
+    assert sheet.width < 800

@@ -1,0 +1,181 @@
+"""report.html: everything about a run on one self-contained page, built from its folder alone."""
+
+from __future__ import annotations
+
+import base64
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from html import escape
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from distillkit.engine import files, formats, results, svg
+from distillkit.engine.metrics import MetricsLog
+
+NOT_CURVES = {"what", "nimg", "kimg", "seconds"}
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # the page can load nothing
+
+
+def write_report(run_dir: Path, *, title: str | None = None) -> Path:
+    """Write `run_dir/report.html` and return its path; parts that a run does not have are left out."""
+    rows = MetricsLog(run_dir / "metrics.jsonl").read()
+    scores = results.read(run_dir, rows)
+    name = title or str(_json(run_dir / "run.json").get("recipe") or run_dir.resolve().name)
+    sections = [
+        _header(name, run_dir, rows),
+        _section("Result", _scores(scores)),
+        _section("Pictures", _pictures(run_dir / "samples")),
+        _section("Metrics", _charts(_metric_charts(rows, scores))),
+        _section("Training", _charts(_tick_charts(rows))),
+        _section("Resolved recipe", _recipe(run_dir / "resolved.toml")),
+        _section("Made with", _facts(_versions(run_dir))),
+    ]
+    path = run_dir / "report.html"
+    files.write_atomic(path, _page(name, "\n".join(sections)).encode())
+    return path
+
+
+def _page(title: str, body: str) -> str:
+    css = resources.files("distillkit.engine").joinpath("page.css").read_text(encoding="utf-8")
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{escape(title)}</title>
+<style>
+{css}</style>
+</head>
+<body>
+{body}
+<footer>Written by distillkit from this run's folder; `distillkit report` writes it again.</footer>
+</body>
+</html>
+"""
+
+
+def _section(title: str, body: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>\n{body}</section>" if body else ""
+
+
+def _header(name: str, run_dir: Path, rows: list[dict[str, Any]]) -> str:
+    end = _json(run_dir / "exit.json")
+    code = end.get("code")
+    if code == 0:
+        status = '<span class="done">finished</span>'
+    elif code is None:
+        status = "not finished"
+    else:
+        status = f'<span class="failed">ended with code {escape(str(code))}</span> {escape(str(end.get("reason", "")))}'
+    facts = [status]
+    if rows:
+        last = rows[-1]
+        facts.append(f"{formats.kimg(last['nimg'])} kimg")
+        facts += [formats.duration(last["seconds"]) for _ in "s" if isinstance(last.get("seconds"), int | float)]
+        facts += [f"{last['skipped']} updates skipped (not finite)" for _ in "s" if last.get("skipped")]
+    facts += [f"started {escape(str(made))}" for made in [_json(run_dir / "run.json").get("created")] if made]
+    return f'<header><h1>{escape(name)}</h1>\n<p class="sub">{" &middot; ".join(facts)}</p></header>'
+
+
+def _scores(scores: results.Scores) -> str:
+    rows = scores.rows()
+    if not rows:
+        return ""
+    heads = [_head("teacher", scores.teacher_nfe)] if scores.teacher else []
+    heads += [
+        _head("student" if scores.teacher else "this run", scores.nfe),
+        "<th>floor<small>real v real</small></th>",
+    ]
+    lines = []
+    for row in rows:
+        cells = [f"<td>{escape(row.name)}</td>"]
+        cells += [f"<td>{_value(row.teacher, row.teacher_sd)}</td>"] if scores.teacher else []
+        cells += [f'<td class="student">{_value(row.student, row.student_sd)}</td>', f"<td>{_value(row.floor)}</td>"]
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    head = f"<tr><th>metric</th>{''.join(heads)}</tr>"
+    return f'<div class="scroll"><table class="scores">{head}\n{chr(10).join(lines)}</table></div>'
+
+
+def _head(name: str, nfe: int | None) -> str:
+    return f"<th>{name}{f'<small>NFE {nfe}</small>' if nfe else ''}</th>"
+
+
+def _value(value: float | None, sd: float | None = None) -> str:
+    if value is None:
+        return "&ndash;"
+    return formats.number(value) + (f" <small>&plusmn; {formats.number(sd)}</small>" if sd is not None else "")
+
+
+def _pictures(folder: Path) -> str:
+    sheets = sorted(folder.glob("kimg-*.png"))
+    others = sorted(set(folder.glob("*.png")) - set(sheets))
+    captions = {path: path.stem.replace("_", " ") for path in others}
+    captions |= {sheets[0]: "first", sheets[-1]: "last"} if sheets else {}
+    return f'<div class="pictures">{"".join(map(_picture, captions, captions.values()))}</div>' if captions else ""
+
+
+def _picture(path: Path, caption: str) -> str:
+    data = base64.b64encode(path.read_bytes()).decode()
+    told = escape(caption)
+    return f'<figure><figcaption>{told}</figcaption><img alt="{told}" src="data:image/png;base64,{data}"></figure>\n'
+
+
+def _charts(charts: Iterable[svg.Chart]) -> str:
+    drawn = "\n".join(f"<div>{svg.draw(chart)}</div>" for chart in charts)
+    return f'<div class="charts">{drawn}</div>' if drawn else ""
+
+
+def _metric_charts(rows: list[dict[str, Any]], scores: results.Scores) -> list[svg.Chart]:
+    known = {row.name: row for row in scores.rows()}
+    charts = []
+    for name, points in _curves(rows, "evaluate").items():
+        if name not in known or len(points) < 2:  # floors and spreads are reference lines; one point is no curve
+            continue
+        lines = {"teacher": known[name].teacher, "floor": known[name].floor}
+        references = {label: value for label, value in lines.items() if value is not None}
+        charts.append(svg.Chart(title=name, points=points, references=references))
+    return charts
+
+
+def _tick_charts(rows: list[dict[str, Any]]) -> list[svg.Chart]:
+    curves = _curves(rows, "tick")
+    moving = {name: points for name, points in curves.items() if len({y for _, y in points}) > 1}
+    return [svg.Chart(title=name, points=points) for name, points in moving.items()]
+
+
+def _curves(rows: list[dict[str, Any]], what: str) -> dict[str, list[svg.Point]]:
+    """Points (kimg, value) by name; metrics.jsonl holds non-finite numbers as strings."""
+    curves: dict[str, list[svg.Point]] = {}
+    for row in rows:
+        for name, value in row.items() if row["what"] == what else ():
+            if name not in NOT_CURVES and (isinstance(value, int | float) or value in ("nan", "inf", "-inf")):
+                curves.setdefault(name, []).append((row["nimg"] / 1000, float(value)))
+    return curves
+
+
+def _recipe(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    lines = escape(path.read_text(encoding="utf-8"), quote=False).splitlines()
+    return f"<pre>{chr(10).join(f'<b>{line}</b>' if line.startswith('[') else line for line in lines)}</pre>"
+
+
+def _versions(run_dir: Path) -> Mapping[str, Any]:
+    found = _json(run_dir / "run.json").get("versions")
+    if not found and (run_dir / "resolved.toml").is_file():
+        found = tomllib.loads((run_dir / "resolved.toml").read_text(encoding="utf-8")).get("made_with")
+    return found if isinstance(found, dict) else {}
+
+
+def _facts(facts: Mapping[str, Any]) -> str:
+    rows = [f"<tr><td>{escape(str(key))}</td><td>{escape(str(value))}</td></tr>" for key, value in facts.items()]
+    return f'<table class="facts">{"".join(rows)}</table>' if rows else ""
+
+
+def _json(path: Path) -> dict[str, Any]:
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found if isinstance(found, dict) else {}
