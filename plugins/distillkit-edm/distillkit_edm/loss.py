@@ -1,0 +1,56 @@
+"""EDM's training loss: makes a teacher from scratch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from distillkit.api import Augment, Choice, GeneratorLoss, UsageError, field, frozen, gt, hookimpl
+from distillkit.noise import SIGMA_DATA, edm_weight
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from distillkit.engine.state import State
+    from distillkit.engine.step import Step
+
+
+class EdmLoss(GeneratorLoss):
+    """EDM: denoise real images at log-normal noise levels, to train a teacher (arXiv:2206.00364, Table 1)."""
+
+    @frozen(kw_only=True)
+    class Config:
+        P_mean: float = -1.2  # mean of ln sigma
+        P_std: float = field(default=1.2, validator=gt(0))  # standard deviation of ln sigma
+        sigma_data: float = field(default=SIGMA_DATA, validator=gt(0))  # as in the network
+        augment: Choice[Augment] | None = None  # the network then needs its augment_dim
+
+    # Table 1 and the CIFAR-10 row of Table 7; lr goes with a batch of 512.
+    recipe_defaults: ClassVar[dict[str, Any]] = {
+        "generator": {
+            "init": "scratch",
+            "optimizer": {"lr": 1e-3, "betas": [0.9, 0.999], "warmup_kimg": 10_000.0},
+            "ema_halflife_kimg": 500.0,
+        },
+        "sample": {"use": "heun"},
+    }
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.augment = None if config.augment is None else config.augment.build()
+
+    @hookimpl
+    def setup(self, state: State) -> None:
+        """Raises UsageError when the network does not take the augmentation's labels."""
+        if self.augment is not None and state.generator.augment_dim != self.augment.augment_dim:
+            raise UsageError(
+                f"generator_loss.augment gives {self.augment.augment_dim} labels but the network has augment_dim = "
+                f"{state.generator.augment_dim}; write augment_dim = {self.augment.augment_dim} in its table"
+            )
+
+    @hookimpl
+    def generator_loss(self, state: State, step: Step) -> Tensor:
+        c = self.config
+        sigma = step.lognormal_sigma(c.P_mean, c.P_std)
+        y, augment_labels = (step.real, None) if self.augment is None else self.augment(step.real, step)
+        D = state.generator(y + sigma * step.randn_like(y), sigma, step.labels, augment_labels)
+        return (edm_weight(sigma, c.sigma_data) * (D - y) ** 2).flatten(1).sum(1)
