@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from distillkit import noise
@@ -19,8 +20,19 @@ class Step:
     Attributes: `n` images here, `batch` images in the global batch, `turn` the name of the turn.
     """
 
-    def __init__(self, state: State, turn: str, first: int, n: int, batch: int) -> None:
+    def __init__(
+        self,
+        state: State,
+        turn: str,
+        first: int,
+        n: int,
+        batch: int,
+        trains_generator: bool = False,
+        again: bool = False,
+    ) -> None:
+        """`again`: x is made without a graph now, and a second time when its gradient is known."""
         self.state, self.turn, self.first, self.n, self.batch = state, turn, first, n, batch
+        self.trains_generator, self.again = trains_generator, again
         self._draws = 0
 
     @property
@@ -82,4 +94,12 @@ class Step:
     @cached_property
     def x(self) -> Tensor:
         """Generated images [N,C,H,W]: a leaf that collects gradients where the generator trains, else a constant."""
-        return self.state.generate(self)
+        with torch.set_grad_enabled(self.trains_generator and not self.again):
+            self._graph = self.state.sample(self)
+        return self._graph.detach().requires_grad_(self.trains_generator)
+
+    def backward(self) -> None:
+        """Carry the gradient that x collected through the generator."""
+        if "x" in self.__dict__ and self.x.grad is not None:
+            graph = self.state.sample(self) if self.again else self._graph
+            graph.backward(self.x.grad)

@@ -1,0 +1,114 @@
+"""Mixtures of Gaussians: a teacher in closed form, its data, and metrics against the truth."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from distillkit import noise
+from distillkit.api import Dataset, Evaluate, InputError, TeacherScore, field, frozen, ge, gt, hookimpl
+
+if TYPE_CHECKING:
+    from distillkit.api import Draw
+    from distillkit.engine.state import State
+
+
+@frozen(kw_only=True)
+class MixtureConfig:
+    """Equal-weight isotropic Gaussians on a circle of the plane; an "image" is a point [2,1,1]."""
+
+    modes: int = field(default=8, validator=ge(1))
+    radius: float = field(default=0.7, validator=ge(0))
+    std: float = field(default=0.07, validator=gt(0))  # of each Gaussian
+
+    def means(self, like: Tensor) -> Tensor:
+        """[K,2]"""
+        angle = torch.arange(self.modes, dtype=like.dtype, device=like.device) * (2 * math.pi / self.modes)
+        return self.radius * torch.stack([angle.cos(), angle.sin()], 1)
+
+
+class MixtureTeacher(TeacherScore):
+    """Exact denoiser of a mixture of Gaussians in the plane: no network, no training."""
+
+    Config = MixtureConfig
+
+    @hookimpl
+    def teacher_score(self, state: State, x: Tensor, sigma: Tensor, labels: Tensor | None) -> Tensor:
+        """E[y | x] [N,2,1,1]: posterior over modes, then the Wiener estimate within each."""
+        points, variance = x.flatten(1), sigma.reshape(-1, 1) ** 2  # [N,2], [N,1]
+        means, spread = self.config.means(x), self.config.std**2
+        distance = (points[:, None] - means[None]).square().sum(2)  # [N,K]
+        posterior = (-0.5 * distance / (spread + variance)).softmax(1)
+        centre = posterior @ means
+        return ((spread * points + variance * centre) / (spread + variance)).reshape(x.shape)
+
+
+class MixtureDataset(Dataset):
+    """Points of a mixture of Gaussians in the plane."""
+
+    resolution, channels, label_dim, shape = 1, 2, 0, (2, 1, 1)
+
+    @frozen(kw_only=True)
+    class Config(MixtureConfig):
+        size: int = field(default=4096, validator=ge(1))
+        seed: int = field(default=0, validator=ge(0))
+
+    def open(self, root: Path) -> None:
+        self.points = self._points("train")
+
+    def _points(self, stream: str) -> Tensor:
+        """[size,2,1,1]; the modes take turns."""
+        n = noise.rows("randn", self.config.seed, f"mixture/{stream}", 0, self.config.size, (2,))
+        means = self.config.means(n)
+        centre = means[torch.arange(len(n)) % len(means)]
+        return (centre + self.config.std * n).reshape(-1, 2, 1, 1)
+
+    def __len__(self) -> int:
+        return self.config.size
+
+    def images(self, index: Tensor) -> Tensor:
+        return self.points[index]
+
+    def held_out(self) -> Dataset:
+        twin = MixtureDataset(self.config)
+        twin.points = self._points("held out")
+        return twin
+
+
+class MixtureMetrics(Evaluate):
+    """Share of points that belong to a mode, share of modes that got their part, sliced Wasserstein-2 distance."""
+
+    @frozen(kw_only=True)
+    class Config(MixtureConfig):
+        images: int = field(default=4096, validator=ge(64))
+        directions: int = field(default=64, validator=ge(1))
+
+    @hookimpl
+    def evaluate(self, state: State, draw: Draw) -> dict[str, float]:
+        n = min(self.config.images, len(state.dataset))
+        index = torch.arange(n)
+        real, truth = state.dataset.images(index), state.held_out.images(index)
+        x = draw(n).x
+        if x.shape[1:] != (2, 1, 1):
+            raise InputError(f"the metrics 'mixture' are for points [2,1,1], the images here are {list(x.shape[1:])}")
+        found = self._measure(x, real)
+        return found | {f"{name}_floor": value for name, value in self._measure(truth, real).items()}
+
+    def _measure(self, x: Tensor, real: Tensor) -> dict[str, float]:
+        x, real = x.flatten(1).double(), real.flatten(1).double()
+        means = self.config.means(x)
+        distance, nearest = torch.cdist(x, means).min(1)
+        inside = distance < 4 * self.config.std
+        share = torch.bincount(nearest[inside], minlength=len(means)) * len(means) / len(x)
+        angle = torch.arange(self.config.directions) * (math.pi / self.config.directions)
+        axes = torch.stack([angle.cos(), angle.sin()]).double()  # [2,directions]
+        gap = (x @ axes).sort(0).values - (real @ axes).sort(0).values
+        return {
+            "on_mode": inside.double().mean().item(),
+            "modes_covered": (share > 0.5).double().mean().item(),
+            "sw2": gap.square().mean().sqrt().item(),
+        }

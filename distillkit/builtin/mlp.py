@@ -1,0 +1,57 @@
+"""A small fully connected denoiser, for points of the plane and quick tests."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from distillkit.api import Network, field, frozen, ge, gt
+from distillkit.noise import SIGMA_DATA
+
+
+class Mlp(Network):
+    """Fully connected layers on the flattened image, in EDM's preconditioning (arXiv:2206.00364, Table 1)."""
+
+    @frozen(kw_only=True)
+    class Config:
+        width: int = field(default=64, validator=ge(1))
+        depth: int = field(default=3, validator=ge(1))  # hidden layers
+        sigma_data: float = field(default=SIGMA_DATA, validator=gt(0))
+
+    def module(self, resolution: int, channels: int, label_dim: int) -> nn.Module:
+        return MlpDenoiser(resolution, channels, label_dim, self.config)
+
+
+class MlpDenoiser(nn.Module):
+    """D(x; sigma, labels) [N,C,H,W]; D = 0 * F at first, so it starts as c_skip * x."""
+
+    augment_dim, sigma_min, sigma_max, compute_dtype = 0, 0.0, math.inf, None
+
+    def __init__(self, resolution: int, channels: int, label_dim: int, config: Mlp.Config) -> None:
+        super().__init__()
+        self.resolution, self.channels, self.label_dim = resolution, channels, label_dim
+        self.sigma_data = config.sigma_data
+        size = channels * resolution**2
+        widths = [size + 2 + label_dim] + [config.width] * config.depth
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.out = nn.Linear(config.width, size)
+        nn.init.zeros_(self.out.weight)
+
+    def forward(
+        self, x: Tensor, sigma: Tensor, labels: Tensor | None = None, augment_labels: Tensor | None = None
+    ) -> Tensor:
+        sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).reshape(-1, 1, 1, 1).expand(len(x), 1, 1, 1)
+        norm = (sigma**2 + self.sigma_data**2).sqrt()
+        c_noise = sigma.log() / 4
+        rows = [(x / norm).flatten(1), c_noise.flatten(1), torch.sin(4 * c_noise).flatten(1)]
+        if self.label_dim:
+            rows.append(x.new_zeros(len(x), self.label_dim) if labels is None else labels.to(x.dtype))
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.compute_dtype is not None):
+            h = torch.cat(rows, 1)
+            for layer in self.hidden:
+                h = nn.functional.silu(layer(h))
+            F = self.out(h)
+        F = F.to(x.dtype).reshape(x.shape)
+        return self.sigma_data**2 / norm**2 * x + sigma * self.sigma_data / norm * F

@@ -1,0 +1,70 @@
+"""Auxiliary terms: their gradient on the whole batch of images, weighted against the host's."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from distillkit import noise
+from distillkit.api import AuxiliaryLoss, Term, Turn, UsageError
+from distillkit.engine.state import Hooked, State
+from distillkit.engine.step import Step
+
+DECAY = 0.9  # of the averaged gradient norms behind weight = "auto"
+
+
+def due(state: State) -> list[Hooked]:
+    """The auxiliary losses that act in this iteration."""
+    return [part for part in state.auxiliaries if acts(part.slot, state)]
+
+
+def acts(slot: AuxiliaryLoss.Slot, state: State) -> bool:
+    kimg = state.nimg / 1000
+    stopped = slot.stop_kimg is not None and kimg >= slot.stop_kimg
+    return state.iteration % slot.every == 0 and kimg >= slot.start_kimg and not stopped
+
+
+def auxiliary_gradients(state: State, turn: Turn, steps: list[Step], active: list[Hooked]) -> None:
+    """Add the gradient of every term, weighted, to the x of its step."""
+    whole = Step(state, turn.name, 0, state.batch, state.batch, trains_generator=True)
+    whole.x = torch.cat([step.x for step in steps]).detach().requires_grad_()
+    host = [step.x.grad for step in steps]
+    host_grad = None if any(grad is None for grad in host) else torch.cat(host)
+    for index, part in enumerate(active):
+        torch.manual_seed(noise.fold(state.seed, state.nimg, turn.name, "auxiliary_loss", index))
+        for term in part.call(state=state, step=whole):
+            state.record(f"loss/{term.name}", term.value)
+            add(state, steps, whole.x, term, part.slot, host_grad)
+
+
+def add(
+    state: State, steps: list[Step], x: Tensor, term: Term, slot: AuxiliaryLoss.Slot, host_grad: Tensor | None
+) -> None:
+    """One term: a fixed weight also reaches parameters directly, an automatic one only images."""
+    weight = slot.weight if term.weight is None else term.weight
+    if weight == "auto":
+        (grad,) = torch.autograd.grad(term.value, x)
+        if host_grad is None:
+            raise UsageError(f'weight = "auto" of {term.name!r} needs a host loss with a gradient at the images')
+        grad *= balanced(state, term.name, slot.ratio, host_grad, grad)
+    else:
+        x.grad = None
+        (weight * term.value).backward()
+        grad = x.grad
+    if grad is not None:
+        state.record(f"grad_norm/{term.name}", grad.norm())
+        for step in steps:
+            part = grad[step.first : step.first + step.n]
+            step.x.grad = part.clone() if step.x.grad is None else step.x.grad + part
+
+
+def balanced(state: State, name: str, ratio: float, host: Tensor, grad: Tensor) -> Tensor:
+    """Weight [] with which the term's gradient norm at x is `ratio` times the host's, over running averages."""
+    norms = torch.stack([host.norm(), grad.norm()]).double()
+    before = state.balance.get(name)
+    mean = norms if before is None else DECAY * before + (1 - DECAY) * norms
+    if torch.isfinite(norms).all():
+        state.balance[name] = mean
+    weight = ratio * mean[0] / mean[1].clamp(min=1e-30)
+    state.record(f"weight/{name}", weight)
+    return weight.to(grad.dtype)

@@ -1,0 +1,128 @@
+"""From a checked recipe to live objects."""
+
+from __future__ import annotations
+
+import copy
+import os
+from fnmatch import fnmatch
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from distillkit import noise
+from distillkit.api import Choice, Component, InputError, Turn, UsageError
+from distillkit.engine import manager as managers
+from distillkit.engine import student
+from distillkit.engine.optim import Updater
+from distillkit.engine.state import State
+from distillkit.recipe.schema import Recipe
+from distillkit.registry import Catalog
+
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}
+
+
+def build(recipe: Recipe, catalog: Catalog) -> State:
+    """Open the data, load the teacher, make generator, critics and optimizers; nothing has trained yet."""
+    device = pick_device(recipe.run.device)
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = recipe.run.precision == "tf32"
+        torch.backends.cudnn.benchmark = True
+    dataset = recipe.dataset.build()
+    dataset.open(Path.cwd())
+    if len(dataset) == 0:
+        raise InputError(f"dataset {recipe.dataset.name!r} holds no images")
+    components = build_components(recipe)
+    hooks = managers.manager(components)
+    state = State(
+        recipe=recipe, device=device, dtype=DTYPES[recipe.run.precision], dataset=dataset,
+        held_out=dataset.held_out(), cache=cache_folder(), hook=hooks.hook, components=components,
+        load_network=lambda path: student.load_network(Path.cwd() / path, catalog).to(device),
+        teacher=components.get("teacher_score"),
+    )  # fmt: skip
+    state.auxiliaries = [
+        managers.alone(hooks, "auxiliary_loss", f"auxiliary_loss.{i}", choice.slot, choice.name)
+        for i, choice in enumerate(recipe.auxiliary_loss)
+    ]
+    state.evaluators = [
+        managers.alone(hooks, "evaluate", f"evaluate.{i}", choice.slot, choice.name)
+        for i, choice in enumerate(recipe.evaluate)
+    ]
+    setup(state, hooks, catalog)
+    return state
+
+
+def pick_device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError('run.device = "cuda", but torch sees no GPU here; write "cpu" or "auto"')
+    return torch.device(name)
+
+
+def cache_folder() -> Path:
+    return Path(os.environ.get("DISTILLKIT_HOME", Path.home() / ".cache" / "distillkit"))
+
+
+def build_components(recipe: Recipe) -> dict[str, Component]:
+    """The objects that have hooks, by their place in the recipe, in pipeline order."""
+    places: dict[str, Choice | None] = {
+        "teacher_score": recipe.teacher_score,
+        "sample": recipe.sample,
+        "generator_loss": recipe.generator_loss,
+        **{f"auxiliary_loss.{i}": choice for i, choice in enumerate(recipe.auxiliary_loss)},
+        **{f"evaluate.{i}": choice for i, choice in enumerate(recipe.evaluate)},
+    }
+    return {place: choice.build() for place, choice in places.items() if choice is not None}
+
+
+def setup(state: State, hooks: managers.pluggy.PluginManager, catalog: Catalog) -> None:
+    """Teacher first, since generator and critics may be copies of it; then the generator; then the rest."""
+    rest = [part for place, part in state.components.items() if place != "teacher_score"]
+    hooks.subset_hook_caller("setup", rest)(state=state)
+    recipe = state.recipe
+    state.generator = state.add_network("generator", make_generator(state, catalog), recipe.generator.optimizer)
+    state.ema = copy.deepcopy(state.generator).eval().requires_grad_(False)
+    hooks.subset_hook_caller("setup", [state.teacher] if state.teacher else [])(state=state)
+    if not state.turns:
+        critics = tuple(name for name in state.networks if name != "generator")
+        state.turns = [Turn(name="critic", trains=critics)] if critics else []
+        state.turns.append(Turn(name="generator", trains=("generator",), losses=("generator_loss",)))
+    for name, network in state.networks.items():
+        frozen = frozen_names(network, recipe.generator.freeze) if name == "generator" else frozenset()
+        state.updaters[name] = Updater(state.settings[name], network, frozen)
+    for network in [*state.networks.values(), state.ema, *([state.teacher.network] if state.teacher else [])]:
+        if network is not None:
+            network.compute_dtype = torch.bfloat16 if recipe.run.precision == "bf16" else None
+
+
+def make_generator(state: State, catalog: Catalog) -> nn.Module:
+    """The student's network with its initial weights."""
+    table, dataset = state.recipe.generator, state.dataset
+    if table.checkpoint:
+        network = state.load_network(table.checkpoint)
+    elif table.init == "teacher":
+        if state.teacher is None or state.teacher.network is None:
+            raise UsageError(
+                'generator.init = "teacher", but this teacher_score is no network; '
+                'write init = "scratch" and a [generator.network]'
+            )
+        network = copy.deepcopy(state.teacher.network)
+    else:
+        torch.manual_seed(noise.fold(state.seed, "generator", "init"))
+        network = student.new_network(table.network, dataset.resolution, dataset.channels, dataset.label_dim)
+    student.check_shape(network, dataset)
+    if table.dropout is not None:
+        network = student.with_dropout(network, table.dropout, catalog)
+    return network.to(state.device, state.dtype).requires_grad_(True)
+
+
+def frozen_names(network: nn.Module, patterns: tuple[str, ...]) -> frozenset[str]:
+    names = [name for name, _ in network.named_parameters()]
+    unused = [pattern for pattern in patterns if not any(fnmatch(name, pattern) for name in names)]
+    if unused:
+        raise UsageError(f"generator.freeze: no parameter is named like {unused[0]!r}; one is {names[0]!r}")
+    frozen = frozenset(name for name in names if any(fnmatch(name, pattern) for pattern in patterns))
+    if len(frozen) == len(names):
+        raise UsageError("generator.freeze freezes every parameter: nothing would train")
+    return frozen

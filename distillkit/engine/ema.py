@@ -1,0 +1,30 @@
+"""Averages of the generator's weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from distillkit.recipe.schema import Generator
+
+
+def beta(settings: Generator, nimg: int, batch: int) -> float:
+    """Share of the old average that stays, for the step that starts at `nimg` images.
+
+    "halflife": arXiv:2206.00364's code, h = min(halflife, rampup * nimg), beta = 0.5^(batch / h): the first step copies.
+    "power": arXiv:2312.02696 Eq. (127), beta = (1 - batch / t)^(gamma + 1) at t images after the step.
+    """
+    if settings.ema == "none":
+        return 0.0
+    if settings.ema == "power":
+        return (1 - batch / (nimg + batch)) ** (settings.ema_gamma + 1)
+    halflife = settings.ema_halflife_kimg * 1000
+    if settings.ema_rampup_ratio is not None:
+        halflife = min(halflife, settings.ema_rampup_ratio * nimg)
+    return 0.5 ** (batch / max(halflife, 1e-8))
+
+
+@torch.no_grad()
+def update(ema: nn.Module, network: nn.Module, beta: float) -> None:
+    """ema <- beta * ema + (1 - beta) * network, parameters only: buffers stay as they were copied."""
+    torch._foreach_lerp_(list(ema.parameters()), [p.detach() for p in network.parameters()], 1 - beta)

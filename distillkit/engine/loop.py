@@ -1,0 +1,131 @@
+"""The training loop: iterations, and at ticks lines, metrics, pictures and checkpoints."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from distillkit.api import Preempted, ResourceError
+from distillkit.engine import checkpoint, ema, evaluation, formats, snapshot, turns
+from distillkit.engine.draw import Drawer
+from distillkit.engine.metrics import MetricsLog
+from distillkit.engine.optim import lr_at
+from distillkit.engine.rundir import RunDir
+from distillkit.engine.screen import Screen
+from distillkit.engine.signals import StopRequest
+from distillkit.engine.state import State
+
+
+def iterate(state: State) -> None:
+    """One iteration: every turn that is due, the average of the weights, the count of images."""
+    for turn in state.turns:
+        if state.iteration % turn.every == 0 and state.nimg >= turn.after_kimg * 1000:
+            turns.take(state, turn)
+    share = ema.beta(state.recipe.generator, state.nimg, state.batch)
+    ema.update(state.ema, state.networks["generator"], share)
+    state.hook.after_step(state=state)
+    state.nimg += state.batch
+    state.iteration += 1
+
+
+class Training:
+    """A run in progress: the state, where it is written, who watches."""
+
+    def __init__(self, state: State, run: RunDir, screen: Screen, stop: StopRequest) -> None:
+        self.state, self.run, self.screen, self.stop = state, run, screen, stop
+        self.log = MetricsLog(run.metrics)
+        self.seconds = 0.0  # of training, over all sessions
+        self.tick_from = (0, 0.0)  # images and seconds at the last tick
+
+    def resume(self) -> bool:
+        """Go back to the newest good checkpoint, and cut the log there -> whether there was one."""
+        found = checkpoint.load_newest(self.run.checkpoints, self.state.device)
+        if found is None:
+            self.log.truncate(-1)
+            return False
+        tensors, meta, _ = found
+        snapshot.restore(self.state, tensors, meta)
+        torch.set_num_threads(meta["threads"])  # another count would add up in another order
+        self.seconds = meta["seconds"]
+        self.tick_from = tuple(meta["tick_from"])
+        self.log.truncate(self.state.nimg)
+        return True
+
+    def train(self) -> dict[str, float]:
+        """Run to the end -> the final metrics. Raises Preempted after saving if a signal asked to stop."""
+        state = self.state
+        if state.nimg == 0:
+            evaluation.write_grid(state, self.run)
+        with self.screen.progress(state.recipe.name, state.total, "img") as bar:
+            bar.advance(state.nimg)
+            while state.nimg < state.total:
+                start = time.perf_counter()
+                iterate(state)
+                self.seconds += time.perf_counter() - start
+                bar.advance(state.batch)
+                self.maintain(bar)
+        rows = [row for row in self.log.read() if row["what"] == "evaluate" and row["nimg"] == state.nimg]
+        return {name: value for name, value in rows[-1].items() if "/" in name} if rows else {}
+
+    def maintain(self, bar: object) -> None:
+        """What is due between iterations."""
+        state, settings = self.state, self.state.recipe.run
+        finished = state.nimg >= state.total
+        if finished or evaluation.crossed(state, settings.tick_kimg or settings.kimg / 20):
+            bar.advance(0, **self.tick())
+        parts = evaluation.due(state, finished)
+        if parts:
+            self.evaluate(parts)
+        save = finished or evaluation.crossed(state, settings.checkpoint_kimg or settings.kimg / 5)
+        if save:
+            evaluation.write_grid(state, self.run)
+        if save or self.stop.requested:
+            self.save(finished)
+        if self.stop.requested and not finished:
+            raise Preempted(
+                f"{self.stop.requested}: saved at {state.nimg / 1000:g} kimg; "
+                f"go on with: distillkit run --resume {self.run.path}"
+            )
+
+    def tick(self) -> dict[str, float]:
+        """One line of means since the last tick -> the losses."""
+        state = self.state
+        means = state.records.means()
+        state.records.clear()
+        nimg, seconds = self.tick_from
+        speed = (state.nimg - nimg) / max(self.seconds - seconds, 1e-9)
+        self.tick_from = (state.nimg, self.seconds)
+        rates = {f"lr/{name}": lr_at(s, state.nimg, state.total) for name, s in state.settings.items()}
+        row = {"what": "tick", "nimg": state.nimg, "kimg": state.nimg / 1000, **means, **rates}
+        row |= {"skipped": state.skipped, "seconds": self.seconds, "img_per_sec": speed}
+        self.log.append(row)
+        losses = {name: value for name, value in means.items() if name.startswith(("loss/", "weight/"))}
+        left = (state.total - state.nimg) / max(speed, 1e-9)
+        skipped = f"   {state.skipped} updates skipped (not finite)" if state.skipped else ""
+        self.screen.line(
+            f"{formats.kimg(state.nimg)} kimg   {formats.numbers(losses)}   {formats.rate(speed)} img/s"
+            f"   {formats.duration(left)} left{skipped}"
+        )
+        return losses
+
+    def evaluate(self, parts: list) -> None:
+        found = evaluation.evaluate(Drawer.student(self.state), parts, self.screen)
+        self.log.append({"what": "evaluate", "nimg": self.state.nimg, "kimg": self.state.nimg / 1000, **found,
+                         "seconds": self.seconds})  # fmt: skip
+        shown = {name: value for name, value in found.items() if not name.endswith(("_floor", "_sd"))}
+        self.screen.line(f"{formats.kimg(self.state.nimg)} kimg   {formats.numbers(shown)}")
+
+    def save(self, finished: bool) -> None:
+        """Checkpoint; a full disk is a warning now and an error at the end."""
+        tensors, meta = snapshot.take(self.state)
+        meta |= {"seconds": self.seconds, "tick_from": list(self.tick_from)}
+        self.log.sync()
+        try:
+            checkpoint.save(
+                self.run.checkpoints, self.state.nimg, tensors, meta, self.state.recipe.run.keep_checkpoints
+            )
+        except ResourceError as error:
+            if finished or self.stop.requested:
+                raise
+            self.screen.warn(f"{error}; training goes on, the next checkpoint tries again")

@@ -1,0 +1,34 @@
+"""Running means of what a run reports, kept as tensors so that recording never waits for the device."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Records:
+    """Sums and counts by name since the last tick."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+
+    def add(self, name: str, value: Tensor | float) -> None:
+        value = torch.as_tensor(value).detach().double()
+        self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.counts[name] = self.counts.get(name, 0) + 1
+
+    def means(self) -> dict[str, float]:
+        return {name: float(self.sums[name]) / self.counts[name] for name in sorted(self.sums)}
+
+    def clear(self) -> None:
+        self.sums.clear()
+        self.counts.clear()
+
+    def state(self) -> dict[str, list[float]]:
+        return {name: [float(total), self.counts[name]] for name, total in self.sums.items()}
+
+    def load(self, state: dict[str, list[float]], device: torch.device) -> None:
+        self.sums = {name: torch.tensor(total, dtype=torch.float64) for name, (total, _) in state.items()}
+        self.sums = {name: total.to(device) for name, total in self.sums.items()}
+        self.counts = {name: int(count) for name, (_, count) in state.items()}

@@ -1,0 +1,141 @@
+"""`distillkit run`: the recipes a recipe builds on, each run once or reused, in order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from attrs import frozen
+
+from distillkit.api import UsageError
+from distillkit.engine import rundir, stage
+from distillkit.engine.rundir import RunDir
+from distillkit.engine.screen import Screen
+from distillkit.engine.stage import Outcome
+from distillkit.recipe import fingerprint, plan, to_toml, used_distributions
+from distillkit.recipe.schema import Recipe
+from distillkit.registry import Catalog
+
+
+@frozen
+class Node:
+    """One recipe of the graph and what identifies its run."""
+
+    recipe: Recipe
+    parents: dict[str, Path]  # table -> path of the recipe whose result it needs
+    fingerprint: str
+    versions: dict[str, str]
+
+
+def graph(path: Path, sets: Sequence[str], catalog: Catalog, seed: int | None) -> list[Node]:
+    """The recipes to run, parents first."""
+    nodes: dict[Path, Node] = {}
+    for recipe in plan(path, sets, catalog, seed=seed):
+        parents = {table: (recipe.path.parent / file).resolve() for table, file in recipe.parents.items()}
+        used = used_distributions(recipe, catalog)
+        prints = {file: nodes[parents[table]].fingerprint for table, file in recipe.parents.items()}
+        versions = {**used, "torch": version("torch")}
+        nodes[recipe.path.resolve()] = Node(recipe, parents, fingerprint(recipe, prints, used), versions)
+    return list(nodes.values())
+
+
+def run(
+    path: Path | None,
+    *,
+    sets: Sequence[str] = (),
+    seed: int | None = None,
+    resume: Path | None = None,
+    runs: Path = Path("runs"),
+    again: bool = False,
+    screen: Screen,
+) -> list[Outcome]:
+    """Run a recipe and the recipes it builds on -> their outcomes, the asked one last.
+
+    A finished run of the same fingerprint is reused (the asked recipe's too, unless `again`), one that was
+    interrupted goes on. `resume` names a run folder instead of a recipe.
+    """
+    catalog = Catalog.installed()
+    target = None
+    if resume is not None:
+        target = RunDir.open(resume)
+        path, runs = target.resolved, target.path.parent
+    nodes = graph(path, sets, catalog, seed)
+    if target is not None and nodes[-1].fingerprint != target.fingerprint:
+        raise UsageError(
+            f"{target.path} was made with other plugins or an edited recipe (fingerprint {target.fingerprint}, "
+            f"now {nodes[-1].fingerprint}); install the versions named in its run.json, or run the recipe anew"
+        )
+    screen.plan(rows(nodes, runs, again, target))
+    outcomes: dict[Path, Outcome] = {}
+    for node in nodes:
+        fresh = again and node is nodes[-1]
+        outcomes[node.recipe.path.resolve()] = one(node, outcomes, nodes, runs, fresh, target, catalog, screen)
+    return list(outcomes.values())
+
+
+def existing(node: Node, nodes_last: bool, runs: Path, fresh: bool, target: RunDir | None) -> RunDir | None:
+    """The run to reuse or to go on with."""
+    if nodes_last and target is not None:
+        return target
+    found = None if fresh else rundir.find(runs, node.fingerprint)
+    return None if found is not None and found.status() == "diverged" else found
+
+
+def rows(nodes: list[Node], runs: Path, again: bool, target: RunDir | None) -> list[dict[str, str]]:
+    table = []
+    for node in nodes:
+        last = node is nodes[-1]
+        found = existing(node, last, runs, again and last, target)
+        todo = f"{node.recipe.run.kimg:g} kimg"
+        if found is not None:
+            todo = f"reuse {found.path}" if found.status() == "finished" else f"go on with {found.path}"
+        table.append({"recipe": node.recipe.name, "method": node.recipe.generator_loss.name, "to do": todo})
+    return table
+
+
+def one(
+    node: Node, outcomes: dict[Path, Outcome], nodes: list[Node], runs: Path, fresh: bool, target: RunDir | None,
+    catalog: Catalog, screen: Screen,
+) -> Outcome:  # fmt: skip
+    """Run or reuse one recipe."""
+    results = {table: outcomes[parent] for table, parent in node.parents.items()}
+    found = existing(node, node is nodes[-1], runs, fresh, target)
+    if found is not None and found.status() == "finished":
+        return stage.outcome(found, True, results.get("teacher_score"))
+    recipe = node.recipe
+    if found is None:
+        found = RunDir.create(runs, recipe.name, node.fingerprint, node.versions)
+        stage.write_recipes(found, *texts(node, nodes))
+    screen.stage(f"{recipe.name}   {recipe.generator_loss.name}, {recipe.run.kimg:g} kimg   {found.path}")
+    start = time.perf_counter()
+    stage.execute(recipe, found, results, catalog, screen)
+    done = stage.outcome(found, False, results.get("teacher_score"))
+    screen.line(f"done in {time.perf_counter() - start:.0f} s")
+    return done
+
+
+def texts(node: Node, nodes: list[Node]) -> tuple[Recipe, str, dict[str, str]]:
+    """The recipe, its resolved text, and the resolved texts of all it builds on, by file name in from/."""
+    ancestors: dict[Path, Node] = {}
+    by_path = {n.recipe.path.resolve(): n for n in nodes}
+
+    def visit(current: Node) -> None:
+        for parent in current.parents.values():
+            visit(by_path[parent])
+            ancestors[parent] = by_path[parent]
+
+    visit(node)
+    names = {path: unique(path, index, ancestors) for index, path in enumerate(ancestors)}
+
+    def text(n: Node, folder: str) -> str:
+        files = {n.recipe.parents[table]: folder + names[parent] for table, parent in n.parents.items()}
+        return to_toml(n.recipe, made_with=n.versions, files=files)
+
+    return node.recipe, text(node, "from/"), {names[path]: text(n, "") for path, n in ancestors.items()}
+
+
+def unique(path: Path, index: int, paths: dict[Path, Node]) -> str:
+    same = sum(other.name == path.name for other in paths)
+    return path.name if same == 1 else f"{path.stem}-{index}.toml"

@@ -1,0 +1,192 @@
+"""One recipe of the graph, from its folder to its finished result."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import traceback
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import attrs
+import torch
+from torch import Tensor
+
+from distillkit.api import DistillkitError, Preempted, ResourceError, UsageError
+from distillkit.engine import evaluation, files, report, student, threads
+from distillkit.engine.build import build
+from distillkit.engine.draw import Drawer
+from distillkit.engine.logged import LoggedScreen
+from distillkit.engine.loop import Training
+from distillkit.engine.rundir import RunDir
+from distillkit.engine.screen import Screen
+from distillkit.engine.signals import StopRequest
+from distillkit.engine.state import State
+from distillkit.engine.turns import denoise
+from distillkit.recipe import table_of
+from distillkit.recipe.schema import Recipe
+from distillkit.registry import Catalog
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """How a recipe's run ended."""
+
+    recipe_name: str
+    run_dir: Path
+    reused: bool
+    metrics: dict[str, float]
+    nfe: int
+    seconds: float  # of training
+    teacher: Outcome | None = None
+
+
+def outcome(run: RunDir, reused: bool, teacher: Outcome | None) -> Outcome:
+    """Read back what a finished run left."""
+    facts = json.loads((run.result / "metrics.json").read_bytes())
+    if teacher is None and facts["teacher"]:
+        teacher = Outcome(recipe_name="teacher", run_dir=run.path, reused=True, seconds=0.0, **facts["teacher"])
+    return Outcome(
+        recipe_name=run.info["recipe"], run_dir=run.path, reused=reused, metrics=facts["metrics"],
+        nfe=facts["nfe"], seconds=facts["seconds"], teacher=teacher,
+    )  # fmt: skip
+
+
+def execute(recipe: Recipe, run: RunDir, results: Mapping[str, Outcome], catalog: Catalog, screen: Screen) -> None:
+    """Train, evaluate and write everything; `results` are those of the parents, by table. The run is locked."""
+    with run.lock(), guarded(run), StopRequest() as stop:
+        with LoggedScreen(screen, run.log) as logged, shown_warnings(logged):
+            torch.set_num_threads(recipe.run.threads or threads.choose())
+            state = build(with_results(recipe, results), catalog)
+            training = Training(state, run, logged, stop)
+            if training.resume():
+                logged.line(f"resumed at {state.nimg / 1000:g} kimg")
+            metrics = training.train()
+            finish(state, run, metrics, training.seconds, results.get("teacher_score"), catalog, logged)
+
+
+def with_results(recipe: Recipe, results: Mapping[str, Outcome]) -> Recipe:
+    """`from = "other.toml"` becomes the checkpoint that its run left."""
+    for table, parent in results.items():
+        path = str((parent.run_dir / "result").resolve())
+        if table == "generator":
+            recipe = attrs.evolve(recipe, generator=attrs.evolve(recipe.generator, checkpoint=path))
+            continue
+        choice = recipe.teacher_score
+        if not hasattr(choice.config, "checkpoint"):
+            raise UsageError(f"teacher_score.from: {choice.name!r} takes no checkpoint")
+        choice = attrs.evolve(choice, config=attrs.evolve(choice.config, checkpoint=path))
+        recipe = attrs.evolve(recipe, teacher_score=choice)
+    return recipe
+
+
+def finish(
+    state: State, run: RunDir, metrics: dict[str, float], seconds: float, teacher: Outcome | None,
+    catalog: Catalog, screen: Screen,
+) -> None:  # fmt: skip
+    """The result folder, the comparison picture, the report."""
+    draw = Drawer.student(state)
+    facts = {"sample": table_of(state.recipe.sample), "nfe": draw.nfe, "nimg": state.nimg, **run.info}
+    student.save(run.result, state.ema, facts)
+    sampler = teacher_drawer(state, teacher, catalog)
+    measured = teacher and {"metrics": teacher.metrics, "nfe": teacher.nfe}
+    if measured is None and sampler and state.teacher.network is None:  # in closed form: nobody measured it before
+        measured = {"metrics": evaluation.evaluate(sampler, state.evaluators, screen), "nfe": sampler.nfe}
+    files.write_json(
+        run.result / "metrics.json",
+        {"metrics": metrics, "nfe": draw.nfe, "seconds": seconds, "nimg": state.nimg, "teacher": measured},
+    )
+    evaluation.write_comparison(state, run, sampler)
+    run.write_exit(0, "finished", state.nimg, None)
+    report.write_report(run.path, title=state.recipe.name)
+
+
+def teacher_drawer(state: State, teacher: Outcome | None, catalog: Catalog) -> Drawer | None:
+    """The teacher sampled by Heun's method through its hook, guidance included."""
+    if state.teacher is None:
+        return None
+    heun = catalog.load("sample", "heun")
+    steps = {"steps": (teacher.nfe + 1) // 2} if teacher else {}
+    sampler = heun(heun.Config(**steps))
+
+    return Drawer(state, HookDenoiser(state), sampler.sample, sampler.nfe)
+
+
+class HookDenoiser:
+    """The teacher_score hook, called like a network."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.sigma_min = getattr(state.teacher.network, "sigma_min", 0.0)
+        self.sigma_max = getattr(state.teacher.network, "sigma_max", math.inf)
+
+    def __call__(self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None) -> Tensor:
+        state = self.state
+        sigma = torch.as_tensor(sigma, device=x.device).reshape(-1, 1, 1, 1).expand(len(x), 1, 1, 1)
+        return denoise(state, x.to(state.dtype), sigma.to(state.dtype), labels)
+
+
+@contextmanager
+def guarded(run: RunDir) -> Iterator[None]:
+    """Note how the run ended, whatever happens; out of memory or disk becomes exit code 5."""
+    code, reason = 1, ""
+    try:
+        yield
+        return
+    except Exception as error:
+        explained = resource(error) or error
+        code = explained.exit_code if isinstance(explained, DistillkitError) else 1
+        reason = f"{type(error).__name__}: {error}" if code == 1 else str(explained)
+        if code == 1:
+            with open(run.log, "a") as log:
+                log.write(traceback.format_exc())
+        if explained is error:
+            raise
+        raise explained from error
+    except KeyboardInterrupt:
+        code, reason = 130, "interrupted"
+        raise
+    finally:
+        if reason:
+            note_exit(run, code, reason)
+
+
+def resource(error: Exception) -> ResourceError | None:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return ResourceError(f"out of memory: {str(error).splitlines()[0]}; lower run.micro_batch")
+    if isinstance(error, OSError) and error.errno in files.FULL:
+        return ResourceError(f"disk full: {error.strerror}: {error.filename}; make room and resume")
+    return None
+
+
+def note_exit(run: RunDir, code: int, reason: str) -> None:
+    saved = sorted(path.name for path in run.checkpoints.glob("kimg-*"))
+    newest = saved[-1] if saved else None
+    nimg = round(float(newest.removeprefix("kimg-")) * 1000) if newest else 0
+    try:
+        run.write_exit(code, reason, nimg, newest)
+    except OSError as error:  # the disk is full: the error on its way says so
+        warnings.warn(f"cannot write {run.exit}: {error.strerror}", stacklevel=2)
+
+
+@contextmanager
+def shown_warnings(screen: Screen) -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *rest: screen.warn(str(message))
+        yield
+
+
+def write_recipes(run: RunDir, recipe: Recipe, resolved: str, parents: Mapping[str, str]) -> None:
+    """recipe.toml as it was asked, resolved.toml, and the resolved recipes it builds on in from/."""
+    shutil.copyfile(recipe.path, run.recipe)
+    files.write_atomic(run.resolved, resolved.encode())
+    (run.path / "from").mkdir(exist_ok=True)
+    for name, text in parents.items():
+        files.write_atomic(run.path / "from" / name, text.encode())
+
+
+__all__ = ["Outcome", "Preempted", "execute", "outcome", "write_recipes"]
