@@ -7,6 +7,7 @@ from typing import Any
 from distillkit.api import Choice
 from distillkit.recipe.load import is_recipe_name
 from distillkit.recipe.schema import Generator, Run
+from distillkit.recipe.shown import shown
 from distillkit.recipe.structure import Report
 
 
@@ -37,7 +38,7 @@ def _check_start(from_: str | None, checkpoint: str | None, table: str, report: 
     if from_ and checkpoint:
         report((table, "from"), "given together with checkpoint", "keep the one to start from")
     if from_ is not None and not is_recipe_name(from_):
-        report((table, "from"), f'must be the relative path of a recipe (.toml), got "{from_[:64]}"', "")
+        report((table, "from"), f"must be the relative path of a recipe (.toml), got {shown(from_)}", "")
 
 
 def _check_init(generator: Generator, teacher: Any, report: Report) -> None:

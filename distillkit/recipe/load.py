@@ -11,6 +11,7 @@ from typing import Any
 from distillkit.recipe.layer import Layer, Origin, overlay
 from distillkit.recipe.lines import MAX_DEPTH, MAX_KEY, TooMuch, check_limits, key_lines
 from distillkit.recipe.problem import Problem, RecipeProblems
+from distillkit.recipe.shown import shown
 
 MAX_BYTES = 256 * 1024
 MAX_VALUES = 5_000  # keys and list entries of a file
@@ -32,7 +33,7 @@ def _load(path: Path, asked: Path, chain: tuple[Path, ...]) -> Layer:
     if parent is None:
         return layer
     if not (path.parent / parent).is_file():
-        problem = Problem(file, layer.origin(("extends",)).line, "extends", f'no such file: "{parent}"')
+        problem = Problem(file, layer.origin(("extends",)).line, "extends", f"no such file: {shown(parent)}")
         raise RecipeProblems(asked, [problem])
     return overlay(_load(path.parent / parent, asked, (*chain, path)), layer)
 

@@ -15,6 +15,8 @@ def override(layer: Layer, text: str) -> Layer | Problem:
     """The layer with one setting replaced, or why that cannot be."""
     name, equals, value = text.partition("=")
     parts = name.strip().split(".")
+    if not text.isprintable():
+        return Problem("--set", None, "", "has characters that cannot be printed")
     if not equals or not all(parts):
         return Problem("--set", None, "", f'"{text[:80]}" is not KEY=VALUE', "for example run.kimg=100")
     if len(parts) > MAX_DEPTH:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from distillkit.api import GeneratorLoss
 from distillkit.recipe.checks import check
@@ -31,10 +31,14 @@ def read(path: Path | str, sets: Sequence[str] = (), catalog: Catalog | None = N
             problems.append(found)
         else:
             layer = found
-    layer = _over_defaults(layer, catalog)
+    method = _method(layer, catalog)
+    if method:
+        layer = overlay(stamped(method.recipe_defaults, Origin(f"defaults of {method.__name__}")), layer)
     layer.data.pop("made_with", None)  # written by `to_toml`: which versions made the file
 
     def report(key: Key, message: str, hint: str = "") -> None:
+        if method is None and key[0] in ("sample", "generator") and message.startswith("missing"):
+            return  # the method that cannot be had may well bring it
         origin = layer.origin(key)
         problems.append(Problem(origin.file, origin.line, key_text(key), message, hint))
 
@@ -45,15 +49,13 @@ def read(path: Path | str, sets: Sequence[str] = (), catalog: Catalog | None = N
     return Recipe(path=path, **values)
 
 
-def _over_defaults(layer: Layer, catalog: Catalog) -> Layer:
-    """The layer over what its method recommends; a method that cannot be had is reported later, with the rest."""
+def _method(layer: Layer, catalog: Catalog) -> type[GeneratorLoss] | None:
+    """The class of [generator_loss]; None if it cannot be had, which is reported with the rest."""
     table: Any = layer.data.get("generator_loss")
     name = table.get("use") if isinstance(table, dict) else None
     if not isinstance(name, str):
-        return layer
+        return None
     try:
-        method = catalog.load("generator_loss", name)
+        return cast(type[GeneratorLoss], catalog.load("generator_loss", name))
     except (NotOffered, Unusable):
-        return layer
-    assert issubclass(method, GeneratorLoss)
-    return overlay(stamped(method.recipe_defaults, Origin(f'defaults of "{name}"')), layer)
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from difflib import get_close_matches
 
@@ -46,7 +47,7 @@ class Catalog:
         """
         found = [offer for offer in self.of(kind) if offer.name == name]
         if not found:
-            raise NotOffered(f'no {kind} named "{name[:64]}"', self._instead(kind, name))
+            raise NotOffered(f"no {kind} named {json.dumps(name[:64])}", self._instead(kind, name))
         if len(found) > 1:
             raise Unusable(_clash(found), f"uninstall one, or set DISTILLKIT_DISABLE={found[1].dist}")
         return found[0]

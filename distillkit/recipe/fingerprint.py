@@ -1,0 +1,51 @@
+"""One short number for all that decides a run's result, so that a finished run can be found again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from distillkit import __version__
+from distillkit.api import Choice
+from distillkit.recipe.schema import Recipe
+from distillkit.recipe.tables import tables
+from distillkit.registry import Catalog
+
+# Keys of [run] that change where, how fast and how visibly a run is computed, but not its result.
+UNIMPORTANT = ("device", "threads", "keep_checkpoints", "checkpoint_kimg", "tick_kimg", "grid")
+
+
+def fingerprint(recipe: Recipe, parents: Mapping[str, str], versions: Mapping[str, str]) -> str:
+    """16 hex digits of the resolved recipe, its parents' fingerprints (by file name as written) and `versions`."""
+    data = tables(recipe)
+    for key in UNIMPORTANT:
+        data["run"].pop(key, None)
+    for table, file in recipe.parents.items():
+        data[table]["from"] = parents[file]
+    text = json.dumps({"recipe": data, "versions": dict(versions)}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def used_distributions(recipe: Recipe, catalog: Catalog) -> dict[str, str]:
+    """Name -> version of distillkit and of each distribution whose components the recipe uses, nested ones too."""
+    offers = [catalog.find(choice.kind, choice.name) for choice in choices(recipe)]
+    return dict(sorted({"distillkit": __version__, **{offer.dist: offer.version for offer in offers}}.items()))
+
+
+def choices(value: Any) -> Iterator[Choice[Any]]:
+    """Every Choice inside a recipe or a config, outer before inner."""
+    if isinstance(value, Choice):
+        yield value
+        yield from choices(value.config)
+    elif attrs.has(type(value)):
+        for attribute in attrs.fields(type(value)):
+            yield from choices(getattr(value, attribute.name))
+    elif isinstance(value, list | tuple):
+        for entry in value:
+            yield from choices(entry)
+    elif isinstance(value, dict):
+        yield from choices(list(value.values()))

@@ -1,0 +1,49 @@
+"""The recipes that a recipe needs: `from = "other.toml"` makes them a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from distillkit.api import UsageError
+from distillkit.recipe.problem import Problem, RecipeProblems
+from distillkit.recipe.read import read
+from distillkit.recipe.schema import Recipe
+from distillkit.recipe.shown import shown
+from distillkit.registry import Catalog
+
+
+def plan(
+    path: Path | str, sets: Sequence[str] = (), catalog: Catalog | None = None, seed: int | None = None
+) -> list[Recipe]:
+    """The recipe and all it starts from, each once, parents first; the recipe asked for is the last.
+
+    `sets` are for the recipe asked for alone, `seed` is for all. Raises RecipeProblems, and UsageError for a circle.
+    """
+    everywhere = () if seed is None else (f"run.seed={seed}",)
+    found: dict[Path, Recipe] = {}
+    _visit(Path(path), (*sets, *everywhere), everywhere, catalog or Catalog.installed(), (), found)
+    return list(found.values())
+
+
+def _visit(
+    path: Path,
+    sets: Sequence[str],
+    everywhere: Sequence[str],
+    catalog: Catalog,
+    chain: tuple[Path, ...],
+    found: dict[Path, Recipe],
+) -> None:
+    real = path.resolve()
+    if real in chain:
+        names = [step.name for step in (*chain[chain.index(real) :], real)]
+        raise UsageError(f"recipes start from each other in a circle: {' -> '.join(names)}")
+    if real in found:
+        return
+    recipe = read(path, sets, catalog)
+    for table, file in recipe.parents.items():
+        parent = path.parent / file
+        if not parent.is_file():
+            raise RecipeProblems(path, [Problem(path.name, None, f"{table}.from", f"no such file: {shown(file)}")])
+        _visit(parent, everywhere, everywhere, catalog, (*chain, real), found)
+    found[real] = recipe

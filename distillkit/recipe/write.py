@@ -1,0 +1,62 @@
+"""A Recipe -> TOML that `read` accepts and reads as the same Recipe."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from distillkit.recipe.schema import Recipe
+from distillkit.recipe.tables import tables
+
+
+def to_toml(recipe: Recipe, made_with: Mapping[str, str] | None = None, files: Mapping[str, str] | None = None) -> str:
+    """The resolved recipe as text; `made_with` goes to a last table that `read` ignores.
+
+    `files` gives the recipes named by `from` other names, as seen from the folder the text is for.
+    """
+    data = tables(recipe)
+    for table in recipe.parents:
+        data[table]["from"] = (files or {}).get(data[table]["from"], data[table]["from"])
+    if made_with:
+        data["made_with"] = dict(made_with)
+    return "\n".join(_table(data, "")).strip() + "\n"
+
+
+def _table(data: Mapping[str, Any], name: str) -> Iterator[str]:
+    """Lines of a table: values first, then the tables inside, each under its full name."""
+    inner = {key: value for key, value in data.items() if isinstance(value, dict) or _is_tables(value)}
+    for key, value in data.items():
+        if key not in inner:
+            yield f"{_key(key)} = {_value(value)}"
+    for key, value in inner.items():
+        path = f"{name}.{_key(key)}".removeprefix(".")
+        header = f"[{path}]" if isinstance(value, dict) else f"[[{path}]]"
+        for table in [value] if isinstance(value, dict) else value:
+            yield f"\n{header}"
+            yield from _table(table, path)
+
+
+def _is_tables(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(entry, dict) for entry in value)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return _string(value)
+    if isinstance(value, list):
+        return f"[{', '.join(_value(entry) for entry in value)}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_key(key)} = {_value(part)}" for key, part in value.items()) + "}"
+    return repr(value)  # numbers, inf too, are written alike in Python and TOML
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _string(key)
+
+
+def _string(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")  # TOML's escapes are JSON's, and DEL
