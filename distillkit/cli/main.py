@@ -45,12 +45,11 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="run a recipe, and first the recipes it builds on")
-    _recipe(run)
+    _recipe(run, optional=True)
     seeds = run.add_mutually_exclusive_group()
     seeds.add_argument("--seed", type=_seed, metavar="N", help="instead of the recipe's run.seed")
     seeds.add_argument("--seeds", type=_seeds, metavar="0,1,2", help="run once for each, show mean and spread")
-    run.add_argument("--resume", type=Path, metavar="RUN", help="go on from the newest checkpoint of this run")
-    run.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs go (%(default)s)")
+    run.add_argument("--resume", type=Path, metavar="RUN", help="instead of a recipe: go on with this run")
     run.add_argument("--again", action="store_true", help="run even what is finished with the same fingerprint")
 
     check = commands.add_parser("check", help="show the resolved recipe and the plan; build nothing")
@@ -69,12 +68,13 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _recipe(command: argparse.ArgumentParser) -> None:
-    command.add_argument("recipe", type=Path, metavar="RECIPE", help="a TOML file")
+def _recipe(command: argparse.ArgumentParser, *, optional: bool = False) -> None:
+    command.add_argument("recipe", type=Path, nargs="?" if optional else None, metavar="RECIPE", help="a TOML file")
     command.add_argument(
         "--set", dest="sets", action="append", default=[], metavar="KEY=VALUE",
         help="override a key, such as generator_loss.alpha=1.0 (TOML values; may be repeated)",
     )  # fmt: skip
+    command.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs are (%(default)s)")
 
 
 def _seed(text: str) -> int:

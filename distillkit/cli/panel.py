@@ -104,7 +104,7 @@ def _files(run_dir: Path) -> RenderableType:
 def _value(value: float | None, sd: float | None) -> str:
     if value is None:
         return MISSING
-    return formats.number(value) + (f" \N{PLUS-MINUS SIGN} {formats.number(sd)}" if sd is not None else "")
+    return formats.number(value) + (f" \N{PLUS-MINUS SIGN} {sd:.2g}" if sd is not None else "")
 
 
 def _mean(values: Sequence[float]) -> str:

@@ -10,8 +10,10 @@ from distillkit.cli.console import console
 
 
 def main(arguments: Namespace) -> int:
-    if arguments.resume and arguments.seeds:
-        raise UsageError("--resume continues one run; --seeds starts several: give one of them")
+    if (arguments.recipe is None) == (arguments.resume is None):
+        raise UsageError("give a RECIPE to run, or --resume RUN to go on with a run")
+    if arguments.resume and (arguments.seeds or arguments.seed is not None or arguments.sets or arguments.again):
+        raise UsageError("--resume goes on with a run as it is: no --set, --seed, --seeds, --again")
     from distillkit.engine import runner  # torch comes with it: only when there is work
 
     out, live = console(), screen.choose()

@@ -72,13 +72,19 @@ def _header(name: str, run_dir: Path, rows: list[dict[str, Any]]) -> str:
     else:
         status = f'<span class="failed">ended with code {escape(str(code))}</span> {escape(str(end.get("reason", "")))}'
     facts = [status]
-    if rows:
-        last = rows[-1]
-        facts.append(f"{formats.kimg(last['nimg'])} kimg")
-        facts += [formats.duration(last["seconds"]) for _ in "s" if isinstance(last.get("seconds"), int | float)]
-        facts += [f"{last['skipped']} updates skipped (not finite)" for _ in "s" if last.get("skipped")]
-    facts += [f"started {escape(str(made))}" for made in [_json(run_dir / "run.json").get("created")] if made]
+    facts += _progress(rows[-1]) if rows else []
+    made = str(_json(run_dir / "run.json").get("created", ""))
+    facts += [f"started {escape(made[:16].replace('T', ' '))} UTC"] if made else []
     return f'<header><h1>{escape(name)}</h1>\n<p class="sub">{" &middot; ".join(facts)}</p></header>'
+
+
+def _progress(last: dict[str, Any]) -> list[str]:
+    facts = [f"{formats.kimg(last['nimg'])} kimg"]
+    if isinstance(last.get("seconds"), int | float):
+        facts.append(formats.duration(last["seconds"]))
+    if last.get("skipped"):
+        facts.append(f'<span class="failed">{last["skipped"]} updates skipped (not finite)</span>')
+    return facts
 
 
 def _scores(scores: results.Scores) -> str:
@@ -107,21 +113,23 @@ def _head(name: str, nfe: int | None) -> str:
 def _value(value: float | None, sd: float | None = None) -> str:
     if value is None:
         return "&ndash;"
-    return formats.number(value) + (f" <small>&plusmn; {formats.number(sd)}</small>" if sd is not None else "")
+    return formats.number(value) + (f" <small>&plusmn; {sd:.2g}</small>" if sd is not None else "")
 
 
 def _pictures(folder: Path) -> str:
     sheets = sorted(folder.glob("kimg-*.png"))
     others = sorted(set(folder.glob("*.png")) - set(sheets))
-    captions = {path: path.stem.replace("_", " ") for path in others}
-    captions |= {sheets[0]: "first", sheets[-1]: "last"} if sheets else {}
-    return f'<div class="pictures">{"".join(map(_picture, captions, captions.values()))}</div>' if captions else ""
+    pictures = [_picture(path, path.stem.replace("_", " ")) for path in others]
+    pair = {"first": sheets[0], "last": sheets[-1]} if len(sheets) > 1 else dict.fromkeys(["samples"][: len(sheets)], *sheets)
+    pictures += [_picture(path, caption, "half") for caption, path in pair.items()]
+    return f'<div class="pictures">{"".join(pictures)}</div>' if pictures else ""
 
 
-def _picture(path: Path, caption: str) -> str:
+def _picture(path: Path, caption: str, css: str = "") -> str:
     data = base64.b64encode(path.read_bytes()).decode()
     told = escape(caption)
-    return f'<figure><figcaption>{told}</figcaption><img alt="{told}" src="data:image/png;base64,{data}"></figure>\n'
+    image = f'<img alt="{told}" src="data:image/png;base64,{data}">'
+    return f'<figure class="{css}"><figcaption>{told}</figcaption>{image}</figure>\n'
 
 
 def _charts(charts: Iterable[svg.Chart]) -> str:

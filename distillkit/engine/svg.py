@@ -11,7 +11,7 @@ from attrs import field, frozen
 from distillkit.engine import formats
 
 WIDTH, HEIGHT = 360, 220
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 30, 34  # margins around the plot
+LEFT, RIGHT, TOP, BOTTOM = 52, 14, 30, 40  # margins around the plot
 LOG_FROM = 30.0  # ratio of largest to smallest value from which the y axis is logarithmic
 
 Point = tuple[float, float]
@@ -74,13 +74,13 @@ class _Axis:
         if not self.log:
             return ticks(self.low, self.high)
         decades = range(math.floor(self.low), math.ceil(self.high) + 1)
-        digits = (1, 2, 5) if self.high - self.low < 2 else (1,)
+        digits = (1, 2, 5) if self.high - self.low < 2.2 else (1,)
         values = [digit * 10.0**decade for decade in decades for digit in digits]
         shown = [value for value in values if self.low <= math.log10(value) <= self.high]
         return shown[:: math.ceil(len(shown) / 6) or 1]
 
 
-def ticks(low: float, high: float, about: int = 4) -> list[float]:
+def ticks(low: float, high: float, about: int = 5) -> list[float]:
     """Round values 1, 2 or 5 times a power of ten apart, within low ... high."""
     raw = (high - low) / about
     power = 10.0 ** math.floor(math.log10(raw))
@@ -107,15 +107,14 @@ def _grid(x_axis: _Axis, y_axis: _Axis, x_label: str) -> list[str]:
 
 
 def _references(references: dict[str, float], y_axis: _Axis) -> list[str]:
-    parts, right = [], WIDTH - RIGHT
+    parts, x = [], LEFT
     for i, (name, value) in enumerate(references.items()):
-        y, x = y_axis.at(value), right - 96 * (len(references) - i)
-        told = f"{escape(name)} {formats.number(value)}"
-        parts.append(
-            f'<line class="ref{i}" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"><title>{told}</title></line>'
-        )
-        parts.append(f'<line class="ref{i}" x1="{x}" x2="{x + 16}" y1="10" y2="10"/>')
-        parts.append(f'<text class="label" x="{x + 20}" y="14">{told}</text>')
+        y, told, legend = y_axis.at(value), f"{escape(name)} {formats.number(value)}", HEIGHT - 9
+        line = f'<line class="ref{i}" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}">'
+        parts.append(f"{line}<title>{told}</title></line>")
+        parts.append(f'<line class="ref{i}" x1="{x}" x2="{x + 18}" y1="{legend}" y2="{legend}"/>')
+        parts.append(f'<text class="label" x="{x + 23}" y="{legend + 4}">{told}</text>')
+        x += 40 + 6 * len(told)
     return parts
 
 
