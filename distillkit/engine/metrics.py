@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
 import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +34,17 @@ class MetricsLog:
         if nimg <= self._last.get(what, -1):
             raise ValueError(f"metrics: {what} at nimg {nimg} after one at {self._last[what]}")
         line = (json.dumps(_plain(row), allow_nan=False) + "\n").encode()
-        if self._fd is None:
-            self._fd = self._open()
-        _write(self._fd, line, self.path)
+        with self._explained():
+            if self._fd is None:
+                self._fd = self._open()
+            _write(self._fd, line)
         self._last[what] = nimg
 
     def sync(self) -> None:
         """Force the rows to the disk; called with each checkpoint, so that a resume finds every row before it."""
         if self._fd is not None:
-            os.fsync(self._fd)
+            with self._explained():
+                os.fsync(self._fd)
 
     def truncate(self, nimg: int) -> None:
         """On resume: drop a torn last line and the rows after `nimg` images, which will be made again."""
@@ -47,7 +52,8 @@ class MetricsLog:
         if not self.path.exists():
             return
         kept = [(line, row) for line, row in self._lines() if row["nimg"] <= nimg]
-        files.write_atomic(self.path, b"".join(line for line, _ in kept))
+        with self._explained():
+            files.write_atomic(self.path, b"".join(line for line, _ in kept))
         self._last = _last(row for _, row in kept)
 
     def close(self) -> None:
@@ -55,6 +61,13 @@ class MetricsLog:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ResourceError(f"cannot write {self.path}: {error.strerror}") from error
 
     def _open(self) -> int:
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
@@ -84,7 +97,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
         return None
 
 
-def _last(rows: Any) -> dict[str, int]:
+def _last(rows: Iterable[dict[str, Any]]) -> dict[str, int]:
     return {row["what"]: row["nimg"] for row in rows}
 
 
@@ -99,11 +112,12 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _write(fd: int, line: bytes, path: Path) -> None:
+def _write(fd: int, line: bytes) -> None:
+    """The whole line or, when the disk is full, nothing of it."""
     size = os.fstat(fd).st_size
     try:
         if os.write(fd, line) != len(line):
-            raise OSError(files.FULL[0], os.strerror(files.FULL[0]))
-    except OSError as error:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError:
         os.ftruncate(fd, size)
-        raise ResourceError(f"cannot write {path}: {error.strerror}") from error
+        raise
