@@ -39,6 +39,6 @@ def fields(cls: type) -> dict[str, Field]:
     return {one.key: one for one in found}
 
 
-def table_of(use: Use) -> dict[str, Any]:
+def use_table(use: Use) -> dict[str, Any]:
     """`Use("rbf", scales=...)` as the table that a recipe would have."""
     return {"use": use.name, **{name.rstrip("_"): value for name, value in use.keys.items()}}

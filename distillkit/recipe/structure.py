@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any, Literal, get_args, get_origin
@@ -10,13 +11,14 @@ from typing import Any, Literal, get_args, get_origin
 import attrs
 
 from distillkit.api import KINDS, Choice, Use
-from distillkit.recipe.fields import Field, fields, table_of
+from distillkit.recipe.fields import Field, fields, use_table
 from distillkit.recipe.problem import Key
 from distillkit.recipe.shown import expected, got, is_union
 from distillkit.recipe.validate import failures
 from distillkit.registry import Catalog, NotOffered, Unusable
 
 BAD: Any = object()  # a value with a problem, which is already reported
+_PLAIN = re.compile(r"true|false|-?\d{1,18}(\.\d{1,18})?(e-?\d{1,3})?")
 Report = Callable[[Key, str, str], None]  # key, message, hint
 
 
@@ -76,7 +78,7 @@ class Structure:
 
     def choice(self, value: dict[str, Any] | Use, kind: str, key: Key) -> Any:
         """A table with `use` -> Choice: the kind's Slot keys are the engine's, the rest is the class's Config."""
-        table = table_of(value) if isinstance(value, Use) else value
+        table = use_table(value) if isinstance(value, Use) else value
         name = table.get("use")
         if not isinstance(name, str):
             installed = f"installed: {', '.join(sorted({o.name for o in self.catalog.of(kind)}))}"
@@ -161,6 +163,6 @@ def _hint(value: Any, type_: Any, key: Key) -> str:
         return f"write [[{name}]]"
     if isinstance(value, list) and len(key) == 1 and (origin is Choice or attrs.has(origin)):
         return f"write [{name}]"
-    if isinstance(value, str) and origin in (bool, int, float) and value.replace(".", "", 1).isalnum():
-        return f"without quotes: {value[:64]}"
+    if isinstance(value, str) and origin in (bool, int, float) and _PLAIN.fullmatch(value):
+        return f"without quotes: {value}"
     return ""
