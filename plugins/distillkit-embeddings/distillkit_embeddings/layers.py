@@ -19,7 +19,7 @@ def frozen_module(build: Callable[[], nn.Module], seed: int) -> nn.Module:
 
 
 def norm(how: str, width: int) -> nn.GroupNorm:
-    """ "group": over the whole image, keeps contrast between channels; "instance": each channel by itself."""
+    """One group sees the whole image and keeps contrast between channels; "instance": each channel by itself."""
     return nn.GroupNorm(1 if how == "group" else width, width)
 
 

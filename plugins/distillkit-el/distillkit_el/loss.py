@@ -1,0 +1,154 @@
+"""The Embedding Loss: a supplementary term that pulls generated images towards real ones in random feature spaces."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from attrs.validators import and_
+from torch import Tensor, nn
+
+from distillkit import noise
+from distillkit.api import (
+    AuxiliaryLoss,
+    Choice,
+    Embedding,
+    Kernel,
+    Term,
+    UsageError,
+    Use,
+    field,
+    frozen,
+    ge,
+    gt,
+    hookimpl,
+    in_,
+    lt,
+    min_len,
+    optional,
+)
+from distillkit.mmd import bandwidth2, mmd2
+from distillkit_el.bandwidth import Bandwidths
+from distillkit_el.features import GivenGradient, RealFeatures, pull_back
+from distillkit_el.modes import joint, per_class
+from distillkit_el.networks import UnitLength, draw
+
+if TYPE_CHECKING:
+    from distillkit.engine.state import State
+    from distillkit.engine.step import Step
+
+
+class EmbeddingLoss(AuxiliaryLoss):
+    """Embedding Loss: mean squared MMD of real and generated images in random feature spaces (arXiv:2604.22379)."""
+
+    @frozen(kw_only=True)
+    class Config:
+        embeddings: tuple[Choice[Embedding], ...] = field(
+            default=(Use("convnet"), Use("multiscale"), Use("residual"), Use("attention")), validator=min_len(1)
+        )
+        copies: int = field(default=1, validator=ge(1))  # of each, from different seeds; the paper's 4 x 4: copies = 4
+        kernel: Choice[Kernel] = Use("rbf")
+        # The biased estimate keeps k(x,x), which has no gradient: it weakens the repulsion between generated images
+        # by (B-1)/B, so small batches lose diversity.
+        estimator: str = field(default="unbiased", validator=in_(("unbiased", "biased")))
+        bandwidth: str = field(default="mean", validator=in_(("mean", "median")))  # of squared distances, pooled
+        bandwidth_ema: float = field(default=0.99, validator=and_(ge(0), lt(1)))  # per step
+        real_batch: int = field(default=256, validator=ge(1))  # real images per step
+        bank_mb: float = field(default=1024, validator=ge(0))  # keep features of the whole set if they fit; 0: never
+        refresh_every: int | None = field(default=None, validator=optional(ge(1)))  # iterations between new embeddings
+        mode: str = field(default="marginal", validator=in_(("marginal", "joint", "per_class")))
+        beta: float = field(default=1.0, validator=gt(0))  # weight of labels in mode = "joint"
+        normalize: str = field(default="none", validator=in_(("none", "l2")))  # of features
+        seed: int = 0  # of the embeddings, beside the run's
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.biased = config.estimator == "biased"
+
+    @hookimpl
+    def setup(self, state: State) -> None:
+        self.kernel = self.config.kernel.build()
+        self._check(state)
+        self.dtype = torch.promote_types(state.dtype, torch.float32)
+        count = len(self.config.embeddings) * self.config.copies
+        self.bandwidths = Bandwidths(count, self.config.bandwidth_ema, state.device, self.dtype)
+        self._draw(state, self._due(state))
+
+    @hookimpl
+    def auxiliary_loss(self, state: State, step: Step) -> Term:
+        if self.round != self._due(state):
+            self._draw(state, self._due(state))
+        with torch.enable_grad(), torch.autocast(state.device.type, enabled=False):
+            value, gradient = self._value_and_gradient(state, step)
+        return Term("embedding", GivenGradient.apply(step.x, value, gradient))
+
+    def _value_and_gradient(self, state: State, step: Step) -> tuple[Tensor, Tensor]:
+        """Mean over embeddings [], and its gradient at x [N,C,H,W]; one embedding at a time."""
+        if self.real is None:  # only now: the bank takes a pass over the data
+            bank_mb = 0 if self.config.refresh_every else self.config.bank_mb
+            self.real = RealFeatures(state.dataset, self.nets, state.device, self.dtype, bank_mb)
+        index = self._index(state)
+        x = step.x.detach().to(self.dtype)
+        values, gradient = [], torch.zeros_like(x)
+        for i, real in enumerate(self.real(index)):
+            value, d = pull_back(self.nets[i], x, partial(self._compare, state, step, index, i, real))
+            state.record(f"embedding/{self.names[i]}", value)
+            values.append(value)
+            gradient += d / len(self.nets)
+        return torch.stack(values).mean(), gradient.to(step.x.dtype)
+
+    def _compare(self, state: State, step: Step, index: Tensor, i: int, real: Tensor, fake: Tensor) -> Tensor:
+        """Squared MMD of embedding i between fake [N,D] and real [M,D] -> []."""
+        s2 = self.bandwidths.update(i, bandwidth2(fake, real, self.config.bandwidth))
+        mmd = partial(mmd2, kernel=self.kernel, biased=self.biased)
+        if self.config.mode == "marginal":
+            return mmd(fake, real, s2=s2)
+        labels = step.labels.to(fake), state.dataset.labels(index).to(fake)
+        if self.config.mode == "joint":
+            return joint(mmd, fake, real, s2, *labels, beta=self.config.beta)
+        return per_class(mmd, fake, real, s2, *labels, fewest=1 if self.biased else 2)
+
+    def _index(self, state: State) -> Tensor:
+        """Which real images this step sees, int64 [M]: a function of the seed and of images seen."""
+        size = len(state.dataset)
+        n = min(self.config.real_batch, size)
+        return noise.shuffled(state.seed, "embedding/real", state.nimg * n // state.batch, n, size)
+
+    def _due(self, state: State) -> int:
+        """How often the embeddings have been drawn anew by this iteration."""
+        return state.iteration // self.config.refresh_every if self.config.refresh_every else 0
+
+    def _draw(self, state: State, round: int) -> None:
+        """The embeddings of this round; new ones start with bandwidths of their own."""
+        config = self.config
+        seed = noise.fold(state.seed, config.seed)
+        drawn = list(draw(config.embeddings, config.copies, state.dataset, seed, round))
+        self.names = [name for name, _ in drawn]
+        self.nets = [net.to(state.device, self.dtype) for _, net in drawn]
+        if config.normalize == "l2":
+            self.nets = [nn.Sequential(net, UnitLength()) for net in self.nets]
+        self.round, self.real = round, None
+        self.bandwidths.restart(round)
+
+    def _check(self, state: State) -> None:
+        """Raises UsageError for what only the whole recipe shows."""
+        config, where = self.config, 'auxiliary_loss "embedding"'
+        if not self.biased and min(state.batch, config.real_batch, len(state.dataset)) < 2:
+            raise UsageError(
+                f'{where}: estimator = "unbiased" needs at least 2 images on each side: run.batch is {state.batch},'
+                f" real_batch {config.real_batch}, the data set {len(state.dataset)}"
+            )
+        if config.mode != "marginal" and not state.dataset.label_dim:
+            raise UsageError(
+                f'{where}: mode = "{config.mode}" needs labels, which this data set has not: use "marginal"'
+            )
+        if config.mode == "joint" and not self.kernel.radial:
+            raise UsageError(f'{where}: mode = "joint" does nothing with kernel "{config.kernel.name}": use "rbf"')
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.bandwidths.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """After `setup`; the embeddings of that round are drawn at the next step."""
+        self.bandwidths.load_state_dict(state)
