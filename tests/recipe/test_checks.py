@@ -1,0 +1,54 @@
+"""What must hold between the tables of a recipe."""
+
+from __future__ import annotations
+
+import pytest
+
+TEACHER = '[teacher_score]\nuse = "edm"\ncheckpoint = "teacher"\n'
+NETWORK = '[generator.network]\nuse = "mlp"\n'
+
+
+@pytest.fixture
+def plain(good: str) -> str:
+    """The good recipe without its teacher."""
+    return good.replace(TEACHER, "")
+
+
+def test_micro_batches_divide_the_batch(complaints, recipe, good):
+    assert complaints(good, ["run.micro_batch=48"]) == [
+        "--set run.micro_batch must divide run.batch = 64, got 48 | for example 32"
+    ]
+    assert recipe(good, ["run.micro_batch=16"]).run.micro_batch == 16
+
+
+def test_a_start_from_scratch_needs_a_network(complaints, recipe, plain):
+    assert complaints(plain + '[generator]\ninit = "scratch"') == [
+        'x.toml:10 generator.network missing, and init = "scratch" needs an architecture | a table [generator.network]'
+    ]
+    assert recipe(plain + '[generator]\ninit = "scratch"\n' + NETWORK).generator.network.name == "mlp"
+
+
+def test_a_copy_of_the_teacher_takes_no_network(complaints, good):
+    (found,) = complaints(good + NETWORK)
+    assert found.startswith('x.toml:13 generator.network contradicts init = "teacher" | init = "scratch"')
+
+
+def test_a_copy_of_the_teacher_needs_a_teacher(complaints, recipe, plain):
+    (found,) = complaints(plain)
+    assert 'generator.init "teacher" needs a [teacher_score]' in found
+    assert recipe(plain + '[generator]\nfrom = "y.toml"').parents == {"generator": "y.toml"}
+    assert recipe(plain + '[generator]\ncheckpoint = "runs/1/result"').teacher_score is None
+
+
+def test_from_and_checkpoint_exclude_each_other(complaints, good):
+    found = complaints(good + "[generator]\nfrom = 'a.toml'\ncheckpoint = 'c'", ["teacher_score.from=b.toml"])
+    assert found == [
+        "x.toml:14 generator.from given together with checkpoint | keep the one to start from",
+        "--set teacher_score.from given together with checkpoint | keep the one to start from",
+    ]
+
+
+@pytest.mark.parametrize("name", ["/abs/y.toml", "y.json", ""])
+def test_from_names_a_recipe(complaints, good, name):
+    (found,) = complaints(good + f"[generator]\nfrom = '{name}'")
+    assert "generator.from must be the relative path of a recipe (.toml), got" in found
