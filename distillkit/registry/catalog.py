@@ -28,13 +28,14 @@ class Catalog:
     def installed(cls) -> Catalog:
         """Read the entry points of all installed distributions; imports none of them."""
         offers, issues = scan()
+        offers.sort(key=lambda offer: (offer.kind, offer.name, offer.dist))
         groups: dict[tuple[str, str], list[Offer]] = defaultdict(list)
         for offer in offers:
             groups[offer.kind, offer.name].append(offer)
         for group in groups.values():
             if len(group) > 1:
                 issues.append(Issue(group[0].dist, _clash(group)))
-        return cls(tuple(sorted(offers, key=lambda o: (o.kind, o.name, o.dist))), tuple(issues), disabled())
+        return cls(tuple(offers), tuple(issues), disabled())
 
     def of(self, kind: str) -> list[Offer]:
         """Offers of one kind, by name."""
