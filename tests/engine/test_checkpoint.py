@@ -189,6 +189,15 @@ def test_the_warning_names_the_file_and_both_hashes(tmp_path: Path) -> None:
         load_newest(tmp_path, "cpu")
 
 
+def test_an_edited_manifest_is_named_with_both_hashes_of_its_content(tmp_path: Path) -> None:
+    path = save(tmp_path, 1, tensors(1), {}, keep=1)
+    damage("manifest", path, 0, 0)
+    expected = json.loads((path / manifest.NAME).read_text())["sha256"][:16]
+    with pytest.warns(UserWarning, match=f"manifest.json has sha256 [0-9a-f]{{16}}, expected {expected}"):
+        with pytest.raises(InputError):
+            load_newest(tmp_path, "cpu")
+
+
 def test_a_checkpoint_under_another_name_is_damaged(tmp_path: Path) -> None:
     save(tmp_path, 1, tensors(1), {}, keep=1).rename(tmp_path / "kimg-000000.002")
     with pytest.warns(UserWarning, match="another checkpoint"), pytest.raises(InputError):

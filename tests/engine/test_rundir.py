@@ -135,8 +135,8 @@ def test_the_status_follows_the_exit_code(tmp_path: Path, code: int, status: str
     assert run.status() == "unfinished"
     run.write_exit(code, "because", 512_000, "kimg-000512.000")
     assert run.status() == status
-    exit = {"code": code, "reason": "because", "nimg": 512_000, "checkpoint": "kimg-000512.000"}
-    assert json.loads(run.exit.read_text()) == exit
+    written = {"code": code, "reason": "because", "nimg": 512_000, "checkpoint": "kimg-000512.000"}
+    assert json.loads(run.exit.read_text()) == written
     assert not list(run.path.glob(".tmp-*"))
 
 
