@@ -41,29 +41,26 @@ def outcome(run: Outcome) -> RenderableType:
     """The panel at the end of a run."""
     time = "reused, nothing was run" if run.reused else formats.duration(run.seconds)
     body = Group(_metrics(run), Text(), _files(run.run_dir))
-    return _panel(body, run.recipe_name, subtitle=Text(f" {time} ", "dim"), subtitle_align="right")
+    return _panel(body, run.recipe_name, subtitle=Text(time, "dim"), subtitle_align="right")
 
 
 def spread(runs: Sequence[Outcome], seeds: Sequence[int]) -> RenderableType:
     """Mean and sample standard deviation of every metric over runs that differ in their seed."""
-    rows = [results.table(run.metrics, run.teacher.metrics if run.teacher else None) for run in runs]
-    shown = _table("metric", "student", "lowest", "highest", "teacher", "floor")
-    for row in rows[0]:
-        same = [other for table in rows for other in table if other.name == row.name]
-        students = [other.student for other in same if other.student is not None]
-        teachers = [other.teacher for other in same if other.teacher is not None]
-        floors = [other.floor for other in same if other.floor is not None]
-        ends = [formats.number(end(students)) if students else MISSING for end in (min, max)]
-        shown.add_row(row.name, _mean(students), *ends, _mean(teachers), _mean(floors))
+    tables = [results.table(run.metrics, run.teacher.metrics if run.teacher else None) for run in runs]
+    taught = any(run.teacher for run in runs)
+    shown = _table("metric", *["teacher"] * taught, "student" if taught else "this recipe", "floor")
+    for first in tables[0]:
+        same = [row for table in tables for row in table if row.name == first.name]
+        teacher = [_mean([row.teacher for row in same])] if taught else []
+        student = Text(_mean([row.student for row in same]), "bold")
+        shown.add_row(first.name, *teacher, student, _mean([row.floor for row in same]))
     title = f"{runs[0].recipe_name}, {len(runs)} seeds: {', '.join(map(str, seeds))}"
     note = Text("mean \N{PLUS-MINUS SIGN} standard deviation over seeds", "dim")
     return _panel(Group(shown, Text(), note), title)
 
 
 def _panel(body: RenderableType, title: str, **more: Any) -> Panel:
-    return Panel(
-        body, title=Text(f" {title} ", "bold"), title_align="left", padding=(1, 2), border_style="cyan", **more
-    )
+    return Panel(body, title=Text(title, "bold"), title_align="left", padding=(1, 2), border_style="cyan", **more)
 
 
 def _metrics(run: Outcome) -> RenderableType:
@@ -84,7 +81,7 @@ def _table(first: str, *columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
     table.add_column(first, overflow="fold")
     for name in columns:
-        table.add_column(name, justify="right", overflow="fold")
+        table.add_column(name, justify="right", no_wrap=True)
     return table
 
 
@@ -107,7 +104,9 @@ def _value(value: float | None, sd: float | None) -> str:
     return formats.number(value) + (f" \N{PLUS-MINUS SIGN} {sd:.2g}" if sd is not None else "")
 
 
-def _mean(values: Sequence[float]) -> str:
-    if not values:
+def _mean(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
         return MISSING
-    return _value(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+    sd = statistics.stdev(known) if len(set(known)) > 1 else None  # a teacher that all runs share has no spread
+    return _value(statistics.fmean(known), sd)

@@ -65,8 +65,8 @@ def _refuse(catalog: Catalog, kind: str | None, name: str) -> None:
 
 
 def _section(kind: str, offers: Sequence[Offer]) -> Padding:
-    table = Table(box=None, show_header=True, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0), expand=True)
-    table.add_column(kind, style="cyan", no_wrap=True, min_width=18)
+    table = Table(box=None, header_style="", pad_edge=False, padding=(0, 2, 0, 0), expand=True)
+    table.add_column(Text(kind, "bold"), style="cyan", no_wrap=True, min_width=18)
     table.add_column(Text(_gloss(kind), "dim"), ratio=1, overflow="fold")
     table.add_column("", style="dim", justify="right", no_wrap=True)
     for offer in offers:

@@ -19,14 +19,18 @@ from distillkit.engine.screen import Bar, QuietScreen, Screen
 
 def choose() -> Screen:
     """Bars when a person watches, plain lines otherwise."""
-    return RichScreen() if sys.stderr.isatty() else QuietScreen()
+    if not sys.stderr.isatty():
+        return QuietScreen()
+    bars = console(stderr=True)
+    # On one terminal, lines must go through the console that draws the bars, or they tear them.
+    return RichScreen(bars if sys.stdout.isatty() else console(), bars)
 
 
 class RichScreen:
-    """Lines on stdout; bars on stderr, so that a redirected stdout stays clean."""
+    """Lines on one console, bars and warnings on another or the same."""
 
-    def __init__(self, lines: Console | None = None, bars: Console | None = None) -> None:
-        self.lines, self.bars = lines or console(), bars or console(stderr=True)
+    def __init__(self, lines: Console, bars: Console) -> None:
+        self.lines, self.bars = lines, bars
         self.live: Progress | None = None
 
     def plan(self, rows: Sequence[Mapping[str, str]]) -> None:
@@ -42,7 +46,10 @@ class RichScreen:
         self.lines.print(Text(name, "bold"))
 
     def line(self, text: str) -> None:
-        self.lines.print(Text(f"  {text}"), soft_wrap=True)
+        if self.lines.is_terminal:
+            self.lines.print(Padding(Text(text), (0, 0, 0, 2)))
+        else:
+            self.lines.print(Text(text), soft_wrap=True)
 
     def warn(self, text: str) -> None:
         self.bars.print(Text.assemble(("warning: ", "yellow"), text), soft_wrap=True)

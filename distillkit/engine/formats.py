@@ -19,8 +19,8 @@ def number(value: float) -> str:
 
 
 def numbers(fields: Mapping[str, float]) -> str:
-    """Named values on one line."""
-    return "  ".join(f"{name} {number(value)}" for name, value in fields.items())
+    """Named values on one line; "loss/" goes without saying."""
+    return "  ".join(f"{name.removeprefix('loss/')} {number(value)}" for name, value in fields.items())
 
 
 def duration(seconds: float) -> str:

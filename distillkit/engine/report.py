@@ -72,18 +72,19 @@ def _header(name: str, run_dir: Path, rows: list[dict[str, Any]]) -> str:
     else:
         status = f'<span class="failed">ended with code {escape(str(code))}</span> {escape(str(end.get("reason", "")))}'
     facts = [status]
-    facts += _progress(rows[-1]) if rows else []
+    facts += _progress(rows) if rows else []
     made = str(_json(run_dir / "run.json").get("created", ""))
     facts += [f"started {escape(made[:16].replace('T', ' '))} UTC"] if made else []
     return f'<header><h1>{escape(name)}</h1>\n<p class="sub">{" &middot; ".join(facts)}</p></header>'
 
 
-def _progress(last: dict[str, Any]) -> list[str]:
-    facts = [f"{formats.kimg(last['nimg'])} kimg"]
-    if isinstance(last.get("seconds"), int | float):
-        facts.append(formats.duration(last["seconds"]))
-    if last.get("skipped"):
-        facts.append(f'<span class="failed">{last["skipped"]} updates skipped (not finite)</span>')
+def _progress(rows: list[dict[str, Any]]) -> list[str]:
+    facts = [f"{formats.kimg(rows[-1]['nimg'])} kimg"]
+    if isinstance(rows[-1].get("seconds"), int | float):
+        facts.append(formats.duration(rows[-1]["seconds"]))
+    skipped = max((row.get("skipped", 0) for row in rows), default=0)
+    if skipped:
+        facts.append(f'<span class="failed">updates skipped (not finite): {skipped}</span>')
     return facts
 
 
@@ -120,7 +121,11 @@ def _pictures(folder: Path) -> str:
     sheets = sorted(folder.glob("kimg-*.png"))
     others = sorted(set(folder.glob("*.png")) - set(sheets))
     pictures = [_picture(path, path.stem.replace("_", " ")) for path in others]
-    pair = {"first": sheets[0], "last": sheets[-1]} if len(sheets) > 1 else dict.fromkeys(["samples"][: len(sheets)], *sheets)
+    pair = (
+        {"first": sheets[0], "last": sheets[-1]}
+        if len(sheets) > 1
+        else dict.fromkeys(["samples"][: len(sheets)], *sheets)
+    )
     pictures += [_picture(path, caption, "half") for caption, path in pair.items()]
     return f'<div class="pictures">{"".join(pictures)}</div>' if pictures else ""
 
@@ -151,8 +156,9 @@ def _metric_charts(rows: list[dict[str, Any]], scores: results.Scores) -> list[s
 
 def _tick_charts(rows: list[dict[str, Any]]) -> list[svg.Chart]:
     curves = _curves(rows, "tick")
-    moving = {name: points for name, points in curves.items() if len({y for _, y in points}) > 1}
-    return [svg.Chart(title=name, points=points) for name, points in moving.items()]
+    moving = [name for name, points in curves.items() if len({y for _, y in points}) > 1]
+    moving.sort(key=lambda name: not name.startswith("loss/"))
+    return [svg.Chart(title=name, points=curves[name]) for name in moving]
 
 
 def _curves(rows: list[dict[str, Any]], what: str) -> dict[str, list[svg.Point]]:

@@ -1,0 +1,30 @@
+"""`distillkit check`: the recipe with every default, and what a run would do; nothing is built."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from rich.syntax import Syntax
+
+from distillkit.cli import screen
+from distillkit.cli.console import console
+
+
+def main(arguments: Namespace) -> int:
+    from distillkit.engine import runner  # torch comes with it
+    from distillkit.recipe import to_toml
+    from distillkit.registry import Catalog
+
+    nodes = runner.graph(arguments.recipe, arguments.sets, Catalog.installed(), None)
+    text = to_toml(nodes[-1].recipe, made_with=nodes[-1].versions)
+    if arguments.toml:
+        print(text, end="")
+        return 0
+    out = console()
+    if out.is_terminal:
+        out.print(Syntax(text, "toml", theme="ansi_dark", background_color="default"))
+    else:
+        print(text)
+    screen.choose().plan(runner.rows(nodes, arguments.runs, False, None))
+    print(f"\n{arguments.recipe} is a valid recipe; nothing was built.")
+    return 0

@@ -1,0 +1,152 @@
+"""Screens and panels: what is shown, where, and how wide."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from distillkit.cli import panel, screen
+from distillkit.cli.console import console
+from distillkit.cli.main import main
+from distillkit.engine.screen import QuietScreen
+
+METRICS = {"frechet/fd": 2.345, "frechet/fd_sd": 0.0567, "frechet/fd_floor": 0.421, "frechet/recall": 0.875}
+SHOWS = (
+    "from distillkit.cli.console import console; from rich.text import Text; console().print(Text('hello', 'bold red'))"
+)
+
+
+def result(run_dir, **more):
+    teacher = SimpleNamespace(nfe=35, metrics={"frechet/fd": 1.234})
+    return SimpleNamespace(**{
+        "recipe_name": "digits_sid", "run_dir": run_dir, "reused": False, "metrics": METRICS, "nfe": 1,
+        "seconds": 185.0, "teacher": teacher, **more,
+    })  # fmt: skip
+
+
+def text_of(renderable, width=80):
+    out = Console(file=io.StringIO(), width=width)
+    out.print(renderable)
+    return out.file.getvalue()
+
+
+def on_terminal(code, **environment):
+    """Output of a Python program whose stdout is a terminal."""
+    clean = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+    master, slave = pty.openpty()
+    subprocess.run([sys.executable, "-c", code], stdout=slave, stderr=slave, timeout=60, check=True,
+                   env=clean | {"TERM": "xterm-256color"} | environment)  # fmt: skip
+    os.close(slave)
+    shown = os.read(master, 65536).decode()
+    os.close(master)
+    return shown
+
+
+def test_a_terminal_gets_colours_unless_no_color_is_set():
+    assert "\x1b[" in on_terminal(SHOWS)
+    assert on_terminal(SHOWS, NO_COLOR="1") == "hello\r\n"
+
+
+def test_a_pipe_gets_no_escape_sequences(capsys):
+    console().print("[bold]hello[/bold] :smile: 12")
+    assert capsys.readouterr().out == "[bold]hello[/bold] :smile: 12\n"
+
+
+def test_without_a_terminal_the_screen_is_quiet(capsys):
+    quiet = screen.choose()
+    assert isinstance(quiet, QuietScreen)
+    quiet.plan([{"recipe": "teacher", "to do": "400 kimg"}, {"recipe": "student", "to do": "reuse runs/1"}])
+    quiet.stage("student")
+    with quiet.progress("training", 1000, "img") as bar:
+        bar.advance(10, loss=0.5)
+    quiet.line("10 kimg   loss 0.5")
+    quiet.warn("odd")
+    told = capsys.readouterr()
+    assert told.out.splitlines() == [
+        "recipe   to do", "teacher  400 kimg", "student  reuse runs/1", "== student", "10 kimg   loss 0.5",
+    ]  # fmt: skip
+    assert told.err == "warning: odd\n"
+
+
+def test_bars_show_speed_count_and_latest_losses_and_leave_nothing_behind():
+    out = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+    live = screen.RichScreen(out, out)
+    with live.progress("training", 256_000, "img") as bar:
+        bar.advance(128_000, **{"loss/generator": 0.5})
+        live.line("128 kimg")
+        with live.progress("evaluate", 3, "metrics") as inner:
+            inner.advance(1)
+        live.live.refresh()
+        drawn = "".join(str(segment.text) for part in live.live.get_renderables() for segment in out.render(part))
+    assert "training" in drawn and "128/256 kimg" in drawn and "generator 0.5" in drawn
+    assert "evaluate" not in drawn  # the inner bar is gone
+    assert all(len(line) <= 80 for line in drawn.splitlines())
+    assert live.live is None and "128 kimg" in out.file.getvalue()
+
+
+def test_a_bar_is_cleared_when_the_work_fails():
+    out = Console(file=io.StringIO(), width=80, force_terminal=True)
+    live = screen.RichScreen(out, out)
+    with pytest.raises(ZeroDivisionError), live.progress("training", 10, "img"):
+        raise ZeroDivisionError
+    assert live.live is None
+
+
+def test_redirected_lines_are_neither_wrapped_nor_indented():
+    lines, bars = Console(file=io.StringIO(), width=80), Console(file=io.StringIO(), width=80)
+    screen.RichScreen(lines, bars).line("word " * 40)
+    assert lines.file.getvalue().splitlines() == ["word " * 40]
+    assert bars.file.getvalue() == ""
+
+
+def test_the_panel_sets_teacher_student_and_floor_side_by_side(tmp_path):
+    shown = text_of(panel.outcome(result(tmp_path)))
+    (line,) = [line for line in shown.splitlines() if "frechet/fd" in line]
+    assert line.strip("\u2502 ").split() == ["frechet/fd", "1.234", "2.345", "\u00b1", "0.057", "0.421"]
+    assert "NFE 35" in shown and "NFE 1" in shown and "3 min 05 s" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_the_panel_names_the_newest_picture_and_the_report(tmp_path):
+    (tmp_path / "samples").mkdir()
+    for time, name in enumerate(("kimg-000001.000.png", "kimg-000002.000.png", "comparison.png")):
+        (tmp_path / "samples" / name).touch()
+        os.utime(tmp_path / "samples" / name, (time, time))
+    (tmp_path / "report.html").touch()
+    shown = text_of(panel.outcome(result(tmp_path)), width=300)
+    assert str(tmp_path / "samples/comparison.png") in shown and str(tmp_path / "report.html") in shown
+    assert "kimg-" not in shown
+
+
+def test_a_run_without_a_teacher_has_no_teacher_column():
+    shown = text_of(panel.outcome(result(Path("runs/0001-a"), teacher=None, reused=True)))
+    assert "teacher" not in shown and "this run" in shown and "reused" in shown
+
+
+def test_seeds_are_summed_up_as_mean_and_sample_deviation(tmp_path):
+    runs = [result(tmp_path, metrics={"fd": value, "fd_floor": 0.5}, teacher=None) for value in (1.0, 2.0, 3.0)]
+    shown = text_of(panel.spread(runs, [0, 1, 2]))
+    (line,) = [line for line in shown.splitlines() if "fd " in line]
+    assert line.strip("\u2502 ").split() == ["fd", "2", "\u00b1", "1", "0.5"]
+
+
+def test_run_asks_the_engine_once_per_seed_and_shows_each(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def engine(path, **arguments):
+        asked.append((path, arguments["seed"], arguments["sets"], arguments["again"]))
+        return [result(tmp_path)]
+
+    monkeypatch.setitem(sys.modules, "distillkit.engine.runner", SimpleNamespace(run=engine))
+    monkeypatch.setattr("distillkit.engine.runner", SimpleNamespace(run=engine), raising=False)
+    assert main(["run", "a.toml", "--seeds", "3,4", "--set", "run.kimg=1", "--set", "run.batch=2", "--again"]) == 0
+    assert asked == [(Path("a.toml"), seed, ["run.kimg=1", "run.batch=2"], True) for seed in (3, 4)]
+    assert capsys.readouterr().out.count("digits_sid") == 3
