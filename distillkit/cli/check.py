@@ -11,6 +11,7 @@ from distillkit.cli.console import console
 
 
 def main(arguments: Namespace) -> int:
+    """Show the recipe and the plan -> exit code."""
     from distillkit.engine import runner  # torch comes with it
     from distillkit.recipe import to_toml
     from distillkit.registry import Catalog

@@ -56,16 +56,19 @@ def parser() -> argparse.ArgumentParser:
     _recipe(check)
     check.add_argument("--toml", action="store_true", help="print the resolved recipe only, as TOML")
 
-    plugins = commands.add_parser("plugins", help="list what a recipe can name, or explain one")
-    plugins.add_argument("name", nargs="?", metavar="NAME", help="what follows `use =`")
-    plugins.add_argument("--kind", metavar="KIND", help="only this kind, such as generator_loss")
-    plugins.add_argument("--json", action="store_true", help="for programs")
-    plugins.add_argument("--verify", action="store_true", help="import everything and report what is broken")
-    plugins.add_argument("--traceback", action="store_true", help="with --verify: show why")
+    _plugins(commands.add_parser("plugins", help="list what a recipe can name, or explain one"))
 
     report = commands.add_parser("report", help="write the report.html of a run again")
     report.add_argument("run", type=Path, metavar="RUN", help="a run directory, such as runs/0003-digits_sid")
     return top
+
+
+def _plugins(command: argparse.ArgumentParser) -> None:
+    command.add_argument("name", nargs="?", metavar="NAME", help="what follows `use =`")
+    command.add_argument("--kind", metavar="KIND", help="only this kind, such as generator_loss")
+    command.add_argument("--json", action="store_true", help="for programs")
+    command.add_argument("--verify", action="store_true", help="import everything and report what is broken")
+    command.add_argument("--traceback", action="store_true", help="with --verify: show why")
 
 
 def _recipe(command: argparse.ArgumentParser, *, optional: bool = False) -> None:
@@ -78,20 +81,16 @@ def _recipe(command: argparse.ArgumentParser, *, optional: bool = False) -> None
 
 
 def _seed(text: str) -> int:
-    seed = int(text)
-    if not 0 <= seed < 2**32:
-        raise ValueError(text)
-    return seed
+    if not (text.isascii() and text.isdigit() and int(text) < 2**32):
+        raise argparse.ArgumentTypeError(f"a seed is a whole number from 0 to 2**32 - 1: {text[:64]!r}")
+    return int(text)
 
 
 def _seeds(text: str) -> list[int]:
-    seeds = [_seed(part) for part in text.split(",")]
+    seeds = [_seed(part.strip()) for part in text.split(",")]
     if len(set(seeds)) != len(seeds):
         raise argparse.ArgumentTypeError(f"a seed occurs twice: {text!r}")
     return seeds
-
-
-_seed.__name__, _seeds.__name__ = "seed", "list of seeds"  # as argparse names them in its errors
 
 
 def _explain(error: BaseException) -> int:

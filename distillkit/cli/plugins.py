@@ -19,6 +19,7 @@ from distillkit.registry import Catalog, NotOffered, Offer, Unusable
 
 
 def main(arguments: Namespace) -> int:
+    """List, explain or verify -> exit code."""
     catalog, out = Catalog.installed(), console()
     offers = _picked(catalog, arguments.kind, arguments.name)
     if arguments.verify:

@@ -9,6 +9,7 @@ from distillkit.engine.report import write_report
 
 
 def main(arguments: Namespace) -> int:
+    """Write the page and print where it is -> exit code."""
     run = arguments.run
     if not run.is_dir():
         raise UsageError(f"{run}: no such run directory")

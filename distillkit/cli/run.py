@@ -10,6 +10,7 @@ from distillkit.cli.console import console
 
 
 def main(arguments: Namespace) -> int:
+    """Run everything that was asked for -> exit code."""
     if (arguments.recipe is None) == (arguments.resume is None):
         raise UsageError("give a RECIPE to run, or --resume RUN to go on with a run")
     if arguments.resume and (arguments.seeds or arguments.seed is not None or arguments.sets or arguments.again):

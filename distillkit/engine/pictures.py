@@ -114,9 +114,7 @@ def _sheet(
             for i, tile in enumerate(row):
                 sheet.paste(tile, (left + i * step_x, y + j * step_y))
         y += len(block) * step_y + GAP_PX
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path, format="PNG", optimize=True)
-    return path
+    return scatter.save(sheet, path)
 
 
 def _cut(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:

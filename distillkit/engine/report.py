@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from distillkit.api.errors import InputError
 from distillkit.engine import files, formats, results, svg
 from distillkit.engine.metrics import MetricsLog
 
@@ -19,7 +20,10 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # the p
 
 
 def write_report(run_dir: Path, *, title: str | None = None) -> Path:
-    """Write `run_dir/report.html` and return its path; parts that a run does not have are left out."""
+    """Write `run_dir/report.html` and return its path; parts that a run does not have are left out.
+
+    Raises InputError for a damaged run.json or exit.json.
+    """
     rows = MetricsLog(run_dir / "metrics.jsonl").read()
     scores = results.read(run_dir, rows)
     name = title or str(_json(run_dir / "run.json").get("recipe") or run_dir.resolve().name)
@@ -191,5 +195,10 @@ def _facts(facts: Mapping[str, Any]) -> str:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"cannot read {path}: {error}") from error
     return found if isinstance(found, dict) else {}

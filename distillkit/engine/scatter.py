@@ -25,6 +25,11 @@ def plot(sets: dict[str, Tensor], path: Path, *, real: Tensor | None = None) -> 
     sheet = Image.new("RGB", (PANEL_PX * len(clouds), PANEL_PX), PAPER)
     for i, (name, points) in enumerate(clouds.items()):
         sheet.paste(_panel(name, points, behind, limit), (i * PANEL_PX, 0))
+    return save(sheet, path)
+
+
+def save(sheet: Image.Image, path: Path) -> Path:
+    """Write a PNG, with its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path, format="PNG", optimize=True)
     return path

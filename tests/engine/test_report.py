@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
+from distillkit.api import InputError
 from distillkit.engine import pictures, results
 from distillkit.engine.report import write_report
 
@@ -55,8 +56,8 @@ def run(tmp_path):
     teacher = {"metrics": {"frechet/fd": 1.234, "frechet/fd_floor": 0.5}, "nfe": 35}
     scores = {"metrics": final, "nfe": 1, "seconds": 30.0, "nimg": 3000, "teacher": teacher}
     (tmp_path / "result/metrics.json").write_text(json.dumps(scores))
-    (tmp_path / "run.json").write_text(json.dumps({"recipe": "x<y", "created": "2026-01-02T03:04:05+00:00",
-                                                   "versions": {"torch": "2.13.0", "distillkit": "0.1.0"}}))  # fmt: skip
+    made = {"recipe": "x<y", "created": "2026-01-02T03:04:05+00:00", "versions": {"torch": "2.13.0"}}
+    (tmp_path / "run.json").write_text(json.dumps(made))
     (tmp_path / "exit.json").write_text(json.dumps({"code": 0, "reason": "finished"}))
     (tmp_path / "resolved.toml").write_text('schema = 1\n\n[run]\nkimg = 3.0\nnote = "<script>&"\n')
     for name in ("kimg-000000.000", "kimg-000001.000", "kimg-000003.000", "comparison"):
@@ -118,6 +119,12 @@ def test_numbers_that_are_not_finite_are_shown(run):
 def test_a_failed_run_says_why(run):
     (run / "exit.json").write_text(json.dumps({"code": 4, "reason": "diverged: <3 losses>"}))
     assert "ended with code 4</span> diverged: &lt;3 losses&gt;" in text_of(run)
+
+
+def test_a_damaged_file_is_named(run):
+    (run / "run.json").write_text("{")
+    with pytest.raises(InputError, match="run.json"):
+        write_report(run)
 
 
 def test_a_run_that_has_only_begun_has_a_page(tmp_path):
