@@ -1,7 +1,7 @@
 """What a plugin may import. Importing this imports no torch."""
 
 from attrs import field, frozen
-from attrs.validators import ge, gt, in_, le, lt, min_len, optional
+from attrs.validators import and_, deep_iterable, ge, gt, in_, le, lt, min_len, optional
 
 from distillkit.api.choice import Choice, Use
 from distillkit.api.errors import (
@@ -35,5 +35,6 @@ __all__ = [
     "KINDS", "Augment", "AuxiliaryLoss", "Choice", "Component", "Dataset", "DistillkitError", "Diverged", "Draw",
     "Embedding", "Evaluate", "Features", "GeneratorLoss", "Hooks", "Images", "InputError", "Kernel", "Network",
     "Optimizer", "PluginError", "Preempted", "ResourceError", "Sample", "TeacherScore", "Term", "Turn", "UsageError",
-    "Use", "field", "frozen", "ge", "gt", "hookimpl", "hookspec", "in_", "le", "lt", "min_len", "optional",
+    "Use", "and_", "deep_iterable", "field", "frozen", "ge", "gt", "hookimpl", "hookspec",
+    "in_", "le", "lt", "min_len", "optional",
 ]  # fmt: skip

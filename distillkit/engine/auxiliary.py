@@ -33,26 +33,24 @@ def auxiliary_gradients(state: State, turn: Turn, steps: list[Step], active: lis
     for index, part in enumerate(active):
         torch.manual_seed(noise.fold(state.seed, state.nimg, turn.name, "auxiliary_loss", index))
         for term in part.call(state=state, step=whole):
-            state.record(f"loss/{term.name}", term.value)
-            add(state, steps, whole.x, term, part.slot, host_grad)
+            state.record(f"loss/{part.name}", term.value)
+            add(state, steps, whole.x, part, term, host_grad)
 
 
-def add(
-    state: State, steps: list[Step], x: Tensor, term: Term, slot: AuxiliaryLoss.Slot, host_grad: Tensor | None
-) -> None:
+def add(state: State, steps: list[Step], x: Tensor, part: Hooked, term: Term, host_grad: Tensor | None) -> None:
     """One term: a fixed weight also reaches parameters directly, an automatic one only images."""
-    weight = slot.weight if term.weight is None else term.weight
+    weight = part.slot.weight if term.weight is None else term.weight
     if weight == "auto":
         (grad,) = torch.autograd.grad(term.value, x)
         if host_grad is None:
-            raise UsageError(f'weight = "auto" of {term.name!r} needs a host loss with a gradient at the images')
-        grad *= balanced(state, term.name, slot.ratio, host_grad, grad)
+            raise UsageError(f'weight = "auto" of {part.name!r} needs a host loss with a gradient at the images')
+        grad *= balanced(state, part.name, part.slot.ratio, host_grad, grad)
     else:
         x.grad = None
         (weight * term.value).backward()
         grad = x.grad
     if grad is not None:
-        state.record(f"grad_norm/{term.name}", grad.norm())
+        state.record(f"grad_norm/{part.name}", grad.norm())
         for step in steps:
             part = grad[step.first : step.first + step.n]
             step.x.grad = part.clone() if step.x.grad is None else step.x.grad + part

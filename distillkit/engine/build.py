@@ -15,7 +15,7 @@ from distillkit.api import Choice, Component, InputError, Turn, UsageError
 from distillkit.engine import manager as managers
 from distillkit.engine import student
 from distillkit.engine.optim import Updater
-from distillkit.engine.state import State
+from distillkit.engine.state import Hooked, State
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
 
@@ -40,16 +40,17 @@ def build(recipe: Recipe, catalog: Catalog) -> State:
         load_network=lambda path: student.load_network(Path.cwd() / path, catalog).to(device),
         teacher=components.get("teacher_score"),
     )  # fmt: skip
-    state.auxiliaries = [
-        managers.alone(hooks, "auxiliary_loss", f"auxiliary_loss.{i}", choice.slot, choice.name)
-        for i, choice in enumerate(recipe.auxiliary_loss)
-    ]
-    state.evaluators = [
-        managers.alone(hooks, "evaluate", f"evaluate.{i}", choice.slot, choice.name)
-        for i, choice in enumerate(recipe.evaluate)
-    ]
+    state.auxiliaries = hooked(hooks, "auxiliary_loss", recipe.auxiliary_loss)
+    state.evaluators = hooked(hooks, "evaluate", recipe.evaluate)
     setup(state, hooks, catalog)
     return state
+
+
+def hooked(hooks: managers.pluggy.PluginManager, hook: str, choices: tuple[Choice, ...]) -> list[Hooked]:
+    """Each component of a list, asked by itself; the second of a name is called "name.1" in logs."""
+    names = [choice.name for choice in choices]
+    unique = [f"{name}.{i}" if name in names[:i] else name for i, name in enumerate(names)]
+    return [managers.alone(hooks, hook, f"{hook}.{i}", choice.slot, unique[i]) for i, choice in enumerate(choices)]
 
 
 def pick_device(name: str) -> torch.device:

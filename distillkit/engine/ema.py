@@ -11,7 +11,7 @@ from distillkit.recipe.schema import Generator
 def beta(settings: Generator, nimg: int, batch: int) -> float:
     """Share of the old average that stays, for the step that starts at `nimg` images.
 
-    "halflife": arXiv:2206.00364's code, h = min(halflife, rampup * nimg), beta = 0.5^(batch / h): the first step copies.
+    "halflife": arXiv:2206.00364's code, h = min(halflife, rampup * nimg), beta = 0.5^(batch/h): step 1 copies.
     "power": arXiv:2312.02696 Eq. (127), beta = (1 - batch / t)^(gamma + 1) at t images after the step.
     """
     if settings.ema == "none":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from attrs import field, frozen
@@ -24,7 +25,7 @@ from distillkit.api import (
 class Run:
     """[run]: how long, how large, on what."""
 
-    kimg: float = field(validator=gt(0))  # images seen in the whole run, in thousands
+    kimg: float = field(validator=and_(gt(0), lt(math.inf)))  # images seen in the whole run, in thousands
     batch: int = field(validator=ge(1))  # images per iteration, over all micro-batches
     micro_batch: int | None = field(default=None, validator=optional(ge(1)))  # images per forward pass
     seed: int = field(default=0, validator=and_(ge(0), lt(2**32)))
