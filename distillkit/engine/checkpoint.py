@@ -77,14 +77,20 @@ def load_newest(folder: Path, device: torch.device | str) -> tuple[dict[str, Ten
     return None
 
 
-def _nimg(path: Path) -> int:
+def newest(folder: Path) -> Path | None:
+    """The newest complete checkpoint; it may still be damaged."""
+    return next(reversed(_all(folder)), None)
+
+
+def nimg(path: Path) -> int:
+    """Images seen at a checkpoint, from its name; -1 for any other name."""
     match = _NAME.fullmatch(path.name)
     return int(match[1] + match[2]) if match else -1
 
 
 def _all(folder: Path) -> list[Path]:
     """Complete checkpoints, oldest first."""
-    return sorted((path for path in folder.glob("kimg-*") if _nimg(path) >= 0), key=_nimg)
+    return sorted((path for path in folder.glob("kimg-*") if nimg(path) >= 0), key=nimg)
 
 
 def _encode(meta: dict[str, Any]) -> bytes:

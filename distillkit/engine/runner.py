@@ -107,6 +107,7 @@ def one(
     recipe = node.recipe
     if found is None:
         found = RunDir.create(runs, recipe.name, node.fingerprint, node.versions)
+    if not found.resolved.exists():  # new, or killed right after it was made
         stage.write_recipes(found, *texts(node, nodes))
     screen.stage(f"{recipe.name}   {recipe.generator_loss.name}, {recipe.run.kimg:g} kimg   {found.path}")
     start = time.perf_counter()

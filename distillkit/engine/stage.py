@@ -15,8 +15,8 @@ import attrs
 import torch
 from torch import Tensor
 
-from distillkit.api import DistillkitError, Preempted, ResourceError, UsageError
-from distillkit.engine import evaluation, files, report, student, threads
+from distillkit.api import DistillkitError, ResourceError, UsageError
+from distillkit.engine import checkpoint, evaluation, files, report, student, threads
 from distillkit.engine.build import build
 from distillkit.engine.draw import Drawer
 from distillkit.engine.logged import LoggedScreen
@@ -58,6 +58,7 @@ def outcome(run: RunDir, reused: bool, teacher: Outcome | None) -> Outcome:
 def execute(recipe: Recipe, run: RunDir, results: Mapping[str, Outcome], catalog: Catalog, screen: Screen) -> None:
     """Train, evaluate and write everything; `results` are those of the parents, by table. The run is locked."""
     with run.lock(), guarded(run), StopRequest() as stop:
+        run.exit.unlink(missing_ok=True)  # how an earlier session ended is no longer true
         with LoggedScreen(screen, run.log) as logged, shown_warnings(logged):
             torch.set_num_threads(recipe.run.threads or threads.choose())
             state = build(with_results(recipe, results), catalog)
@@ -163,11 +164,10 @@ def resource(error: Exception) -> ResourceError | None:
 
 
 def note_exit(run: RunDir, code: int, reason: str) -> None:
-    saved = sorted(path.name for path in run.checkpoints.glob("kimg-*"))
-    newest = saved[-1] if saved else None
-    nimg = round(float(newest.removeprefix("kimg-")) * 1000) if newest else 0
+    newest = checkpoint.newest(run.checkpoints)
+    nimg = checkpoint.nimg(newest) if newest else 0
     try:
-        run.write_exit(code, reason, nimg, newest)
+        run.write_exit(code, reason, nimg, newest and newest.name)
     except OSError as error:  # the disk is full: the error on its way says so
         warnings.warn(f"cannot write {run.exit}: {error.strerror}", stacklevel=2)
 
@@ -181,12 +181,9 @@ def shown_warnings(screen: Screen) -> Iterator[None]:
 
 
 def write_recipes(run: RunDir, recipe: Recipe, resolved: str, parents: Mapping[str, str]) -> None:
-    """recipe.toml as it was asked, resolved.toml, and the resolved recipes it builds on in from/."""
+    """recipe.toml as it was asked, the resolved recipes it builds on in from/, and last its own resolved.toml."""
     shutil.copyfile(recipe.path, run.recipe)
-    files.write_atomic(run.resolved, resolved.encode())
     (run.path / "from").mkdir(exist_ok=True)
     for name, text in parents.items():
         files.write_atomic(run.path / "from" / name, text.encode())
-
-
-__all__ = ["Outcome", "Preempted", "execute", "outcome", "write_recipes"]
+    files.write_atomic(run.resolved, resolved.encode())
