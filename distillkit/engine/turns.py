@@ -21,19 +21,19 @@ def take(state: State, turn: Turn) -> None:
     with training(state, turn):
         active = due(state) if "generator_loss" in turn.losses else []
         steps = micro_steps(state, turn, again=bool(active))
-        loss = torch.zeros((), device=state.device, dtype=torch.float64)
+        losses = {hook: torch.zeros((), device=state.device, dtype=torch.float64) for hook in turn.losses}
         for step in steps:
             if "critic_loss" in turn.losses:
-                loss += critic_gradients(state, turn, step)
+                losses["critic_loss"] += critic_gradients(state, turn, step)
             if "generator_loss" in turn.losses:
-                loss += host_gradients(state, turn, step)
+                losses["generator_loss"] += host_gradients(state, turn, step)
                 if not active:
                     step.backward()
         if active:
             auxiliary_gradients(state, turn, steps, active)
             for step in steps:
                 step.backward()
-        update(state, turn, loss)
+        update(state, turn, losses)
 
 
 def micro_steps(state: State, turn: Turn, again: bool) -> list[Step]:
@@ -96,14 +96,15 @@ def training(state: State, turn: Turn) -> Iterator[None]:
     yield
 
 
-def update(state: State, turn: Turn, loss: Tensor) -> None:
-    """Step the optimizers of the turn, unless the loss or a gradient is not finite: then nothing changes."""
+def update(state: State, turn: Turn, losses: dict[str, Tensor]) -> None:
+    """Step the optimizers of the turn, unless a loss or a gradient is not finite: then nothing changes."""
     norms = {name: state.updaters[name].norm() for name in turn.trains}
-    finite = bool(torch.isfinite(torch.stack([loss, *(n.double() for n in norms.values())])).all())
+    finite = bool(torch.isfinite(torch.stack([*losses.values(), *(n.double() for n in norms.values())])).all())
     if not finite:
-        return refuse(state, turn, loss, norms)
+        return refuse(state, turn, sum(losses.values()), norms)
     state.nonfinite = 0
-    state.record(f"loss/{turn.name}", loss)
+    for hook, loss in losses.items():
+        state.record(f"loss/{turn.name if len(losses) == 1 else hook.removesuffix('_loss')}", loss)
     for name, norm in norms.items():
         state.record(f"grad_norm/{name}", norm)
         state.updaters[name].step(state.nimg, state.total)
