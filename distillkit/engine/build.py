@@ -92,6 +92,7 @@ def setup(state: State, hooks: managers.pluggy.PluginManager, catalog: Catalog) 
     for name, network in state.networks.items():
         frozen = frozen_names(network, recipe.generator.freeze) if name == "generator" else frozenset()
         state.updaters[name] = Updater(state.settings[name], network, frozen)
+        network.eval().requires_grad_(False)  # until a turn trains it
     for network in [*state.networks.values(), state.ema, *([state.teacher.network] if state.teacher else [])]:
         if network is not None:
             network.compute_dtype = torch.bfloat16 if recipe.run.precision == "bf16" else None

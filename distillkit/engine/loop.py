@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import torch
 
-from distillkit.api import Preempted, ResourceError
+from distillkit.api import Diverged, Preempted, ResourceError
 from distillkit.engine import checkpoint, ema, evaluation, formats, snapshot, turns
 from distillkit.engine.draw import Drawer
 from distillkit.engine.metrics import MetricsLog
@@ -37,6 +38,7 @@ class Training:
         self.log = MetricsLog(run.metrics)
         self.seconds = 0.0  # of training, over all sessions
         self.tick_from = (0, 0.0)  # images and seconds at the last tick
+        self.saved: Path | None = None  # the newest good checkpoint
 
     def resume(self) -> bool:
         """Go back to the newest good checkpoint, and cut the log there -> whether there was one."""
@@ -44,7 +46,7 @@ class Training:
         if found is None:
             self.log.truncate(-1)
             return False
-        tensors, meta, _ = found
+        tensors, meta, self.saved = found
         snapshot.restore(self.state, tensors, meta)
         torch.set_num_threads(meta["threads"])  # another count would add up in another order
         self.seconds = meta["seconds"]
@@ -61,12 +63,19 @@ class Training:
             bar.advance(state.nimg)
             while state.nimg < state.total:
                 start = time.perf_counter()
-                iterate(state)
+                self.iterate()
                 self.seconds += time.perf_counter() - start
                 bar.advance(state.batch)
                 self.maintain(bar)
         rows = [row for row in self.log.read() if row["what"] == "evaluate" and row["nimg"] == state.nimg]
         return {name: value for name, value in rows[-1].items() if "/" in name} if rows else {}
+
+    def iterate(self) -> None:
+        try:
+            iterate(self.state)
+        except Diverged as error:
+            good = f"the last good checkpoint is {self.saved}" if self.saved else "there is no checkpoint yet"
+            raise Diverged(f"{error}; {good}") from error
 
     def maintain(self, bar: object) -> None:
         """What is due between iterations."""
@@ -122,7 +131,7 @@ class Training:
         meta |= {"seconds": self.seconds, "tick_from": list(self.tick_from)}
         self.log.sync()
         try:
-            checkpoint.save(
+            self.saved = checkpoint.save(
                 self.run.checkpoints, self.state.nimg, tensors, meta, self.state.recipe.run.keep_checkpoints
             )
         except ResourceError as error:

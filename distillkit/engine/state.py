@@ -55,7 +55,7 @@ class State:
     records: Records = field(factory=Records)
     nimg: int = 0
     iteration: int = 0
-    nonfinite: int = 0  # updates skipped in a row
+    nonfinite: dict[str, int] = field(factory=dict)  # updates skipped in a row, by turn
     skipped: int = 0  # updates skipped in all
 
     @property

@@ -83,17 +83,19 @@ def per_image(loss: Tensor, hook: str, step: Step) -> Tensor:
 
 @contextmanager
 def training(state: State, turn: Turn) -> Iterator[None]:
-    """The networks of the turn train; all others are in evaluation mode and get no weight gradients."""
-    for name, network in state.networks.items():
-        trains = name in turn.trains
-        if network.training != trains:
-            network.train(trains)
-        for p in network.parameters():
-            p.requires_grad_(False)
+    """Inside, the networks of the turn train; outside, all are in evaluation mode and get no weight gradients."""
+    for name in turn.trains:
+        state.networks[name].train()
         for p in state.updaters[name].params:
-            p.requires_grad_(trains)
-            p.grad = None
-    yield
+            p.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for name in turn.trains:
+            state.networks[name].eval()
+            for p in state.updaters[name].params:
+                p.requires_grad_(False)
+                p.grad = None
 
 
 def update(state: State, turn: Turn, losses: dict[str, Tensor]) -> None:
@@ -102,7 +104,7 @@ def update(state: State, turn: Turn, losses: dict[str, Tensor]) -> None:
     finite = bool(torch.isfinite(torch.stack([*losses.values(), *(n.double() for n in norms.values())])).all())
     if not finite:
         return refuse(state, turn, sum(losses.values()), norms)
-    state.nonfinite = 0
+    state.nonfinite.pop(turn.name, None)
     for hook, loss in losses.items():
         state.record(f"loss/{turn.name if len(losses) == 1 else hook.removesuffix('_loss')}", loss)
     for name, norm in norms.items():
@@ -111,11 +113,11 @@ def update(state: State, turn: Turn, losses: dict[str, Tensor]) -> None:
 
 
 def refuse(state: State, turn: Turn, loss: Tensor, norms: dict[str, Tensor]) -> None:
-    state.nonfinite += 1
+    in_a_row = state.nonfinite[turn.name] = state.nonfinite.get(turn.name, 0) + 1
     state.skipped += 1
-    if state.nonfinite > state.recipe.run.max_nonfinite:
+    if in_a_row > state.recipe.run.max_nonfinite:
         values = ", ".join(f"gradient norm of {name} = {float(norm):g}" for name, norm in norms.items())
         raise Diverged(
-            f"turn {turn.name!r} was not finite {state.nonfinite} times in a row, at {state.nimg / 1000:g} kimg: "
+            f"turn {turn.name!r} was not finite {in_a_row} times in a row, at {state.nimg / 1000:g} kimg: "
             f"loss = {float(loss):g}, {values}"
         )
