@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from distillkit.api import UsageError
+from distillkit.recipe.layer import Layer
+from distillkit.recipe.load import load
+from distillkit.recipe.override import override
 from distillkit.recipe.problem import Problem, RecipeProblems
 from distillkit.recipe.read import read
 from distillkit.recipe.schema import Recipe
@@ -34,7 +39,7 @@ def _visit(
     chain: tuple[Path, ...],
     found: dict[Path, Recipe],
 ) -> None:
-    real = path.resolve()
+    real = Path(os.path.realpath(path))  # resolve() fails on a circle of links
     if real in chain:
         names = [step.name for step in (*chain[chain.index(real) :], real)]
         raise UsageError(f"recipes start from each other in a circle: {' -> '.join(names)}")
@@ -44,6 +49,14 @@ def _visit(
     for table, file in recipe.parents.items():
         parent = path.parent / file
         if not parent.is_file():
-            raise RecipeProblems(path, [Problem(path.name, None, f"{table}.from", f"no such file: {shown(file)}")])
+            raise RecipeProblems(path, [_missing(path, sets, table, file)])
         _visit(parent, everywhere, everywhere, catalog, (*chain, real), found)
     found[real] = recipe
+
+
+def _missing(path: Path, sets: Sequence[str], table: str, file: str) -> Problem:
+    layer = load(path)
+    for text in sets:
+        layer = cast(Layer, override(layer, text))  # `read` found no problem in it
+    at = layer.origin((table, "from"))
+    return Problem(at.file, at.line, f"{table}.from", f"no such file: {shown(file)}")

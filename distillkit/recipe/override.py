@@ -64,4 +64,5 @@ def _put(layer: Layer, key: Key, value: Any) -> Layer:
         gone = key[:-1]
     table[last] = value
     kept = {k: origin for k, origin in layer.origins.items() if len(k) <= len(gone) or k[: len(gone)] != gone}
-    return Layer(data, kept | {key: Origin("--set")})
+    here = Origin("--set")
+    return Layer(data, {key[:1]: here} | kept | {key: here})  # a table that is not in the file is of this place too
