@@ -21,6 +21,11 @@ def to_toml(recipe: Recipe, made_with: Mapping[str, str] | None = None, files: M
         data[table]["from"] = (files or {}).get(data[table]["from"], data[table]["from"])
     if made_with:
         data["made_with"] = dict(made_with)
+    return toml(data)
+
+
+def toml(data: Mapping[str, Any]) -> str:
+    """Plain tables as a TOML document."""
     return "\n".join(_table(data, "")).strip() + "\n"
 
 

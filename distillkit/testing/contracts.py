@@ -1,0 +1,18 @@
+"""The contract of every kind."""
+
+from __future__ import annotations
+
+from distillkit.testing.component import ComponentContract
+from distillkit.testing.data import DatasetContract, EvaluateContract
+from distillkit.testing.losses import AuxiliaryLossContract, GeneratorLossContract
+from distillkit.testing.networks import NetworkContract
+from distillkit.testing.parts import AugmentContract, EmbeddingContract, FeaturesContract, KernelContract
+from distillkit.testing.sampling import SampleContract, TeacherScoreContract
+
+CONTRACTS: dict[str, type[ComponentContract]] = {
+    contract.kind: contract
+    for contract in (
+        DatasetContract, TeacherScoreContract, NetworkContract, SampleContract, GeneratorLossContract,
+        AuxiliaryLossContract, EvaluateContract, AugmentContract, EmbeddingContract, KernelContract, FeaturesContract,
+    )
+}  # fmt: skip

@@ -1,0 +1,104 @@
+"""Contracts of what images come from and of what measures them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from distillkit.api import Dataset
+from distillkit.engine.draw import Drawer
+from distillkit.engine.results import SUFFIXES
+from distillkit.testing.component import ComponentContract
+
+
+class DatasetContract(ComponentContract):
+    """Images in [-1,1] by index, labels that go with them, and images held out."""
+
+    kind = "dataset"
+
+    @pytest.fixture
+    def dataset(self) -> Dataset:
+        dataset = self.choice.build()
+        dataset.open(Path.cwd())
+        return dataset
+
+    def test_images_are_float32_of_its_shape_and_within_the_range(self, dataset: Dataset) -> None:
+        index = torch.arange(len(dataset))[:256]
+        x = dataset.images(index)
+        assert dataset.shape == (dataset.channels, dataset.resolution, dataset.resolution)
+        assert x.shape == (len(index), *dataset.shape)
+        assert x.dtype == torch.float32
+        if dataset.shape[1:] != (1, 1):  # points of the plane have no range
+            assert -1 <= x.min() and x.max() <= 1, f"images span {float(x.min()):g} ... {float(x.max()):g}"
+
+    def test_an_image_is_a_function_of_its_index(self, dataset: Dataset) -> None:
+        index = torch.tensor([len(dataset) - 1, 0, 0, len(dataset) // 2])
+        x = dataset.images(index)
+        assert torch.equal(x[1], x[2])
+        for row, i in zip(x, index, strict=True):
+            assert torch.equal(dataset.images(i[None])[0], row)
+
+    def test_labels_are_one_hot_or_none_at_all(self, dataset: Dataset) -> None:
+        index = torch.arange(len(dataset))[:256]
+        labels = dataset.labels(index)
+        if not dataset.label_dim:
+            assert labels is None
+            return
+        assert labels.shape == (len(index), dataset.label_dim)
+        assert labels.dtype == torch.float32
+        assert torch.equal(labels.sum(1), torch.ones(len(index)))
+        assert torch.equal(labels, labels.square())
+
+    def test_held_out_images_are_no_training_images(self, dataset: Dataset) -> None:
+        held_out = dataset.held_out()
+        if held_out is None:
+            return
+        assert (held_out.shape, held_out.label_dim) == (dataset.shape, dataset.label_dim)
+        seen, unseen = (
+            {row.numpy().tobytes() for row in part.images(torch.arange(len(part)))} for part in (dataset, held_out)
+        )
+        assert len(unseen) and not seen & unseen, f"{len(seen & unseen)} held-out images are training images too"
+
+    def test_opening_it_twice_changes_nothing(self, dataset: Dataset) -> None:
+        index = torch.arange(len(dataset))[:64]
+        before = dataset.images(index).clone()
+        dataset.open(Path.cwd())
+        assert torch.equal(dataset.images(index), before)
+
+    def test_what_a_caller_does_to_its_images_stays_with_the_caller(self, dataset: Dataset) -> None:
+        index = torch.arange(min(4, len(dataset)))
+        before = dataset.images(index).clone()
+        dataset.images(index).zero_()
+        assert torch.equal(dataset.images(index), before)
+
+
+class EvaluateContract(ComponentContract):
+    """Metrics as a flat dict of floats that repeats."""
+
+    kind = "evaluate"
+
+    @pytest.fixture
+    def metrics(self) -> dict[str, float]:
+        return self._measure()
+
+    def _measure(self) -> dict[str, float]:
+        state = self.state()
+        (found,) = state.evaluators[0].call(state=state, draw=Drawer.student(state))
+        return found
+
+    def test_it_gives_finite_numbers_by_name(self, metrics: dict[str, float]) -> None:
+        assert metrics, "no metrics"
+        for name, value in metrics.items():
+            assert type(name) is str and name and "/" not in name
+            assert type(value) in (float, int) and math.isfinite(value), f"{name} = {value!r}"
+
+    def test_it_repeats_exactly(self, metrics: dict[str, float]) -> None:
+        assert self._measure() == metrics
+
+    def test_floors_and_spreads_belong_to_a_metric(self, metrics: dict[str, float]) -> None:
+        for name in metrics:
+            for suffix in SUFFIXES:
+                assert not name.endswith(suffix) or name.removesuffix(suffix) in metrics, f"{name}: of which metric?"

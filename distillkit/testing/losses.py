@@ -1,0 +1,147 @@
+"""Contracts of a distillation method and of a supplementary term, in the toy world and the real engine."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import pytest
+import torch
+
+from distillkit.api import Term
+from distillkit.engine import snapshot, turns
+from distillkit.engine.state import State
+from distillkit.testing import toys
+from distillkit.testing.component import ComponentContract
+from distillkit.testing.training import copied, differences, gradients, iterations, losses, moved, run, weights
+
+
+class TrainingContract(ComponentContract):
+    """What holds for every component that shapes training."""
+
+    batch_level: ClassVar[str] = ""  # why a micro-batch cannot give the numbers of the whole batch, if it cannot
+    unconditional: ClassVar[toys.Tables] = {"dataset": {"label_dim": 0}}  # tables that take the labels away
+
+    def variants(self) -> list[toys.Tables]:
+        """Further tables under which everything must hold."""
+        return [{}]
+
+    def test_some_iterations_are_finite_and_move_the_generator_alone(self) -> None:
+        for tables in self.variants():
+            state = self.state(**tables)
+            before = weights(state)
+            run(state, iterations(state))
+            after = weights(state)
+            assert not state.skipped, f"{state.skipped} updates were not finite"
+            assert all(p.isfinite().all() for p in after.values())
+            still = [name for name in state.networks if torch.equal(before[name], after[name])]
+            assert not still, f"never trained: {', '.join(still)}; let `config` start its turn at once"
+            assert "teacher" not in before or torch.equal(before["teacher"], after["teacher"])
+
+    def test_it_works_without_labels(self) -> None:
+        state = self.state(**self.unconditional)
+        assert state.dataset.label_dim == 0, "`unconditional` leaves labels"
+        assert not run(state, 2).skipped
+
+    def test_two_runs_from_one_seed_are_the_same_bits(self) -> None:
+        for tables in self.variants():
+            a, b = self.state(**tables), self.state(**tables)
+            torch.manual_seed(1)
+            run(a, 3)
+            torch.manual_seed(2)
+            assert differences(copied(a), copied(run(b, 3))) == []
+
+    def test_another_seed_is_another_run(self) -> None:
+        a, b = self.state(), self.state(run={"seed": 1})
+        assert not torch.equal(weights(run(a, 2))["generator"], weights(run(b, 2))["generator"])
+
+    def test_a_run_goes_on_from_a_checkpoint_bit_for_bit(self) -> None:
+        for tables in self.variants():
+            straight, resumed = self.state(**tables), self.state(**tables)
+            half, total = 2, 2 + iterations(straight)
+            tensors, meta = copied(run(straight, half))
+            snapshot.restore(resumed, tensors, meta)
+            assert differences(copied(run(resumed, total - half)), copied(run(straight, total - half))) == []
+
+    def test_micro_batches_give_the_gradient_of_the_whole_batch(self) -> None:
+        if self.batch_level:
+            pytest.skip(self.batch_level)
+        for tables in self.variants():
+            double = toys.merged(tables, {"run": {"precision": "fp64"}})
+            whole = self.state(**double)
+            micro = self.state(**toys.merged(double, {"run": {"micro_batch": whole.batch // 4}}))
+            snapshot.restore(micro, *copied(run(whole, 2)))
+            for (name, a), (_, b) in zip(gradients(whole), gradients(micro), strict=True):
+                error = float((a - b).norm() / a.norm().clamp(min=1e-300))
+                assert error < 1e-10, f"{name}: gradients differ by {error:g} of their norm"
+
+
+class GeneratorLossContract(TrainingContract):
+    """A distillation method: one loss per image, critics that train in their turns, exact resume."""
+
+    kind = "generator_loss"
+
+    def test_every_loss_is_one_finite_number_per_image(self) -> None:
+        state = run(self.state(), 1)
+        for turn in state.turns:
+            for hook, loss in losses(state, turn).items():
+                assert loss.shape == (state.batch,), f"{hook} of turn {turn.name!r}: {list(loss.shape)}"
+                assert loss.isfinite().all(), f"{hook} of turn {turn.name!r} is not finite"
+                assert loss.requires_grad, f"{hook} of turn {turn.name!r} has no gradient"
+
+    def test_a_turn_moves_the_networks_it_trains_and_no_other(self) -> None:
+        state = run(self.state(), 1)
+        for turn in state.turns:
+            assert moved(state, turn) == set(turn.trains), f"turn {turn.name!r}"
+
+    def test_no_gradient_is_left_on_a_network_that_does_not_train(self) -> None:
+        state = run(self.state(), 1)
+        for turn in state.turns:
+            turns.take(state, turn)
+            others = {name: net for name, net in state.networks.items() if name not in turn.trains}
+            if state.teacher is not None and state.teacher.network is not None:
+                others["teacher"] = state.teacher.network
+            for name, net in others.items():
+                left = [p for p, weight in net.named_parameters() if weight.grad is not None]
+                assert not left, f"turn {turn.name!r} leaves gradients on {left[0]} of {name}"
+
+
+class AuxiliaryLossContract(TrainingContract):
+    """A supplementary term: a scalar whose gradient at x is right for any weight and any micro-batch."""
+
+    kind = "auxiliary_loss"
+
+    def variants(self) -> list[toys.Tables]:
+        return [{"auxiliary_loss": [{**self.table, "weight": weight}]} for weight in ("auto", 0.5)]
+
+    def terms(self, state: State, **given: Any) -> tuple[list[Term], Any]:
+        """The terms on a whole batch, and its step."""
+        turn = next(turn for turn in state.turns if "generator_loss" in turn.losses)
+        with turns.training(state, turn):
+            step = toys.toy_step(state, turn.name)
+            step.__dict__.update(given)
+            return state.auxiliaries[0].call(state=state, step=step), step
+
+    def test_a_term_is_a_scalar_with_a_gradient_at_the_images(self) -> None:
+        terms, step = self.terms(self.state())
+        assert terms, "no term in the first iteration"
+        for term in terms:
+            assert term.value.shape == () and term.value.isfinite(), f"{term.name} = {term.value}"
+            (grad,) = torch.autograd.grad(term.value, step.x, retain_graph=True)
+            assert grad.isfinite().all() and grad.any(), f"{term.name}: no gradient at x"
+
+    def test_no_gradient_reaches_real_images_or_the_teacher(self) -> None:
+        state = self.state()
+        real = toys.toy_step(state).real.clone().requires_grad_()
+        terms, _ = self.terms(state, real=real)
+        sum(term.value for term in terms).backward()
+        assert real.grad is None or not real.grad.any()
+        if state.teacher is not None and state.teacher.network is not None:
+            assert all(p.grad is None for p in state.teacher.network.parameters())
+
+    def test_an_automatic_weight_balances_the_gradients(self) -> None:
+        state = self.state(auxiliary_loss=[{**self.table, "ratio": 0.25}])
+        terms, _ = self.terms(state)
+        if any(term.weight is not None for term in terms):
+            return  # weighted by itself
+        found = {name: value for name, value in run(state, 1).records.means().items() if name.startswith("weight/")}
+        assert found and all(value > 0 for value in found.values()), f"weights: {found}"

@@ -1,0 +1,162 @@
+"""A toy world, in which any component can be tried in milliseconds: tiny images, a tiny teacher, a plain loss."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import torch
+
+from distillkit import __version__, noise
+from distillkit.api import Choice, Dataset, GeneratorLoss, Network, TeacherScore, Use, field, frozen, ge, hookimpl
+from distillkit.engine import student
+from distillkit.engine.build import build
+from distillkit.engine.step import Step
+from distillkit.recipe import read
+from distillkit.recipe.layer import Layer, overlay
+from distillkit.recipe.write import toml
+from distillkit.registry import Catalog, Offer
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from distillkit.engine.state import State
+    from distillkit.recipe import Recipe
+
+Tables = dict[str, Any]  # a recipe as TOML would hold it
+
+
+class ToyImages(Dataset):
+    """A pattern per class with noise, in images of any shape."""
+
+    @frozen(kw_only=True)
+    class Config:
+        resolution: int = field(default=8, validator=ge(1))
+        channels: int = field(default=2, validator=ge(1))
+        label_dim: int = field(default=3, validator=ge(0))  # classes; 0: unconditional
+        size: int = field(default=48, validator=ge(1))  # training images, and as many held out
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.resolution, self.channels, self.label_dim = config.resolution, config.channels, config.label_dim
+        self.shape = (config.channels, config.resolution, config.resolution)
+
+    def open(self, root: Path) -> None:
+        self._x = self._draw("train")
+
+    def _draw(self, stream: str) -> Tensor:
+        """[size,C,H,W], second moment about 0.2; the classes take turns."""
+        classes = max(self.label_dim, 1)
+        patterns = 0.4 * noise.rows("randn", 0, "toy/patterns", 0, classes, self.shape)
+        n = noise.rows("randn", 0, f"toy/{stream}", 0, self.config.size, self.shape)
+        return (patterns[torch.arange(len(n)) % classes] + 0.2 * n).clamp(-1, 1)
+
+    def __len__(self) -> int:
+        return self.config.size
+
+    def images(self, index: Tensor) -> Tensor:
+        return self._x[index]
+
+    def labels(self, index: Tensor) -> Tensor | None:
+        return torch.eye(self.label_dim)[index % self.label_dim] if self.label_dim else None
+
+    def held_out(self) -> Dataset:
+        twin = ToyImages(self.config)
+        twin._x = self._draw("held out")
+        return twin
+
+
+class ToyTeacher(TeacherScore):
+    """A network of random weights: a denoiser only by its preconditioning."""
+
+    @frozen(kw_only=True)
+    class Config:
+        network: Choice[Network] = Use("mlp", width=16, depth=1)
+
+    @hookimpl
+    def setup(self, state: State) -> None:
+        network = new_network(self.config.network, state.dataset)
+        self.network = network.to(state.device, state.dtype).eval().requires_grad_(False)
+
+    @hookimpl
+    def teacher_score(self, x: Tensor, sigma: Tensor, labels: Tensor | None) -> Tensor:
+        return self.network(x, sigma, labels)
+
+
+class ToyLoss(GeneratorLoss):
+    """Pull images towards grey: the plainest host of other terms."""
+
+    @hookimpl
+    def generator_loss(self, step: Step) -> Tensor:
+        return step.x.square().flatten(1).sum(1)
+
+
+TOYS = {"dataset": ToyImages, "teacher_score": ToyTeacher, "generator_loss": ToyLoss}  # all by the name "toy"
+
+DEFAULTS: Tables = {
+    "schema": 1,
+    "run": {"kimg": 0.08, "batch": 8, "device": "cpu"},
+    "dataset": {"use": "toy"},
+    "teacher_score": {"use": "toy"},
+    "generator": {"init": "teacher", "optimizer": {"lr": 1e-3}},
+    "sample": {"use": "one-step"},
+    "generator_loss": {"use": "toy"},
+}
+
+
+@cache
+def catalog() -> Catalog:
+    """What is installed, and the toys."""
+    installed = Catalog.installed()
+    toys = [Offer(kind, "toy", f"{__name__}:{cls.__name__}", "distillkit", __version__) for kind, cls in TOYS.items()]
+    return attrs.evolve(installed, offers=(*installed.offers, *toys))
+
+
+def merged(*layers: Tables) -> Tables:
+    """Tables over tables as `extends` merges them; a table with another `use` replaces the one below."""
+    low = Layer({})
+    for tables in layers:
+        low = overlay(low, Layer(tables))
+    return low.data
+
+
+def toy_recipe(**tables: Any) -> Recipe:
+    """The toy recipe with `tables` over it, written as TOML and read like any other."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "toy.toml")
+        path.write_text(toml(merged(DEFAULTS, tables)), encoding="utf-8")
+        return read(path, catalog=catalog())
+
+
+def toy_state(**tables: Any) -> State:
+    """The state of the toy recipe before its first iteration, built by the engine."""
+    return build(toy_recipe(**tables), catalog())
+
+
+def toy_step(state: State, turn: str = "generator", first: int = 0, n: int | None = None) -> Step:
+    """What a turn sees of rows first ... first+n-1 (all: None); its `x` collects gradients."""
+    return Step(state, turn, first, state.batch if n is None else n, state.batch, trains_generator=True)
+
+
+def new_network(choice: Choice[Network], dataset: Dataset) -> nn.Module:
+    """A network for images like the data set's; no layer is left at zero."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = student.new_network(choice, dataset.resolution, dataset.channels, dataset.label_dim)
+        return perturbed(network)
+
+
+@torch.no_grad()
+def perturbed(network: nn.Module) -> nn.Module:
+    """The network with 0.02 n added to all its weights, n ~ N(0,1): layers that start at zero hide mistakes."""
+    for p in network.parameters():
+        p.add_(0.02 * torch.randn_like(p))
+    return network
+
+
+def save_network(folder: Path, choice: Choice[Network], dataset: Dataset) -> None:
+    """A result folder with such a network, for components that take a `checkpoint`."""
+    student.save(folder, new_network(choice, dataset), {})

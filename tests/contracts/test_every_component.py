@@ -1,0 +1,81 @@
+"""Every component that is installed keeps the contract of its kind; a new plugin's are picked up by themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distillkit.api import KINDS
+from distillkit.recipe import choice_from_table
+from distillkit.recipe.fields import fields
+from distillkit.registry import Catalog, Offer
+from distillkit.testing import CONTRACTS, save_network, toy_state
+from distillkit.testing.toys import catalog
+
+UNET = {
+    "use": "edm-ddpmpp", "model_channels": 8, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4],
+    "dropout": 0.0,
+}  # fmt: skip
+SMALL = {key: UNET[key] for key in UNET if key != "use"}
+SIDA = {
+    "config": {"generator_after_kimg": 0.0, "gan_after_kimg": 0.0},
+    "recipe": {"teacher_score": {"network": UNET}},
+    "batch_level": "SiDA's adversarial loss is one number over the images of a micro-batch, as in the paper's code",
+}
+POINTS = {
+    "dataset": {"use": "gaussian-mixture", "size": 256},
+    "generator": {"init": "scratch", "network": {"use": "mlp", "width": 16}},
+}
+
+
+def write_teacher(self: Any, folder: Path) -> None:
+    """The checkpoint that teacher_score `edm` is given."""
+    choice = choice_from_table("network", UNET, catalog(), where="teacher")
+    save_network(folder / "teacher", choice, toy_state().dataset)
+
+
+# What a contract needs beyond the component's own defaults: sizes for a test, keys without a default, exceptions.
+NEEDED: dict[tuple[str, str], dict[str, Any]] = {
+    ("teacher_score", "edm"): {"config": {"checkpoint": "teacher"}, "files": write_teacher},
+    ("teacher_score", "gaussian-mixture"): {"recipe": POINTS},
+    ("network", "edm-ddpmpp"): {"config": {**SMALL, "augment_dim": 9}},
+    ("network", "edm-ncsnpp"): {"config": SMALL},
+    ("network", "edm-adm"): {"config": {**SMALL, "channels_per_head": 8}},
+    ("sample", "heun"): {"config": {"steps": 3, "S_churn": 1.0}},
+    ("generator_loss", "sida"): SIDA,
+    ("generator_loss", "sid2a"): SIDA,
+    ("auxiliary_loss", "embedding"): {"config": {"real_batch": 16}},
+    ("evaluate", "mixture"): {"config": {"images": 128}, "recipe": POINTS},
+    ("evaluate", "frechet"): {"config": {"images": 24, "features": {"use": "digits-classifier", "iterations": 10}}},
+    ("kernel", "energy"): {"conditionally": True},
+    ("features", "digits-classifier"): {"config": {"iterations": 10}},
+}
+
+
+def missing_keys(offer: Offer) -> list[str]:
+    """Keys that a recipe must give and NEEDED does not."""
+    given = NEEDED.get((offer.kind, offer.name), {}).get("config", {})
+    return [key for key, one in fields(offer.load().Config).items() if one.required and key not in given]
+
+
+OFFERS = Catalog.installed().offers
+for offer in OFFERS:
+    attributes = {"use": offer.name, **NEEDED.get((offer.kind, offer.name), {})}
+    name = f"Test_{offer.kind}_{offer.name}".replace("-", "_")
+    globals()[name] = type(name, (CONTRACTS[offer.kind],), attributes)
+
+
+def test_every_kind_has_a_contract() -> None:
+    assert list(CONTRACTS) == list(KINDS)
+
+
+@pytest.mark.parametrize("offer", OFFERS, ids=lambda offer: f"{offer.kind}-{offer.name}")
+def test_a_contract_can_be_made_for_every_component(offer: Offer) -> None:
+    missing = missing_keys(offer)
+    assert not missing, f"add {', '.join(missing)} of {offer.kind} {offer.name} to NEEDED in {Path(__file__).name}"
+
+
+def test_nothing_is_listed_that_is_not_installed() -> None:
+    assert set(NEEDED) <= {(offer.kind, offer.name) for offer in OFFERS}
