@@ -80,7 +80,7 @@ class MixtureDataset(Dataset):
 
 
 class MixtureMetrics(Evaluate):
-    """Share of points that belong to a mode, share of modes that got their part, sliced Wasserstein-2 distance."""
+    """Share of points on a mode, share of modes that got their part, sliced Wasserstein-2 distance."""
 
     @frozen(kw_only=True)
     class Config(MixtureConfig):

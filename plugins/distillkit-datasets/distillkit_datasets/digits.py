@@ -36,7 +36,7 @@ def split(classes: list[int], held_out: int, seed: int) -> tuple[list[int], list
 
 
 class Digits(Dataset):
-    """Handwritten digits, 1x8x8, ten classes, stratified train and held-out images (from scikit-learn, no download).
+    """Handwritten digits, 1x8x8, ten classes, with held-out images (from scikit-learn, no download).
 
     Source: UCI "Optical Recognition of Handwritten Digits" (test part), as in `sklearn.datasets.load_digits`.
     """

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class EdmAugment(Augment):
-    """Non-leaking flips, scaling, rotation, stretching, translation; 9 labels (arXiv:2206.00364, Appendix F.2)."""
+    """Non-leaking flips, scaling, rotation, stretching, shifts; 9 labels (arXiv:2206.00364, App. F.2)."""
 
     augment_dim = 9
 

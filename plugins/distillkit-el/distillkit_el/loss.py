@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class EmbeddingLoss(AuxiliaryLoss):
-    """Embedding Loss: mean squared MMD of real and generated images in random feature spaces (arXiv:2604.22379)."""
+    """Embedding Loss: squared MMD to real images, mean over random feature spaces (arXiv:2604.22379)."""
 
     @frozen(kw_only=True)
     class Config:

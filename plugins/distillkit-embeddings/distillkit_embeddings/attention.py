@@ -14,7 +14,7 @@ TOKENS = 8  # patches per side, at most, unless `patch` says otherwise
 
 
 class Attention(Embedding):
-    """Random attention network: patches, one self-attention and MLP, moments over tokens (arXiv:2604.22379)."""
+    """Random attention network: patches, one block of attention, moments over tokens (arXiv:2604.22379)."""
 
     @frozen(kw_only=True)
     class Config:

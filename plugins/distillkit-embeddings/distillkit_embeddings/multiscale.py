@@ -12,7 +12,7 @@ KERNELS = (1, 3, 5, 7)  # pixels
 
 
 class MultiScale(Embedding):
-    """Random multi-scale CNN: four branches with windows of 1, 3, 5 and 7 pixels, side by side (arXiv:2604.22379)."""
+    """Random multi-scale CNN: windows of 1, 3, 5 and 7 pixels side by side (arXiv:2604.22379)."""
 
     @frozen(kw_only=True)
     class Config:

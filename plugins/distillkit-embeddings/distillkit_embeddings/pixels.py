@@ -9,7 +9,7 @@ from distillkit_embeddings.layers import Pool
 
 
 class Pixels(Embedding):
-    """The pixels themselves, averaged down to at most `max_px` a side: no network, and strong on tiny images."""
+    """The pixels themselves, at most `max_px` a side: no network, and strong on tiny images."""
 
     @frozen(kw_only=True)
     class Config:

@@ -10,7 +10,7 @@ from distillkit.api import Kernel, field, frozen, gt, min_len
 
 
 class Rbf(Kernel):
-    """Gaussian kernel averaged over bandwidths: mean over m of exp(-r / m) (Gretton et al., JMLR 13, 2012)."""
+    """Gaussian kernel, mean over scales m of exp(-r / m) (Gretton et al., JMLR 13, 2012)."""
 
     @frozen(kw_only=True)
     class Config:
@@ -57,7 +57,7 @@ class Imq(Kernel):
 
 
 class Energy(Kernel):
-    """Energy kernel -sqrt(r): no bandwidth to choose; the squared MMD is the energy distance (arXiv:1207.6076)."""
+    """Energy kernel -sqrt(r), without a bandwidth: the MMD is the energy distance (arXiv:1207.6076)."""
 
     def profile(self, r: Tensor) -> tuple[Tensor, Tensor]:
         root = r.sqrt_()

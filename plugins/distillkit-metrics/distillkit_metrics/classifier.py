@@ -71,7 +71,7 @@ def class_indices(dataset: Dataset) -> Tensor:
 
 
 class DigitsClassifier(Features):
-    """A classifier of the training images: 32-d penultimate layer, 2x2-pooled middle layer (256-d), logits.
+    """Classifier of the training images: 32-d penultimate layer, 256-d pooled middle layer, logits.
 
     Trained once per data set (some seconds for the digits) and cached; always runs on the CPU in float32, so
     the numbers do not depend on the device.

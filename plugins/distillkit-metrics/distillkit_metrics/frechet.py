@@ -53,7 +53,7 @@ def mean_and_spread(runs: list[dict[str, float]]) -> dict[str, float]:
 
 
 class Frechet(Evaluate):
-    """Frechet distances, KID, precision, recall, density, coverage in a feature network, each with its real floor.
+    """Frechet distances, KID, precision, recall, density, coverage, each with its real floor.
 
     `fd` and `sfd` are Frechet distances (arXiv:1706.08500) of the penultimate and a middle layer; `_test` against
     the held-out images, everything else against the training images; `_floor`: held-out against training images.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Sida(Sid):
-    """Adversarial score identity distillation: SiD against the fake score's own encoder (arXiv:2410.14919).
+    """Adversarial SiD: the fake score's own encoder is the discriminator (arXiv:2410.14919).
 
     Needs real images. SiD2A is the same loss with `[generator] from =` the recipe of a SiD run.
     """
