@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from html import escape
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from distillkit.api.errors import InputError
-from distillkit.engine import files, formats, results, svg
+from distillkit.engine import files, formats, html, results, svg
 from distillkit.engine.metrics import MetricsLog
 
 NOT_CURVES = {"what", "nimg", "kimg", "seconds"}
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # the page can load nothing
+FOOTER = "Written by distillkit from this run's folder; `distillkit report` writes it again."
 
 
 def write_report(run_dir: Path, *, title: str | None = None) -> Path:
@@ -29,41 +27,16 @@ def write_report(run_dir: Path, *, title: str | None = None) -> Path:
     name = title or str(_json(run_dir / "run.json").get("recipe") or run_dir.resolve().name)
     sections = [
         _header(name, run_dir, rows),
-        _section("Result", _scores(scores)),
-        _section("Pictures", _pictures(run_dir / "samples")),
-        _section("Metrics", _charts(_metric_charts(rows, scores))),
-        _section("Training", _charts(_tick_charts(rows))),
-        _section("Resolved recipe", _recipe(run_dir / "resolved.toml")),
-        _section("Made with", _facts(_versions(run_dir))),
+        html.section("Result", _scores(scores)),
+        html.section("Pictures", _pictures(run_dir / "samples")),
+        html.section("Metrics", _charts(_metric_charts(rows, scores))),
+        html.section("Training", _charts(_tick_charts(rows))),
+        html.section("Resolved recipe", _recipe(run_dir / "resolved.toml")),
+        html.section("Made with", _facts(_versions(run_dir))),
     ]
     path = run_dir / "report.html"
-    files.write_atomic(path, _page(name, "\n".join(sections)).encode())
+    files.write_atomic(path, html.page(name, "\n".join(sections), FOOTER).encode())
     return path
-
-
-def _page(title: str, body: str) -> str:
-    css = resources.files("distillkit.engine").joinpath("page.css").read_text(encoding="utf-8")
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{escape(title)}</title>
-<style>
-{css}</style>
-</head>
-<body>
-{body}
-<footer>Written by distillkit from this run's folder; `distillkit report` writes it again.</footer>
-</body>
-</html>
-"""
-
-
-def _section(title: str, body: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>\n{body}</section>" if body else ""
 
 
 def _header(name: str, run_dir: Path, rows: list[dict[str, Any]]) -> str:
@@ -124,21 +97,14 @@ def _value(value: float | None, sd: float | None = None) -> str:
 def _pictures(folder: Path) -> str:
     sheets = sorted(folder.glob("kimg-*.png"))
     others = sorted(set(folder.glob("*.png")) - set(sheets))
-    pictures = [_picture(path, path.stem.replace("_", " ")) for path in others]
+    pictures = [html.picture(path, path.stem.replace("_", " ")) for path in others]
     pair = (
         {"first": sheets[0], "last": sheets[-1]}
         if len(sheets) > 1
         else dict.fromkeys(["samples"][: len(sheets)], *sheets)
     )
-    pictures += [_picture(path, caption, "half") for caption, path in pair.items()]
+    pictures += [html.picture(path, caption, "half") for caption, path in pair.items()]
     return f'<div class="pictures">{"".join(pictures)}</div>' if pictures else ""
-
-
-def _picture(path: Path, caption: str, css: str = "") -> str:
-    data = base64.b64encode(path.read_bytes()).decode()
-    told = escape(caption)
-    image = f'<img alt="{told}" src="data:image/png;base64,{data}">'
-    return f'<figure class="{css}"><figcaption>{told}</figcaption>{image}</figure>\n'
 
 
 def _charts(charts: Iterable[svg.Chart]) -> str:

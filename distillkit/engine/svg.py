@@ -31,13 +31,13 @@ def draw(chart: Chart) -> str:
     """The chart as an <svg> element; colours come from the CSS classes curve, ref0, ref1, bad, grid, label."""
     finite = [(x, y) for x, y in chart.points if math.isfinite(y)]
     references = {name: y for name, y in chart.references.items() if math.isfinite(y)}
-    x_axis = _Axis.over([x for x, _ in chart.points], LEFT, WIDTH - RIGHT)
-    y_axis = _Axis.over([y for _, y in finite] + list(references.values()), HEIGHT - BOTTOM, TOP, pad=True, log=True)
+    x_axis = Axis.over([x for x, _ in chart.points], LEFT, WIDTH - RIGHT)
+    y_axis = Axis.over([y for _, y in finite] + list(references.values()), HEIGHT - BOTTOM, TOP, pad=True, log=True)
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(chart.title)}">',
         f'<text class="title" x="{LEFT}" y="14">{escape(chart.title)}</text>',
-        *_grid(x_axis, y_axis, chart.x_label),
-        *_references(references, y_axis),
+        *grid(x_axis, y_axis, chart.x_label),
+        *reference_lines(references, y_axis),
         *_curve(chart, x_axis, y_axis),
         "</svg>",
     ]
@@ -45,7 +45,7 @@ def draw(chart: Chart) -> str:
 
 
 @frozen
-class _Axis:
+class Axis:
     """Value range low ... high shown at pixels start ... stop."""
 
     low: float
@@ -55,7 +55,7 @@ class _Axis:
     log: bool
 
     @classmethod
-    def over(cls, values: Sequence[float], start: float, stop: float, *, pad: bool = False, log: bool = False) -> _Axis:
+    def over(cls, values: Sequence[float], start: float, stop: float, *, pad: bool = False, log: bool = False) -> Axis:
         low, high = (min(values), max(values)) if values else (0.0, 1.0)
         log = log and low > 0 and high / low >= LOG_FROM
         if log:
@@ -90,7 +90,7 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     return [round(i * step, 12 - math.floor(math.log10(step))) for i in range(first, last + 1)]
 
 
-def _grid(x_axis: _Axis, y_axis: _Axis, x_label: str) -> list[str]:
+def grid(x_axis: Axis, y_axis: Axis, x_label: str) -> list[str]:
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
     parts = []
     for value in y_axis.ticks():
@@ -106,7 +106,7 @@ def _grid(x_axis: _Axis, y_axis: _Axis, x_label: str) -> list[str]:
     return parts
 
 
-def _references(references: dict[str, float], y_axis: _Axis) -> list[str]:
+def reference_lines(references: dict[str, float], y_axis: Axis) -> list[str]:
     parts, x = [], LEFT
     for i, (name, value) in enumerate(references.items()):
         y, told, legend = y_axis.at(value), f"{escape(name)} {formats.number(value)}", HEIGHT - 9
@@ -118,7 +118,7 @@ def _references(references: dict[str, float], y_axis: _Axis) -> list[str]:
     return parts
 
 
-def _curve(chart: Chart, x_axis: _Axis, y_axis: _Axis) -> list[str]:
+def _curve(chart: Chart, x_axis: Axis, y_axis: Axis) -> list[str]:
     runs: list[list[str]] = [[]]
     dots = []
     for x, y in chart.points:
