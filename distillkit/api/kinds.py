@@ -73,6 +73,11 @@ class GeneratorLoss(Component):
     # Lowest layer of any recipe that uses this method: its published [sample] and [generator] settings.
     recipe_defaults: ClassVar[dict[str, Any]] = {}
 
+    @property
+    def student(self) -> dict[str, Any]:
+        """Keys that the method sets in the student's network, such as the form of its preconditioning."""
+        return {}
+
 
 class AuxiliaryLoss(Component):
     """A supplementary term; hook `auxiliary_loss`."""

@@ -7,18 +7,20 @@ import math
 import torch
 from torch import Tensor, nn
 
-from distillkit.api import Network, field, frozen, ge, gt
+from distillkit.api import Network, field, frozen, ge, gt, in_
 from distillkit.noise import SIGMA_DATA
 
 
 class Mlp(Network):
-    """Fully connected layers on the flattened image, in EDM's preconditioning (arXiv:2206.00364, Table 1)."""
+    """Fully connected layers on the flat image, EDM or consistency form (arXiv:2206.00364, 2303.01469)."""
 
     @frozen(kw_only=True)
     class Config:
         width: int = field(default=64, validator=ge(1))
         depth: int = field(default=3, validator=ge(1))  # hidden layers
         sigma_data: float = field(default=SIGMA_DATA, validator=gt(0))
+        preconditioning: str = field(default="edm", validator=in_(("edm", "consistency")))
+        boundary: float = field(default=0.002, validator=ge(0))  # sigma where the consistency form is the identity
 
     def module(self, resolution: int, channels: int, label_dim: int) -> nn.Module:
         return MlpDenoiser(resolution, channels, label_dim, self.config)
@@ -33,6 +35,7 @@ class MlpDenoiser(nn.Module):
         super().__init__()
         self.resolution, self.channels, self.label_dim = resolution, channels, label_dim
         self.sigma_data = config.sigma_data
+        self.boundary = config.boundary if config.preconditioning == "consistency" else 0.0
         size = channels * resolution**2
         widths = [size + 2 + label_dim] + [config.width] * config.depth
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
@@ -54,4 +57,5 @@ class MlpDenoiser(nn.Module):
                 h = nn.functional.silu(layer(h))
             F = self.out(h)
         F = F.to(x.dtype).reshape(x.shape)
-        return self.sigma_data**2 / norm**2 * x + sigma * self.sigma_data / norm * F
+        above = sigma - self.boundary
+        return self.sigma_data**2 / (above**2 + self.sigma_data**2) * x + above * self.sigma_data / norm * F

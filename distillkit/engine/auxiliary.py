@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from distillkit import noise
-from distillkit.api import AuxiliaryLoss, Term, Turn, UsageError
+from distillkit.api import AuxiliaryLoss, Term, Turn
 from distillkit.engine.state import Hooked, State
 from distillkit.engine.step import Step
 
@@ -29,22 +29,26 @@ def auxiliary_gradients(state: State, turn: Turn, steps: list[Step], active: lis
     whole = Step(state, turn.name, 0, state.batch, state.batch, trains_generator=True)
     whole.x = torch.cat([step.x for step in steps]).detach().requires_grad_()
     host = [step.x.grad for step in steps]
-    host_grad = None if any(grad is None for grad in host) else torch.cat(host)
+    at_x = all(grad is not None for grad in host)
+    norm = torch.cat(host).norm() if at_x else state.updaters["generator"].norm()
     for index, part in enumerate(active):
         torch.manual_seed(noise.fold(state.seed, state.nimg, turn.name, "auxiliary_loss", index))
         for term in part.call(state=state, step=whole):
             state.record(f"loss/{part.name}", term.value)
-            add(state, steps, whole.x, part, term, host_grad)
+            add(state, steps, whole.x, part, term, norm, at_x)
 
 
-def add(state: State, steps: list[Step], x: Tensor, part: Hooked, term: Term, host_grad: Tensor | None) -> None:
-    """One term: a fixed weight also reaches parameters directly, an automatic one only images."""
+def add(state: State, steps: list[Step], x: Tensor, part: Hooked, term: Term, host: Tensor, at_x: bool) -> None:
+    """One term: a fixed weight also reaches parameters directly, an automatic one only images.
+
+    `host` is the norm of the host's gradient at x, or, where it has none there, at the generator's parameters.
+    """
     weight = part.slot.weight if term.weight is None else term.weight
     if weight == "auto":
         (grad,) = torch.autograd.grad(term.value, x)
-        if host_grad is None:
-            raise UsageError(f'weight = "auto" of {part.name!r} needs a host loss with a gradient at the images')
-        grad *= balanced(state, part.name, part.slot.ratio, host_grad, grad)
+        if not at_x:
+            return add_at_parameters(state, steps, part, grad, host)
+        grad *= balanced(state, part.name, part.slot.ratio, host, grad.norm())
     else:
         x.grad = None
         (weight * term.value).backward()
@@ -56,13 +60,25 @@ def add(state: State, steps: list[Step], x: Tensor, part: Hooked, term: Term, ho
             step.x.grad = part.clone() if step.x.grad is None else step.x.grad + part
 
 
-def balanced(state: State, name: str, ratio: float, host: Tensor, grad: Tensor) -> Tensor:
-    """Weight [] with which the term's gradient norm at x is `ratio` times the host's, over running averages."""
-    norms = torch.stack([host.norm(), grad.norm()]).double()
+def add_at_parameters(state: State, steps: list[Step], part: Hooked, grad: Tensor, host: Tensor) -> None:
+    """A term beside a host that never saw x (consistency models): both are compared at the generator's parameters."""
+    params = state.updaters["generator"].params
+    pulled = [step.pull(grad[step.first : step.first + step.n], params) for step in steps]
+    total = [sum(parts) for parts in zip(*pulled, strict=True)]
+    norm = torch.nn.utils.get_total_norm(total)
+    weight = balanced(state, part.name, part.slot.ratio, host, norm)
+    state.record(f"grad_norm/{part.name}", weight * norm)
+    for p, g in zip(params, total, strict=True):
+        p.grad = weight * g if p.grad is None else p.grad + weight * g
+
+
+def balanced(state: State, name: str, ratio: float, host: Tensor, term: Tensor) -> Tensor:
+    """Weight [] with which the term's gradient norm is `ratio` times the host's, over running averages."""
+    norms = torch.stack([host, term]).double()
     before = state.balance.get(name)
     mean = norms if before is None else DECAY * before + (1 - DECAY) * norms
     if torch.isfinite(norms).all():
         state.balance[name] = mean
     weight = ratio * mean[0] / mean[1].clamp(min=1e-30)
     state.record(f"weight/{name}", weight)
-    return weight.to(grad.dtype)
+    return weight.to(term.dtype)

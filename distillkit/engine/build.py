@@ -95,7 +95,7 @@ def setup(state: State, hooks: managers.pluggy.PluginManager, catalog: Catalog) 
         network.eval().requires_grad_(False)  # until a turn trains it
     for network in [*state.networks.values(), state.ema, *([state.teacher.network] if state.teacher else [])]:
         if network is not None:
-            network.compute_dtype = torch.bfloat16 if recipe.run.precision == "bf16" else None
+            network.compute_dtype = state.compute_dtype
 
 
 def make_generator(state: State, catalog: Catalog) -> nn.Module:
@@ -115,7 +115,10 @@ def make_generator(state: State, catalog: Catalog) -> nn.Module:
         network = student.new_network(table.network, dataset.resolution, dataset.channels, dataset.label_dim)
     student.check_shape(network, dataset)
     if table.dropout is not None:
-        network = student.with_dropout(network, table.dropout, catalog)
+        network = student.with_config(network, {"dropout": table.dropout}, catalog, "generator.dropout")
+    if changes := state.components["generator_loss"].student:
+        network = student.with_config(network, changes, catalog, f"generator_loss {state.recipe.generator_loss.name!r}")
+    network.compute_dtype = state.compute_dtype  # copies of it inherit it
     return network.to(state.device, state.dtype).requires_grad_(True)
 
 

@@ -67,6 +67,11 @@ class State:
         return self.recipe.run.batch
 
     @property
+    def compute_dtype(self) -> torch.dtype | None:
+        """What the layers of networks run in where it is not `dtype`."""
+        return torch.bfloat16 if self.recipe.run.precision == "bf16" else None
+
+    @property
     def total(self) -> int:
         """Images of the whole run."""
         return round(self.recipe.run.kimg * 1000)

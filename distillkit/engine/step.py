@@ -101,5 +101,11 @@ class Step:
     def backward(self) -> None:
         """Carry the gradient that x collected through the generator."""
         if "x" in self.__dict__ and self.x.grad is not None:
-            graph = self.state.sample(self) if self.again else self._graph
-            graph.backward(self.x.grad)
+            self._pass().backward(self.x.grad)
+
+    def pull(self, grad: Tensor, params: list[Tensor]) -> tuple[Tensor, ...]:
+        """The gradient of the generator's parameters that a gradient at x [N,C,H,W] amounts to; x keeps its graph."""
+        return torch.autograd.grad(self._pass(), params, grad, retain_graph=not self.again, materialize_grads=True)
+
+    def _pass(self) -> Tensor:
+        return self.state.sample(self) if self.again else self._graph

@@ -21,7 +21,7 @@ WEIGHTS, CARD = "student.safetensors", "student.json"
 
 
 def new_network(choice: Choice[Network], resolution: int, channels: int, label_dim: int) -> nn.Module:
-    """A network of random weights that remembers how it was made, for `save` and `with_dropout`."""
+    """A network of random weights that remembers how it was made, for `save` and `with_config`."""
     network = choice.build().module(resolution, channels, label_dim)
     network.card = {
         "network": table_of(choice), "resolution": resolution, "channels": channels, "label_dim": label_dim,
@@ -96,12 +96,16 @@ def check_shape(network: nn.Module, dataset: Dataset) -> None:
         raise UsageError(f"the network is for {words.format(*got)}; the data set has {words.format(*want)}")
 
 
-def with_dropout(network: nn.Module, dropout: float, catalog: Catalog) -> nn.Module:
-    """The same weights in a network built with another dropout rate."""
-    choice = choice_from_table("network", network.card["network"], catalog, where="generator.dropout")
-    if not hasattr(choice.config, "dropout"):
-        raise UsageError(f"generator.dropout: the network {choice.name!r} has no dropout")
-    choice = attrs.evolve(choice, config=attrs.evolve(choice.config, dropout=dropout))
+def with_config(network: nn.Module, changes: dict[str, Any], catalog: Catalog, where: str) -> nn.Module:
+    """The same weights in a network built with other keys. Raises UsageError naming `where` they were asked for."""
+    choice = choice_from_table("network", network.card["network"], catalog, where=where)
+    unknown = [key for key in changes if not hasattr(choice.config, key)]
+    if unknown:
+        raise UsageError(f"{where}: the network {choice.name!r} has no key {unknown[0]!r}")
+    try:
+        choice = attrs.evolve(choice, config=attrs.evolve(choice.config, **changes))
+    except ValueError as error:
+        raise UsageError(f"{where}: the network {choice.name!r} cannot do that: {error.args[0]}") from error
     twin = new_network(choice, network.resolution, network.channels, network.label_dim)
     twin.load_state_dict(network.state_dict())
     return twin

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distillkit.api import AuxiliaryLoss, GeneratorLoss, Term, UsageError, hookimpl
+from distillkit.api import AuxiliaryLoss, GeneratorLoss, Term, hookimpl
 from distillkit.engine import auxiliary, loop, turns
 from distillkit.engine.state import State
 from distillkit.engine.step import Step
@@ -146,10 +146,23 @@ def test_two_terms_add_up_and_each_is_balanced_against_the_host_alone(
     torch.testing.assert_close(summed, grad + 0.25)
 
 
-def test_balancing_against_a_loss_that_does_not_see_the_image_is_refused(make_state: Make, toy: Callable) -> None:
-    state = make_state(generator_loss=toy(Blind), teacher_score=None, auxiliary_loss=(toy(Spread, weight="auto"),))
-    with pytest.raises(UsageError, match=r"weight = \"auto\" of 'spread' needs a host loss with a gradient"):
-        turns.take(state, state.turns[-1])
+@pytest.mark.parametrize("micro_batch", [16, 4])
+def test_beside_a_loss_that_does_not_see_the_image_a_term_is_balanced_at_the_parameters(
+    make_state: Make, toy: Callable, gradients: Callable, micro_batch: int
+) -> None:
+    def at_parameters(*terms: type, **slot: object) -> Tensor:
+        state = make_state(
+            f"run.micro_batch={micro_batch}", generator_loss=toy(Blind), teacher_score=None,
+            auxiliary_loss=tuple(toy(term, **slot) for term in terms),
+        )  # fmt: skip
+        return torch.cat([g.flatten() for g in gradients(state, state.turns[-1])["generator"]])
+
+    host = at_parameters()
+    spread = at_parameters(Spread, weight=1.0) - host
+    own = at_parameters(Own) - host
+    balanced = host + 0.5 * host.norm() / spread.norm() * spread
+    torch.testing.assert_close(at_parameters(Wide, weight="auto"), balanced, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(at_parameters(Own, Spread, weight="auto"), balanced + own, rtol=1e-4, atol=1e-6)
 
 
 def test_a_fixed_weight_beside_a_loss_that_does_not_see_the_image_trains(make_state: Make, toy: Callable) -> None:
