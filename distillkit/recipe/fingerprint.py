@@ -26,8 +26,17 @@ def fingerprint(recipe: Recipe, parents: Mapping[str, str], versions: Mapping[st
         data["run"].pop(key, None)
     for table, file in recipe.parents.items():
         data[table]["from"] = parents[file]
-    text = json.dumps({"recipe": data, "versions": dict(versions)}, sort_keys=True, separators=(",", ":"))
+    text = json.dumps({"recipe": _bare(data), "versions": dict(versions)}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _bare(value: Any) -> Any:
+    """The value with 2.0 as 2: a default may be an integer where a recipe's number becomes a float."""
+    if isinstance(value, dict):
+        return {key: _bare(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_bare(part) for part in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def used_distributions(recipe: Recipe, catalog: Catalog) -> dict[str, str]:

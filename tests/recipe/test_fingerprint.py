@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from attrs import evolve
 
 from distillkit import __version__
 from distillkit.recipe import fingerprint, used_distributions
@@ -49,6 +50,12 @@ def test_versions_count(of):
 
 def test_a_default_written_out_is_the_same_recipe(of):
     assert of("generator_loss.alpha=1.2", "sample.sigma_init=1.5") == of()
+
+
+def test_an_integer_as_the_default_of_a_float_is_that_float(recipe, of, good):
+    class_ = recipe(good).generator_loss.cls.Config
+    made = evolve(recipe(good), generator_loss=evolve(recipe(good).generator_loss, config=class_(tmax=800)))
+    assert fingerprint(made, {}, VERSIONS) == of()
 
 
 def test_a_parent_counts_by_its_fingerprint_not_by_its_file_name(recipe, good):
