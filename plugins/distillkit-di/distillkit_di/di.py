@@ -1,0 +1,120 @@
+"""Diff-Instruct: descend the integral KL divergence along the difference of the fake and the teacher's score.
+
+theta is the generator, phi the fake score, q the teacher; x = g_theta(z) and x_t = x + sigma n with unit noise n. Their
+denoised D_fake, D_real give the scores s_phi = (D_fake - x_t) / sigma^2 and s_q = (D_real - x_t) / sigma^2.
+
+    (1)  IKL(p, q)  = int w(t) KL(p_t, q_t) dt
+    (2)  grad_theta = E w(t) (s_phi(x_t) - s_q(x_t)) dx/dtheta,   ln sigma ~ N(G_P_mean, G_P_std^2)
+    (3)  L_phi      = sgls lambda(sigma) sum (D_fake - x)^2,      ln sigma ~ N(P_mean, P_std^2)
+
+As a loss, (2) is ls sum (d x) with d constant: d = D_fake - D_real for w(t) = sigma^2, the code's (weight = "code");
+the plain divergence, w(t) = 1, is weight = "one". Sums run over the pixels of one image.
+Both scores of (2) run with dropout, and with the same masks, so that the masks cancel in d.
+Source: arXiv:2305.18455, Algorithm 1, in the form of its authors' code (github.com/pkulwj1994/diff_instruct).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from distillkit.api import Augment, Choice, GeneratorLoss, Optimizer, UsageError, field, frozen, ge, gt, hookimpl, in_
+from distillkit.noise import edm_weight, fold
+
+if TYPE_CHECKING:
+    from distillkit.engine.state import State
+    from distillkit.engine.step import Step
+
+Teacher = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
+
+
+class DiffInstruct(GeneratorLoss):
+    """Diff-Instruct: data-free, along the difference of two scores (arXiv:2305.18455)."""
+
+    recipe_defaults: ClassVar[dict[str, Any]] = {
+        "sample": {"use": "one-step", "sigma_init": 1.0},
+        "generator": {
+            "optimizer": {"name": "adam", "lr": 1e-5, "betas": [0.0, 0.999], "eps": 1e-8},
+            "ema": "halflife", "ema_halflife_kimg": 500.0,
+        },
+    }  # fmt: skip
+
+    @frozen(kw_only=True)
+    class Config:
+        # the generator's loss, Eq. (2)
+        ls: float = field(default=1.0, validator=gt(0))  # its scale
+        weight: str = field(default="code", validator=in_(("code", "one")))  # w(t): sigma^2, or 1
+        G_P_mean: float = -1.2  # mean of its ln sigma
+        G_P_std: float = field(default=1.2, validator=gt(0))  # standard deviation of its ln sigma
+        shared_dropout: bool = True  # False: no dropout in either score
+        # the fake score's loss, Eq. (3)
+        sgls: float = field(default=1.0, validator=gt(0))  # its scale
+        P_mean: float = -1.2
+        P_std: float = field(default=1.2, validator=gt(0))
+        augment: Choice[Augment] | None = None  # of the images that the fake score sees
+        # the fake score's optimizer, Adam
+        lr: float = field(default=1e-5, validator=gt(0))
+        betas: tuple[float, float] = (0.0, 0.999)  # checked by Optimizer
+        eps: float = field(default=1e-8, validator=gt(0))
+        warmup_kimg: float = field(default=0.0, validator=ge(0))  # linear from 0
+        schedule: str = field(default="constant", validator=in_(("constant", "cosine")))
+        decay_from: float = field(default=0.0, validator=ge(0))  # fraction of the run where the cosine starts
+        final_lr: float = field(default=0.0, validator=ge(0))  # fraction of lr at its end
+
+    @hookimpl
+    def setup(self, state: State) -> None:
+        """Turns are the engine's default: the fake score, then the generator, each on images and labels of its own."""
+        c = self.config
+        if state.teacher is None:
+            raise UsageError("[generator_loss] distills a teacher: the recipe needs a [teacher_score] table")
+        optimizer = Optimizer(
+            lr=c.lr, betas=c.betas, eps=c.eps, warmup_kimg=c.warmup_kimg, schedule=c.schedule,
+            decay_from=c.decay_from, final_lr=c.final_lr,
+        )  # fmt: skip
+        init = "generator" if state.teacher.network is None else "teacher"  # a closed-form teacher has no weights
+        self.fake_score = state.add_critic("fake_score", init=init, optimizer=optimizer)
+        networks = [self.fake_score, state.teacher.network]
+        self.with_dropout = [network for network in networks if network is not None] if c.shared_dropout else []
+        self.augment = c.augment and c.augment.build()
+
+    @hookimpl
+    def critic_loss(self, step: Step) -> Tensor:
+        """Eq. (3)."""
+        c = self.config
+        sigma = step.lognormal_sigma(c.P_mean, c.P_std)
+        y, augment_labels = self.augment(step.x, step) if self.augment else (step.x, None)
+        D_fake = self.fake_score(y + sigma * step.randn_like(y), sigma, step.labels, augment_labels)
+        return c.sgls * (edm_weight(sigma) * (D_fake - y) ** 2).flatten(1).sum(1)
+
+    @hookimpl
+    def generator_loss(self, state: State, step: Step, teacher_score: Teacher) -> Tensor:
+        """Eq. (2)."""
+        c = self.config
+        sigma = step.lognormal_sigma(c.G_P_mean, c.G_P_std)
+        x_t = step.x.detach() + sigma * step.randn_like(step.x)
+        seed = fold(state.seed, step.nimg, step.first, "dropout")
+        with torch.no_grad(), training(self.with_dropout):
+            torch.manual_seed(seed)
+            D_fake = self.fake_score(x_t, sigma, step.labels)
+            torch.manual_seed(seed)
+            D_real = teacher_score(x_t, sigma, step.labels)
+        d = D_fake - D_real
+        if c.weight == "one":
+            d = d / sigma**2
+        return c.ls * (d * step.x).flatten(1).sum(1)
+
+
+@contextmanager
+def training(networks: list[nn.Module]) -> Iterator[None]:
+    """Inside, the networks run as in training (dropout); outside, in evaluation mode."""
+    for network in networks:
+        network.train()
+    try:
+        yield
+    finally:
+        for network in networks:
+            network.eval()

@@ -1,0 +1,195 @@
+"""Diff-Instruct against the reference's numbers, and the properties that its equations promise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from distillkit_di.di import DiffInstruct
+from torch import nn
+
+from distillkit import noise
+from distillkit.api import Choice, UsageError
+
+CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+
+
+class Stub(nn.Module):
+    """D(x, sigma) = A x + B (1 + 0.1 ln sigma); remembers what went in and out."""
+
+    def __init__(self, A, B):
+        super().__init__()
+        self.A, self.B, self.calls = nn.Parameter(A), nn.Parameter(B), []
+
+    def forward(self, x, sigma, labels=None, augment_labels=None):
+        D = self.A * x + self.B * (1 + 0.1 * sigma.log())
+        if D.requires_grad:
+            D.retain_grad()
+        self.calls.append(SimpleNamespace(x=x, D=D, augment_labels=augment_labels, training=self.training))
+        return D
+
+
+class Dropped(nn.Module):
+    """Dropout on the image."""
+
+    def forward(self, x, sigma, labels=None, augment_labels=None):
+        return nn.functional.dropout(x, 0.5, self.training)
+
+
+class ReplayStep:
+    """A step whose draws are the recorded ones; the file holds sigma * n."""
+
+    labels, nimg, first = None, 0, 0
+
+    def __init__(self, x, sigma, scaled):
+        self.x, self.sigma, self.scaled = x, sigma, scaled
+
+    def lognormal_sigma(self, P_mean, P_std):
+        self.asked = P_mean, P_std
+        return self.sigma
+
+    def randn_like(self, x):
+        return self.scaled / self.sigma
+
+
+class FakeState:
+    seed = 0
+
+    def __init__(self, teacher_network, fake_score):
+        self.teacher, self.fake_score = SimpleNamespace(network=teacher_network), fake_score
+
+    def add_critic(self, name, init, optimizer):
+        self.init, self.optimizer = init, optimizer
+        return self.fake_score
+
+
+@pytest.fixture
+def data():
+    with np.load(Path(__file__).parent / "data" / "di_loss_io.npz") as data:
+        return {key: torch.from_numpy(data[key]) for key in data.files}
+
+
+def ready(teacher, fake, **config):
+    loss, state = DiffInstruct(DiffInstruct.Config(**config)), FakeState(teacher, fake)
+    loss.setup(state)
+    return loss, state
+
+
+def stubs(data):
+    teacher = Stub(data["A_teacher"], data["B_teacher"]).requires_grad_(False)
+    return teacher, Stub(data["A_fake"], data["B_fake"])
+
+
+def test_the_generator_loss_and_its_gradient_are_the_references(data):
+    teacher, fake = stubs(data)
+    loss, state = ready(teacher, fake)
+    step = ReplayStep(data["images"].clone().requires_grad_(), data["g_sigma"], data["g_noise"])
+    per_image = loss.generator_loss(state, step, teacher)
+    total = per_image.sum() / 4
+    total.backward()
+    assert step.asked == (-1.2, 1.2)
+    torch.testing.assert_close(fake.calls[0].x, data["g_x_noisy"], **CLOSE)
+    torch.testing.assert_close(teacher.calls[0].x, data["g_x_noisy"], **CLOSE)
+    torch.testing.assert_close(fake.calls[0].D, data["g_D_fake"], **CLOSE)
+    torch.testing.assert_close(teacher.calls[0].D, data["g_D_teacher"], **CLOSE)
+    torch.testing.assert_close(per_image, data["g_loss_per_sample"], **CLOSE)
+    torch.testing.assert_close(total, data["g_loss_scalar"], **CLOSE)
+    torch.testing.assert_close(step.x.grad, data["g_grad_images"], **CLOSE)
+    assert fake.A.grad is None
+
+
+def test_the_fake_score_loss_and_its_gradient_are_the_references(data):
+    teacher, fake = stubs(data)
+    loss, _ = ready(teacher, fake)
+    per_image = loss.critic_loss(ReplayStep(data["images"], data["fs_sigma"], data["fs_noise"]))
+    (per_image.sum() / 4).backward()
+    torch.testing.assert_close(fake.calls[0].x, data["fs_x_noisy"], **CLOSE)
+    torch.testing.assert_close(fake.calls[0].D, data["fs_D_fake"], **CLOSE)
+    torch.testing.assert_close(per_image, data["fs_loss"].flatten(1).sum(1), **CLOSE)
+    torch.testing.assert_close(per_image.sum() / 4, data["fs_loss_scalar"], **CLOSE)
+    torch.testing.assert_close(fake.calls[0].D.grad, data["fs_grad_D_fake"], **CLOSE)
+
+
+def test_with_weight_one_the_gradient_is_the_difference_of_the_scores_of_two_gaussians():
+    """Data N(0.5, 0.04), generated N(-0.2, 0.09): both scores of x_t are known in closed form."""
+
+    def denoiser(mean, variance):
+        return lambda x, sigma, labels=None: (variance * x + sigma**2 * mean) / (variance + sigma**2)
+
+    x = -0.2 + 0.3 * torch.randn(16, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    n = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    sigma = torch.linspace(-3, 1, 16, dtype=torch.float64).exp().view(-1, 1, 1, 1)
+    x_t = x + sigma * n
+    scores = [(mean - x_t) / (variance + sigma**2) for mean, variance in ((-0.2, 0.09), (0.5, 0.04))]
+    for weight, w in (("one", 1), ("code", sigma**2)):
+        loss, state = ready(None, denoiser(-0.2, 0.09), weight=weight, shared_dropout=False)
+        step = ReplayStep(x.clone().requires_grad_(), sigma, sigma * n)
+        loss.generator_loss(state, step, denoiser(0.5, 0.04)).sum().backward()
+        torch.testing.assert_close(step.x.grad, w * (scores[0] - scores[1]), rtol=1e-10, atol=1e-10)
+
+
+def test_the_two_scores_share_their_dropout_masks(data):
+    teacher, fake = Dropped(), Dropped()
+    loss, state = ready(teacher, fake)
+    x = data["images"].clone().requires_grad_()
+    step = ReplayStep(x, data["g_sigma"], data["g_noise"])
+    assert loss.generator_loss(state, step, teacher).abs().max() == 0  # equal masks cancel
+    spoilt, _ = ready(fake, Stub(*2 * [torch.ones_like(x)]))
+    assert spoilt.generator_loss(state, step, teacher).abs().max() > 0
+    assert not teacher.training and not fake.training
+
+
+def test_dropout_is_on_for_both_scores_or_for_neither(data):
+    for shared in (True, False):
+        teacher, fake = stubs(data)
+        loss, state = ready(teacher, fake, shared_dropout=shared)
+        teacher.eval(), fake.eval()
+        loss.generator_loss(state, ReplayStep(data["images"], data["g_sigma"], data["g_noise"]), teacher)
+        assert [net.calls[0].training for net in (teacher, fake)] == [shared, shared]
+        assert not teacher.training and not fake.training
+
+
+def test_only_the_fake_score_sees_augmented_images_and_it_is_told(data):
+    class Flip:
+        def __init__(self, config):
+            pass
+
+        def __call__(self, x, step):
+            return x.flip(3), torch.ones(len(x), 9)
+
+    teacher, fake = stubs(data)
+    loss, state = ready(teacher, fake, augment=Choice("augment", "flip", Flip, None))
+    loss.critic_loss(ReplayStep(data["images"], data["fs_sigma"], data["fs_noise"]))
+    torch.testing.assert_close(fake.calls[0].x, data["images"].flip(3) + data["fs_noise"])
+    assert fake.calls[0].augment_labels.shape == (4, 9)
+    loss.generator_loss(state, ReplayStep(data["images"], data["g_sigma"], data["g_noise"]), teacher)
+    assert fake.calls[1].augment_labels is None
+
+
+def test_the_published_constants_are_the_defaults(data):
+    loss, state = ready(*stubs(data))
+    assert (state.optimizer.name, state.optimizer.lr, state.optimizer.betas) == ("adam", 1e-5, (0.0, 0.999))
+    assert loss.recipe_defaults["sample"] == {"use": "one-step", "sigma_init": 1.0}
+    assert loss.recipe_defaults["generator"]["optimizer"]["betas"] == [0.0, 0.999]
+
+
+def test_a_teacher_in_closed_form_gets_a_fake_score_of_the_generators_kind_and_no_teacher_is_refused(data):
+    _, fake = stubs(data)
+    assert ready(None, fake)[1].init == "generator"
+    state = FakeState(None, fake)
+    state.teacher = None
+    with pytest.raises(UsageError, match="needs a \\[teacher_score\\]"):
+        DiffInstruct(DiffInstruct.Config()).setup(state)
+
+
+def test_the_edm_weight_is_used_in_the_fake_score_loss(data):
+    teacher, fake = stubs(data)
+    loss, _ = ready(teacher, fake, sgls=2.0)
+    found = loss.critic_loss(ReplayStep(data["images"], data["fs_sigma"], data["fs_noise"]))
+    D = fake.calls[0].D
+    torch.testing.assert_close(
+        found, 2 * (noise.edm_weight(data["fs_sigma"]) * (D - data["images"]) ** 2).flatten(1).sum(1)
+    )
