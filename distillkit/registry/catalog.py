@@ -34,7 +34,7 @@ class Catalog:
             groups[offer.kind, offer.name].append(offer)
         for group in groups.values():
             if len(group) > 1:
-                issues.append(Issue(group[0].dist, _clash(group)))
+                issues.append(Issue(group[0].dist, str(_clash(group))))
         return cls(tuple(offers), tuple(issues), disabled())
 
     def of(self, kind: str) -> list[Offer]:
@@ -50,7 +50,7 @@ class Catalog:
         if not found:
             raise NotOffered(f"no {kind} named {json.dumps(name[:64])}", self._instead(kind, name))
         if len(found) > 1:
-            raise Unusable(_clash(found), f"uninstall one, or set DISTILLKIT_DISABLE={found[1].dist}")
+            raise _clash(found)
         return found[0]
 
     def load(self, kind: str, name: str) -> type[Component]:
@@ -72,6 +72,9 @@ class Catalog:
         return f'did you mean "{near[0]}"?   {installed}' if near else installed
 
 
-def _clash(group: list[Offer]) -> str:
+def _clash(group: list[Offer]) -> Unusable:
     dists = " and ".join(f"{offer.dist} {offer.version} ({offer.target})" for offer in group)
-    return f'{group[0].kind} "{group[0].name}" is offered by {dists}'
+    return Unusable(
+        f'{group[0].kind} "{group[0].name}" is offered by {dists}',
+        f"uninstall one, or set DISTILLKIT_DISABLE={group[1].dist}",
+    )
