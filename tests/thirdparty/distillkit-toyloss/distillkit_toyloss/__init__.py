@@ -1,0 +1,1 @@
+"""A method that distillkit has never heard of."""
