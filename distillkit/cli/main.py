@@ -58,6 +58,8 @@ def parser() -> argparse.ArgumentParser:
 
     _plugins(commands.add_parser("plugins", help="list what a recipe can name, or explain one"))
 
+    _compare(commands.add_parser("compare", help="show runs side by side, and write a page of their curves"))
+
     report = commands.add_parser("report", help="write the report.html of a run again")
     report.add_argument("run", type=Path, metavar="RUN", help="a run directory, such as runs/0003-digits_sid")
     return top
@@ -69,6 +71,24 @@ def _plugins(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="for programs")
     command.add_argument("--verify", action="store_true", help="import everything and report what is broken")
     command.add_argument("--traceback", action="store_true", help="with --verify: show why")
+
+
+def _compare(command: argparse.ArgumentParser) -> None:
+    command.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run directories; seeds are grouped")
+    command.add_argument("--baseline", metavar="NAME", help="a recipe, a group or a run (default: the first RUN's)")
+    command.add_argument("--metric", dest="metrics", action="append", default=[], metavar="NAME",
+                         help="draw this one's curves, such as frechet/fd (may be repeated; default: two)")  # fmt: skip
+    command.add_argument("--within", type=_share, default=0.05, metavar="SHARE",
+                         help="how near to the baseline's final value is near enough (%(default)s)")  # fmt: skip
+    command.add_argument("--anyway", action="store_true", help="compare what was not measured alike")
+    command.add_argument("--out", type=Path, default=Path("compare.html"), metavar="FILE", help="(%(default)s)")
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"a share is a number from 0 to less than 1: {text[:64]!r}")
+    return value
 
 
 def _recipe(command: argparse.ArgumentParser, *, optional: bool = False) -> None:

@@ -1,0 +1,64 @@
+"""`distillkit compare`: runs side by side, as tables here and curves on one page."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich import box
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from distillkit.cli.console import console
+from distillkit.compare import Comparison, Run, compare, tables, write_page
+
+GAP = 2  # characters between columns
+
+
+def main(arguments: Namespace) -> int:
+    """Show the tables and write the page -> exit code."""
+    found = compare(
+        [Run.read(path) for path in arguments.runs], baseline=arguments.baseline, metrics=arguments.metrics,
+        within=arguments.within, anyway=arguments.anyway,
+    )  # fmt: skip
+    page = write_page(found, arguments.out)
+    show(found, console(), page)
+    return 0
+
+
+def show(c: Comparison, out: Console, page: Path) -> None:
+    """Both tables, as wide as the terminal, and where the page is."""
+    for table in _parts(tables.final(c), out.width):
+        out.print(Padding(drawn(table), (1, 0, 0, 0)))
+    for target in c.targets:
+        table = tables.way(c, target)
+        out.print(Padding(Text(table.title), (1, 0, 0, 0)))
+        out.print(drawn(table))
+    out.print(Padding(Text.assemble(("page  ", "dim"), str(page)), (1, 0, 0, 0)))
+
+
+def _parts(table: tables.Table, width: int) -> Iterator[tables.Table]:
+    """The table in as many parts as the terminal needs, each with the first column."""
+    columns = list(zip(*([tables.Cell(name) for name in table.head], *table.rows), strict=True))
+    widths = [max(len(cell.text) for cell in column) + GAP for column in columns]
+    left = min(widths[0], width // 3)
+    parts: list[list[int]] = [[0]]
+    for i in range(1, len(columns)):
+        if len(parts[-1]) > 1 and left + sum(widths[j] for j in parts[-1][1:]) + widths[i] > width + GAP:
+            parts.append([0])
+        parts[-1].append(i)
+    for part in parts:
+        yield tables.Table(table.title, [table.head[i] for i in part], [[row[i] for i in part] for row in table.rows])
+
+
+def drawn(table: tables.Table) -> RenderableType:
+    """A table for the terminal; the best of a column is bold."""
+    shown = Table(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False, padding=(0, GAP, 0, 0), show_edge=False)
+    for i, name in enumerate(table.head):
+        shown.add_column(name, justify="right" if i else "left", overflow="fold", ratio=None)
+    for row in table.rows:
+        shown.add_row(*(Text(cell.text, "bold" if cell.best else "") for cell in row))
+    return shown

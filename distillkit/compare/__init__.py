@@ -1,0 +1,8 @@
+"""Runs side by side: groups that differ in their seed only, their curves, and who gets where first."""
+
+from distillkit.compare.comparison import Comparison, compare
+from distillkit.compare.groups import Group, groups
+from distillkit.compare.page import write_page
+from distillkit.compare.runs import Run
+
+__all__ = ["Comparison", "Group", "Run", "compare", "groups", "write_page"]

@@ -1,0 +1,134 @@
+"""Groups of runs against a baseline: final numbers, and how soon each is as good as the baseline was at its end."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from attrs import frozen
+
+from distillkit.api import UsageError
+from distillkit.compare import curves, measured
+from distillkit.compare.curves import Point, Reached, Spread
+from distillkit.compare.direction import higher_is_better
+from distillkit.compare.groups import Group, groups
+from distillkit.compare.runs import Run
+from distillkit.engine import results
+
+CURVES = 2  # metrics with curves, where none are asked for
+WITHIN = 0.05
+
+
+@frozen
+class Target:
+    """What a curve must reach: the baseline's final value, or nearly."""
+
+    metric: str
+    final: float  # mean of the baseline's last three evaluations
+    value: float  # the same, worse by the share `within`
+    higher: bool  # is better
+
+
+@frozen
+class Comparison:
+    """All that the table and the page show."""
+
+    groups: tuple[Group, ...]
+    baseline: Group
+    metrics: tuple[str, ...]
+    targets: tuple[Target, ...]  # of the metrics with curves
+    within: float
+
+    def curve(self, group: Group, metric: str) -> list[Point]:
+        """Mean over seeds of the finished runs."""
+        return curves.mean_curve(group.finished, metric)
+
+    def final(self, group: Group, metric: str) -> Spread | None:
+        """Of the finished students; None where one of them has no such number."""
+        values = [run.scores.student.get(metric) for run in group.finished]
+        return Spread.of(values) if values and None not in values else None  # type: ignore[arg-type]
+
+    def reference(self, kind: str, metric: str) -> float | None:
+        """The number of the "teacher" or the "floor" (real images against real), mean over the baseline's runs."""
+        rows = [row for run in self.baseline.finished for row in run.scores.rows() if row.name == metric]
+        values = [value for value in (getattr(row, kind) for row in rows) if value is not None]
+        return statistics.fmean(values) if values else None
+
+    def reached(self, group: Group, target: Target) -> Reached | None:
+        return curves.reached(self.curve(group, target.metric), target.value, target.higher)
+
+    def best(self, metric: str) -> float:
+        """The best mean of the groups; NaN where no direction is known."""
+        found = [spread.mean for spread in (self.final(group, metric) for group in self.groups) if spread]
+        found, higher = [value for value in found if math.isfinite(value)], higher_is_better(metric)
+        return math.nan if higher is None or len(found) < 2 else (max if higher else min)(found)
+
+    def speed(self, group: Group) -> float:
+        """Images per second of training, mean over the finished runs."""
+        speeds = [run.nimg / run.seconds for run in group.finished if run.seconds > 0]
+        return statistics.fmean(speeds) if speeds else math.nan
+
+
+def compare(
+    runs: Sequence[Run],
+    *,
+    baseline: str | None = None,
+    metrics: Sequence[str] = (),
+    within: float = WITHIN,
+    anyway: bool = False,
+    labels: Mapping[Path, str] | None = None,
+) -> Comparison:
+    """Group and check runs; `baseline` is a label, a recipe name or a run folder, `metrics` get the curves.
+
+    Raises UsageError where nothing is finished, names are unknown, or numbers were not measured alike.
+    """
+    found = groups(runs, labels)
+    base = _baseline(found, baseline)
+    if not base.finished:
+        raise UsageError(f"the baseline {base.label!r} has no finished run: {base.seeds}")
+    measured.check(found, anyway)
+    names = _metrics(found)
+    targets = [_target(base, metric, within) for metric in _main(names, base, metrics)]
+    return Comparison(tuple(found), base, tuple(names), tuple(targets), within)
+
+
+def _baseline(found: Sequence[Group], asked: str | None) -> Group:
+    if asked is None:
+        return found[0]
+    for fits in (
+        [group for group in found if group.label == asked],
+        [group for group in found if group.runs[0].name == asked],
+        [group for group in found if any(run.path.resolve() == Path(asked).resolve() for run in group.runs)],
+    ):
+        if len(fits) == 1:
+            return fits[0]
+    raise UsageError(f"no single group is called {asked!r}; groups: {', '.join(group.label for group in found)}")
+
+
+def _metrics(found: Sequence[Group]) -> list[str]:
+    """Metrics of all groups in the order measured, without floors and spreads."""
+    rows = [row for group in found for run in group.finished for row in results.table(run.scores.student)]
+    return list(dict.fromkeys(row.name for row in rows))
+
+
+def _main(names: Sequence[str], base: Group, asked: Sequence[str]) -> list[str]:
+    if asked:
+        return [_named(name, names) for name in asked]
+    known = [name for name in names if higher_is_better(name) is not None]
+    curved = [name for name in known if len(curves.mean_curve(base.finished, name)) > 1]
+    return (curved or known)[:CURVES]
+
+
+def _named(asked: str, names: Sequence[str]) -> str:
+    fits = [name for name in names if name == asked] or [name for name in names if name.endswith(f"/{asked}")]
+    if len(fits) != 1:
+        raise UsageError(f"no single metric is called {asked!r}; metrics: {', '.join(names) or 'none'}")
+    return fits[0]
+
+
+def _target(base: Group, metric: str, within: float) -> Target:
+    higher = bool(higher_is_better(metric))
+    final = curves.final_value(curves.mean_curve(base.finished, metric))
+    return Target(metric, final, curves.loosened(final, within, higher), higher)

@@ -1,0 +1,89 @@
+"""One run as its folder tells it: recipe, numbers, pictures; no plugin is needed to read it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from distillkit.api import InputError
+from distillkit.engine import files, results
+from distillkit.engine.metrics import MetricsLog
+from distillkit.engine.results import Scores
+from distillkit.engine.rundir import RunDir
+from distillkit.recipe.fingerprint import UNIMPORTANT
+
+
+@frozen
+class Evaluation:
+    """One evaluation during training."""
+
+    nimg: int
+    seconds: float  # of training so far
+    metrics: dict[str, float]
+
+
+@frozen
+class Run:
+    """A run folder, read."""
+
+    path: Path
+    name: str  # of the recipe
+    fingerprint: str
+    status: str  # finished, unfinished, diverged, failed
+    seed: int
+    recipe: dict[str, Any]  # resolved, without seeds; `from` holds the recipe of the parent
+    versions: dict[str, str]
+    evaluations: list[Evaluation]
+    scores: Scores
+    nimg: int
+    seconds: float  # of training
+
+    @classmethod
+    def read(cls, path: Path) -> Run:
+        """Raises UsageError for what is no run folder, InputError for a damaged one."""
+        folder = RunDir.open(path)
+        rows = MetricsLog(folder.metrics).read()
+        recipe = _toml(folder.resolved)
+        ticks = [row for row in rows if isinstance(row.get("seconds"), int | float)]
+        return cls(
+            path=path, name=str(folder.info.get("recipe", path.name)), fingerprint=folder.fingerprint,
+            status=folder.status(), seed=int(recipe.get("run", {}).get("seed", 0)), recipe=_comparable(recipe, path),
+            versions={str(k): str(v) for k, v in folder.info.get("versions", {}).items()},
+            evaluations=[_evaluation(row) for row in rows if row["what"] == "evaluate"],
+            scores=results.read(path, rows), nimg=ticks[-1]["nimg"] if ticks else 0,
+            seconds=ticks[-1]["seconds"] if ticks else 0.0,
+        )  # fmt: skip
+
+    @property
+    def picture(self) -> Path | None:
+        """The newest sheet of samples; all runs draw theirs from the same noise."""
+        sheets = sorted((self.path / "samples").glob("kimg-*.png"))
+        return sheets[-1] if sheets else None
+
+
+def _evaluation(row: Mapping[str, Any]) -> Evaluation:
+    numbers = {name: float(value) for name, value in row.items() if "/" in name}
+    return Evaluation(row["nimg"], float(row.get("seconds", 0.0)), numbers)
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(files.read(path).decode())
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+
+
+def _comparable(recipe: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The tables without seed, versions and what does not change a result; parents in the place of their names."""
+    tables = {key: value for key, value in recipe.items() if key not in ("schema", "made_with")}
+    tables["run"] = {key: value for key, value in tables["run"].items() if key not in ("seed", *UNIMPORTANT)}
+    for key in ("teacher_score", "generator"):
+        table = tables.get(key, {})
+        if "from" in table:
+            parent = folder / table["from"]
+            tables[key] = {**table, "from": {"use": parent.stem, **_comparable(_toml(parent), parent.parent)}}
+    return tables

@@ -1,0 +1,86 @@
+"""The page and the command: self-contained, escaped, well-formed charts, readable in 80 columns."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from distillkit.cli.main import main
+from distillkit.compare import Run, chart, compare, write_page
+from distillkit.compare.chart import Chart, Spot
+
+
+@pytest.fixture
+def page(folder, tables, tmp_path):
+    other = tables(generator_loss={"use": "sid", "alpha": 1.2})
+    paths = [folder("s<d", [4, 2, 1], seed=i) for i in range(2)] + [folder("s<d", [3, 2, 2], seed=0, recipe=other)]
+    found = compare([Run.read(path) for path in paths])
+    return write_page(found, tmp_path / "compare.html", title="a & b").read_text()
+
+
+def test_the_page_loads_nothing_and_runs_nothing(page):
+    assert re.findall(r"(?:src|href)=\"(?!data:)", page) == []
+    assert "<script" not in page and "default-src 'none'" in page
+
+
+def test_names_are_escaped(page):
+    assert "s<d" not in page and "s&lt;d alpha=1.2" in page and "a &amp; b" in page
+
+
+def test_the_page_has_curves_tables_panels_and_differences(page):
+    assert page.count("<svg") == 2  # against images and against seconds
+    assert page.count("data:image/png;base64,") == 2
+    assert "Samples from the same noise" in page and "s&lt;d, seed 0" in page
+    assert "<td>generator_loss.alpha</td><td>1</td><td>1.2</td>" in page
+    assert "mean of the last 3 evaluations" in page and "worse by 5 %" in page
+
+
+def drawn(**curves):
+    text = chart.draw(Chart(title="m", curves=curves, x_label="kimg"))
+    return ElementTree.fromstring(text)
+
+
+def of_class(root, name):
+    return [element for element in root.iter() if element.get("class") == name]
+
+
+def test_a_band_is_one_deviation_to_each_side_of_its_mean():
+    root = drawn(a=[Spot(0, 2.0, 1.0), Spot(1, 2.0, 1.0)])
+    (band,), (mean,) = of_class(root, "band s0"), of_class(root, "mean s0")
+    heights = [float(place.split(",")[1]) for place in band.get("points").split()]
+    middle = float(mean.get("points").split()[0].split(",")[1])
+    assert heights[0] < middle < heights[-1]
+    assert heights[0] + heights[-1] == pytest.approx(2 * middle, abs=0.2)
+
+
+def test_one_seed_has_no_band_and_a_gap_splits_the_curve():
+    root = drawn(a=[Spot(0, 1.0, 0), Spot(1, float("nan"), 0), Spot(2, 2.0, 0), Spot(3, 1.0, 0)], b=[Spot(0, 1.0, 0)])
+    assert of_class(root, "band s0") == []
+    assert len(of_class(root, "mean s0")) == 2 and len(of_class(root, "mean s1")) == 1
+
+
+def test_a_band_that_reaches_below_zero_leaves_a_logarithmic_axis():
+    root = drawn(a=[Spot(0, 100.0, 1.0), Spot(1, 1.0, 2.0)])
+    heights = [float(place.split(",")[1]) for place in of_class(root, "band s0")[0].get("points").split()]
+    assert all(0 < height < 220 for height in heights)
+
+
+def test_no_curve_at_all_is_no_problem():
+    assert drawn(a=[]).tag == "svg"
+
+
+def test_the_command_shows_tables_in_80_columns_and_writes_the_page(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    paths = [str(folder("digits_sid2a_embedding_loss", [4, 2, 1], seed=i)) for i in range(3)]
+    out = tmp_path / "page.html"
+    assert main(["compare", *paths, str(folder("b", [4, 3, 3])), "--baseline", "b", "--out", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "until m/fd" in shown and "never" not in shown and out.exists()
+
+
+def test_what_is_no_run_is_one_line_and_exit_code_2(tmp_path, capsys):
+    assert main(["compare", str(tmp_path)]) == 2
+    assert "is not a run folder" in capsys.readouterr().err
