@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 @frozen
 class Term:
-    """One auxiliary loss: a scalar `value` []; the engine weights it as the recipe says unless `weight` is given."""
+    """One auxiliary loss: a scalar `value` [], weighted as the recipe says."""
 
     name: str
     value: Tensor
-    weight: float | None = None
+    weight: float | None = None  # what weight = "auto" is for this term; none: balanced against the host
 
 
 @frozen(kw_only=True)
@@ -48,7 +48,9 @@ class Turn:
     trains: tuple[str, ...]  # names of networks in `state.networks`
     losses: tuple[str, ...] = ("critic_loss",)  # "critic_loss", "generator_loss"
     every: int = field(default=1, validator=ge(1))  # iterations
+    first: int = field(default=0, validator=ge(0))  # iteration of the first update: first, first + every ...
     after_kimg: float = field(default=0.0, validator=ge(0))  # no update before so many images
+    images_of: str = ""  # a turn: use its z and labels, and its very images where it trained the generator just before
 
 
 class Images(NamedTuple):

@@ -85,17 +85,23 @@ def setup(state: State, hooks: managers.pluggy.PluginManager, catalog: Catalog) 
     state.generator = state.add_network("generator", make_generator(state, catalog), recipe.generator.optimizer)
     state.ema = copy.deepcopy(state.generator).eval().requires_grad_(False)
     hooks.subset_hook_caller("setup", [state.teacher] if state.teacher else [])(state=state)
-    if not state.turns:
-        critics = tuple(name for name in state.networks if name != "generator")
-        state.turns = [Turn(name="critic", trains=critics)] if critics else []
-        state.turns.append(Turn(name="generator", trains=("generator",), losses=("generator_loss",)))
+    if not any("generator" in turn.trains for turn in state.turns):
+        state.turns = [*default_turns(state), *state.turns]
     for name, network in state.networks.items():
-        frozen = frozen_names(network, recipe.generator.freeze) if name == "generator" else frozenset()
+        frozen = frozen_names(network, recipe.generator.freeze) | state.frozen if name == "generator" else frozenset()
         state.updaters[name] = Updater(state.settings[name], network, frozen)
         network.eval().requires_grad_(False)  # until a turn trains it
     for network in [*state.networks.values(), state.ema, *([state.teacher.network] if state.teacher else [])]:
         if network is not None:
             network.compute_dtype = state.compute_dtype
+
+
+def default_turns(state: State) -> list[Turn]:
+    """The critics that have no turn yet, then the generator."""
+    taken = {"generator", *(name for turn in state.turns for name in turn.trains)}
+    critics = tuple(name for name in state.networks if name not in taken)
+    generator = Turn(name="generator", trains=("generator",), losses=("generator_loss",))
+    return [Turn(name="critic", trains=critics), generator] if critics else [generator]
 
 
 def make_generator(state: State, catalog: Catalog) -> nn.Module:

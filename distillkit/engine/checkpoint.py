@@ -36,7 +36,7 @@ def save(
     Raises ResourceError when the disk is full; the earlier checkpoints are then as they were.
     """
     state = _encode(meta)
-    path = folder / f"kimg-{nimg // 1000:06d}.{nimg % 1000:03d}"
+    path = folder / name(nimg)
     tmp = folder / f".tmp-{path.name}"
     try:
         folder.mkdir(exist_ok=True)
@@ -77,9 +77,22 @@ def load_newest(folder: Path, device: torch.device | str) -> tuple[dict[str, Ten
     return None
 
 
+def load(path: Path, device: torch.device | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors on `device` and meta of this checkpoint. Raises InputError if it is damaged or gone."""
+    try:
+        return _load(path, device)
+    except manifest.Damaged as damage:
+        raise InputError(f"checkpoint {path} is damaged: {damage}") from damage
+
+
 def newest(folder: Path) -> Path | None:
     """The newest complete checkpoint; it may still be damaged."""
     return next(reversed(_all(folder)), None)
+
+
+def name(nimg: int) -> str:
+    """What the folder of a checkpoint after so many images is called."""
+    return f"kimg-{nimg // 1000:06d}.{nimg % 1000:03d}"
 
 
 def nimg(path: Path) -> int:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 
-from distillkit.api import Diverged, Preempted, ResourceError
+from distillkit.api import Diverged, Preempted, ResourceError, Turn
 from distillkit.engine import checkpoint, ema, evaluation, formats, snapshot, turns
+from distillkit.engine.best import Keeper
 from distillkit.engine.draw import Drawer
 from distillkit.engine.metrics import MetricsLog
 from distillkit.engine.optim import lr_at
@@ -20,14 +21,21 @@ from distillkit.engine.state import State
 
 def iterate(state: State) -> None:
     """One iteration: every turn that is due, the average of the weights, the count of images."""
+    state.made.clear()
     for turn in state.turns:
-        if state.iteration % turn.every == 0 and state.nimg >= turn.after_kimg * 1000:
+        if due(state, turn):
             turns.take(state, turn)
     share = ema.beta(state.recipe.generator, state.nimg, state.batch)
     ema.update(state.ema, state.networks["generator"], share)
     state.hook.after_step(state=state)
     state.nimg += state.batch
     state.iteration += 1
+
+
+def due(state: State, turn: Turn) -> bool:
+    """Whether the turn takes place in this iteration."""
+    later = state.iteration - turn.first
+    return later >= 0 and later % turn.every == 0 and state.nimg >= turn.after_kimg * 1000
 
 
 class Training:
@@ -39,6 +47,7 @@ class Training:
         self.seconds = 0.0  # of training, over all sessions
         self.tick_from = (0, 0.0)  # images and seconds at the last tick
         self.saved: Path | None = None  # the newest good checkpoint
+        self.keeper = Keeper(state)
 
     def resume(self) -> bool:
         """Go back to the newest good checkpoint, and cut the log there -> whether there was one."""
@@ -51,6 +60,7 @@ class Training:
         torch.set_num_threads(meta["threads"])  # another count would add up in another order
         self.seconds = meta["seconds"]
         self.tick_from = tuple(meta["tick_from"])
+        self.keeper.restore(meta["best"])
         self.log.truncate(self.state.nimg)
         return True
 
@@ -84,12 +94,11 @@ class Training:
         if finished or evaluation.crossed(state, settings.tick_kimg or settings.kimg / 20):
             bar.advance(0, **self.tick())
         parts = evaluation.due(state, finished)
-        if parts:
-            self.evaluate(parts)
+        improved = bool(parts) and self.evaluate(parts)
         save = finished or evaluation.crossed(state, settings.checkpoint_kimg or settings.kimg / 5)
         if save:
             evaluation.write_grid(state, self.run)
-        if save or self.stop.requested:
+        if save or improved or self.stop.requested:
             self.save(finished)
         if self.stop.requested and not finished:
             raise Preempted(
@@ -118,22 +127,23 @@ class Training:
         )
         return losses
 
-    def evaluate(self, parts: list) -> None:
+    def evaluate(self, parts: list) -> bool:
+        """Measure and log -> whether this is the best so far by run.keep_best."""
         found = evaluation.evaluate(Drawer.student(self.state), parts, self.screen)
         self.log.append({"what": "evaluate", "nimg": self.state.nimg, "kimg": self.state.nimg / 1000, **found,
                          "seconds": self.seconds})  # fmt: skip
         shown = {name: value for name, value in found.items() if not name.endswith(("_floor", "_sd"))}
         self.screen.line(f"{formats.kimg(self.state.nimg)} kimg   {formats.numbers(shown)}")
+        return self.keeper.improved(found)
 
     def save(self, finished: bool) -> None:
         """Checkpoint; a full disk is a warning now and an error at the end."""
         tensors, meta = snapshot.take(self.state)
-        meta |= {"seconds": self.seconds, "tick_from": list(self.tick_from)}
+        meta |= {"seconds": self.seconds, "tick_from": list(self.tick_from), "best": self.keeper.saved()}
+        keep = self.state.recipe.run.keep_checkpoints
         self.log.sync()
         try:
-            self.saved = checkpoint.save(
-                self.run.checkpoints, self.state.nimg, tensors, meta, self.state.recipe.run.keep_checkpoints
-            )
+            self.saved = checkpoint.save(self.run.checkpoints, self.state.nimg, tensors, meta, keep, self.keeper.pinned)
         except ResourceError as error:
             if finished or self.stop.requested:
                 raise

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import attrs
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from distillkit.api import DistillkitError, ResourceError, UsageError
 from distillkit.engine import checkpoint, evaluation, files, report, student, threads
+from distillkit.engine.best import Best
 from distillkit.engine.build import build
 from distillkit.engine.draw import Drawer
 from distillkit.engine.logged import LoggedScreen
@@ -66,7 +68,10 @@ def execute(recipe: Recipe, run: RunDir, results: Mapping[str, Outcome], catalog
             if training.resume():
                 logged.line(f"resumed at {state.nimg / 1000:g} kimg")
             metrics = training.train()
-            finish(state, run, metrics, training.seconds, results.get("teacher_score"), catalog, logged)
+            facts = {"metrics": metrics, "seconds": training.seconds, "nimg": state.nimg}
+            if training.keeper.take_back(run.checkpoints):
+                facts |= kept(state, training.keeper.best, metrics, logged)
+            finish(state, run, facts, results.get("teacher_score"), catalog, logged)
 
 
 def with_results(recipe: Recipe, results: Mapping[str, Outcome]) -> Recipe:
@@ -84,22 +89,27 @@ def with_results(recipe: Recipe, results: Mapping[str, Outcome]) -> Recipe:
     return recipe
 
 
+def kept(state: State, best: Best, last: dict[str, float], screen: Screen) -> dict[str, Any]:
+    """What the result says where `state.ema` is the best average and not the last: all its metrics, measured now."""
+    screen.line(
+        f"the result is the average at {best.nimg / 1000:g} kimg: {state.recipe.run.keep_best} {best.value:.4g}"
+    )
+    metrics = evaluation.evaluate(Drawer.student(state), state.evaluators, screen)
+    return {"metrics": metrics, "nimg": best.nimg, "last": last}
+
+
 def finish(
-    state: State, run: RunDir, metrics: dict[str, float], seconds: float, teacher: Outcome | None,
-    catalog: Catalog, screen: Screen,
-) -> None:  # fmt: skip
-    """The result folder, the comparison picture, the report."""
+    state: State, run: RunDir, facts: dict[str, Any], teacher: Outcome | None, catalog: Catalog, screen: Screen
+) -> None:
+    """The result folder, the comparison picture, the report; `facts`: metrics, nimg, seconds of the result."""
     draw = Drawer.student(state)
-    facts = {"sample": table_of(state.recipe.sample), "nfe": draw.nfe, "nimg": state.nimg, **run.info}
-    student.save(run.result, state.ema, facts)
+    card = {"sample": table_of(state.recipe.sample), "nfe": draw.nfe, "nimg": facts["nimg"], **run.info}
+    student.save(run.result, state.ema, card)
     sampler = teacher_drawer(state, teacher, catalog)
     measured = teacher and {"metrics": teacher.metrics, "nfe": teacher.nfe}
     if measured is None and sampler and state.teacher.network is None:  # in closed form: nobody measured it before
         measured = {"metrics": evaluation.evaluate(sampler, state.evaluators, screen), "nfe": sampler.nfe}
-    files.write_json(
-        run.result / "metrics.json",
-        {"metrics": metrics, "nfe": draw.nfe, "seconds": seconds, "nimg": state.nimg, "teacher": measured},
-    )
+    files.write_json(run.result / "metrics.json", {**facts, "nfe": draw.nfe, "teacher": measured})
     evaluation.write_comparison(state, run, sampler)
     run.write_exit(0, "finished", state.nimg, None)
     report.write_report(run.path, title=state.recipe.name)

@@ -47,11 +47,13 @@ class State:
     components: dict[str, Component] = field(factory=dict)  # by their place in the recipe: "auxiliary_loss.0"
     networks: dict[str, nn.Module] = field(factory=dict)  # the ones that train, by name
     settings: dict[str, Optimizer] = field(factory=dict)
+    frozen: set[str] = field(factory=set)  # the generator's parameters that the method does not train
     updaters: dict[str, Updater] = field(factory=dict)
     turns: list[Turn] = field(factory=list)
     generator: nn.Module | None = None  # what `sample` calls now: the student, or its average
     ema: nn.Module | None = None
     balance: dict[str, list[Tensor]] = field(factory=dict)  # norms at x behind weight = "auto": host's, term's
+    made: dict[tuple[str, int, int, int], Tensor] = field(factory=dict)  # x that trained the generator, by Step.x
     records: Records = field(factory=Records)
     nimg: int = 0
     iteration: int = 0
@@ -107,8 +109,8 @@ class State:
     def sample(self, step: Step) -> Tensor:
         """One pass of the sampler over the rows of this step; dropout masks are a function of the step alone."""
         rows, shape = step.nimg + step.first, self.dataset.shape
-        z = noise.rows("randn", self.seed, f"{step.turn}/z", rows, step.n, shape, self.device).to(self.dtype)
-        torch.manual_seed(noise.fold(self.seed, self.nimg, step.turn, step.first, "sample"))
+        z = noise.rows("randn", self.seed, f"{step.images_of}/z", rows, step.n, shape, self.device).to(self.dtype)
+        torch.manual_seed(noise.fold(self.seed, self.nimg, step.images_of, step.first, "sample"))
         return self.hook.sample(state=self, z=z, labels=step.labels)
 
     @contextmanager

@@ -34,6 +34,7 @@ class Run:
     threads: int | None = field(default=None, validator=optional(ge(1)))  # CPU threads; none: probed at the start
     tick_kimg: float | None = field(default=None, validator=optional(gt(0)))  # between lines; none: kimg / 20
     checkpoint_kimg: float | None = field(default=None, validator=optional(gt(0)))  # none: kimg / 5
+    keep_best: str | None = None  # "frechet/fd": the result is the average of the lowest such metric, not the last
     keep_checkpoints: int = field(default=2, validator=ge(2))  # the newest may be damaged
     max_nonfinite: int = field(default=3, validator=ge(0))  # skipped updates in a row before the run stops
     grid: int = field(default=80, validator=and_(ge(1), le(1000)))  # pictures in samples/
@@ -57,10 +58,9 @@ class Generator:
 
 
 @frozen(kw_only=True)
-class Recipe:
-    """A whole recipe: every default filled in, every name resolved to a class, nothing built."""
+class Tables:
+    """What a recipe holds."""
 
-    path: Path
     schema: int = field(validator=in_((1,)))
     run: Run
     dataset: Choice[Dataset]
@@ -70,6 +70,13 @@ class Recipe:
     generator_loss: Choice[GeneratorLoss]
     auxiliary_loss: tuple[Choice[AuxiliaryLoss], ...] = ()
     evaluate: tuple[Choice[Evaluate], ...] = ()
+
+
+@frozen(kw_only=True)
+class Recipe(Tables):
+    """A whole recipe: every default filled in, every name resolved to a class, nothing built."""
+
+    path: Path
 
     @property
     def name(self) -> str:
