@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,3 +121,28 @@ def gradients() -> Callable[[State, Turn], dict[str, list[Tensor | None]]]:
 def embedding() -> str:
     """The Embedding Loss on plain pixels, as it is written in a recipe."""
     return EMBEDDING
+
+
+def outcome(run: Path) -> dict[str, Any]:
+    """All that a finished run computed: bytes of the student and of the last checkpoint, counters, rows of metrics."""
+    last = sorted((run / "checkpoints").glob("kimg-*"))[-1]
+    found: dict[str, Any] = {path.name: path.read_bytes() for path in last.glob("*.safetensors")}
+    found["student"] = (run / "result" / "student.safetensors").read_bytes()
+    meta = json.loads((last / "state.json").read_text())
+    found["meta"] = {**meta, "seconds": 0, "tick_from": meta["tick_from"][0]}
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    clock = {"seconds": 0, "img_per_sec": 0}
+    return found | {"rows": [{key: clock.get(key, value) for key, value in row.items()} for row in rows]}
+
+
+@pytest.fixture
+def same_runs() -> Callable[[Path, Path], None]:
+    """Asserts that two finished runs computed the same, bit for bit: everything but the time it took."""
+
+    def check(one: Path, other: Path) -> None:
+        ours, theirs = outcome(one), outcome(other)
+        assert {"networks.safetensors", "ema.safetensors", "optimizers.safetensors"} <= ours.keys() == theirs.keys()
+        assert [name for name in ours if ours[name] != theirs[name]] == []
+        assert (one / "exit.json").read_text() == (other / "exit.json").read_text()
+
+    return check
