@@ -1,0 +1,218 @@
+"""What the code may import and call, checked in its syntax trees."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import attrs
+import pytest
+
+from distillkit import api
+from distillkit.api import KINDS, Hooks
+
+ROOT = Path(__file__).parents[1]
+# Each imports only what is left of it (or itself).
+ORDER = ["api", "noise", "mmd", "registry", "recipe", "engine", "testing", "compare", "study", "cli"]
+ALLOWED = {name: set(ORDER[: i + 1]) for i, name in enumerate(ORDER)}
+ALLOWED |= {"builtin": {"api", "noise", "builtin"}, "plugin": {"api", "noise", "mmd", "testing"}}
+for shipped in ("compare", "study", "cli"):
+    ALLOWED[shipped].discard("testing")  # which needs pytest
+NO_TORCH = ("distillkit.api", "distillkit.registry", "distillkit.recipe", "distillkit.cli.main")
+LONGEST = 300  # lines
+FORBIDDEN_MODULES = {"torchvision", "pickle", "cPickle", "dill", "joblib", "shelve", "marshal", "yaml"}
+FORBIDDEN_CALLS = {"exec", "eval", "compile", "os.system", "os.popen"}
+FORBIDDEN_METHODS = {"extractall"}
+
+
+def sources(*folders: str) -> list[Path]:
+    """Python files of this repository, tests of plugins included, what was built left out."""
+    found = [file for folder in folders for file in (ROOT / folder).rglob("*.py")]
+    return sorted(file for file in found if not {"build", "dist", ".venv", "runs"} & set(file.relative_to(ROOT).parts))
+
+
+CORE = sources("distillkit")
+PLUGINS = [file for file in sources("plugins") if "tests" not in file.relative_to(ROOT).parts]
+EVERYTHING = sources("distillkit", "plugins", "tests", "benchmarks", "docs")
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_bytes(), str(path))
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+
+
+def runtime_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """Everything but what only type checkers read."""
+    for child in ast.iter_child_nodes(node):
+        if is_type_checking(child):
+            for other in child.orelse:
+                yield other
+                yield from runtime_nodes(other)
+        else:
+            yield child
+            yield from runtime_nodes(child)
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names that the file imports when it runs, inside functions too."""
+    found: set[str] = set()
+    for node in runtime_nodes(tree(path)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name_of(path)}:{node.lineno} imports relatively: write the whole name"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def part(dotted: str) -> str | None:
+    """api, noise, ... of a name within distillkit; "" for what is its own: __version__."""
+    pieces = dotted.split(".")
+    if pieces[0] != "distillkit" or len(pieces) == 1:
+        return None
+    return "" if pieces[1].startswith("__") else pieces[1]
+
+
+@pytest.mark.parametrize("path", CORE, ids=name_of)
+def test_the_core_imports_one_way(path: Path) -> None:
+    layer = path.relative_to(ROOT / "distillkit").parts[0].removesuffix(".py")
+    if layer.startswith("__"):
+        return  # the package itself, and `python -m distillkit`
+    assert layer in ALLOWED, f"{layer} has no place in the order {' -> '.join(ORDER)}"
+    wrong = [name for name in imports(path) if (found := part(name)) and found not in ALLOWED[layer]]
+    assert not wrong, f"{layer} may import {', '.join(sorted(ALLOWED[layer]))}, not {', '.join(wrong)}"
+    others = [name for name in imports(path) if name.startswith("distillkit_")]
+    assert not others, f"the core names a plugin: {others}"
+
+
+@pytest.mark.parametrize("path", PLUGINS, ids=name_of)
+def test_plugins_import_the_api_and_no_other_plugin(path: Path) -> None:
+    own = path.relative_to(ROOT / "plugins").parts[1]
+    wrong = [name for name in imports(path) if (found := part(name)) and found not in ALLOWED["plugin"]]
+    assert not wrong, f"a plugin may import distillkit.{{api,noise,mmd,testing}}, not {', '.join(wrong)}"
+    strange = [name for name in imports(path) if name.startswith("distillkit_") and name.split(".")[0] != own]
+    assert not strange, f"{own} imports another plugin: {strange}"
+
+
+def test_the_public_surface_imports_neither_torch_nor_plugins() -> None:
+    code = (
+        f"import sys, {', '.join(NO_TORCH)}\n"
+        "from distillkit.registry import Catalog\n"
+        "[offer.summary for offer in Catalog.installed().offers]\n"
+        "print(*[m for m in sys.modules if m.split('.')[0] in ('torch', 'numpy') or m.startswith('distillkit_')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert [name for name in done.stdout.split() if not name.startswith("distillkit_") or "editable" not in name] == []
+
+
+@pytest.mark.parametrize("path", EVERYTHING, ids=name_of)
+def test_files_are_short_and_ascii(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= LONGEST, "split it: a file has one purpose"
+    assert text.isascii(), f"not ASCII: {sorted(set(text) - set(map(chr, range(128))))}"
+
+
+def test_every_module_starts_with_what_it_is() -> None:
+    silent = [
+        name_of(path) for path in CORE + PLUGINS if path.read_bytes().strip() and not ast.get_docstring(tree(path))
+    ]
+    assert not silent
+
+
+def forbidden(path: Path) -> Iterator[str]:
+    """Calls and imports that run what a stranger wrote."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            named = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            yield from (f"{node.lineno}: import {name}" for name in named if name.split(".")[0] in FORBIDDEN_MODULES)
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        arguments = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+        if called in FORBIDDEN_CALLS or called.rpartition(".")[2] in FORBIDDEN_METHODS:
+            yield f"{node.lineno}: {called}()"
+        if called == "torch.load" and arguments.get("weights_only") != "True":
+            yield f"{node.lineno}: torch.load() without weights_only=True"
+        if called.rpartition(".")[2] == "load" and arguments.get("allow_pickle", "False") != "False":
+            yield f"{node.lineno}: {called}(allow_pickle=...)"
+        if arguments.get("shell", "False") != "False":
+            yield f"{node.lineno}: {called}(shell=...)"
+
+
+@pytest.mark.parametrize("path", EVERYTHING, ids=name_of)
+def test_nothing_runs_what_came_in_a_file(path: Path) -> None:
+    assert list(forbidden(path)) == []
+
+
+def test_the_search_for_forbidden_calls_finds_them(tmp_path: Path) -> None:
+    path = tmp_path / "x.py"
+    path.write_text(
+        "import pickle\nfrom yaml import load\nexec('')\neval('')\nz.extractall()\ntorch.load(f)\n"
+        "torch.load(f, weights_only=False)\nnp.load(f, allow_pickle=True)\nrun('ls', shell=True)\n"
+        "torch.load(f, weights_only=True)\nnp.load(f)\nnet.eval()\nre.compile('')\n"
+    )
+    assert [line.partition(":")[0] for line in forbidden(path)] == [str(n) for n in range(1, 10)]
+
+
+BY_NAME = ("subset_hook_caller", "alone", "hooked")  # take the name of a hook
+HOOKS = [name for name in vars(Hooks) if not name.startswith("_")]
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_every_hook_is_documented_and_called_by_the_engine(hook: str) -> None:
+    assert inspect.getdoc(getattr(Hooks, hook))
+    called = {
+        text
+        for path in sources("distillkit/engine")
+        for node in ast.walk(tree(path))
+        for text in mentioned(node)
+    }  # fmt: skip
+    assert hook in called, f"the engine never asks {hook}"
+
+
+def mentioned(node: ast.AST) -> Iterator[str]:
+    """Hooks asked as `hook.NAME(...)`, or by name."""
+    if isinstance(node, ast.Attribute) and ast.unparse(node.value).endswith("hook"):
+        yield node.attr
+    if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in BY_NAME:
+        yield from (arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str))
+
+
+def test_every_kind_with_a_table_of_its_own_is_a_hook() -> None:
+    assert {"sample", "teacher_score", "generator_loss", "auxiliary_loss", "evaluate"} <= set(KINDS) & set(HOOKS)
+
+
+def test_everything_public_in_the_api_has_a_docstring() -> None:
+    silent = []
+    for path in sources("distillkit/api"):
+        for node in tree(path).body:
+            if not isinstance(node, ast.ClassDef | ast.FunctionDef) or node.name.startswith("_"):
+                continue
+            inner = [n for n in ast.iter_child_nodes(node) if isinstance(n, ast.FunctionDef)]
+            nodes = [node, *[n for n in inner if isinstance(node, ast.ClassDef) and not n.name.startswith("_")]]
+            silent += [f"{path.stem}.{n.name}" for n in nodes if not ast.get_docstring(n) and not overrides(n)]
+    assert silent == []
+
+
+def overrides(node: ast.AST) -> bool:
+    """A method that its base class has described."""
+    return node.name in {"load_state_dict", "build"}  # type: ignore[attr-defined]
+
+
+def test_the_api_exports_what_it_says() -> None:
+    assert sorted(api.__all__) == sorted(set(api.__all__))
+    assert [name for name in api.__all__ if not hasattr(api, name)] == []
+    assert all(attrs.has(cls.Config) and attrs.has(cls.Slot) for cls in KINDS.values())
