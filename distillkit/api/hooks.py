@@ -39,7 +39,10 @@ class Hooks:
 
     @hookspec(firstresult=True)
     def critic_loss(self, state: State, step: Step) -> Tensor:
-        """Loss [N], one per image, of a turn that trains a critic; asked in turns whose losses name it."""
+        """Loss [N], one per image, of a turn that trains a critic; asked in turns whose losses name it.
+
+        A component that adds a turn to the method's answers with `@hookimpl(tryfirst=True)`, and None in other turns.
+        """
 
     @hookspec(firstresult=True)
     def generator_loss(

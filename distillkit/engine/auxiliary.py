@@ -26,7 +26,8 @@ def acts(slot: AuxiliaryLoss.Slot, state: State) -> bool:
 
 def auxiliary_gradients(state: State, turn: Turn, steps: list[Step], active: list[Hooked]) -> None:
     """Add the gradient of every term, weighted, to the x of its step."""
-    whole = Step(state, turn.name, 0, state.batch, state.batch, trains_generator=True)
+    whole = Step(state, turn.name, 0, state.batch, state.batch, trains_generator=True, images_of=turn.images_of)
+    whole.stream = f"{turn.name}/auxiliary"  # other numbers than the host drew
     whole.x = torch.cat([step.x for step in steps]).detach().requires_grad_()
     host = [step.x.grad for step in steps]
     at_x = all(grad is not None for grad in host)
@@ -43,7 +44,7 @@ def add(state: State, steps: list[Step], x: Tensor, part: Hooked, term: Term, ho
 
     `host` is the norm of the host's gradient at x, or, where it has none there, at the generator's parameters.
     """
-    weight = part.slot.weight if term.weight is None else term.weight
+    weight = term.weight if part.slot.weight == "auto" and term.weight is not None else part.slot.weight
     if weight == "auto":
         (grad,) = torch.autograd.grad(term.value, x)
         if not at_x:

@@ -41,6 +41,8 @@ def names() -> list[str]:
 def count(hooks: pluggy.PluginManager) -> None:
     for hook in ONE + AT_MOST_ONE:
         owners = [impl for impl in getattr(hooks.hook, hook).get_hookimpls() if not (impl.wrapper or impl.hookwrapper)]
+        if hook == "critic_loss":  # tryfirst: for turns of its own only
+            owners = [impl for impl in owners if not impl.tryfirst]
         if hook in ONE and not owners:
             raise PluginError(f"no component of this recipe implements the hook {hook!r}; exactly one must")
         if len(owners) > 1:

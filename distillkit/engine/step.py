@@ -29,10 +29,16 @@ class Step:
         batch: int,
         trains_generator: bool = False,
         again: bool = False,
+        images_of: str = "",
     ) -> None:
-        """`again`: x is made without a graph now, and a second time when its gradient is known."""
+        """`again`: x is made without a graph now, and a second time when its gradient is known.
+
+        `images_of`: the turn whose z and labels x is made from; none: this one.
+        """
         self.state, self.turn, self.first, self.n, self.batch = state, turn, first, n, batch
         self.trains_generator, self.again = trains_generator, again
+        self.images_of = images_of or turn
+        self.stream = turn  # of what is drawn
         self._draws = 0
 
     @property
@@ -45,7 +51,7 @@ class Step:
     def _rows(self, kind: str, shape: tuple[int, ...]) -> Tensor:
         self._draws += 1
         drawn = noise.rows(
-            kind, self.state.seed, f"{self.turn}/{self._draws}", self.nimg + self.first, self.n, shape,
+            kind, self.state.seed, f"{self.stream}/{self._draws}", self.nimg + self.first, self.n, shape,
             self.state.device,
         )  # fmt: skip
         return drawn.to(self.state.dtype)
@@ -75,18 +81,29 @@ class Step:
     @cached_property
     def index(self) -> Tensor:
         """Which images of the data set this step holds, int64 [N]."""
-        size = len(self.state.dataset)
-        return noise.shuffled(self.state.seed, f"{self.turn}/data", self.nimg + self.first, self.n, size)
+        return self._index(self.turn)
 
     @cached_property
     def real(self) -> Tensor:
-        """Real images [N,C,H,W] in [-1,1]; `labels` are theirs."""
+        """Real images [N,C,H,W] in [-1,1]."""
         return self.state.dataset.images(self.index).to(self.state.device, self.state.dtype)
 
     @cached_property
     def labels(self) -> Tensor | None:
-        """Labels [N,L] of the real images, which the generated ones share; None when unconditional."""
-        labels = self.state.dataset.labels(self.index)
+        """Labels [N,L] of x, and of the real images unless x is of another turn; None when unconditional."""
+        return self._labels(self._index(self.images_of))
+
+    @property
+    def real_labels(self) -> Tensor | None:
+        """Labels [N,L] of the real images; None when unconditional."""
+        return self.labels if self.images_of == self.turn else self._labels(self.index)
+
+    def _index(self, turn: str) -> Tensor:
+        size = len(self.state.dataset)
+        return noise.shuffled(self.state.seed, f"{turn}/data", self.nimg + self.first, self.n, size)
+
+    def _labels(self, index: Tensor) -> Tensor | None:
+        labels = self.state.dataset.labels(index)
         return None if labels is None else labels.to(self.state.device, self.state.dtype)
 
     # Generated images.
@@ -94,8 +111,13 @@ class Step:
     @cached_property
     def x(self) -> Tensor:
         """Generated images [N,C,H,W]: a leaf that collects gradients where the generator trains, else a constant."""
+        key = self.images_of, self.nimg, self.first, self.n
+        if not self.trains_generator and key in self.state.made:
+            return self.state.made[key]
         with torch.set_grad_enabled(self.trains_generator and not self.again):
             self._graph = self.state.sample(self)
+        if self.trains_generator:
+            self.state.made[key] = self._graph.detach()
         return self._graph.detach().requires_grad_(self.trains_generator)
 
     def backward(self) -> None:

@@ -44,7 +44,10 @@ def micro_steps(state: State, turn: Turn, again: bool) -> list[Step]:
     """
     size = state.recipe.run.micro_batch or state.batch
     trains, again = "generator" in turn.trains, again and size < state.batch
-    return [Step(state, turn.name, i, size, state.batch, trains, again) for i in range(0, state.batch, size)]
+    return [
+        Step(state, turn.name, first, size, state.batch, trains, again, turn.images_of)
+        for first in range(0, state.batch, size)
+    ]
 
 
 def critic_gradients(state: State, turn: Turn, step: Step) -> Tensor:

@@ -128,11 +128,12 @@ def test_a_fixed_weight_is_a_factor(make_state: Make, toy: Callable, monkeypatch
     torch.testing.assert_close(grad, 2 * (x - 1) / 16 - 3 * 2 * (x - x.mean(0)) / 15)
 
 
-def test_a_terms_own_weight_comes_before_the_recipes(
-    make_state: Make, toy: Callable, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("weight", "factor"), [("auto", 1.0), (3.0, 12.0)])
+def test_a_terms_own_weight_is_what_auto_means_and_a_number_in_the_recipe_wins(
+    make_state: Make, toy: Callable, monkeypatch: pytest.MonkeyPatch, weight: float | str, factor: float
 ) -> None:
-    x, grad = seen_at_x(toys(make_state, toy, Own, Absent, weight=3.0), monkeypatch)
-    torch.testing.assert_close(grad, 2 * (x - 1) / 16 + 0.25)
+    x, grad = seen_at_x(toys(make_state, toy, Own, Absent, weight=weight), monkeypatch)
+    torch.testing.assert_close(grad, 2 * (x - 1) / 16 + factor * 0.25)
 
 
 def test_two_terms_add_up_and_each_is_balanced_against_the_host_alone(
