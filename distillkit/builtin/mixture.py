@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from distillkit import noise
-from distillkit.api import Dataset, Evaluate, InputError, TeacherScore, field, frozen, ge, gt, hookimpl
+from distillkit.api import Dataset, Evaluate, InputError, TeacherScore, and_, field, frozen, ge, gt, hookimpl, le
 
 if TYPE_CHECKING:
     from distillkit.api import Draw
@@ -54,7 +54,7 @@ class MixtureDataset(Dataset):
 
     @frozen(kw_only=True)
     class Config(MixtureConfig):
-        size: int = field(default=4096, validator=ge(1))
+        size: int = field(default=4096, validator=and_(ge(1), le(1_000_000)))
         seed: int = field(default=0, validator=ge(0))
 
     def open(self, root: Path) -> None:
