@@ -60,6 +60,8 @@ def parser() -> argparse.ArgumentParser:
 
     _compare(commands.add_parser("compare", help="show runs side by side, and write a page of their curves"))
 
+    _study(commands.add_parser("study", help="run many recipes and seeds from one file, and compare them"))
+
     report = commands.add_parser("report", help="write the report.html of a run again")
     report.add_argument("run", type=Path, metavar="RUN", help="a run directory, such as runs/0003-digits_sid")
     return top
@@ -82,6 +84,22 @@ def _compare(command: argparse.ArgumentParser) -> None:
                          help="how near to the baseline's final value is near enough (%(default)s)")  # fmt: skip
     command.add_argument("--anyway", action="store_true", help="compare what was not measured alike")
     command.add_argument("--out", type=Path, default=Path("compare.html"), metavar="FILE", help="(%(default)s)")
+
+
+def _study(command: argparse.ArgumentParser) -> None:
+    command.add_argument("study", type=Path, metavar="STUDY", help="a TOML file: name, seeds, [[cell]] or [grid]")
+    command.add_argument(
+        "--jobs", type=_jobs, default=1, metavar="N", help="runs at once, one thread each (%(default)s)"
+    )
+    command.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs are (%(default)s)")
+    command.add_argument("--out", type=Path, metavar="DIR", help="for page, study.json and logs (RUNS/study-NAME)")
+    command.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables here as well")
+
+
+def _jobs(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 256):
+        raise argparse.ArgumentTypeError(f"a whole number from 1 to 256: {text[:64]!r}")
+    return int(text)
 
 
 def _share(text: str) -> float:

@@ -88,7 +88,7 @@ def compare(
     base = _baseline(found, baseline)
     if not base.finished:
         raise UsageError(f"the baseline {base.label!r} has no finished run: {base.seeds}")
-    measured.check(found, anyway)
+    measured.check([group for group in found if group.finished], anyway)
     names = _metrics(found)
     targets = [_target(base, metric, within) for metric in _main(names, base, metrics)]
     return Comparison(tuple(found), base, tuple(names), tuple(targets), within)

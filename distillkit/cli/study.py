@@ -1,0 +1,84 @@
+"""`distillkit study`: many runs from one file, shown while they work and compared at the end."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from distillkit.api import DistillkitError
+from distillkit.cli import compare
+from distillkit.cli.console import console
+from distillkit.registry import Catalog
+from distillkit.study import Job, jobs, read, work, write_results
+from distillkit.study.results import write_markdown
+from distillkit.study.work import Progress, took
+
+STYLES = {"running": "cyan", "finished": "green", "reused": "green", "diverged": "red", "failed": "red",
+          "left out": "red"}  # fmt: skip
+Show = Callable[[Sequence[Progress]], None]
+
+
+def main(arguments: Namespace) -> int:
+    """Run what is missing, compare all -> exit code; 1 where a cell failed or nothing can be compared."""
+    study = read(arguments.study, Catalog.installed())
+    todo = jobs(study, Catalog.installed())
+    out = arguments.out or arguments.runs / f"study-{study.name}"
+    with _screen(todo) as show:
+        done = work(todo, arguments.runs, out / "logs", arguments.jobs, show)
+    note = f"{arguments.jobs} runs at once" if arguments.jobs > 1 else ""
+    results = write_results(study, done, arguments.runs, out, note)
+    if results.comparison is not None:
+        compare.show(results.comparison, console(), results.page)
+    else:
+        print(f"error: nothing to compare: {results.why_not}", file=sys.stderr)
+    print(f"json  {results.json}")
+    if arguments.markdown and results.comparison is not None:
+        write_markdown(study, results, arguments.markdown, f"{note}." if note else "")
+    bad = [one for one in done if one.bad]
+    for one in bad:
+        print(f"error: {one.job.name} {one.state}: {one.reason}; log: {one.log}", file=sys.stderr)
+    return DistillkitError.exit_code if bad or results.comparison is None else 0
+
+
+@contextmanager
+def _screen(todo: Sequence[Job]) -> Iterator[Show]:
+    """A live table on a terminal, a line per change elsewhere."""
+    out = console()
+    out.print(f"{len(todo)} runs, {sum(job.cell is not None for job in todo)} of them compared")
+    if not out.is_terminal:
+        yield _Lines()
+        return
+    with Live(console=out, auto_refresh=False, vertical_overflow="ellipsis") as live:
+        yield lambda all_: live.update(_table(all_), refresh=True)
+
+
+class _Lines:
+    """One line when a run starts or ends."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, str] = {}
+
+    def __call__(self, all_: Sequence[Progress]) -> None:
+        for one in all_:
+            if self.told.get(one.job.fingerprint, "waiting") != one.state:
+                self.told[one.job.fingerprint] = one.state
+                after = f" after {took(one)}" if one.seconds else ""
+                print(f"{one.state:9} {one.job.name}{after}", flush=True)
+
+
+def _table(all_: Sequence[Progress]) -> Table:
+    shown = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    shown.add_column("run", overflow="ellipsis", no_wrap=True, max_width=38)
+    shown.add_column("state", no_wrap=True)
+    shown.add_column("time", no_wrap=True, justify="right")
+    shown.add_column("", style="dim", overflow="ellipsis", no_wrap=True)
+    for one in all_:
+        told = one.last_line if one.state == "running" else one.reason
+        shown.add_row(Text(one.job.name), Text(one.state, STYLES.get(one.state, "dim")), took(one), Text(told))
+    return shown

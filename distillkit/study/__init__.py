@@ -1,0 +1,8 @@
+"""Studies: many ordinary runs from one file, and one comparison at the end."""
+
+from distillkit.study.jobs import Job, jobs
+from distillkit.study.plan import Cell, Study, read
+from distillkit.study.results import write_results
+from distillkit.study.work import work
+
+__all__ = ["Cell", "Job", "Study", "jobs", "read", "work", "write_results"]

@@ -1,0 +1,91 @@
+"""The runs of a study: each recipe with its settings and seed once, after those it builds on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import evolve, frozen
+
+from distillkit.api import UsageError
+from distillkit.engine import rundir, runner
+from distillkit.engine.rundir import RunDir
+from distillkit.engine.runner import Node
+from distillkit.registry import Catalog
+from distillkit.study.plan import Cell, Study
+
+
+@frozen
+class Job:
+    """One run to be made; `needs` are the fingerprints of the runs it builds on."""
+
+    fingerprint: str
+    name: str
+    recipe: Path
+    sets: tuple[str, ...]
+    seed: int | None  # for the recipes it builds on as well; None: `sets` has the seed of this one alone
+    needs: tuple[str, ...]
+    kimg: float
+    cell: tuple[str, int] | None = None  # label and seed; None: no cell, but others build on it
+
+    def arguments(self, runs: Path) -> list[str]:
+        """Of the command `distillkit`."""
+        sets = [part for text in self.sets for part in ("--set", text)]
+        seed = [] if self.seed is None else ["--seed", str(self.seed)]
+        return ["run", str(self.recipe), *sets, *seed, "--runs", str(runs)]
+
+    def find(self, runs: Path) -> RunDir | None:
+        """The run, in whatever state."""
+        return rundir.find(runs, self.fingerprint)
+
+
+def jobs(study: Study, catalog: Catalog) -> list[Job]:
+    """All runs, each once, those that others build on first.
+
+    Raises UsageError with the problems of all cells, or if two cells are the same recipe.
+    """
+    found: dict[str, Job] = {}
+    problems: list[str] = []
+    for cell in study.cell:
+        try:
+            for seed in study.seeds:
+                for job in _jobs(study, cell, seed, catalog):
+                    found[job.fingerprint] = _merged(found.get(job.fingerprint), job)
+        except UsageError as error:
+            problems.append(f"cell {cell.label!r}: {error}")
+    if problems:
+        raise UsageError("\n\n".join(problems))
+    return list(found.values())
+
+
+def _merged(before: Job | None, job: Job) -> Job:
+    """The same run asked for twice: by a cell, and by others that build on it."""
+    if before is None or before.cell is None:
+        return job if before is None else evolve(before, cell=job.cell, name=job.name if job.cell else before.name)
+    if job.cell is not None and job.cell[0] != before.cell[0]:
+        raise UsageError(f"it is the same recipe as cell {before.cell[0]!r} (seed {job.cell[1]}): leave one out")
+    return before
+
+
+def _jobs(study: Study, cell: Cell, seed: int, catalog: Catalog) -> list[Job]:
+    """The run of a cell with one seed, after what it builds on."""
+    path = study.path.parent / cell.recipe
+    everywhere = seed if study.teacher_seeds else None
+    sets = (*study.set, *cell.set, *(() if study.teacher_seeds else (f"run.seed={seed}",)))
+    nodes = runner.graph(path, sets, catalog, everywhere)
+    by_path = {node.recipe.path.resolve(): node for node in nodes}
+    made = []
+    for node in nodes:
+        last = node is nodes[-1]
+        needs = tuple(by_path[parent].fingerprint for parent in node.parents.values())
+        name = f"{cell.label}, seed {seed}" if last else _named(node, everywhere)
+        made.append(
+            Job(
+                node.fingerprint, name, node.recipe.path, sets if last else (), everywhere, needs,
+                node.recipe.run.kimg, (str(cell.label), seed) if last else None,
+            )
+        )  # fmt: skip
+    return made
+
+
+def _named(node: Node, seed: int | None) -> str:
+    return node.recipe.name if seed is None else f"{node.recipe.name}, seed {seed}"

@@ -1,0 +1,140 @@
+"""Runs jobs as processes of `distillkit run`, some at once, each with a log of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from attrs import define, field
+
+from distillkit.api import Preempted
+from distillkit.engine import formats
+from distillkit.engine.signals import StopRequest
+from distillkit.study.jobs import Job
+
+COMMAND = (sys.executable, "-m", "distillkit")
+POLL_SECONDS = 0.1
+DONE = ("finished", "reused", "not needed")
+Process = subprocess.Popen[bytes]
+
+
+@define(eq=False)
+class Progress:
+    """One job and how far it is."""
+
+    job: Job
+    log: Path
+    state: str = "waiting"  # running, finished, reused, not needed, diverged, failed, left out
+    reason: str = ""
+    started: float = 0.0
+    seconds: float = 0.0
+    process: Process | None = field(default=None, repr=False)
+
+    @property
+    def bad(self) -> bool:
+        return self.state in ("diverged", "failed", "left out")
+
+    @property
+    def last_line(self) -> str:
+        """The newest line of the log that says something."""
+        try:
+            lines = self.log.read_text(errors="replace").splitlines()[-20:]
+        except OSError:
+            return ""
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def work(
+    jobs: Sequence[Job], runs: Path, logs: Path, at_once: int, show: Callable[[Sequence[Progress]], None]
+) -> list[Progress]:
+    """Do all jobs, what is finished or diverged aside; a job that fails takes only those with it that need it.
+
+    `show` is called about ten times a second. Raises Preempted after a signal, when all processes have saved.
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    all_ = [Progress(job, logs / f"{i:03d}-{_slug(job.name)}.log") for i, job in enumerate(jobs)]
+    _look(all_, runs)
+    with StopRequest() as stop:
+        try:
+            while any(one.state in ("waiting", "running") for one in all_):
+                _advance(all_, runs, at_once)
+                show(all_)
+                if stop.requested:
+                    raise Preempted(f"{stop.requested}: stopped, every run has saved; the same command goes on")
+                time.sleep(POLL_SECONDS)
+        finally:
+            _stop(all_)
+    return all_
+
+
+def _look(all_: Sequence[Progress], runs: Path) -> None:
+    """Note what earlier sessions have done, and what nobody waits for."""
+    for one in all_:
+        found = one.job.find(runs)
+        if found is not None and found.status() == "finished":
+            one.state = "reused"
+        elif found is not None and found.status() == "diverged":
+            one.state, one.reason = "diverged", f"in an earlier session: {found.path}"
+    for one in reversed(all_):  # what others build on comes first
+        waited_for = any(one.job.fingerprint in other.job.needs and other.state == "waiting" for other in all_)
+        if one.state == "waiting" and one.job.cell is None and not waited_for:
+            one.state = "not needed"
+
+
+def _advance(all_: Sequence[Progress], runs: Path, at_once: int) -> None:
+    """Note what ended, give up what cannot start any more, start what can."""
+    for one in all_:
+        if one.process is not None and one.process.poll() is not None:
+            _note_end(one, one.process.returncode)
+    state = {one.job.fingerprint: one for one in all_}
+    for one in all_:
+        needs = [state[fingerprint] for fingerprint in one.job.needs]
+        if one.state != "waiting":
+            continue
+        broken = next((need for need in needs if need.bad), None)
+        if broken is not None:
+            one.state, one.reason = "left out", f"it builds on {broken.job.name}"
+        elif all(need.state in DONE for need in needs):
+            if sum(other.process is not None for other in all_) < at_once:
+                _start(one, runs)
+
+
+def _start(one: Progress, runs: Path) -> None:
+    """One thread each, so that processes at once do not fight for cores; a group of its own, so that we stop it."""
+    command = [*COMMAND, *one.job.arguments(runs)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
+    with open(one.log, "wb") as log:
+        one.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
+        )
+    one.state, one.started = "running", time.monotonic()
+
+
+def _note_end(one: Progress, code: int) -> None:
+    one.process, one.seconds = None, time.monotonic() - one.started
+    one.state = {0: "finished", 4: "diverged"}.get(code, "failed")
+    one.reason = "" if code == 0 else f"exit code {code}: {one.last_line.removeprefix('error: ')}"
+
+
+def _stop(all_: Sequence[Progress]) -> None:
+    """Ask the processes to save and leave, and wait for them."""
+    running = [one.process for one in all_ if one.process is not None]
+    for process in running:
+        process.terminate()
+    for process in running:
+        process.wait()
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:80]
+
+
+def took(one: Progress) -> str:
+    """How long the process has run, as people read it; nothing for what never started."""
+    seconds = time.monotonic() - one.started if one.state == "running" else one.seconds
+    return formats.duration(seconds) if one.started else ""

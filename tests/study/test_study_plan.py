@@ -1,0 +1,124 @@
+"""Study files: what they say, and everything that is wrong with them at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from distillkit.api import UsageError
+from distillkit.recipe import RecipeProblems
+from distillkit.registry import Catalog
+from distillkit.study import jobs, read
+
+RECIPE = """
+schema = 1
+[run]
+kimg = 1
+batch = 8
+[dataset]
+use = "gaussian-mixture"
+[teacher_score]
+use = "gaussian-mixture"
+[generator]
+init = "scratch"
+network = { use = "mlp" }
+[sample]
+use = "one-step"
+[generator_loss]
+use = "edm"
+"""
+CATALOG = Catalog.installed()
+
+
+@pytest.fixture
+def study(tmp_path):
+    (tmp_path / "base.toml").write_text(RECIPE)
+    (tmp_path / "child.toml").write_text('schema = 1\nextends = "base.toml"\n[generator]\nfrom = "base.toml"\n')
+
+    def write(text, seeds="[0, 1]"):
+        path = tmp_path / "study.toml"
+        path.write_text(f'schema = 1\nname = "s"\nseeds = {seeds}\n{text}')
+        return path
+
+    return write
+
+
+def planned(path):
+    return jobs(read(path, CATALOG), CATALOG)
+
+
+def test_a_grid_is_every_recipe_with_every_setting(study):
+    path = study('[grid]\nrecipes = ["base.toml", "child.toml"]\nsets = [[], ["run.batch=4", "run.kimg=2"]]')
+    labels = [cell.label for cell in read(path, CATALOG).cell]
+    assert labels == ["base", "base batch=4 kimg=2", "child", "child batch=4 kimg=2"]
+
+
+def test_short_labels_that_are_not_distinct_become_long(study):
+    path = study('[grid]\nrecipes = ["base.toml"]\nsets = [["dataset.std=0.1"], ["teacher_score.std=0.1"]]')
+    assert [cell.label for cell in read(path, CATALOG).cell] == ["base dataset.std=0.1", "base teacher_score.std=0.1"]
+
+
+def test_every_seed_of_a_cell_is_a_job_and_keeps_the_seed_of_what_it_builds_on(study):
+    made = planned(study('[[cell]]\nrecipe = "child.toml"'))
+    assert [job.name for job in made] == ["base", "child, seed 0", "child, seed 1"]
+    base = made[0]
+    assert all(job.needs == (base.fingerprint,) for job in made[1:])
+    assert made[2].arguments(Path("r")) == ["run", str(made[2].recipe), "--set", "run.seed=1", "--runs", "r"]
+
+
+def test_teacher_seeds_gives_each_seed_its_own_chain(study):
+    made = planned(study('teacher_seeds = true\n[[cell]]\nrecipe = "child.toml"'))
+    assert [job.name for job in made] == ["base, seed 0", "child, seed 0", "base, seed 1", "child, seed 1"]
+    assert made[3].needs == (made[2].fingerprint,)
+    assert made[2].arguments(Path("r"))[2:] == ["--seed", "1", "--runs", "r"]
+
+
+def test_a_cell_that_others_build_on_is_one_job(study):
+    made = planned(study('[[cell]]\nrecipe = "child.toml"\n[[cell]]\nrecipe = "base.toml"'))
+    assert sorted(job.name for job in made) == ["base, seed 0", "base, seed 1", "child, seed 0", "child, seed 1"]
+    shared = next(job for job in made if job.name == "base, seed 0")
+    assert shared.cell == ("base", 0)
+    assert [job.name for job in made if shared.fingerprint in job.needs] == ["child, seed 0", "child, seed 1"]
+
+
+def test_settings_of_the_study_go_below_those_of_a_cell_and_to_no_parent(study):
+    made = planned(study('set = ["run.kimg=2"]\n[[cell]]\nrecipe = "child.toml"\nset = ["run.kimg=3"]', "[0]"))
+    assert [(job.name, job.kimg) for job in made] == [("base", 1.0), ("child kimg=3, seed 0", 3.0)]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("sed = 1", "study.toml:4  sed  unknown key\n      did you mean seeds?"),
+        ("[[cell]]\nrecipe = 3", "study.toml:5  cell[0].recipe  expected a string, got 3"),
+        ("", "no cell at all"),
+        ('[[cell]]\nrecipe = "none.toml"', "no such recipe: 'none.toml'"),
+        ('[[cell]]\nrecipe = "base.toml"\n[grid]\nrecipes = ["base.toml"]', "two cells are called 'base'"),
+        ('baseline = "x"\n[[cell]]\nrecipe = "base.toml"', "no cell is called 'x'"),
+        ('within = 1.5\n[[cell]]\nrecipe = "base.toml"', "study.toml:4  within"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_line(study, text, told):
+    with pytest.raises(RecipeProblems) as caught:
+        read(study(text), CATALOG)
+    assert told in str(caught.value)
+
+
+def test_seeds_are_different_whole_numbers(study):
+    with pytest.raises(RecipeProblems, match="must be different whole numbers"):
+        read(study('[[cell]]\nrecipe = "base.toml"', seeds="[1, 1]"), CATALOG)
+
+
+def test_the_problems_of_all_cells_are_told_before_anything_runs(study):
+    text = "".join(
+        f'[[cell]]\nlabel = "{key}"\nrecipe = "base.toml"\nset = ["run.{key}=1"]\n' for key in ("bath", "kim")
+    )
+    with pytest.raises(UsageError) as caught:
+        planned(study(text))
+    assert "cell 'bath'" in str(caught.value) and "did you mean kimg?" in str(caught.value)
+
+
+def test_two_cells_that_are_one_recipe_are_refused(study):
+    with pytest.raises(UsageError, match="cell 'b': it is the same recipe as cell 'a'"):
+        planned(study('[[cell]]\nlabel = "a"\nrecipe = "base.toml"\n[[cell]]\nlabel = "b"\nrecipe = "base.toml"'))

@@ -1,0 +1,123 @@
+"""Processes at once, in order, resumed; a failure takes only what builds on it. The runs are stand-ins."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from distillkit.api import Preempted
+from distillkit.study import Job, work
+from distillkit.study import work as work_function
+
+# Stands in for `distillkit run NAME --set ... --runs DIR`: its recipe is NAME, its fingerprint too.
+RUN = """
+import json, pathlib, signal, sys, time
+name, runs = sys.argv[2], pathlib.Path(sys.argv[-1])
+with open(runs / "order.txt", "a") as file:
+    file.write(f"start {name}\\n")
+def leave(*_):
+    (runs / f"{name}-saved").touch()
+    sys.exit(75)
+signal.signal(signal.SIGTERM, leave)
+if "slow" in name:
+    time.sleep(30)
+time.sleep(0.2)
+print("a line\\n")
+code = 4 if "diverges" in name else 1 if "fails" in name else 0
+folder = runs / f"{len(list(runs.glob('0*'))) + 1:04d}-{name}"
+folder.mkdir()
+(folder / "run.json").write_text(json.dumps({"fingerprint": name}))
+(folder / "exit.json").write_text(json.dumps({"code": code}))
+with open(runs / "order.txt", "a") as file:
+    file.write(f"end {name}\\n")
+sys.exit(code)
+"""
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    (tmp_path / "run.py").write_text(RUN)
+    module = sys.modules[work_function.__module__]
+    monkeypatch.setattr(module, "COMMAND", (sys.executable, str(tmp_path / "run.py")))
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    return folder
+
+
+def job(name, *needs, cell=True):
+    return Job(name, name, Path(name), (), None, needs, 1.0, (name, 0) if cell else None)
+
+
+def done(runs, *jobs, at_once=1):
+    states = work(jobs, runs, runs / "logs", at_once, lambda all_: None)
+    return {one.job.name: one.state for one in states}
+
+
+def order(runs):
+    return (runs / "order.txt").read_text().split("\n")[:-1]
+
+
+def test_what_others_build_on_runs_first_and_alone(runs):
+    assert done(runs, job("base"), job("a", "base"), job("b", "base"), at_once=3) == dict.fromkeys(
+        ("base", "a", "b"), "finished"
+    )
+    assert order(runs)[:2] == ["start base", "end base"]
+    assert {order(runs)[2], order(runs)[3]} == {"start a", "start b"}  # at once
+
+
+def test_no_more_run_at_once_than_asked_for(runs):
+    done(runs, *(job(name) for name in "abc"))
+    assert order(runs) == [f"{what} {name}" for name in "abc" for what in ("start", "end")]
+
+
+def test_a_failure_takes_only_what_builds_on_it(runs):
+    states = done(runs, job("fails"), job("child", "fails"), job("grandchild", "child"), job("other"))
+    assert states == {"fails": "failed", "child": "left out", "grandchild": "left out", "other": "finished"}
+
+
+def test_what_went_wrong_is_told_with_the_last_line_of_its_log(runs):
+    (one,) = work([job("fails")], runs, runs / "logs", 1, lambda all_: None)
+    assert one.reason == "exit code 1: a line"
+    assert one.log.read_text().startswith("a line")
+
+
+def test_the_same_command_again_runs_what_is_missing_and_what_failed(runs):
+    first = [job("a"), job("fails"), job("diverges")]
+    assert done(runs, *first) == {"a": "finished", "fails": "failed", "diverges": "diverged"}
+    (runs / "order.txt").unlink()
+    states = done(runs, *first, job("new"))
+    assert states == {"a": "reused", "fails": "failed", "diverges": "diverged", "new": "finished"}
+    assert "start a" not in order(runs) and "start diverges" not in order(runs)
+
+
+def test_what_nobody_waits_for_any_more_is_not_run(runs):
+    folder = runs / "0001-child"
+    folder.mkdir()
+    (folder / "run.json").write_text(json.dumps({"fingerprint": "child"}))
+    (folder / "exit.json").write_text(json.dumps({"code": 0}))
+    states = done(runs, job("base", cell=False), job("child", "base"))
+    assert states == {"base": "not needed", "child": "reused"}
+    assert not (runs / "order.txt").exists()
+
+
+def test_a_signal_lets_every_run_save_and_ends_with_the_way_on(runs):
+    def send():
+        while not (runs / "order.txt").exists() or len(order(runs)) < 2:
+            time.sleep(0.05)
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    with pytest.raises(Preempted, match="SIGTERM: stopped, every run has saved; the same command goes on"):
+        done(runs, job("slow-a"), job("slow-b"), job("c"), at_once=2)
+    thread.join()
+    assert (runs / "slow-a-saved").exists() and (runs / "slow-b-saved").exists()
+    assert "start c" not in order(runs)
