@@ -71,6 +71,13 @@ class EdmPrecond(nn.Module):
         skips, emb = self._encode(x, sigma, labels, augment_labels)
         return self._decode(x, sigma, skips, emb), self._logits(skips)
 
+    def encoder_features(
+        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None
+    ) -> list[Tensor]:
+        """Outputs of the encoder's layers [N,c,h,w], finest first; the decoder does not run."""
+        skips, _ = self._encode(*self._cast(x, sigma), labels, augment_labels)
+        return [skip.to(self._dtype) for skip in skips]
+
     @property
     def _dtype(self) -> torch.dtype:
         return self.model.map_layer0.weight.dtype

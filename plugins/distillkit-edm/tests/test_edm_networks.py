@@ -75,6 +75,14 @@ def test_the_encoder_runs_no_decoder(edm_tiny, edm_data) -> None:
     net, io = edm_tiny("sida_tiny"), edm_data("sida_tiny_io")
     net.model.dec = None
     assert net.encoder(io["x"], io["sigma"]).shape == (5, 1, 8, 8)
+    assert net.encoder_features(io["x"], io["sigma"])[-1].shape[2:] == (8, 8)
+
+
+def test_encoder_features_are_the_blocks_outputs_and_the_last_one_makes_the_logits(edm_tiny, edm_data) -> None:
+    net, io = edm_tiny("sida_tiny"), edm_data("sida_tiny_io")
+    features = net.encoder_features(io["x"], io["sigma"], io["class_labels"])
+    assert [f.shape[2] for f in features] == [16, 16, 8, 8]
+    close(features[-1].mean(1, keepdim=True), io["encoder_logits"], **NEAR)
 
 
 @pytest.mark.parametrize("name", list(ARCH))
