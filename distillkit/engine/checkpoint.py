@@ -61,7 +61,7 @@ def load_newest(folder: Path, device: torch.device | str) -> tuple[dict[str, Ten
     A damaged one is set aside with a warning. Raises InputError when there are only damaged ones.
     """
     try:
-        _restore(folder)
+        _clean(folder)
         for path in reversed(_all(folder)):
             try:
                 return *_load(path, device), path
