@@ -19,7 +19,8 @@ class Mlp(Network):
         width: int = field(default=64, validator=ge(1))
         depth: int = field(default=3, validator=ge(1))  # hidden layers
         sigma_data: float = field(default=SIGMA_DATA, validator=gt(0))
-        preconditioning: str = field(default="edm", validator=in_(("edm", "consistency")))
+        # "ect": EDM's form in training, the consistency form in evaluation
+        preconditioning: str = field(default="edm", validator=in_(("edm", "consistency", "ect")))
         boundary: float = field(default=0.002, validator=ge(0))  # sigma where the consistency form is the identity
 
     def module(self, resolution: int, channels: int, label_dim: int) -> nn.Module:
@@ -35,7 +36,8 @@ class MlpDenoiser(nn.Module):
         super().__init__()
         self.resolution, self.channels, self.label_dim = resolution, channels, label_dim
         self.sigma_data = config.sigma_data
-        self.boundary = config.boundary if config.preconditioning == "consistency" else 0.0
+        self.boundary = 0.0 if config.preconditioning == "edm" else config.boundary
+        self.boundary_in_training = config.preconditioning != "ect"
         size = channels * resolution**2
         widths = [size + 2 + label_dim] + [config.width] * config.depth
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
@@ -57,5 +59,5 @@ class MlpDenoiser(nn.Module):
                 h = nn.functional.silu(layer(h))
             F = self.out(h)
         F = F.to(x.dtype).reshape(x.shape)
-        above = sigma - self.boundary
+        above = sigma - (self.boundary if self.boundary_in_training or not self.training else 0.0)
         return self.sigma_data**2 / (above**2 + self.sigma_data**2) * x + above * self.sigma_data / norm * F

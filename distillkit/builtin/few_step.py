@@ -1,0 +1,47 @@
+"""A few network calls per image: denoise, add less noise, denoise again."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from distillkit.api import Sample, deep_iterable, field, frozen, ge, gt, hookimpl, min_len
+from distillkit.builtin.heun import churn_noise
+from distillkit.noise import SIGMA_MIN
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from distillkit.engine.state import State
+
+
+def _falling(instance: Any, attribute: Any, sigmas: tuple[float, ...]) -> None:
+    if any(b >= a for a, b in pairwise(sigmas)):
+        raise ValueError(f"'sigmas' must fall from the first to the last: {list(sigmas)}")
+
+
+class FewStep(Sample):
+    """Consistency models' sampler: jump to x, noise it again, jump again (arXiv:2303.01469, Algorithm 1)."""
+
+    @frozen(kw_only=True)
+    class Config:
+        sigmas: tuple[float, ...] = field(default=(80.0,), validator=[min_len(1), deep_iterable(gt(0)), _falling])
+        sigma_min: float = field(default=SIGMA_MIN, validator=ge(0))  # new noise: sqrt(sigma^2 - sigma_min^2); ECT: 0
+        clamp: bool = True  # x to [-1,1] after every jump; ECT: false
+
+    @property
+    def nfe(self) -> int:
+        return len(self.config.sigmas)
+
+    @hookimpl
+    def sample(self, state: State, z: Tensor, labels: Tensor | None) -> Tensor:
+        """z [N,C,H,W] -> x; the noise after the first jump is a function of state.seed and the image's own z."""
+        c = self.config
+        noise = churn_noise(z, state.seed) if self.nfe > 1 else None
+        x = c.sigmas[0] * z
+        for i, sigma in enumerate(c.sigmas):
+            if i:
+                x = x + max(sigma**2 - c.sigma_min**2, 0.0) ** 0.5 * noise(i).to(x.dtype)
+            x = state.generator(x, z.new_full((len(z), 1, 1, 1), sigma), labels)
+            x = x.clamp(-1, 1) if c.clamp else x
+        return x
