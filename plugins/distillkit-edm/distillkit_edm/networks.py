@@ -23,7 +23,8 @@ class EdmConfig:
     dropout: float = field(default=0.10, validator=[ge(0), lt(1)])
     label_dropout: float = field(default=0.0, validator=[ge(0), lt(1)])  # training without a label, probability
     augment_dim: int = field(default=0, validator=ge(0))  # augmentation labels; 9 in most released networks
-    preconditioning: str = field(default="edm", validator=in_(("edm", "consistency")))
+    # "ect": EDM's form in training, the consistency form in evaluation
+    preconditioning: str = field(default="edm", validator=in_(("edm", "consistency", "ect")))
     boundary: float = field(default=0.002, validator=ge(0))  # sigma where the consistency form is the identity
     sigma_min: float = field(default=0.0, validator=ge(0))  # noise levels that the network supports
     sigma_max: float = field(default=inf, validator=gt(0))
@@ -65,7 +66,8 @@ class EdmNetwork(Network):
         return EdmPrecond(
             self.raw(resolution, channels, label_dim), resolution, channels, label_dim, c.augment_dim,
             sigma_min=c.sigma_min, sigma_max=c.sigma_max, sigma_data=c.sigma_data,
-            boundary=c.boundary if c.preconditioning == "consistency" else 0.0,
+            boundary=0.0 if c.preconditioning == "edm" else c.boundary,
+            boundary_in_training=c.preconditioning != "ect",
         )  # fmt: skip
 
 

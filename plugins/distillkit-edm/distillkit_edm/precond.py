@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class EdmPrecond(nn.Module):
     """D(x; sigma) = c_skip x + c_out F(c_in x; c_noise), arXiv:2206.00364 Eq. (7) and Table 1.
 
-    With `boundary` b the consistency form, the identity at sigma = b (arXiv:2303.01469 Appendix C).
+    With `boundary` b the consistency form, the identity at sigma = b (arXiv:2303.01469 Appendix C); where it is not
+    `boundary_in_training`, in evaluation mode only, as in ECT's code (arXiv:2406.14548).
     Inputs are cast to the parameters' dtype; `compute_dtype` (None | bfloat16) is what F's layers run in.
     """
 
@@ -33,17 +34,18 @@ class EdmPrecond(nn.Module):
         sigma_max: float = float("inf"),
         sigma_data: float = 0.5,
         boundary: float = 0.0,
+        boundary_in_training: bool = True,
     ) -> None:
         super().__init__()
         self.model = model
         self.resolution, self.channels, self.label_dim, self.augment_dim = resolution, channels, label_dim, augment_dim
         self.sigma_min, self.sigma_max, self.sigma_data = sigma_min, sigma_max, sigma_data
-        self.boundary = boundary
+        self.boundary, self.boundary_in_training = boundary, boundary_in_training
         self.compute_dtype: torch.dtype | None = None
 
     def scalings(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """c_skip, c_out, c_in, c_noise, each of sigma's shape; boundary 0 is EDM's form."""
-        s, b = self.sigma_data, self.boundary
+        s, b = self.sigma_data, self.boundary if self.boundary_in_training or not self.training else 0.0
         c_in = (sigma**2 + s**2).rsqrt()
         c_skip = s**2 / ((sigma - b) ** 2 + s**2)
         return c_skip, (sigma - b) * s * c_in, c_in, sigma.log() / 4
