@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from distillkit.api import KINDS
 from distillkit.recipe import choice_from_table
-from distillkit.recipe.fields import fields
 from distillkit.registry import Catalog, Offer
 from distillkit.testing import CONTRACTS, save_network, toy_state
 from distillkit.testing.toys import catalog
@@ -57,7 +57,8 @@ NEEDED: dict[tuple[str, str], dict[str, Any]] = {
 def missing_keys(offer: Offer) -> list[str]:
     """Keys that a recipe must give and NEEDED does not."""
     given = NEEDED.get((offer.kind, offer.name), {}).get("config", {})
-    return [key for key, one in fields(offer.load().Config).items() if one.required and key not in given]
+    required = [one.name.rstrip("_") for one in attrs.fields(offer.load().Config) if one.default is attrs.NOTHING]
+    return [key for key in required if key not in given]
 
 
 OFFERS = Catalog.installed().offers
