@@ -6,9 +6,9 @@ from typing import Any
 
 from distillkit.api import Choice
 from distillkit.recipe.load import is_recipe_name
+from distillkit.recipe.problem import Report
 from distillkit.recipe.schema import Generator, Run
 from distillkit.recipe.shown import shown
-from distillkit.recipe.structure import Report
 
 
 def check(values: dict[str, Any], report: Report) -> None:

@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any, get_type_hints
+from typing import Any
 
 import attrs
-from attrs import frozen
 
 from distillkit.api import Use
 
 
-@frozen
-class Field:
-    """One key: `from_` in Python is `from` in TOML."""
+def fields(cls: type) -> dict[str, attrs.Attribute[Any]]:
+    """Key -> attribute with its type, in the order of the class; `from_` in Python is `from` in TOML.
 
-    key: str
-    name: str
-    type: Any
-    attribute: attrs.Attribute[Any]
-
-    @property
-    def required(self) -> bool:
-        return self.attribute.default is attrs.NOTHING
-
-    def pick(self) -> Any:
-        """The default if it names components by `Use`, which must be looked up like a recipe's; else None."""
-        default = self.attribute.default
-        if isinstance(default, attrs.Factory) and not default.takes_self:  # type: ignore[arg-type]
-            default = default.factory()
-        many = isinstance(default, list | tuple)
-        return default if isinstance(default, Use) or (many and any(isinstance(d, Use) for d in default)) else None
+    Raises NameError for a type that its module does not import.
+    """
+    attrs.resolve_types(cls)  # type: ignore[type-var]
+    return {one.name.rstrip("_"): one for one in attrs.fields(cls) if one.init}
 
 
-def fields(cls: type) -> dict[str, Field]:
-    """Key -> field, in the order of the class. Raises NameError for a type that its module does not import."""
-    hints = get_type_hints(cls)
-    found = (Field(a.name.rstrip("_"), a.name, hints[a.name], a) for a in attrs.fields(cls) if a.init)
-    return {one.key: one for one in found}
+def default(attribute: attrs.Attribute[Any]) -> Any:
+    """The default value; NOTHING where there is none, and for one that is made from other values."""
+    made = attribute.default
+    if not isinstance(made, attrs.Factory):  # type: ignore[arg-type]
+        return made
+    return attrs.NOTHING if made.takes_self else made.factory()
+
+
+def picks(cls: type) -> dict[str, Any]:
+    """Key -> default of the keys that name components by `Use`, which must be looked up like a recipe's."""
+    found = {key: default(one) for key, one in fields(cls).items()}
+    many = {key: value if isinstance(value, list | tuple) else [value] for key, value in found.items()}
+    return {key: found[key] for key, parts in many.items() if any(isinstance(part, Use) for part in parts)}
 
 
 def use_table(use: Use) -> dict[str, Any]:

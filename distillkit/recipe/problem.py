@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from attrs import frozen
@@ -12,6 +12,7 @@ from attrs import frozen
 from distillkit.api import UsageError
 
 Key = tuple[str | int, ...]  # ("auxiliary_loss", 0, "weight")
+Report = Callable[[Key, str, str], None]  # key, message, hint
 
 
 @frozen

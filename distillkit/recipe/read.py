@@ -6,14 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import attrs
+from cattrs import ClassValidationError
+
 from distillkit.api import GeneratorLoss
 from distillkit.recipe.checks import check
+from distillkit.recipe.complaints import complaints
 from distillkit.recipe.layer import Layer, Origin, overlay, stamped
 from distillkit.recipe.load import load
 from distillkit.recipe.override import override
 from distillkit.recipe.problem import Key, Problem, RecipeProblems, key_text
-from distillkit.recipe.schema import Recipe
-from distillkit.recipe.structure import Structure
+from distillkit.recipe.schema import Recipe, Tables
+from distillkit.recipe.structure import converter
+from distillkit.recipe.validate import sound
 from distillkit.registry import Catalog, NotOffered, Unusable
 
 
@@ -42,7 +47,13 @@ def read(path: Path | str, sets: Sequence[str] = (), catalog: Catalog | None = N
         origin = layer.origin(key)
         problems.append(Problem(origin.file, origin.line, key_text(key), message, hint))
 
-    values = Structure(catalog, report).values(layer.data, Recipe, (), skip="path")
+    reader = converter(catalog)
+    try:
+        values = attrs.asdict(reader.structure(layer.data, Tables), recurse=False)
+    except ClassValidationError as error:
+        for key, message, hint in complaints(error, root=layer.data):
+            report(key, message, hint)
+        values = layer.data | sound(error, layer.data, reader)
     check(values, report)
     if problems:
         raise RecipeProblems(path, problems)

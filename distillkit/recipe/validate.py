@@ -2,43 +2,47 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from difflib import get_close_matches
 from typing import Any
 
 import attrs
+from cattrs import ClassValidationError, Converter, ForbiddenExtraKeysError
+from cattrs.errors import AttributeValidationNote
 
-from distillkit.recipe.fields import Field
-from distillkit.recipe.shown import shown
+from distillkit.recipe.fields import default, fields
 
 
-def failures(cls: type, values: dict[str, Any], keys: dict[str, Field]) -> Iterator[tuple[str, str, str]]:
-    """(key, message, hint) of each of `values` (by attribute name) that its validator refuses.
+def every_problem(error: ClassValidationError, table: dict[str, Any], converter: Converter) -> ClassValidationError:
+    """cattrs' error about a table, with all that validators refuse instead of the first such."""
+    known = [inner for inner, _ in error.group_exceptions()[0]]
+    known += [inner for inner in error.exceptions if isinstance(inner, ForbiddenExtraKeysError)]
+    refused = list(_refused(error.cl, table, sound(error, table, converter)))
+    return ClassValidationError(error.message, [*known, *refused] or error.exceptions, error.cl)
 
-    Validators get an instance that holds the values read so far and the plain defaults.
-    """
+
+def sound(error: ClassValidationError, table: dict[str, Any], converter: Converter) -> dict[str, Any]:
+    """Attribute name -> value, or default, of all that has no part in the error about a table."""
+    bad = {note.name for _, note in error.group_exceptions()[0]}
+    good = {key: one for key, one in fields(error.cl).items() if one.name not in bad}
+    found = {
+        one.name: converter.structure(table[key], one.type) if key in table else default(one)
+        for key, one in good.items()
+    }
+    return {name: value for name, value in found.items() if value is not attrs.NOTHING}
+
+
+def _refused(cls: type, table: dict[str, Any], values: dict[str, Any]) -> Iterator[Exception]:
+    """The errors of the validators of what `table` gives; they see an instance with all sound values."""
     probe = object.__new__(cls)
-    for field in keys.values():
-        default = field.attribute.default
-        if field.name in values or not isinstance(default, attrs.Factory):  # type: ignore[arg-type]
-            object.__setattr__(probe, field.name, values.get(field.name, default))
-    for field in keys.values():
-        if field.name not in values or field.attribute.validator is None:
+    for name, value in values.items():
+        object.__setattr__(probe, name, value)
+    for key, one in fields(cls).items():
+        if key not in table or one.name not in values or one.validator is None or one.converter is not None:
             continue
         try:
-            field.attribute.validator(probe, field.attribute, values[field.name])
+            one.validator(probe, one, values[one.name])
         except (ValueError, TypeError) as error:
-            yield field.key, *_explained(error, field.name)
-
-
-def _explained(error: Exception, name: str) -> tuple[str, str]:
-    message = str(error.args[0]) if error.args else type(error).__name__
-    if len(error.args) == 4 and message.startswith(
-        f"'{name}' must be in "
-    ):  # attrs' in_: (text, attribute, options, value)
-        _, _, options, value = error.args
-        near = get_close_matches(str(value), [str(option) for option in options], n=1)
-        hint = f"did you mean {shown(near[0])}?" if near and isinstance(value, str) else ""
-        return f"must be one of {', '.join(shown(option) for option in options)}, got {shown(value)}", hint
-    return re.sub(rf"^'{re.escape(name)}' ", "", message)[:200], ""
+            error.add_note(AttributeValidationNote(f"validating {one.name}", one.name, one.type))
+            yield error
+        except AttributeError:  # it asks for a neighbour that has a problem itself
+            continue

@@ -29,7 +29,11 @@ def _edited(recipe, data):
     slot = evolve(metric.slot, every_kimg=every)
     return evolve(
         recipe,
-        run=evolve(recipe.run, kimg=draw(st.floats(min_value=1e-300)), micro_batch=draw(st.sampled_from([None, 8]))),
+        run=evolve(
+            recipe.run,
+            kimg=draw(st.floats(min_value=1e-300, allow_infinity=False)),
+            micro_batch=draw(st.sampled_from([None, 8])),
+        ),
         generator=evolve(recipe.generator, freeze=tuple(draw(st.lists(words, max_size=3)))),
         evaluate=(evolve(metric, config=config, slot=slot),) * draw(st.integers(0, 2)),
     )
