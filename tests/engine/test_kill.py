@@ -53,8 +53,8 @@ def test_twenty_kills_change_nothing(
     server: Server, tiny: Callable[..., Path], embedding: str, same_runs: Callable[[Path, Path], None], tmp_path: Path
 ) -> None:
     recipe = tiny(embedding + '[[evaluate]]\nuse = "mixture"\nevery_kimg = 0.4\nimages = 64\n')
-    text = recipe.read_text().replace("kimg = 0.16", "kimg = 0.8\ncheckpoint_kimg = 0.096\ntick_kimg = 0.08\ngrid = 4", 1)
-    recipe.write_text(text)
+    longer = "kimg = 0.8\ncheckpoint_kimg = 0.096\ntick_kimg = 0.08\ngrid = 4"
+    recipe.write_text(recipe.read_text().replace("kimg = 0.16", longer, 1))
     status, seconds = server.run("run", str(recipe), "--runs", "whole")
     assert status == 0, (tmp_path / "server.log").read_text()
     moments = random.Random(0)
