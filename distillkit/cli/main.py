@@ -62,6 +62,11 @@ def parser() -> argparse.ArgumentParser:
 
     _study(commands.add_parser("study", help="run many recipes and seeds from one file, and compare them"))
 
+    new = commands.add_parser("new", help="start a plugin: a distribution that installs, passes its tests and runs")
+    new.add_argument("name", metavar="NAME", help="what recipes will say after `use =`, such as my-loss")
+    new.add_argument("--kind", required=True, metavar="KIND", help="such as generator_loss; see distillkit plugins")
+    new.add_argument("--to", type=Path, default=Path(), metavar="DIR", help="where its folder is made (here)")
+
     report = commands.add_parser("report", help="write the report.html of a run again")
     report.add_argument("run", type=Path, metavar="RUN", help="a run directory, such as runs/0003-digits_sid")
     return top

@@ -1,0 +1,27 @@
+"""`distillkit new`: start a plugin of any kind, complete and working."""
+
+from __future__ import annotations
+
+import warnings
+from argparse import Namespace
+
+from distillkit.new import New, generate
+from distillkit.registry import Catalog
+
+
+def main(arguments: Namespace) -> int:
+    """Write the distribution and say what to do with it -> exit code."""
+    new = New.checked(arguments.name, arguments.kind)
+    taken = [offer for offer in Catalog.installed().of(new.kind) if offer.name == new.name]
+    if taken:
+        warnings.warn(
+            f"{taken[0].dist} offers a {new.kind} called {new.name!r} already: with both installed, naming it in a "
+            "recipe is an error",
+            stacklevel=1,
+        )
+    files = generate(new, arguments.to)
+    for path in files:
+        print(path)
+    top = files[0].parent
+    print(f"\nnext:  cd {top} && pip install -e . && pytest && distillkit run recipes/toy.toml")
+    return 0
