@@ -18,6 +18,7 @@ from distillkit.api.kinds import (
     KINDS,
     Augment,
     AuxiliaryLoss,
+    Backbone,
     Component,
     Dataset,
     Embedding,
@@ -32,8 +33,8 @@ from distillkit.api.kinds import (
 from distillkit.api.types import Draw, Images, Optimizer, Term, Turn
 
 __all__ = [
-    "KINDS", "Augment", "AuxiliaryLoss", "Choice", "Component", "Dataset", "DistillkitError", "Diverged", "Draw",
-    "Embedding", "Evaluate", "Features", "GeneratorLoss", "Hooks", "Images", "InputError", "Kernel", "Network",
+    "KINDS", "Augment", "AuxiliaryLoss", "Backbone", "Choice", "Component", "Dataset", "DistillkitError", "Diverged",
+    "Draw", "Embedding", "Evaluate", "Features", "GeneratorLoss", "Hooks", "Images", "InputError", "Kernel", "Network",
     "Optimizer", "PluginError", "Preempted", "ResourceError", "Sample", "TeacherScore", "Term", "Turn", "UsageError",
     "Use", "and_", "deep_iterable", "field", "frozen", "ge", "gt", "hookimpl", "hookspec",
     "in_", "le", "lt", "min_len", "optional",

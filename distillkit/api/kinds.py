@@ -11,6 +11,7 @@ from attrs.validators import ge, gt, optional
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from distillkit.engine.state import State
     from distillkit.engine.step import Step
 
 
@@ -156,6 +157,19 @@ class Embedding(Component):
         raise NotImplementedError
 
 
+class Backbone(Component):
+    """Frozen feature maps at several scales, for a discriminator."""
+
+    kind = "backbone"
+
+    def module(self, state: State) -> nn.Module:
+        """A module in eval mode without parameter gradients: `net(x, labels, randn_like) -> [maps [N,c,h,w]]`.
+
+        x [N,C,H,W] in [-1,1], labels [N,L] or None, maps finest first; noise comes from `randn_like(x)` alone.
+        """
+        raise NotImplementedError
+
+
 class Kernel(Component):
     """A positive-definite kernel; the squared MMD and its gradient are `distillkit.mmd`'s."""
 
@@ -201,6 +215,6 @@ KINDS: dict[str, type[Component]] = {
     cls.kind: cls
     for cls in (
         Dataset, TeacherScore, Network, Sample, GeneratorLoss, AuxiliaryLoss,
-        Evaluate, Augment, Embedding, Kernel, Features,
+        Evaluate, Augment, Embedding, Backbone, Kernel, Features,
     )
 }  # fmt: skip

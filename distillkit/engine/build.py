@@ -120,7 +120,7 @@ def make_generator(state: State, catalog: Catalog) -> nn.Module:
         torch.manual_seed(noise.fold(state.seed, "generator", "init"))
         network = student.new_network(table.network, dataset.resolution, dataset.channels, dataset.label_dim)
     student.check_shape(network, dataset)
-    if table.dropout is not None:
+    if table.dropout is not None and (table.dropout or "dropout" in network.card["network"]):
         network = student.with_config(network, {"dropout": table.dropout}, catalog, "generator.dropout")
     if changes := state.components["generator_loss"].student:
         network = student.with_config(network, changes, catalog, f"generator_loss {state.recipe.generator_loss.name!r}")

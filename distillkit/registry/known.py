@@ -13,7 +13,12 @@ _OFFERED = {
     "distillkit-dmd": {"generator_loss": "dmd dmd2", "auxiliary_loss": "regression"},
     "distillkit-di": {"generator_loss": "diff-instruct"},
     "distillkit-cm": {"generator_loss": "cd ct ect"},
-    "distillkit-gdd": {"generator_loss": "gdd", "auxiliary_loss": "adversarial"},
+    "distillkit-gdd": {
+        "generator_loss": "gdd gdd-i",
+        "auxiliary_loss": "adversarial",
+        "evaluate": "layer-activation",
+        "backbone": "teacher-encoder random-pyramid squeezenet vgg16-bn efficientnet-lite0 deit",
+    },
     "distillkit-el": {"auxiliary_loss": "embedding"},
     "distillkit-embeddings": {"embedding": "convnet multiscale residual attention pixels"},
     "distillkit-kernels": {"kernel": "rbf laplace imq energy linear"},

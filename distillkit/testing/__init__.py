@@ -9,6 +9,7 @@ from distillkit.testing.contracts import (  # noqa: E402
     CONTRACTS,
     AugmentContract,
     AuxiliaryLossContract,
+    BackboneContract,
     ComponentContract,
     DatasetContract,
     EmbeddingContract,
@@ -23,7 +24,7 @@ from distillkit.testing.contracts import (  # noqa: E402
 from distillkit.testing.toys import save_network, toy_recipe, toy_state, toy_step  # noqa: E402
 
 __all__ = [
-    "CONTRACTS", "AugmentContract", "AuxiliaryLossContract", "ComponentContract", "DatasetContract",
+    "CONTRACTS", "AugmentContract", "AuxiliaryLossContract", "BackboneContract", "ComponentContract", "DatasetContract",
     "EmbeddingContract", "EvaluateContract", "FeaturesContract", "GeneratorLossContract", "KernelContract",
     "NetworkContract", "SampleContract", "TeacherScoreContract", "save_network", "toy_recipe", "toy_state", "toy_step",
 ]  # fmt: skip

@@ -6,13 +6,20 @@ from distillkit.testing.component import ComponentContract
 from distillkit.testing.data import DatasetContract, EvaluateContract
 from distillkit.testing.losses import AuxiliaryLossContract, GeneratorLossContract
 from distillkit.testing.networks import NetworkContract
-from distillkit.testing.parts import AugmentContract, EmbeddingContract, FeaturesContract, KernelContract
+from distillkit.testing.parts import (
+    AugmentContract,
+    BackboneContract,
+    EmbeddingContract,
+    FeaturesContract,
+    KernelContract,
+)
 from distillkit.testing.sampling import SampleContract, TeacherScoreContract
 
 CONTRACTS: dict[str, type[ComponentContract]] = {
     contract.kind: contract
     for contract in (
         DatasetContract, TeacherScoreContract, NetworkContract, SampleContract, GeneratorLossContract,
-        AuxiliaryLossContract, EvaluateContract, AugmentContract, EmbeddingContract, KernelContract, FeaturesContract,
+        AuxiliaryLossContract, EvaluateContract, AugmentContract, EmbeddingContract, BackboneContract, KernelContract,
+        FeaturesContract,
     )
 }  # fmt: skip

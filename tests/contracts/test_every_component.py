@@ -24,6 +24,11 @@ SIDA = {
     "recipe": {"teacher_score": {"network": UNET}},
     "batch_level": "SiDA's adversarial loss is one number over the images of a micro-batch, as in the paper's code",
 }
+GDD = {
+    "config": {"width": 16, "projection": 4, "embedding": 8, "cmap": 4, "r1_every": 2},
+    "recipe": {"teacher_score": {"network": UNET}},
+    "batch_level": "the discriminator's batch norms see a micro-batch, as in the paper's code",
+}
 POINTS = {
     "dataset": {"use": "gaussian-mixture", "size": 256},
     "generator": {"init": "scratch", "network": {"use": "mlp", "width": 16}},
@@ -46,6 +51,9 @@ NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("sample", "heun"): {"config": {"steps": 3, "S_churn": 1.0}},
     ("generator_loss", "sida"): SIDA,
     ("generator_loss", "sid2a"): SIDA,
+    ("generator_loss", "gdd"): GDD,
+    ("generator_loss", "gdd-i"): GDD,
+    ("backbone", "teacher-encoder"): {"recipe": {"teacher_score": {"network": UNET}}},
     ("auxiliary_loss", "embedding"): {"config": {"real_batch": 16}},
     ("evaluate", "mixture"): {"config": {"images": 128}, "recipe": POINTS},
     ("evaluate", "frechet"): {"config": {"images": 24, "features": {"use": "digits-classifier", "iterations": 10}}},

@@ -1,0 +1,138 @@
+"""GDD: a one-step generator from a GAN loss alone; the teacher gives nothing but its weights to start from.
+
+G is the teacher's network in the consistency form with boundary 0.002, x = G(80 z, 80, c). D is a projected GAN's:
+frozen feature networks, random projections, trained heads; its logits l [N,K], one block of K per feature network.
+
+    (1)  L_G = sum_networks sum_images mean_K softplus(-l(x))
+    (2)  L_D = the same of softplus(l(x)) + softplus(-l(real))
+    (3)  R1  = 16 (gamma / 2) mean_images |d sum l(real) / d real|^2, an update of its own every 16th iteration
+
+Hinge: -l(x); relu(1 + l(x)) + relu(1 - l(real)). D's Adam: lr 16/17, beta2^(16/17), for the additional updates.
+(1) and (2) are sums over the batch as in the code; the paper's mean is `reduction = "mean"`.
+GDD-I: all convolutions within the residual blocks stay as they are, see freeze.py.
+Source: arXiv:2405.20750 and 2506.09376 (D2O, D2O-F), in the form of the authors' code (github.com/Zyriix/GDD).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from distillkit.api import (
+    Backbone,
+    Choice,
+    GeneratorLoss,
+    Optimizer,
+    Turn,
+    Use,
+    field,
+    frozen,
+    ge,
+    gt,
+    hookimpl,
+    in_,
+    le,
+    min_len,
+)
+from distillkit_gdd import losses
+from distillkit_gdd.discriminator import Discriminator
+from distillkit_gdd.freeze import frozen_names
+
+if TYPE_CHECKING:
+    from distillkit.engine.state import State
+    from distillkit.engine.step import Step
+
+
+@frozen(kw_only=True)
+class GddConfig:
+    backbones: tuple[Choice[Backbone], ...] = field(default=(Use("random-pyramid"),), validator=min_len(1))
+    loss: str = field(default="non-saturating", validator=in_(("non-saturating", "hinge")))
+    reduction: str = field(default="sum", validator=in_(("sum", "mean")))  # over the batch; sum: the code's, per GPU
+    r1_gamma: float = field(default=1e-4, validator=ge(0))  # 0: no R1 turns
+    r1_every: int = field(default=16, validator=ge(1))  # iterations
+    # the heads
+    projection: int = field(default=64, validator=ge(1))  # channels of the finest projected map
+    width: int = field(default=512, validator=ge(8))  # channels of the heads at 8x8
+    end_size: int = field(default=8, validator=ge(1))  # pixels at which the last convolution sits
+    embedding: int = field(default=320, validator=ge(1))  # width of a label's embedding
+    cmap: int = field(default=64, validator=ge(1))  # channels that meet it
+    # their optimizer, Adam, before the correction for lazy R1
+    lr: float = field(default=1e-4, validator=gt(0))  # 4e-5: FFHQ, AFHQv2, ImageNet
+    betas: tuple[float, float] = (0.0, 0.99)  # checked by Optimizer
+    eps: float = field(default=1e-8, validator=gt(0))
+    warmup_kimg: float = field(default=0.0, validator=ge(0))  # linear from 0
+    schedule: str = field(default="constant", validator=in_(("constant", "cosine")))
+    decay_from: float = field(default=0.0, validator=ge(0))  # fraction of the run where the cosine starts
+    final_lr: float = field(default=0.0, validator=ge(0))  # fraction of lr at its end
+
+    def optimizer(self) -> Optimizer:
+        """D's optimizer with the correction for `r1_every` + 1 updates in `r1_every` iterations (arXiv:1912.04958)."""
+        ratio = self.r1_every / (self.r1_every + 1) if self.r1_gamma else 1.0
+        return Optimizer(
+            lr=self.lr * ratio, betas=tuple(beta**ratio for beta in self.betas), eps=self.eps,
+            warmup_kimg=self.warmup_kimg, schedule=self.schedule, decay_from=self.decay_from, final_lr=self.final_lr,
+        )  # fmt: skip
+
+
+class Gdd(GeneratorLoss):
+    """GAN loss alone, from the teacher's weights: GDD, also known as D2O (arXiv:2405.20750)."""
+
+    recipe_defaults: ClassVar[dict[str, Any]] = {
+        "sample": {"use": "one-step", "sigma_init": 80.0},
+        "generator": {
+            "dropout": 0.0,
+            "optimizer": {"name": "adam", "lr": 1e-4, "betas": [0.0, 0.99], "eps": 1e-8},
+            "ema": "halflife", "ema_halflife_kimg": 500.0,
+        },
+    }  # fmt: skip
+
+    @frozen(kw_only=True)
+    class Config(GddConfig):
+        freeze: int = field(default=0, validator=[ge(0), le(3)])  # 1: GDD-I; 2: qkv as well; 3: skips as well
+
+    @property
+    def student(self) -> dict[str, Any]:
+        return {"preconditioning": "consistency", "boundary": 0.002}
+
+    @hookimpl
+    def setup(self, state: State) -> None:
+        c = self.config
+        names = [name for name, _ in state.generator.named_parameters()]
+        state.frozen |= frozen_names(names, c.freeze)
+        self.D = Discriminator(state, c)
+        state.turns = [
+            Turn(name="generator", trains=("generator",), losses=("generator_loss",)),
+            Turn(name="discriminator", trains=("discriminator",)),
+        ]
+        if c.r1_gamma:
+            state.turns.append(Turn(name="r1", trains=("discriminator",), every=c.r1_every, first=c.r1_every))
+
+    @hookimpl
+    def generator_loss(self, step: Step) -> Tensor:
+        with self.D.batch_statistics():
+            return self.reduced(losses.generator_loss(self.D(step.x, step), self.config.loss), step)
+
+    @hookimpl
+    def critic_loss(self, step: Step) -> Tensor:
+        c = self.config
+        if step.turn == "r1":
+            real = step.real.requires_grad_()
+            return c.r1_every * c.r1_gamma / 2 * losses.r1_penalty(self.D(real, step), real)
+        l_fake, l_real = self.D(step.x, step), self.D(step.real, step)
+        step.state.record("logit/fake", torch.cat(l_fake, 1).mean())
+        step.state.record("logit/real", torch.cat(l_real, 1).mean())
+        return self.reduced(losses.discriminator_loss(l_fake, l_real, c.loss), step)
+
+    def reduced(self, loss: Tensor, step: Step) -> Tensor:
+        """The engine takes the mean over the batch: a sum is its multiple."""
+        return loss * step.batch if self.config.reduction == "sum" else loss
+
+
+class GddI(Gdd):
+    """GDD with the teacher's inner convolutions frozen: GDD-I, also known as D2O-F (arXiv:2405.20750)."""
+
+    @frozen(kw_only=True)
+    class Config(GddConfig):
+        freeze: int = field(default=1, validator=[ge(0), le(3)])  # 0: GDD; 2: qkv as well; 3: skips as well
