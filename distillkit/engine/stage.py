@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import traceback
 import warnings
@@ -14,7 +13,6 @@ from typing import Any
 
 import attrs
 import torch
-from torch import Tensor
 
 from distillkit.api import DistillkitError, ResourceError, UsageError
 from distillkit.engine import checkpoint, evaluation, files, report, student, threads
@@ -27,7 +25,6 @@ from distillkit.engine.rundir import RunDir
 from distillkit.engine.screen import Screen
 from distillkit.engine.signals import StopRequest
 from distillkit.engine.state import State
-from distillkit.engine.turns import denoise
 from distillkit.recipe import table_of
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
@@ -121,23 +118,7 @@ def teacher_drawer(state: State, teacher: Outcome | None, catalog: Catalog) -> D
         return None
     heun = catalog.load("sample", "heun")
     steps = {"steps": (teacher.nfe + 1) // 2} if teacher else {}
-    sampler = heun(heun.Config(**steps))
-
-    return Drawer(state, HookDenoiser(state), sampler.sample, sampler.nfe)
-
-
-class HookDenoiser:
-    """The teacher_score hook, called like a network."""
-
-    def __init__(self, state: State) -> None:
-        self.state = state
-        self.sigma_min = getattr(state.teacher.network, "sigma_min", 0.0)
-        self.sigma_max = getattr(state.teacher.network, "sigma_max", math.inf)
-
-    def __call__(self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None) -> Tensor:
-        state = self.state
-        sigma = torch.as_tensor(sigma, device=x.device).reshape(-1, 1, 1, 1).expand(len(x), 1, 1, 1)
-        return denoise(state, x.to(state.dtype), sigma.to(state.dtype), labels)
+    return Drawer.student(state).teacher(heun(heun.Config(**steps)))
 
 
 @contextmanager
@@ -166,8 +147,12 @@ def guarded(run: RunDir) -> Iterator[None]:
 
 
 def resource(error: Exception) -> ResourceError | None:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return ResourceError(f"out of memory: {str(error).splitlines()[0]}; lower run.micro_batch")
+    text = str(error).partition("\n")[0]
+    on_cpu = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in text  # torch has no class of its own for it
+    if on_cpu or isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return ResourceError(
+            f"out of memory: {text[text.find('you tried') :] if on_cpu else text}; lower run.micro_batch"
+        )
     if isinstance(error, OSError) and error.errno in files.FULL:
         return ResourceError(f"disk full: {error.strerror}: {error.filename}; make room and resume")
     return None
