@@ -10,7 +10,7 @@ _OFFERED = {
         "augment": "edm",
     },
     "distillkit-sid": {"generator_loss": "sid sida sid2a"},
-    "distillkit-dmd": {"generator_loss": "dmd dmd2", "auxiliary_loss": "regression"},
+    "distillkit-dmd": {"generator_loss": "dmd dmd2", "auxiliary_loss": "regression adversarial"},
     "distillkit-di": {"generator_loss": "diff-instruct"},
     "distillkit-cm": {"generator_loss": "cd ct ect"},
     "distillkit-gdd": {

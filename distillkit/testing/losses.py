@@ -126,8 +126,10 @@ class AuxiliaryLossContract(TrainingContract):
         assert terms, "no term in the first iteration"
         for term in terms:
             assert term.value.shape == () and term.value.isfinite(), f"{term.name} = {term.value}"
-            (grad,) = torch.autograd.grad(term.value, step.x, retain_graph=True)
-            assert grad.isfinite().all() and grad.any(), f"{term.name}: no gradient at x"
+            direct = state.updaters["generator"].params if term.weight is not None else []  # weighted by itself
+            grads = torch.autograd.grad(term.value, [step.x, *direct], retain_graph=True, materialize_grads=True)
+            assert all(grad.isfinite().all() for grad in grads)
+            assert any(grad.any() for grad in grads), f"{term.name}: no gradient at x"
 
     def test_no_gradient_reaches_real_images_or_the_teacher(self) -> None:
         state = self.state()

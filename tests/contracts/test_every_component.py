@@ -29,6 +29,12 @@ GDD = {
     "recipe": {"teacher_score": {"network": UNET}},
     "batch_level": "the discriminator's batch norms see a micro-batch, as in the paper's code",
 }
+AT_ONCE = {  # DMD's: no warm-up, steps that single precision can show
+    "config": {"warmup_kimg": 0.0, "lr": 1e-3},
+    "recipe": {
+        "teacher_score": {"network": UNET}, "generator": {"optimizer": {"lr": 1e-3, "warmup_kimg": 0.0}},
+    },
+}  # fmt: skip
 POINTS = {
     "dataset": {"use": "gaussian-mixture", "size": 256},
     "generator": {"init": "scratch", "network": {"use": "mlp", "width": 16}},
@@ -54,7 +60,11 @@ NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("generator_loss", "gdd"): GDD,
     ("generator_loss", "gdd-i"): GDD,
     ("backbone", "teacher-encoder"): {"recipe": {"teacher_score": {"network": UNET}}},
+    ("generator_loss", "dmd"): AT_ONCE,
+    ("generator_loss", "dmd2"): AT_ONCE,
     ("auxiliary_loss", "embedding"): {"config": {"real_batch": 16}},
+    ("auxiliary_loss", "regression"): {"config": {"pairs": 64, "sampler": {"use": "heun", "steps": 2}}},
+    ("auxiliary_loss", "adversarial"): {"recipe": {"teacher_score": {"network": UNET}}},
     ("evaluate", "mixture"): {"config": {"images": 128}, "recipe": POINTS},
     ("evaluate", "frechet"): {"config": {"images": 24, "features": {"use": "digits-classifier", "iterations": 10}}},
     ("kernel", "energy"): {"conditionally": True},

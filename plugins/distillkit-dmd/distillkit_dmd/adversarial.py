@@ -1,0 +1,70 @@
+"""DMD2's classifier as a supplementary term for any method."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from distillkit.api import AuxiliaryLoss, Term, Turn, deep_iterable, field, frozen, ge, gt, hookimpl, in_, le
+from distillkit.noise import fold
+from distillkit_dmd.classifier import classifier_for
+from distillkit_dmd.config import OptimizerConfig
+from distillkit_dmd.dmd import T, grid_sigma
+
+if TYPE_CHECKING:
+    from distillkit.engine.state import State
+    from distillkit.engine.step import Step
+
+
+class Adversarial(AuxiliaryLoss):
+    """GAN term: DMD2's classifier on features of the host's fake score or of the teacher (arXiv:2405.14867).
+
+    Eq. (a) and (b) of dmd2.py. Other than in DMD2 only the head trains on (b), in a turn of its own; the features are
+    the host's fake score as the host trains it, or the frozen teacher's.
+    """
+
+    @frozen(kw_only=True)
+    class Config(OptimizerConfig):
+        features: str = field(default="auto", validator=in_(("auto", "fake_score", "teacher")))  # auto: a fake score
+        taps: tuple[int, ...] = field(default=(), validator=deep_iterable(ge(1)))  # resolutions; none: the bottleneck
+        diffusion_gan_max_timestep: int = field(default=T, validator=[ge(1), le(T)])
+        lr: float = field(default=1e-4, validator=gt(0))  # of the head
+
+    @hookimpl
+    def setup(self, state: State) -> None:
+        self.features = self.network(state)
+        head = classifier_for(state, self.features, self.config.taps, fold(state.seed, "adversarial", "init"))
+        self.classifier = state.add_network("adversarial", head, self.config.optimizer())
+        made_by = [turn.name for turn in state.turns if "generator" in turn.trains] or ["generator"]
+        state.turns.append(Turn(name="adversarial", trains=("adversarial",), images_of=made_by[0]))
+
+    def network(self, state: State) -> nn.Module | None:
+        """The network whose encoder makes the features."""
+        guidance = state.networks.get("guidance")
+        fake_score = guidance.fake_score if guidance is not None else state.networks.get("fake_score")
+        teacher = state.teacher and state.teacher.network
+        found = {"fake_score": fake_score, "teacher": teacher}
+        if self.config.features != "auto":
+            return found[self.config.features]
+        return fake_score if hasattr(fake_score, "encoder_features") else teacher
+
+    @hookimpl(tryfirst=True)
+    def critic_loss(self, step: Step) -> Tensor | None:
+        """(b) [N], in this term's own turn."""
+        if step.turn != "adversarial":
+            return None
+        l_fake = self.logits(step, step.x, step.labels)
+        l_real = self.logits(step, step.real, step.real_labels)
+        return softplus(l_fake).mean(1) + softplus(-l_real).mean(1)
+
+    @hookimpl
+    def auxiliary_loss(self, step: Step) -> Term:
+        """(a)."""
+        return Term("adversarial", softplus(-self.logits(step, step.x, step.labels)).mean())
+
+    def logits(self, step: Step, y: Tensor, labels: Tensor | None) -> Tensor:
+        """l(y) [N, taps] of images y [N,C,H,W]."""
+        sigma = grid_sigma(step, 0, self.config.diffusion_gan_max_timestep - 1)
+        return self.classifier(self.features.encoder_features(y + sigma * step.randn_like(y), sigma, labels))

@@ -1,0 +1,79 @@
+"""DMD2's classifier: a small head on the feature maps of a denoiser's encoder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from distillkit.api import UsageError
+
+if TYPE_CHECKING:
+    from distillkit.engine.state import State
+
+
+class Head(nn.Sequential):
+    """Feature map [N,c,r,r] -> logits [N,1]: convolutions of stride 2 down to 4 x 4 or less, then to one pixel.
+
+    At r = 8 the layers of DMD2's code; its 32 groups of GroupNorm are fewer in narrow networks.
+    """
+
+    def __init__(self, channels: int, resolution: int) -> None:
+        def block(*conv: int) -> list[nn.Module]:
+            groups = min(32, max(channels // 4, 1))
+            return [nn.Conv2d(channels, channels, *conv), nn.GroupNorm(groups, channels), nn.SiLU()]
+
+        layers, r = block(4, 2, 1) if resolution > 1 else [], max(resolution // 2, 1)
+        while r > 4:
+            layers, r = layers + block(4, 2, 1), r // 2
+        super().__init__(*layers, *block(r), nn.Conv2d(channels, 1, 1), nn.Flatten())
+
+
+class Classifier(nn.Module):
+    """One head per tap; a tap is a resolution r: the encoder's last map of r x r. No taps: its very last map."""
+
+    def __init__(self, shapes: list[tuple[int, int]], taps: tuple[int, ...]) -> None:
+        """`shapes`: channels and resolution of all maps. Raises UsageError for a tap that is not there."""
+        super().__init__()
+        last = {resolution: i for i, (_, resolution) in enumerate(shapes)}
+        missing = [tap for tap in taps if tap not in last]
+        if missing:
+            raise UsageError(f"taps: the encoder has no maps of {missing[0]} px, only of {sorted(last, reverse=True)}")
+        self.taps = [last[tap] for tap in taps] or [len(shapes) - 1]
+        self.heads = nn.ModuleList(Head(*shapes[i]) for i in self.taps)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        """Maps [N,c,h,w] -> logits [N, taps]."""
+        return torch.cat([head(features[i]) for head, i in zip(self.heads, self.taps, strict=True)], 1)
+
+
+def classifier_for(state: State, network: nn.Module | None, taps: tuple[int, ...], seed: int) -> Classifier:
+    """A classifier of random weights on the encoder of `network`. Raises UsageError if it has none."""
+    if not hasattr(network, "encoder_features"):
+        raise UsageError(
+            f"a classifier needs the encoder of a U-Net, and {type(network).__name__} has none: "
+            'take an "edm-*" network, or no GAN'
+        )
+    x = torch.zeros(1, *state.dataset.shape, device=state.device, dtype=state.dtype)
+    with torch.no_grad():
+        shapes = [(f.shape[1], f.shape[2]) for f in network.encoder_features(x, 1.0)]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Classifier(shapes, taps)
+
+
+class Guidance(nn.Module):
+    """The fake score and its classifier as one network: one optimizer, one gradient norm."""
+
+    def __init__(self, fake_score: nn.Module, classifier: Classifier | None) -> None:
+        super().__init__()
+        self.fake_score, self.classifier = fake_score, classifier
+
+    @property
+    def compute_dtype(self) -> torch.dtype | None:
+        return self.fake_score.compute_dtype
+
+    @compute_dtype.setter
+    def compute_dtype(self, dtype: torch.dtype | None) -> None:
+        self.fake_score.compute_dtype = dtype

@@ -1,0 +1,113 @@
+"""DMD2: DMD without pairs; a classifier on the fake score's features compares generated with real images instead.
+
+Letters as in dmd.py. l(y) are the classifier's logits at y + sigma_t n, an image with noise of its own and its own
+t ~ U{0 ... diffusion_gan_max_timestep - 1}; every image, generated or real, has its own t and n.
+
+    (a)  L_gen      = mean softplus(-l(x))
+    (b)  L_cls      = mean softplus(l(x)) + mean softplus(-l(real))
+    (c)  L_theta    = (7) + gen_cls_loss_weight L_gen             every dfake_gen_update_ratio-th iteration
+    (d)  L_guidance = (6) + guidance_cls_loss_weight L_cls        every iteration, on the images of (c)
+
+Fake score and classifier ("guidance") share one AdamW and one gradient norm, clipped to 10, as the generator's.
+FastGen's variant (github.com/NVlabs/FastGen): features = "teacher", update = "alternate" (the iteration of (c) has no
+(d)), fake_weight = "none", gen_cls_loss_weight = 1e-3, and taps at several resolutions.
+Source: arXiv:2405.14867 in the form of its authors' code (github.com/tianweiy/DMD2, ImageNet 64, EDM teacher).
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from distillkit.api import Turn, deep_iterable, field, frozen, ge, gt, hookimpl, in_, le
+from distillkit.noise import fold
+from distillkit_dmd.classifier import Guidance, classifier_for
+from distillkit_dmd.config import SharedConfig
+from distillkit_dmd.dmd import Dmd, T, Teacher, grid_sigma, start
+
+if TYPE_CHECKING:
+    from distillkit.engine.state import State
+    from distillkit.engine.step import Step
+
+
+class Dmd2(Dmd):
+    """DMD without pairs, with a GAN and five fake-score updates per generator update (arXiv:2405.14867)."""
+
+    recipe_defaults: ClassVar[dict[str, Any]] = {
+        "sample": {"use": "one-step", "sigma_init": 80.0},
+        "generator": {
+            "optimizer": {
+                "name": "adamw", "lr": 2e-6, "betas": [0.9, 0.999], "weight_decay": 0.01, "clip_norm": 10.0,
+                "warmup_kimg": 20.0,
+            },
+            "dropout": 0.0, "ema": "none",
+        },
+    }  # fmt: skip
+
+    @frozen(kw_only=True)
+    class Config(SharedConfig):
+        dfake_gen_update_ratio: int = field(default=5, validator=ge(1))  # iterations per update of the generator
+        update: str = field(default="every", validator=in_(("every", "alternate")))  # alternate: FastGen's
+        gan: bool = True  # false: neither (a) nor (b)
+        gen_cls_loss_weight: float = field(default=3e-3, validator=ge(0))
+        guidance_cls_loss_weight: float = field(default=1e-2, validator=ge(0))
+        diffusion_gan_max_timestep: int = field(default=T, validator=[ge(1), le(T)])
+        features: str = field(default="fake_score", validator=in_(("fake_score", "teacher")))  # teacher: FastGen's
+        taps: tuple[int, ...] = field(default=(), validator=deep_iterable(ge(1)))  # resolutions; none: the bottleneck
+        lr: float = field(default=2e-6, validator=gt(0))  # 5e-7: the last stage on ImageNet
+        warmup_kimg: float = field(default=20.0, validator=ge(0))  # 500 / 7 steps of 280 images
+
+    @hookimpl
+    def setup(self, state: State) -> None:
+        c = self.config
+        source = state.generator if start(state) == "generator" else state.teacher.network
+        self.fake_score = copy.deepcopy(source).requires_grad_(True)
+        self.features = self.fake_score if c.features == "fake_score" else state.teacher.network
+        seed = fold(state.seed, "classifier", "init")
+        self.classifier = classifier_for(state, self.features, c.taps, seed) if c.gan else None
+        state.add_network("guidance", Guidance(self.fake_score, self.classifier), c.optimizer())
+        state.turns = [Turn(name="generator", trains=("generator",), losses=("generator_loss",), every=self.ratio)]
+        state.turns += self.guidance_turns()
+
+    @property
+    def ratio(self) -> int:
+        return self.config.dfake_gen_update_ratio
+
+    def guidance_turns(self) -> list[Turn]:
+        """Every iteration; "alternate": all but the generator's."""
+        if self.config.update == "every" or self.ratio == 1:
+            return [Turn(name="guidance", trains=("guidance",), images_of="generator")]
+        return [
+            Turn(name="guidance", trains=("guidance",), every=self.ratio, first=i, images_of="generator")
+            for i in range(1, self.ratio)
+        ]
+
+    @hookimpl
+    def critic_loss(self, state: State, step: Step) -> Tensor:
+        """(d)."""
+        L_fake = self.denoising_loss(step)
+        if not self.config.gan:
+            return L_fake
+        l_fake = self.logits(step, step.x, step.labels)
+        l_real = self.logits(step, step.real, step.real_labels)
+        L_cls = softplus(l_fake).mean(1) + softplus(-l_real).mean(1)
+        state.record("loss/classifier", L_cls.mean())
+        return L_fake + self.config.guidance_cls_loss_weight * L_cls
+
+    @hookimpl
+    def generator_loss(self, state: State, step: Step, teacher_score: Teacher) -> Tensor:
+        """(c)."""
+        L_dm = self.matching_loss(step, teacher_score)
+        if not self.config.gan:
+            return L_dm
+        L_gen = softplus(-self.logits(step, step.x, step.labels)).mean(1)
+        state.record("loss/adversarial", L_gen.mean())
+        return L_dm + self.config.gen_cls_loss_weight * L_gen
+
+    def logits(self, step: Step, y: Tensor, labels: Tensor | None) -> Tensor:
+        """l(y) [N, taps] of images y [N,C,H,W]."""
+        sigma = grid_sigma(step, 0, self.config.diffusion_gan_max_timestep - 1)
+        return self.classifier(self.features.encoder_features(y + sigma * step.randn_like(y), sigma, labels))

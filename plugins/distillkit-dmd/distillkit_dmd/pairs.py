@@ -1,0 +1,104 @@
+"""Pairs of noise and the teacher's image of it: made once, kept as safetensors shards, found again by fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from distillkit import noise
+from distillkit.api import Choice, InputError, Sample
+
+if TYPE_CHECKING:
+    from distillkit.engine.state import State
+
+SHARD = 512  # pairs per file
+VERSION = 1  # raise it when anything below changes what is made
+
+
+class Denoiser:
+    """The teacher_score hook, guidance included, called like a network."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.sigma_min = getattr(state.teacher.network, "sigma_min", 0.0)
+        self.sigma_max = getattr(state.teacher.network, "sigma_max", float("inf"))
+
+    def __call__(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
+        sigma = sigma.reshape(-1, 1, 1, 1).expand(len(x), 1, 1, 1)
+        return self.state.hook.teacher_score(state=self.state, x=x, sigma=sigma, labels=labels)
+
+
+class Pairs:
+    """`pairs[index]` -> z, y [n,C,H,W] and labels [n,L] of the first `count` pairs."""
+
+    def __init__(self, state: State, sampler: Choice[Sample], count: int, seed: int) -> None:
+        """Make the shards that are missing. Raises InputError for one that is damaged."""
+        self.folder = state.cache / "pairs" / fingerprint(state, sampler, seed)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.shards = []
+        for first in range(0, count, SHARD):
+            path = self.folder / f"{first:08d}.safetensors"
+            if not path.is_file():
+                write(path, make(state, sampler, first, seed))
+            self.shards.append(read(path))
+
+    def __getitem__(self, index: Tensor) -> dict[str, Tensor]:
+        """Rows of an int64 index [n]."""
+        rows = [{name: t[i % SHARD] for name, t in self.shards[i // SHARD].items()} for i in index.tolist()]
+        return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def fingerprint(state: State, sampler: Choice[Sample], seed: int) -> str:
+    """Of all that shapes a pair: the teacher's weights, the sampler, the seed, the shape."""
+    network = state.teacher.network
+    about: dict[str, Any] = {
+        "version": VERSION, "sampler": sampler.name, "config": attrs.asdict(sampler.config), "seed": seed,
+        "shape": state.dataset.shape, "labels": state.dataset.label_dim, "dtype": str(state.dtype),
+        "teacher": repr(state.teacher.config) if network is None else getattr(network, "card", None),
+    }  # fmt: skip
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode())
+    for name, tensor in sorted(network.state_dict().items() if network is not None else ()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
+
+
+@torch.no_grad()
+def make(state: State, sampler: Choice[Sample], first: int, seed: int) -> dict[str, Tensor]:
+    """Pairs first ... first + SHARD - 1; z and labels do not depend on the device, classes are uniform."""
+    z = noise.rows("randn", seed, "pairs/z", first, SHARD, state.dataset.shape)
+    pairs = {"z": z}
+    if state.dataset.label_dim:
+        u = noise.rows("rand", seed, "pairs/labels", first, SHARD, ())
+        pairs["labels"] = torch.eye(state.dataset.label_dim)[(u * state.dataset.label_dim).long()]
+    part, chunks = sampler.build(), []
+    with state.generating(Denoiser(state)):
+        for i in range(0, SHARD, state.recipe.run.micro_batch or state.batch):
+            rows = slice(i, i + (state.recipe.run.micro_batch or state.batch))
+            given = {name: t[rows].to(state.device, state.dtype) for name, t in pairs.items()}
+            chunks.append(part.sample(state=state, z=given["z"], labels=given.get("labels")).float().cpu())
+    return {**pairs, "y": torch.cat(chunks)}
+
+
+def write(path: Path, pairs: dict[str, Tensor]) -> None:
+    """All or nothing, also when the run is killed."""
+    tmp = path.with_suffix(f".{os.getpid()}.tmp")
+    tmp.write_bytes(safetensors.torch.save(pairs))
+    os.replace(tmp, path)
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """z, y and labels, read from disk when they are used."""
+    try:
+        return safetensors.torch.load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path}: damaged ({error}); delete it, and it is made again") from error

@@ -1,0 +1,85 @@
+"""DMD's regression loss as a supplementary term: the student's image of a noise against the teacher's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from distillkit import noise
+from distillkit.api import (
+    AuxiliaryLoss,
+    Choice,
+    Embedding,
+    Sample,
+    Term,
+    UsageError,
+    Use,
+    field,
+    frozen,
+    ge,
+    gt,
+    hookimpl,
+    in_,
+    optional,
+)
+from distillkit_dmd.pairs import Pairs
+
+if TYPE_CHECKING:
+    from distillkit.engine.state import State
+
+LAMBDA_REG = 0.25  # arXiv:2311.18828, Section 3.3; 0.5 for CIFAR-10 without labels
+
+
+def _lpips(instance: Any, attribute: Any, value: object) -> None:
+    if (instance.distance == "lpips") != (value is not None):
+        raise ValueError('\'features\' goes with distance = "lpips", and "lpips" with a [features] table')
+
+
+class Regression(AuxiliaryLoss):
+    """DMD's regression on stored pairs of noise and teacher image, Eq. (9) (arXiv:2311.18828).
+
+    weight = "auto" means lambda_reg = 0.25. "lpips" is the squared distance of the outputs of a feature network:
+    LPIPS where the network returns its unit-length feature maps, weighted, flattened and over the root of their area.
+    """
+
+    @frozen(kw_only=True)
+    class Config:
+        pairs: int = field(default=100_000, validator=ge(1))  # 500_000: CIFAR-10 without labels; 25_000: ImageNet
+        sampler: Choice[Sample] = Use("heun")  # 18 steps; ImageNet: 256
+        batch: int | None = field(default=None, validator=optional(ge(1)))  # pairs per step; none: run.batch
+        distance: str = field(default="l2", validator=in_(("l2", "l1", "huber", "lpips")))  # l; published: lpips
+        huber_c: float = field(default=0.03, validator=gt(0))  # of the pseudo-Huber distance; 0.00054 sqrt(C H W)
+        features: Choice[Embedding] | None = field(default=None, validator=_lpips)  # for "lpips"
+        seed: int = field(default=0, validator=ge(0))  # of the pairs, whatever the run's
+
+    @hookimpl
+    def setup(self, state: State) -> None:
+        if state.teacher is None:
+            raise UsageError('auxiliary_loss "regression" needs a [teacher_score] table: it makes the pairs')
+        c = self.config
+        self.pairs = Pairs(state, c.sampler, c.pairs, c.seed)
+        self.phi = None
+        if c.features is not None:
+            dataset = state.dataset
+            self.phi = c.features.build().module(dataset.resolution, dataset.channels, state.seed)
+            self.phi = self.phi.to(state.device, state.dtype)
+
+    @hookimpl
+    def auxiliary_loss(self, state: State) -> Term:
+        """Eq. (9); its gradient reaches the generator directly."""
+        n = self.config.batch or state.batch
+        index = noise.shuffled(state.seed, "regression/pairs", state.iteration * n, n, self.config.pairs)
+        pairs = {name: t.to(state.device, state.dtype) for name, t in self.pairs[index].items()}
+        x = state.hook.sample(state=state, z=pairs["z"], labels=pairs.get("labels"))
+        return Term("regression", self.distance(x, pairs["y"]).mean(), weight=LAMBDA_REG)
+
+    def distance(self, x: Tensor, y: Tensor) -> Tensor:
+        """l(x, y) [N] of images [N,C,H,W]."""
+        kind, c = self.config.distance, self.config.huber_c
+        if kind == "lpips":
+            return (self.phi(x) - self.phi(y)).square().flatten(1).sum(1)
+        gap = (x - y).flatten(1)
+        if kind == "huber":
+            return (gap.square().sum(1) + c**2).sqrt() - c
+        return gap.abs().mean(1) if kind == "l1" else gap.square().mean(1)

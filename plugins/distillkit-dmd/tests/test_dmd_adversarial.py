@@ -1,0 +1,66 @@
+"""The adversarial term beside hosts with and without a fake score."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from distillkit.api import UsageError
+from distillkit.engine import loop
+from distillkit.testing import toy_state
+
+UNET = {"use": "edm-ddpmpp", "model_channels": 8, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4]}
+
+
+def state(host, **table):
+    if host["use"].startswith("dmd"):
+        host = {**host, "warmup_kimg": 0.0, "lr": 1e-3}  # both scores are the same until it moves
+    recipe = {"teacher_score": {"network": UNET}, "generator_loss": host}
+    return toy_state(**recipe, auxiliary_loss=[{"use": "adversarial", **table}])
+
+
+@pytest.mark.parametrize(
+    ("host", "features"),
+    [({"use": "toy"}, "teacher"), ({"use": "dmd"}, "fake_score"), ({"use": "dmd2"}, "guidance"),
+     ({"use": "sid", "shared_forward": True}, "fake_score"), ({"use": "diff-instruct"}, "fake_score")],
+)  # fmt: skip
+def test_the_term_runs_beside_any_host_on_its_fake_score_or_the_teacher(host, features):
+    world = state(host)
+    part = world.components["auxiliary_loss.0"]
+    found = world.networks.get(features, world.teacher.network)
+    assert part.features is getattr(found, "fake_score", found)
+    maker = next(turn.name for turn in world.turns if "generator" in turn.trains)
+    own = world.turns[-1]
+    assert (own.name, own.trains, own.images_of) == ("adversarial", ("adversarial",), maker)
+    head = [p.clone() for p in part.classifier.parameters()]
+    for _ in range(6):
+        loop.iterate(world)
+    assert world.skipped == 0
+    assert all(not torch.equal(a, b) for a, b in zip(head, part.classifier.parameters(), strict=True))
+    assert all(p.grad is None for p in world.teacher.network.parameters())
+    means = world.records.means()
+    assert means["weight/adversarial"] > 0 and means["loss/adversarial"] > 0
+
+
+def test_a_host_without_critics_keeps_its_own_turn_first():
+    assert [turn.name for turn in state({"use": "toy"}).turns] == ["generator", "adversarial"]
+
+
+def test_the_classifier_learns_to_tell_generated_from_real():
+    world = state({"use": "toy"}, lr=1e-3, diffusion_gan_max_timestep=300, weight=0.0)
+    world.turns = world.turns[1:]
+    first = None
+    for i in range(40):
+        loop.iterate(world)
+        if i == 4:
+            first = world.records.means()["loss/adversarial"]
+            world.records.clear()
+    world.records.clear()
+    for _ in range(5):
+        loop.iterate(world)
+    assert world.records.means()["loss/adversarial"] < first
+
+
+def test_a_host_and_teacher_without_encoders_are_refused():
+    with pytest.raises(UsageError, match="MlpDenoiser has none"):
+        toy_state(auxiliary_loss=[{"use": "adversarial"}])

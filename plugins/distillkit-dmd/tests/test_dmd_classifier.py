@@ -1,0 +1,119 @@
+"""The classifier's shape, who trains it, and what iterations with it cost."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from distillkit_dmd.classifier import Head
+from torch.utils.flop_counter import FlopCounterMode
+
+from distillkit.api import UsageError
+from distillkit.engine import loop, turns
+from distillkit.testing import toy_state
+
+UNET = {
+    "use": "edm-ddpmpp", "model_channels": 16, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4],
+    "dropout": 0.1,
+}  # fmt: skip
+TEACHER = {"teacher_score": {"network": UNET}}
+
+
+def flops(run):
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
+
+
+def test_at_8_px_the_head_has_the_references_layers():
+    head = Head(768, 8)
+    found = [(tuple(m.weight.shape), m.stride, m.padding) for m in head if isinstance(m, torch.nn.Conv2d)]
+    assert found == [
+        ((768, 768, 4, 4), (2, 2), (1, 1)), ((768, 768, 4, 4), (1, 1), (0, 0)), ((1, 768, 1, 1), (1, 1), (0, 0))
+    ]  # fmt: skip
+    assert [m.num_groups for m in head if isinstance(m, torch.nn.GroupNorm)] == [32, 32]
+
+
+@pytest.mark.parametrize("resolution", [1, 2, 4, 7, 8, 16, 32])
+def test_a_head_makes_one_logit_of_any_map_and_does_not_flatten_narrow_ones_to_zero(resolution):
+    x = torch.randn(3, 16, resolution, resolution, generator=torch.Generator().manual_seed(0))
+    logits = Head(16, resolution)(x)
+    assert logits.shape == (3, 1) and logits.std() > 1e-3
+
+
+def test_logits_have_one_column_per_tap():
+    state = toy_state(**TEACHER, generator_loss={"use": "dmd2", "taps": [8, 4]})
+    method = state.components["generator_loss"]
+    features = method.features.encoder_features(torch.zeros(5, 2, 8, 8), 1.0)
+    assert [features[i].shape[2] for i in method.classifier.taps] == [8, 4]
+    assert method.classifier(features).shape == (5, 2)
+
+
+def test_a_tap_that_is_not_there_and_a_network_without_an_encoder_are_refused():
+    with pytest.raises(UsageError, match=r"no maps of 5 px, only of \[8, 4\]"):
+        toy_state(**TEACHER, generator_loss={"use": "dmd2", "taps": [5]})
+    with pytest.raises(UsageError, match="MlpDenoiser has none"):
+        toy_state(generator_loss={"use": "dmd2"})
+
+
+@pytest.mark.parametrize("features", ["fake_score", "teacher"])
+def test_the_adversary_reaches_the_generator_and_no_frozen_weight(features):
+    table = {"use": "dmd2", "features": features, "dfake_gen_update_ratio": 2, "warmup_kimg": 0.0, "lr": 1e-3}
+    state = toy_state(**TEACHER, generator_loss=table)
+    network = state.components["generator_loss"].features
+    before = [p.clone() for p in network.parameters()]
+    (generator, guidance) = state.turns
+    turns.take(state, generator)
+    assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+    turns.take(state, guidance)
+    still = all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+    assert still == (features == "teacher")
+    assert all(p.grad is None for p in state.teacher.network.parameters())
+
+
+def test_fake_score_and_classifier_share_one_clipped_norm():
+    state = toy_state(**TEACHER, generator_loss={"use": "dmd2", "clip_norm": 1e-3})
+    found = {}
+    step = state.updaters["guidance"].optimizer.step
+
+    def spy():
+        found["norm"] = torch.nn.utils.get_total_norm([p.grad for p in state.networks["guidance"].parameters()])
+        step()
+
+    state.updaters["guidance"].optimizer.step = spy
+    loop.iterate(state)
+    assert float(found["norm"]) == pytest.approx(1e-3, rel=1e-3)
+
+
+def costs(state):
+    """FLOPs of a forward pass F, and e: of the encoder with the classifier."""
+    x, sigma = torch.zeros(state.batch, *state.dataset.shape), torch.ones(())
+    method = state.components["generator_loss"]
+    with torch.no_grad():
+        F = flops(lambda: state.ema(x, sigma, None))
+        encoder = flops(lambda: state.teacher.network.encoder_features(x, sigma, None))
+        features = state.teacher.network.encoder_features(x, sigma, None)
+        head = flops(lambda: method.classifier(features)) if getattr(method, "classifier", None) else 0
+    return F, encoder, head
+
+
+def test_an_iteration_of_dmd_costs_eight_forward_passes():
+    state = toy_state(**TEACHER, generator_loss={"use": "dmd"})
+    assert flops(lambda: loop.iterate(state)) <= 1.02 * 8 * costs(state)[0]
+
+
+def test_five_iterations_of_dmd2_cost_24_passes_and_32_of_the_encoder():
+    state = toy_state(**TEACHER, generator_loss={"use": "dmd2"})
+    F, encoder, head = costs(state)
+    assert flops(lambda: [loop.iterate(state) for _ in range(5)]) <= 1.02 * (24 * F + 32 * (encoder + head))
+
+
+def test_without_the_gan_they_cost_24_passes():
+    state = toy_state(**TEACHER, generator_loss={"use": "dmd2", "gan": False})
+    assert flops(lambda: [loop.iterate(state) for _ in range(5)]) <= 1.02 * 24 * costs(state)[0]
+
+
+def test_fastgens_variant_costs_21_passes_and_10_of_the_encoder():
+    """Its encoder passes of the teacher need no gradients in the guidance turns; the heads train there."""
+    state = toy_state(**TEACHER, generator_loss={"use": "dmd2", "features": "teacher", "update": "alternate"})
+    F, encoder, head = costs(state)
+    assert flops(lambda: [loop.iterate(state) for _ in range(5)]) <= 1.02 * (21 * F + 10 * encoder + 26 * head)

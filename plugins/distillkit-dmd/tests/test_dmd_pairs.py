@@ -1,0 +1,166 @@
+"""Stored pairs and the regression on them: made once, found again, never half; distances; who gets the gradient."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from distillkit_dmd import pairs as stored
+from distillkit_dmd.regression import Regression
+from torch import nn
+
+from distillkit.api import Choice, InputError
+from distillkit.engine import loop, turns
+from distillkit.testing import toy_state, toy_step
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("DISTILLKIT_HOME", str(tmp_path))
+    monkeypatch.setattr(stored, "SHARD", 16)
+    return tmp_path / "pairs"
+
+
+def state(**table):
+    table = {"use": "regression", "pairs": 40, "sampler": {"use": "heun", "steps": 3}, **table}
+    return toy_state(auxiliary_loss=[table])
+
+
+def regression(state):
+    return state.components["auxiliary_loss.0"]
+
+
+def shards(home):
+    return sorted(home.glob("*/*.safetensors"))
+
+
+def test_a_pair_is_a_noise_and_the_teachers_image_of_it(home):
+    part = regression(state())
+    index = torch.tensor([3, 39, 17])
+    found = part.pairs[index]
+    assert found["z"].shape == found["y"].shape == (3, 2, 8, 8) and found["labels"].shape == (3, 3)
+    assert (found["labels"].sum(1) == 1).all()
+    world = toy_state()
+    heun = part.config.sampler.build()
+    with world.generating(world.teacher.network), torch.no_grad():
+        y = heun.sample(state=world, z=found["z"], labels=found["labels"])
+    torch.testing.assert_close(found["y"], y)
+
+
+def test_pairs_are_made_once_and_found_again_by_their_fingerprint(home, monkeypatch):
+    state()
+    made = {path: path.stat().st_mtime_ns for path in shards(home)}
+    assert len(made) == 3
+    state(batch=4)
+    assert {path: path.stat().st_mtime_ns for path in shards(home)} == made
+    state(pairs=50)  # one shard more, the others stay
+    assert len(shards(home)) == 4 and made.items() <= {p: p.stat().st_mtime_ns for p in shards(home)}.items()
+    state(seed=1)
+    state(sampler={"use": "heun", "steps": 2})
+    assert len(list(home.iterdir())) == 3
+
+
+def test_another_teacher_has_other_pairs(home):
+    state()
+    toy_state(
+        auxiliary_loss=[{"use": "regression", "pairs": 16, "sampler": {"use": "heun", "steps": 3}}],
+        teacher_score={"network": {"use": "mlp", "width": 17, "depth": 1}},
+    )
+    assert len(list(home.iterdir())) == 2
+
+
+def test_making_pairs_goes_on_where_it_was_killed(home, monkeypatch):
+    write, calls = stored.write, []
+
+    def dies(path, pairs):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(path)
+        write(path, pairs)
+
+    monkeypatch.setattr(stored, "write", dies)
+    with pytest.raises(KeyboardInterrupt):
+        state()
+    assert len(shards(home)) == 2
+    monkeypatch.setattr(stored, "write", write)
+    resumed = regression(state()).pairs[torch.arange(40)]
+    for path in shards(home):
+        path.unlink()
+    straight = regression(state()).pairs[torch.arange(40)]
+    assert all(torch.equal(resumed[name], straight[name]) for name in straight)
+
+
+def test_a_damaged_shard_is_named(home):
+    state()
+    shards(home)[1].write_bytes(b"{}")
+    with pytest.raises(InputError, match="00000016.safetensors: damaged .*; delete it"):
+        state()
+
+
+def test_pairs_do_not_depend_on_the_micro_batch(home):
+    one = regression(state()).pairs[torch.arange(40)]["y"]
+    for path in shards(home):
+        path.unlink()
+    table = {"use": "regression", "pairs": 40, "sampler": {"use": "heun", "steps": 3}}
+    other = regression(toy_state(auxiliary_loss=[table], run={"micro_batch": 2})).pairs[torch.arange(40)]["y"]
+    torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+class Half(nn.Module):
+    def forward(self, x):
+        return 0.5 * x.flatten(1)
+
+
+class HalfChoice:
+    def module(self, resolution, channels, seed):
+        return Half()
+
+
+@pytest.mark.parametrize(
+    ("distance", "value"), [("l2", 0.25), ("l1", 0.5), ("huber", (0.25 * 128 + 0.09) ** 0.5 - 0.3), ("lpips", 8.0)]
+)
+def test_distances_by_hand(distance, value):
+    features = Choice("embedding", "half", HalfChoice, None) if distance == "lpips" else None
+    part = Regression(Regression.Config(distance=distance, huber_c=0.3, features=features))
+    part.phi = Half()
+    x = torch.full((3, 2, 8, 8), 0.25)
+    torch.testing.assert_close(part.distance(x, x - 0.5), torch.full((3,), value))
+    assert part.distance(x, x).abs().max() < 1e-6
+
+
+def test_lpips_wants_features_and_features_want_lpips():
+    for table in ({"distance": "lpips"}, {"features": Choice("embedding", "half", HalfChoice, None)}):
+        with pytest.raises(ValueError, match="'features' goes with"):
+            Regression.Config(**table)
+
+
+def test_the_weight_is_lambda_reg_unless_the_recipe_says_otherwise(home):
+    found = {}
+    for weight in ("auto", 0.25, 0.5):
+        world = state(weight=weight)
+        turns.take(world, world.turns[-1])
+        found[weight] = torch.cat([p.detach().flatten() for p in world.networks["generator"].parameters()])
+    assert torch.equal(found["auto"], found[0.25]) and not torch.equal(found["auto"], found[0.5])
+
+
+def test_the_gradient_is_that_of_the_pairs_in_a_plain_loop(home):
+    world = state(weight=1.0, batch=4)
+    generator, found = world.networks["generator"], {}
+    updater = world.updaters["generator"]
+    updater.step = lambda nimg, total: found.update(grad=[p.grad.clone() for p in updater.params])
+    turns.take(world, world.turns[-1])
+    generator.requires_grad_(True)
+    loss = regression(world).auxiliary_loss(world).value
+    host = toy_step(world)
+    host.x = world.sample(host)
+    total = loss + host.x.square().flatten(1).sum(1).mean()
+    expected = torch.autograd.grad(total, updater.params)
+    for ours, theirs in zip(found["grad"], expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_regression_brings_the_student_to_the_teachers_images(home):
+    world = state(weight=1e4, batch=40)  # the host pulls to grey, a little
+    first = float(regression(world).auxiliary_loss(world).value.detach())
+    for _ in range(30):
+        loop.iterate(world)
+    assert float(regression(world).auxiliary_loss(world).value.detach()) < first
