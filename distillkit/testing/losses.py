@@ -122,12 +122,15 @@ class AuxiliaryLossContract(TrainingContract):
             return state.auxiliaries[0].call(state=state, step=step), step
 
     def test_a_term_is_a_scalar_with_a_gradient_at_the_images(self) -> None:
-        terms, step = self.terms(self.state())
+        state = self.state()
+        terms, step = self.terms(state)
         assert terms, "no term in the first iteration"
         for term in terms:
             assert term.value.shape == () and term.value.isfinite(), f"{term.name} = {term.value}"
-            direct = state.updaters["generator"].params if term.weight is not None else []  # weighted by itself
-            grads = torch.autograd.grad(term.value, [step.x, *direct], retain_graph=True, materialize_grads=True)
+            ends = [step.x]
+            if term.weight is not None:  # weighted by itself, it may reach the generator past x
+                ends += [p.requires_grad_() for p in state.updaters["generator"].params]
+            grads = torch.autograd.grad(term.value, ends, retain_graph=True, materialize_grads=True)
             assert all(grad.isfinite().all() for grad in grads)
             assert any(grad.any() for grad in grads), f"{term.name}: no gradient at x"
 

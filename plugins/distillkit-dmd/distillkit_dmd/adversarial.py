@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Adversarial(AuxiliaryLoss):
-    """GAN term: DMD2's classifier on features of the host's fake score or of the teacher (arXiv:2405.14867).
+    """DMD2's classifier as a GAN term, on features of a fake score or of the teacher (arXiv:2405.14867).
 
     Eq. (a) and (b) of dmd2.py. Other than in DMD2 only the head trains on (b), in a turn of its own; the features are
     the host's fake score as the host trains it, or the frozen teacher's.
