@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from distillkit import noise
 from distillkit.api import AuxiliaryLoss, Term, Turn
 from distillkit.engine.state import Hooked, State
 from distillkit.engine.step import Step
@@ -33,7 +32,7 @@ def auxiliary_gradients(state: State, turn: Turn, steps: list[Step], active: lis
     at_x = all(grad is not None for grad in host)
     norm = torch.cat(host).norm() if at_x else state.updaters["generator"].norm()
     for index, part in enumerate(active):
-        torch.manual_seed(noise.fold(state.seed, state.nimg, turn.name, "auxiliary_loss", index))
+        state.seed_masks(turn.name, "auxiliary_loss", index)
         for term in part.call(state=state, step=whole):
             state.record(f"loss/{part.name}", term.value)
             add(state, steps, whole.x, part, term, norm, at_x)

@@ -106,11 +106,18 @@ class State:
         self.settings[name] = optimizer
         return network
 
+    def seed_masks(self, *parts: int | str) -> None:
+        """Make torch's own generators, which dropout draws from, a function of seed, images seen and `parts`."""
+        seed = noise.fold(self.seed, self.nimg, *parts)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed asks every kind of device, for 0.1 ms
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+
     def sample(self, step: Step) -> Tensor:
         """One pass of the sampler over the rows of this step; dropout masks are a function of the step alone."""
         rows, shape = step.nimg + step.first, self.dataset.shape
         z = noise.rows("randn", self.seed, f"{step.images_of}/z", rows, step.n, shape, self.device).to(self.dtype)
-        torch.manual_seed(noise.fold(self.seed, self.nimg, step.images_of, step.first, "sample"))
+        self.seed_masks(step.images_of, step.first, "sample")
         return self.hook.sample(state=self, z=z, labels=step.labels)
 
     @contextmanager

@@ -9,7 +9,6 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from distillkit import noise
 from distillkit.api import Diverged, Turn
 from distillkit.engine.auxiliary import auxiliary_gradients, due
 from distillkit.engine.state import State
@@ -55,7 +54,7 @@ def critic_gradients(state: State, turn: Turn, step: Step) -> Tensor:
 
     Where the generator trains in the same turn, the graph is kept for its loss.
     """
-    torch.manual_seed(noise.fold(state.seed, state.nimg, turn.name, step.first, "critic_loss"))
+    state.seed_masks(turn.name, step.first, "critic_loss")
     loss = per_image(state.hook.critic_loss(state=state, step=step), "critic_loss", step).sum() / step.batch
     critics = [p for name in turn.trains if name != "generator" for p in state.updaters[name].params]
     loss.backward(inputs=critics, retain_graph="generator_loss" in turn.losses)
@@ -64,7 +63,7 @@ def critic_gradients(state: State, turn: Turn, step: Step) -> Tensor:
 
 def host_gradients(state: State, turn: Turn, step: Step) -> Tensor:
     """Add the gradients of mean generator_loss at x, and at parameters it reaches directly -> share of the loss []."""
-    torch.manual_seed(noise.fold(state.seed, state.nimg, turn.name, step.first, "generator_loss"))
+    state.seed_masks(turn.name, step.first, "generator_loss")
     teacher_score = partial(denoise, state)
     loss = state.hook.generator_loss(state=state, step=step, teacher_score=teacher_score)
     loss = per_image(loss, "generator_loss", step).sum() / step.batch
