@@ -131,7 +131,8 @@ class Littering(GeneratorLoss):
 
 
 TestOneNumber = caught(OneNumber, "test_every_loss_is_one_finite_number_per_image", by=ValueError)
-TestInfinite = caught(Infinite, "test_some_iterations_are_finite_and_move_the_generator_alone")
+PATIENT = {"run": {"max_nonfinite": 99}}
+TestInfinite = caught(Infinite, "test_some_iterations_are_finite_and_move_the_generator_alone", recipe=PATIENT)
 TestStill = caught(Still, "test_some_iterations_are_finite_and_move_the_generator_alone")
 TestHungry = caught(Hungry, "test_it_works_without_labels", by=AttributeError)
 TestDicing = caught(Dicing, "test_two_runs_from_one_seed_are_the_same_bits")
