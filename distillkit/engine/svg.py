@@ -114,7 +114,7 @@ def reference_lines(references: dict[str, float], y_axis: Axis) -> list[str]:
         parts.append(f"{line}<title>{told}</title></line>")
         parts.append(f'<line class="ref{i}" x1="{x}" x2="{x + 18}" y1="{legend}" y2="{legend}"/>')
         parts.append(f'<text class="label" x="{x + 23}" y="{legend + 4}">{told}</text>')
-        x += 40 + 6 * len(told)
+        x += round(34 + 5.6 * len(told))
     return parts
 
 
