@@ -10,6 +10,8 @@ from attrs.validators import deep_iterable, ge, gt, in_, optional
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from distillkit.api.kinds import Sample
+
 
 @frozen
 class Term:
@@ -66,3 +68,6 @@ class Draw(Protocol):
     nfe: int  # network calls per image
 
     def __call__(self, n: int, seed: int = 0, labels: Tensor | None = None) -> Images: ...
+
+    def teacher(self, sampler: Sample) -> Draw:
+        """The same of the teacher, by another sampler, from the same noise."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from distillkit.api import Images
+from distillkit.api import Images, Sample
 from distillkit.engine.state import State
+from distillkit.engine.turns import denoise
 
 SEED_BLOCK = 50_000  # draw(n, seed=s) uses image seeds 50000 s, 50000 s + 1, ... as the published FIDs do
 CHUNK = 256  # images per pass
@@ -37,6 +39,10 @@ class Drawer:
         """The averaged generator, sampled as the recipe says."""
         return cls(state, state.ema, state.hook.sample, state.components["sample"].nfe)
 
+    def teacher(self, sampler: Sample) -> Drawer:
+        """The same for the teacher, through its hook and from the same noise."""
+        return Drawer(self.state, HookDenoiser(self.state), sampler.sample, sampler.nfe)
+
     @torch.no_grad()
     def __call__(self, n: int, seed: int = 0, labels: Tensor | None = None) -> Images:
         """x [n,C,H,W] in [-1,1] and labels [n,L]; without `labels`, classes take turns: image i is of class i mod L."""
@@ -51,3 +57,17 @@ class Drawer:
                 c = None if labels is None else labels[first : first + CHUNK].to(state.device, state.dtype)
                 chunks.append(self.sample(state=state, z=z, labels=c).float().cpu())
         return Images(torch.cat(chunks), None if labels is None else labels.cpu())
+
+
+class HookDenoiser:
+    """The teacher_score hook, called like a network."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.sigma_min = getattr(state.teacher.network, "sigma_min", 0.0)
+        self.sigma_max = getattr(state.teacher.network, "sigma_max", math.inf)
+
+    def __call__(self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None) -> Tensor:
+        state = self.state
+        sigma = torch.as_tensor(sigma, device=x.device).reshape(-1, 1, 1, 1).expand(len(x), 1, 1, 1)
+        return denoise(state, x.to(state.dtype), sigma.to(state.dtype), labels)

@@ -15,7 +15,6 @@ _OFFERED = {
     "distillkit-cm": {"generator_loss": "cd ct ect"},
     "distillkit-gdd": {
         "generator_loss": "gdd gdd-i",
-        "auxiliary_loss": "adversarial",
         "evaluate": "layer-activation",
         "backbone": "teacher-encoder random-pyramid squeezenet vgg16-bn efficientnet-lite0 deit",
     },
@@ -25,6 +24,7 @@ _OFFERED = {
     "distillkit-datasets": {"dataset": "digits image-zip image-folder npz cifar10 afhqv2 ffhq imagenet"},
     "distillkit-metrics": {
         "evaluate": "frechet fid kid inception-score precision-recall rel-fid",
+        "auxiliary_loss": "frechet",
         "features": "digits-classifier",
     },
 }

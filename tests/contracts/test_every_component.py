@@ -35,6 +35,7 @@ AT_ONCE = {  # DMD's: no warm-up, steps that single precision can show
         "teacher_score": {"network": UNET}, "generator": {"optimizer": {"lr": 1e-3, "warmup_kimg": 0.0}},
     },
 }  # fmt: skip
+SHORT_CLASSIFIER = {"use": "digits-classifier", "iterations": 10}
 POINTS = {
     "dataset": {"use": "gaussian-mixture", "size": 256},
     "generator": {"init": "scratch", "network": {"use": "mlp", "width": 16}},
@@ -66,7 +67,11 @@ NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("auxiliary_loss", "regression"): {"config": {"pairs": 64, "sampler": {"use": "heun", "steps": 2}}},
     ("auxiliary_loss", "adversarial"): {"recipe": {"teacher_score": {"network": UNET}}},
     ("evaluate", "mixture"): {"config": {"images": 128}, "recipe": POINTS},
-    ("evaluate", "frechet"): {"config": {"images": 24, "features": {"use": "digits-classifier", "iterations": 10}}},
+    ("evaluate", "frechet"): {"config": {"images": 24, "features": SHORT_CLASSIFIER}},
+    ("auxiliary_loss", "frechet"): {"config": {"population": 20, "minimum": 2}},
+    ("evaluate", "rel-fid"): {
+        "config": {"images": 24, "sampler": {"use": "heun", "steps": 3}, "features": SHORT_CLASSIFIER}
+    },
     ("kernel", "energy"): {"conditionally": True},
     ("features", "digits-classifier"): {"config": {"iterations": 10}},
 }

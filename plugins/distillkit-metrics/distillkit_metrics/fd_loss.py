@@ -1,0 +1,115 @@
+"""FD-loss: the Frechet distance itself as a term, over a population much larger than the batch.
+
+    FD = |m - m_r|^2 + tr(S + S_r - 2 (S_r^1/2 S S_r^1/2)^1/2),    term = sum over embeddings of FD / sg(FD)
+
+m, S: mean and covariance of the features of the last `population` generated images, the batch among them with its
+gradient; m_r, S_r: of the real images. sg: without gradient, so that every embedding counts alike.
+Source: arXiv:2604.28190: "decouple the population size for FD estimation (e.g. 50k) from the batch size for gradient
+computation (e.g. 1024)". Ours: the scale of the batch's gradient (population.py), and no term before `minimum` images.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from distillkit import noise
+from distillkit.api import (
+    AuxiliaryLoss,
+    Choice,
+    Embedding,
+    Term,
+    UsageError,
+    Use,
+    field,
+    frozen,
+    ge,
+    hookimpl,
+    in_,
+    min_len,
+)
+from distillkit_metrics.population import POPULATIONS
+from distillkit_metrics.statistics import moments
+
+if TYPE_CHECKING:
+    from distillkit.engine.state import State
+    from distillkit.engine.step import Step
+
+CHUNK = 500  # real images per pass
+
+
+class FrechetLoss(AuxiliaryLoss):
+    """FD-loss: Frechet distance in frozen features, over a large population (arXiv:2604.28190)."""
+
+    @frozen(kw_only=True)
+    class Config:
+        embeddings: tuple[Choice[Embedding], ...] = field(default=(Use("convnet"),), validator=min_len(1))
+        population: int = field(default=50_000, validator=ge(2))  # generated images behind the distance
+        memory: str = field(default="queue", validator=in_(("queue", "ema")))  # of the population
+        minimum: int = field(default=1024, validator=ge(2))  # images before the first term
+        seed: int = field(default=0, validator=ge(0))  # of the embeddings, beside the run's
+
+    @hookimpl
+    def setup(self, state: State) -> None:
+        c = self.config
+        if c.population < state.batch:
+            raise UsageError(f"frechet: population = {c.population} is less than run.batch = {state.batch}")
+        self.nets = [self._net(choice, i, state) for i, choice in enumerate(c.embeddings)]
+        self.real = [Real(net, state) for net in self.nets]
+        self.populations = [POPULATIONS[c.memory](len(r.mean), c.population, state.device) for r in self.real]
+
+    def _net(self, choice: Choice[Embedding], index: int, state: State) -> nn.Module:
+        dataset, seed = state.dataset, noise.fold(state.seed, "frechet", index, self.config.seed)
+        net = choice.build().module(dataset.resolution, dataset.channels, seed)
+        return net.to(state.device, state.dtype).eval().requires_grad_(False)
+
+    @hookimpl
+    def auxiliary_loss(self, state: State, step: Step) -> Term | None:
+        total, ready = step.x.new_zeros((), dtype=torch.float64), False
+        for name, net, real, population in zip(self._names(), self.nets, self.real, self.populations, strict=True):
+            f = net(step.x).double() - real.mean  # centred: better conditioned sums
+            mean, cov, n = population.moments(f)
+            if n >= self.config.minimum:
+                fd, ready = real.distance(mean, cov), True
+                state.record(f"fd/{name}", fd)
+                total = total + fd / fd.detach().clamp(min=1e-12)
+            if f.isfinite().all():
+                population.add(f)
+        return Term("frechet", total.to(step.x.dtype)) if ready else None
+
+    def _names(self) -> list[str]:
+        return [f"{choice.name}.{i}" if i else choice.name for i, choice in enumerate(self.config.embeddings)]
+
+    def state_dict(self) -> dict[str, Any]:
+        parts = enumerate(self.populations)
+        return {f"{i}.{key}": value for i, part in parts for key, value in part.state_dict().items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for i, part in enumerate(self.populations):
+            part.load_state_dict({key.split(".")[1]: v for key, v in state.items() if key.split(".")[0] == str(i)})
+
+
+class Real:
+    """Mean and covariance of the real images' features, and the distance from them."""
+
+    def __init__(self, net: nn.Module, state: State) -> None:
+        with torch.no_grad():
+            chunks = torch.arange(len(state.dataset)).split(CHUNK)
+            f = torch.cat([net(state.dataset.images(i).to(state.device, state.dtype)).cpu() for i in chunks])
+        found = moments(f)
+        values, vectors = torch.linalg.eigh(found.cov)
+        self.mean, self.cov = found.mean.to(state.device), found.cov.to(state.device)
+        self.root = (vectors * values.clamp(min=0).sqrt() @ vectors.T).to(state.device)  # S_r^1/2
+
+    def distance(self, mean: Tensor, cov: Tensor) -> Tensor:
+        """FD [] of a mean [D], already without m_r, and a covariance [D,D]; differentiable.
+
+        Directions without variance have no gradient: the root's would be infinite there.
+        """
+        product = self.root @ cov @ self.root
+        values = torch.linalg.eigvalsh((product + product.T) / 2)
+        floor = 1e-12 * values.detach().amax().clamp(min=1e-30)
+        cross = torch.where(values > floor, values.clamp(min=floor).sqrt(), 0.0).sum()
+        return mean.square().sum() + cov.trace() + self.cov.trace() - 2 * cross

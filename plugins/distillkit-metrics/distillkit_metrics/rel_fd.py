@@ -1,0 +1,49 @@
+"""Metric `rel-fid`: the student against its own teacher, both started from the same noise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from distillkit.api import Choice, Evaluate, Features, Sample, UsageError, Use, field, frozen, ge, hookimpl
+from distillkit_metrics.frechet import measured, stratified_labels
+from distillkit_metrics.statistics import Moments, frechet_distance, moments
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from distillkit.api import Draw
+    from distillkit.engine.state import State
+
+
+class RelFid(Evaluate):
+    """Frechet distance between student and teacher from the same noise: rel-FID (arXiv:2405.20750).
+
+    It says how far the student is from imitating its teacher, not how good it is. `distance` is the mean distance per
+    image, sqrt(mean over pixels). Both are of the features given, so an FID only if those are Inception's.
+    """
+
+    @frozen(kw_only=True)
+    class Config:
+        features: Choice[Features] = Use("digits-classifier")  # the feature network
+        sampler: Choice[Sample] = Use("heun")  # of the teacher
+        images: int = field(default=1000, validator=ge(2))
+        seed: int = field(default=0, validator=ge(0))
+
+    @hookimpl
+    def setup(self, state: State) -> None:
+        if state.teacher is None:
+            raise UsageError("rel-fid compares with the teacher: the recipe needs a [teacher_score] table")
+        self.features = self.config.features.build()
+        self.features.prepare(state.dataset, state.held_out, state.cache)
+        self.teacher: tuple[Tensor, Moments] | None = None
+
+    @hookimpl
+    def evaluate(self, state: State, draw: Draw) -> dict[str, float]:
+        c, labels = self.config, stratified_labels(state.dataset, self.config.images)
+        if self.teacher is None:  # its images never change
+            x = draw.teacher(c.sampler.build())(c.images, seed=c.seed, labels=labels).x
+            self.teacher = x, moments(measured(self.features, x)["penultimate"])
+        x = draw(c.images, seed=c.seed, labels=labels).x
+        fd = frechet_distance(self.teacher[1], moments(measured(self.features, x)["penultimate"]))
+        rms = (x - self.teacher[0]).square().flatten(1).mean(1).sqrt().mean()
+        return {"fd": fd, "distance": float(rms)}

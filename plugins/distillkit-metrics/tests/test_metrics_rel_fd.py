@@ -1,0 +1,44 @@
+"""rel-FID: zero for a student that is its teacher's sampler, larger for one that is not."""
+
+from __future__ import annotations
+
+import pytest
+from distillkit_metrics.frechet import measured, stratified_labels
+from distillkit_metrics.statistics import frechet_distance, moments
+
+from distillkit.api import UsageError
+from distillkit.engine.draw import Drawer
+from distillkit.testing import toy_state
+
+FEATURES = {"use": "digits-classifier", "iterations": 10}
+TABLE = {"use": "rel-fid", "images": 24, "features": FEATURES, "sampler": {"use": "heun", "steps": 3}}
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("DISTILLKIT_HOME", str(tmp_path))
+
+
+def test_a_student_that_is_the_teacher_is_at_no_distance():
+    state = toy_state(evaluate=[TABLE], sample={"use": "heun", "steps": 3})
+    (found,) = state.evaluators[0].call(state=state, draw=Drawer.student(state))
+    assert found["distance"] == 0 and found["fd"] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_one_step_student_is_at_the_metrics_distance_from_the_same_noise():
+    state = toy_state(evaluate=[TABLE])
+    draw = Drawer.student(state)
+    (found,) = state.evaluators[0].call(state=state, draw=draw)
+    features = state.components["evaluate.0"].features
+    sampler = state.components["evaluate.0"].config.sampler.build()
+    labels = stratified_labels(state.dataset, 24)
+    sides = [measured(features, d(24, labels=labels).x)["penultimate"] for d in (draw.teacher(sampler), draw)]
+    assert found["fd"] == pytest.approx(frechet_distance(*map(moments, sides)), rel=1e-6)
+    assert found["fd"] > 0 and found["distance"] > 0
+
+
+def test_it_needs_a_teacher():
+    state = toy_state(evaluate=[TABLE])
+    state.teacher = None
+    with pytest.raises(UsageError, match="teacher_score"):
+        state.components["evaluate.0"].setup(state)
