@@ -13,6 +13,7 @@ from torch import nn
 
 from distillkit import noise
 from distillkit.api import Choice, UsageError
+from distillkit.builtin.mixture import MixtureConfig, MixtureTeacher
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
@@ -113,22 +114,30 @@ def test_the_fake_score_loss_and_its_gradient_are_the_references(data):
     torch.testing.assert_close(fake.calls[0].D.grad, data["fs_grad_D_fake"], **CLOSE)
 
 
-def test_with_weight_one_the_gradient_is_the_difference_of_the_scores_of_two_gaussians():
-    """Data N(0.5, 0.04), generated N(-0.2, 0.09): both scores of x_t are known in closed form."""
+def analytic_score(config, x_t, sigma):
+    """grad log p_t of the mixture, by autograd of its density."""
+    x_t = x_t.clone().requires_grad_()
+    points, variance = x_t.flatten(1), config.std**2 + sigma.reshape(-1, 1) ** 2
+    distance = (points[:, None] - config.means(x_t)[None]).square().sum(2)
+    return torch.autograd.grad((-0.5 * distance / variance).logsumexp(1).sum(), x_t)[0]
 
-    def denoiser(mean, variance):
-        return lambda x, sigma, labels=None: (variance * x + sigma**2 * mean) / (variance + sigma**2)
 
-    x = -0.2 + 0.3 * torch.randn(16, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    n = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    sigma = torch.linspace(-3, 1, 16, dtype=torch.float64).exp().view(-1, 1, 1, 1)
-    x_t = x + sigma * n
-    scores = [(mean - x_t) / (variance + sigma**2) for mean, variance in ((-0.2, 0.09), (0.5, 0.04))]
-    for weight, w in (("one", 1), ("code", sigma**2)):
-        loss, state = ready(None, denoiser(-0.2, 0.09), weight=weight, shared_dropout=False)
-        step = ReplayStep(x.clone().requires_grad_(), sigma, sigma * n)
-        loss.generator_loss(state, step, denoiser(0.5, 0.04)).sum().backward()
-        torch.testing.assert_close(step.x.grad, w * (scores[0] - scores[1]), rtol=1e-10, atol=1e-10)
+@pytest.mark.parametrize("weight", ["one", "code"])
+def test_against_the_closed_form_teacher_the_gradient_is_the_difference_of_analytic_scores(weight):
+    real, fake = MixtureConfig(), MixtureConfig(modes=3, radius=0.4, std=0.2)
+
+    def denoiser(config):
+        return lambda x, sigma, labels=None: MixtureTeacher(config).teacher_score(None, x, sigma, labels)
+
+    generator = torch.Generator().manual_seed(0)
+    x, n = (torch.randn(32, 2, 1, 1, generator=generator, dtype=torch.float64) for _ in range(2))
+    sigma = torch.linspace(-3, 1, 32, dtype=torch.float64).exp().view(-1, 1, 1, 1)
+    loss, state = ready(None, denoiser(fake), weight=weight, shared_dropout=False)
+    step = ReplayStep(x.clone().requires_grad_(), sigma, sigma * n)
+    loss.generator_loss(state, step, denoiser(real)).sum().backward()
+    x_t, w = x + sigma * n, sigma**2 if weight == "code" else 1
+    gap = analytic_score(fake, x_t, sigma) - analytic_score(real, x_t, sigma)
+    torch.testing.assert_close(step.x.grad, w * gap, rtol=1e-8, atol=1e-8)
 
 
 def test_the_two_scores_share_their_dropout_masks(data):
