@@ -73,11 +73,12 @@ class _Lines:
 
 
 def _table(all_: Sequence[Progress]) -> Table:
-    shown = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-    shown.add_column("run", overflow="ellipsis", no_wrap=True, max_width=38)
-    shown.add_column("state", no_wrap=True)
-    shown.add_column("time", no_wrap=True, justify="right")
-    shown.add_column("", style="dim", overflow="ellipsis", no_wrap=True)
+    names = min(32, max(len(one.job.name) for one in all_))
+    shown = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0), expand=True)
+    shown.add_column("run", overflow="ellipsis", no_wrap=True, width=names)
+    shown.add_column("state", no_wrap=True, width=10)
+    shown.add_column("time", no_wrap=True, width=11, justify="right")
+    shown.add_column("", style="dim", overflow="ellipsis", no_wrap=True, ratio=1)
     for one in all_:
         told = one.last_line if one.state == "running" else one.reason
         shown.add_row(Text(one.job.name), Text(one.state, STYLES.get(one.state, "dim")), took(one), Text(told))
