@@ -25,6 +25,7 @@ from distillkit.api.kinds import (
     Evaluate,
     Features,
     GeneratorLoss,
+    Guidance,
     Kernel,
     Network,
     Sample,
@@ -34,8 +35,9 @@ from distillkit.api.types import Draw, Images, Optimizer, Term, Turn
 
 __all__ = [
     "KINDS", "Augment", "AuxiliaryLoss", "Backbone", "Choice", "Component", "Dataset", "DistillkitError", "Diverged",
-    "Draw", "Embedding", "Evaluate", "Features", "GeneratorLoss", "Hooks", "Images", "InputError", "Kernel", "Network",
-    "Optimizer", "PluginError", "Preempted", "ResourceError", "Sample", "TeacherScore", "Term", "Turn", "UsageError",
+    "Draw", "Embedding", "Evaluate", "Features", "GeneratorLoss", "Guidance", "Hooks", "Images", "InputError", "Kernel",
+    "Network", "Optimizer", "PluginError", "Preempted", "ResourceError", "Sample", "TeacherScore", "Term", "Turn",
+    "UsageError",
     "Use", "and_", "deep_iterable", "field", "frozen", "ge", "gt", "hookimpl", "hookspec",
     "in_", "le", "lt", "min_len", "optional",
 ]  # fmt: skip

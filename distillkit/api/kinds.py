@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from attrs import field, frozen
 from attrs.validators import ge, gt, optional
 
+from distillkit.api.choice import Choice
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -65,6 +67,13 @@ class TeacherScore(Component):
     @frozen(kw_only=True)
     class Slot:
         from_: str | None = None  # `from = "teacher.toml"`: use the result of that recipe
+        guidance: Choice[Guidance] | None = None
+
+
+class Guidance(Component):
+    """Guides any teacher: wraps the hook `teacher_score` with `@hookimpl(wrapper=True)`."""
+
+    kind = "guidance"
 
 
 class GeneratorLoss(Component):
@@ -214,7 +223,7 @@ class Augment(Component):
 KINDS: dict[str, type[Component]] = {
     cls.kind: cls
     for cls in (
-        Dataset, TeacherScore, Network, Sample, GeneratorLoss, AuxiliaryLoss,
+        Dataset, TeacherScore, Guidance, Network, Sample, GeneratorLoss, AuxiliaryLoss,
         Evaluate, Augment, Embedding, Backbone, Kernel, Features,
     )
 }  # fmt: skip

@@ -69,6 +69,7 @@ def build_components(recipe: Recipe) -> dict[str, Component]:
     """The objects that have hooks, by their place in the recipe, in pipeline order."""
     places: dict[str, Choice | None] = {
         "teacher_score": recipe.teacher_score,
+        "teacher_score.guidance": recipe.teacher_score and recipe.teacher_score.slot.guidance,
         "sample": recipe.sample,
         "generator_loss": recipe.generator_loss,
         **{f"auxiliary_loss.{i}": choice for i, choice in enumerate(recipe.auxiliary_loss)},

@@ -49,6 +49,7 @@ def choices(value: Any) -> Iterator[Choice[Any]]:
     """Every Choice inside a recipe or a config, outer before inner."""
     if isinstance(value, Choice):
         yield value
+        yield from choices(value.slot)
         yield from choices(value.config)
     elif attrs.has(type(value)):
         for attribute in attrs.fields(type(value)):

@@ -16,6 +16,7 @@ from distillkit.testing.contracts import (  # noqa: E402
     EvaluateContract,
     FeaturesContract,
     GeneratorLossContract,
+    GuidanceContract,
     KernelContract,
     NetworkContract,
     SampleContract,
@@ -24,7 +25,8 @@ from distillkit.testing.contracts import (  # noqa: E402
 from distillkit.testing.toys import save_network, toy_recipe, toy_state, toy_step  # noqa: E402
 
 __all__ = [
-    "CONTRACTS", "AugmentContract", "AuxiliaryLossContract", "BackboneContract", "ComponentContract", "DatasetContract",
-    "EmbeddingContract", "EvaluateContract", "FeaturesContract", "GeneratorLossContract", "KernelContract",
-    "NetworkContract", "SampleContract", "TeacherScoreContract", "save_network", "toy_recipe", "toy_state", "toy_step",
+    "CONTRACTS", "AugmentContract", "AuxiliaryLossContract", "BackboneContract", "ComponentContract",
+    "DatasetContract", "EmbeddingContract", "EvaluateContract", "FeaturesContract", "GeneratorLossContract",
+    "GuidanceContract", "KernelContract", "NetworkContract", "SampleContract", "TeacherScoreContract", "save_network",
+    "toy_recipe", "toy_state", "toy_step",
 ]  # fmt: skip

@@ -13,13 +13,14 @@ from distillkit.testing.parts import (
     FeaturesContract,
     KernelContract,
 )
-from distillkit.testing.sampling import SampleContract, TeacherScoreContract
+from distillkit.testing.sampling import GuidanceContract, SampleContract, TeacherScoreContract
 
 CONTRACTS: dict[str, type[ComponentContract]] = {
     contract.kind: contract
     for contract in (
-        DatasetContract, TeacherScoreContract, NetworkContract, SampleContract, GeneratorLossContract,
-        AuxiliaryLossContract, EvaluateContract, AugmentContract, EmbeddingContract, BackboneContract, KernelContract,
+        DatasetContract, TeacherScoreContract, GuidanceContract, NetworkContract, SampleContract,
+        GeneratorLossContract, AuxiliaryLossContract, EvaluateContract, AugmentContract, EmbeddingContract,
+        BackboneContract, KernelContract,
         FeaturesContract,
     )
 }  # fmt: skip

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from distillkit.engine.state import State
 from distillkit.engine.turns import denoise
+from distillkit.testing import toys
 from distillkit.testing.component import ComponentContract
 
 
@@ -127,3 +128,18 @@ class TeacherScoreContract(ComponentContract):
             names = ("resolution", "channels", "label_dim", "sigma_min", "sigma_max", "sigma_data", "compute_dtype")
             assert [name for name in names if not hasattr(teacher.network, name)] == []
             assert set(teacher.network.card) >= {"network", "resolution", "channels", "label_dim"}
+
+
+class GuidanceContract(TeacherScoreContract):
+    """A guided teacher is a teacher still, and another one."""
+
+    kind = "guidance"
+
+    def state(self, **tables: Any) -> State:
+        guided = {"teacher_score": {"guidance": self.table}}
+        return toys.toy_state(**toys.merged(self.recipe, guided, tables))
+
+    def test_it_changes_what_the_teacher_says(self) -> None:
+        guided, plain = self.state(), toys.toy_state(**self.recipe)
+        _, x_sigma, sigma, labels = self.noisy(guided, 1.0)
+        assert not torch.allclose(denoise(guided, x_sigma, sigma, labels), denoise(plain, x_sigma, sigma, labels))

@@ -48,10 +48,17 @@ def write_teacher(self: Any, folder: Path) -> None:
     save_network(folder / "teacher", choice, toy_state().dataset)
 
 
+def write_weak_teacher(self: Any, folder: Path) -> None:
+    """The checkpoint that `autoguidance` is given."""
+    choice = choice_from_table("network", {"use": "mlp", "width": 8, "depth": 1}, catalog(), where="guide")
+    save_network(folder / "teacher", choice, toy_state().dataset)
+
+
 # What a contract needs beyond the component's own defaults: sizes for a test, keys without a default, exceptions.
 NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("teacher_score", "edm"): {"config": {"checkpoint": "teacher"}, "files": write_teacher},
     ("teacher_score", "gaussian-mixture"): {"recipe": POINTS},
+    ("guidance", "autoguidance"): {"config": {"guide": "teacher"}, "files": write_weak_teacher},
     ("network", "edm-ddpmpp"): {"config": {**SMALL, "augment_dim": 9}},
     ("network", "edm-ncsnpp"): {"config": SMALL},
     ("network", "edm-adm"): {"config": {**SMALL, "channels_per_head": 8}},

@@ -89,7 +89,7 @@ def test_unknown_tables_and_keys_name_the_nearest_and_the_known_ones(complaints,
     )
     assert found[1].startswith("x.toml:14 trainer unknown table | keys here: schema, run, dataset")
     assert found[2].startswith("x.toml:15 evalute unknown table | did you mean evaluate?")
-    assert found[3] == "x.toml:16 teacher_score.optimizer unknown key | keys here: use, from, checkpoint"
+    assert found[3] == "x.toml:16 teacher_score.optimizer unknown key | keys here: use, from, guidance, checkpoint"
 
 
 def test_what_is_missing_is_named_where_it_belongs(complaints):
