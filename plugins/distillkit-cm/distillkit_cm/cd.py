@@ -1,0 +1,51 @@
+"""Consistency distillation: the student maps every point of a teacher's trajectory to the trajectory's end.
+
+f is the student, f' its slow copy, D the teacher; y a real image, n unit noise; sigma_0 > ... > sigma_(N-1) the grid.
+
+    (1)  i ~ U{0 ... N-2},   t = sigma_i,   r = sigma_(i+1),   x_t = y + t n
+    (2)  x_r = one Heun step from t to r along dx/dt = (x - D(x; t)) / t
+    (3)  L = lambda(t) d(f(x_t; t), f'(x_r; r))
+    (4)  f' <- mu f' + (1 - mu) f,   after each step
+
+f is the identity at the grid's end, by its preconditioning. Source: arXiv:2303.01469, Algorithm 2.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from distillkit.api import UsageError, field, frozen, ge, hookimpl, le
+from distillkit_cm.pair import Pair, PairConfig, Teacher
+
+if TYPE_CHECKING:
+    from distillkit.engine.state import State
+    from distillkit.engine.step import Step
+
+
+class Cd(Pair):
+    """Consistency distillation: along a teacher's trajectories (arXiv:2303.01469)."""
+
+    @frozen(kw_only=True)
+    class Config(PairConfig):
+        N: int = field(default=18, validator=ge(2))  # points of the grid; 40: ImageNet-64, LSUN
+        mu: float = field(default=0.0, validator=[ge(0), le(1)])  # of the target; 0: the student; 0.95: ImageNet, LSUN
+
+    @hookimpl
+    def setup(self, state: State) -> None:
+        if state.teacher is None:
+            raise UsageError("[generator_loss] distills a teacher: the recipe needs a [teacher_score] table")
+        super().setup(state)
+
+    def moves(self) -> bool:
+        return self.config.mu > 0
+
+    def schedule(self, state: State) -> tuple[int, float]:
+        return self.config.N, self.config.mu
+
+    def step_down(self, x_t: Tensor, t: Tensor, r: Tensor, step: Step, teacher_score: Teacher) -> Tensor:
+        """Eq. (2), two calls of the teacher."""
+        d = (x_t - teacher_score(x_t, t, step.labels)) / t
+        euler = x_t + (r - t) * d
+        return x_t + (r - t) * (d + (euler - teacher_score(euler, r, step.labels)) / r) / 2

@@ -1,0 +1,63 @@
+"""Consistency training: the same from data alone, on a grid that becomes finer.
+
+f is the student, f' its slow copy; y a real image, n unit noise; sigma_0 > ... > sigma_(N-1) the grid.
+
+    (1)  N  = ceil(sqrt(p ((s1 + 1)^2 - s0^2) + s0^2) - 1) + 1,   p from 0 to 1 the progress of training
+    (2)  i ~ U{0 ... N-2},   t = sigma_i,   r = sigma_(i+1)
+    (3)  L  = lambda(t) d(f(y + t n; t), f'(y + r n; r))
+    (4)  f' <- mu f' + (1 - mu) f after each step,   mu = exp(s0 ln mu0 / (N - 1))
+
+The paper's mu has N in place of N - 1: schedule = "paper". Source: arXiv:2303.01469, Algorithm 3 and Appendix C, in the
+form of its authors' code (github.com/openai/consistency_models).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Tensor
+
+from distillkit.api import field, frozen, ge, gt, in_, lt, optional
+from distillkit_cm.pair import Pair, PairConfig, Teacher
+
+if TYPE_CHECKING:
+    from distillkit.engine.state import State
+    from distillkit.engine.step import Step
+
+
+class Ct(Pair):
+    """Consistency training: without a teacher, from scratch (arXiv:2303.01469)."""
+
+    recipe_defaults: ClassVar[dict[str, Any]] = {
+        **Pair.recipe_defaults,
+        "generator": {**Pair.recipe_defaults["generator"], "init": "scratch"},
+    }
+
+    @frozen(kw_only=True)
+    class Config(PairConfig):
+        s0: int = field(default=2, validator=ge(1))  # N - 1 at the start, from below
+        s1: int = field(default=150, validator=ge(2))  # N - 1 at the end; 200: ImageNet-64
+        mu0: float = field(default=0.9, validator=[ge(0), lt(1)])  # 0.95: ImageNet-64; 0: the target is the student
+        schedule: str = field(default="code", validator=in_(("code", "paper")))  # mu as the code or the paper has it
+        schedule_kimg: float | None = field(default=None, validator=optional(gt(0)))  # until p = 1; none: the run
+
+    def moves(self) -> bool:
+        return self.config.mu0 > 0
+
+    def schedule(self, state: State) -> tuple[int, float]:
+        c = self.config
+        total = state.total if c.schedule_kimg is None else c.schedule_kimg * 1000
+        return adaptive(min(state.nimg / total, 1.0), c.s0, c.s1, c.mu0, c.schedule)
+
+    def step_down(self, x_t: Tensor, t: Tensor, r: Tensor, step: Step, teacher_score: Teacher) -> Tensor:
+        """y + r n: an Euler step with the real image in the teacher's place."""
+        return x_t + (r - t) * (x_t - step.real) / t
+
+
+def adaptive(progress: float, s0: int, s1: int, mu0: float, form: str = "code") -> tuple[int, float]:
+    """N of Eq. (1) and mu of Eq. (4) at a progress from 0 to 1."""
+    steps = max(math.ceil(math.sqrt(progress * ((s1 + 1) ** 2 - s0**2) + s0**2) - 1), 1)
+    if not mu0:
+        return steps + 1, 0.0
+    return steps + 1, math.exp(s0 * math.log(mu0) / (steps if form == "code" else steps + 1))

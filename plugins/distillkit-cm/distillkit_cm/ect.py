@@ -1,0 +1,77 @@
+"""Easy consistency tuning: from a diffusion model to a consistency model by bringing r closer to t.
+
+f is the student, y a real image, n unit noise, a the stage: it counts up every `double_kimg`.
+
+    (1)  ln t ~ N(P_mean, P_std^2)
+    (2)  r = max(0, t (1 - (1 + k sigmoid(-b t)) / q^(a+1)))
+    (3)  f_t = f(y + t n; t),   f_r = f(y + r n; r) without gradient, y itself where r = 0
+    (4)  L = (sqrt(sum (f_t - f_r)^2 + c^2) - c) / (t - r)
+
+The same n, weights and dropout masks serve both. With r = 0, as early on for small t, (4) is denoising. f has EDM's
+form in training and the consistency form in evaluation. Source: arXiv:2406.14548, in the form of its authors' code
+(github.com/locuslab/ect); weight = "edm" is that of its ImageNet branch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from distillkit.api import GeneratorLoss, field, frozen, ge, gt, hookimpl, in_
+from distillkit.noise import edm_weight
+from distillkit_cm.distance import distance, weight
+from distillkit_cm.pair import twice
+
+if TYPE_CHECKING:
+    from distillkit.engine.state import State
+    from distillkit.engine.step import Step
+
+
+class Ect(GeneratorLoss):
+    """Easy consistency tuning: from a trained diffusion model, on data (arXiv:2406.14548)."""
+
+    # CIFAR-10 at a batch of 128: EMA 0.9999 per iteration. A dropout of 0.2 belongs to it: [generator] dropout = 0.2.
+    recipe_defaults: ClassVar[dict[str, Any]] = {
+        "sample": {"use": "few-step", "sigmas": [80.0], "sigma_min": 0.0, "clamp": False},
+        "generator": {
+            "optimizer": {"name": "radam", "lr": 1e-4, "betas": [0.9, 0.999], "eps": 1e-8},
+            "ema": "halflife", "ema_halflife_kimg": 887.0, "ema_rampup_ratio": None,
+        },
+    }  # fmt: skip
+
+    @frozen(kw_only=True)
+    class Config:
+        P_mean: float = -1.1  # mean of ln t
+        P_std: float = field(default=2.0, validator=gt(0))  # standard deviation of ln t
+        q: float = field(default=2.0, validator=gt(1))  # t - r shrinks by it from stage to stage; 256: one stage
+        double_kimg: float = field(default=3200.0, validator=gt(0))  # images per stage; published: 8 stages
+        mapping: str = field(default="sigmoid", validator=in_(("sigmoid", "const")))  # Eq. (2); const: k = 0
+        k: float = field(default=8.0, validator=ge(0))
+        b: float = field(default=1.0, validator=gt(0))
+        c: float = field(default=0.0, validator=ge(0))  # 0.06: ImageNet-64
+        weight: str = field(default="step", validator=in_(("step", "edm")))  # 1 / (t - r), or EDM's lambda(t)
+        boundary: float = field(default=0.003, validator=ge(0))  # sigma where the student is the identity in evaluation
+
+    @property
+    def student(self) -> dict[str, Any]:
+        return {"preconditioning": "ect", "boundary": self.config.boundary}
+
+    @hookimpl
+    def generator_loss(self, state: State, step: Step) -> Tensor:
+        c, y = self.config, step.real
+        t = step.lognormal_sigma(c.P_mean, c.P_std)
+        r = self.map(t, int(state.nimg // (c.double_kimg * 1000)))
+        n = step.randn_like(y)
+        above = torch.where(r > 0, r, t)  # no network is asked at 0
+        f_t, f_r = twice(state.generator, state.generator, (y + t * n, t), (y + r * n, above), step.labels)
+        f_r = torch.where(r > 0, f_r, y)
+        w = weight("step", t, r) if c.weight == "step" else edm_weight(t).flatten()
+        return w * distance("huber", f_t, f_r, c.c)
+
+    def map(self, t: Tensor, stage: int) -> Tensor:
+        """r of Eq. (2), of t's shape."""
+        c = self.config
+        slow = 1 + c.k * torch.sigmoid(-c.b * t) if c.mapping == "sigmoid" else 1.0
+        return (t * (1 - slow / c.q ** (stage + 1))).clamp(min=0)

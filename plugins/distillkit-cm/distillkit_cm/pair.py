@@ -1,0 +1,108 @@
+"""What CD and CT share: two points of one trajectory, the student at one, its slow copy at the other."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from distillkit.api import GeneratorLoss, field, frozen, ge, gt, hookimpl, in_
+from distillkit.noise import RHO, SIGMA_MAX, SIGMA_MIN, rho_grid
+from distillkit_cm.distance import DISTANCES, WEIGHTS, distance, weight
+
+if TYPE_CHECKING:
+    from distillkit.engine.state import State
+    from distillkit.engine.step import Step
+
+Teacher = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
+
+
+@frozen(kw_only=True)
+class PairConfig:
+    distance: str = field(default="l2", validator=in_(DISTANCES))  # published: LPIPS, which needs trained features
+    huber_c: float = field(default=0.03, validator=ge(0))  # "huber": arXiv:2310.14189 has 0.00054 sqrt(C H W)
+    weight: str = field(default="uniform", validator=in_(WEIGHTS))  # lambda(t); "step": 1 / (t - r)
+    sigma_min: float = field(default=SIGMA_MIN, validator=gt(0))  # end of the grid, where the student is the identity
+    sigma_max: float = field(default=SIGMA_MAX, validator=gt(0))  # its beginning
+    rho: float = field(default=RHO, validator=gt(0))
+    sigma_data: float = field(default=0.5, validator=gt(0))  # as in the network; in weight = "karras"
+
+
+class Pair(GeneratorLoss):
+    """Consistency of the student with its slow copy, the target, one step down the same trajectory."""
+
+    # RAdam of arXiv:2303.01469's CIFAR-10 runs at a batch of 512; EMA 0.9999 per iteration there.
+    recipe_defaults: ClassVar[dict[str, Any]] = {
+        "sample": {"use": "few-step", "sigmas": [SIGMA_MAX]},
+        "generator": {
+            "optimizer": {"name": "radam", "lr": 4e-4, "betas": [0.9, 0.999], "eps": 1e-8},
+            "ema": "halflife", "ema_halflife_kimg": 3550.0, "ema_rampup_ratio": None,
+        },
+    }  # fmt: skip
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.target: nn.Module | None = None  # None: the student itself
+
+    @property
+    def student(self) -> dict[str, Any]:
+        return {"preconditioning": "consistency", "boundary": self.config.sigma_min}
+
+    def schedule(self, state: State) -> tuple[int, float]:
+        """N, the points of the grid, and mu, the target's share that stays."""
+        raise NotImplementedError
+
+    def step_down(self, x_t: Tensor, t: Tensor, r: Tensor, step: Step, teacher_score: Teacher) -> Tensor:
+        """The point at noise level r of the trajectory through x_t [N,C,H,W] at t."""
+        raise NotImplementedError
+
+    @hookimpl
+    def setup(self, state: State) -> None:
+        if self.moves():
+            self.target = copy.deepcopy(state.generator).requires_grad_(False).train()  # dropout, with equal masks
+
+    def moves(self) -> bool:
+        """Whether the target is another network than the student."""
+        raise NotImplementedError
+
+    @hookimpl
+    def generator_loss(self, state: State, step: Step, teacher_score: Teacher) -> Tensor:
+        c = self.config
+        N, _ = self.schedule(state)
+        i = (step.rand(1, 1, 1) * (N - 1)).floor().clamp(max=N - 2)
+        t, r = (rho_grid(j / (N - 1), c.sigma_min, c.sigma_max, c.rho) for j in (i, i + 1))
+        x_t = step.real + t * step.randn_like(step.real)
+        with torch.no_grad():
+            x_r = self.step_down(x_t, t, r, step, teacher_score)
+        f, target = twice(state.generator, self.target or state.generator, (x_t, t), (x_r, r), step.labels)
+        return weight(c.weight, t, r, c.sigma_data) * distance(c.distance, f, target, c.huber_c)
+
+    @hookimpl
+    def after_step(self, state: State) -> None:
+        """target <- mu target + (1 - mu) student, parameters only."""
+        if self.target is not None:
+            student = [p.detach() for p in state.networks["generator"].parameters()]
+            torch._foreach_lerp_(list(self.target.parameters()), student, 1 - self.schedule(state)[1])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self.target is None else {f"target.{name}": p for name, p in self.target.state_dict().items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if self.target is None:
+            return super().load_state_dict(state)
+        self.target.load_state_dict({name.removeprefix("target."): p for name, p in state.items()})
+
+
+def twice(
+    student: nn.Module, target: nn.Module, at_t: tuple[Tensor, Tensor], at_r: tuple[Tensor, Tensor],
+    labels: Tensor | None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """student(x_t, t) and, without gradient, target(x_r, r), each [N,C,H,W], with the same dropout masks."""
+    device = at_t[0].device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        f = student(*at_t, labels)
+    with torch.no_grad():
+        return f, target(*at_r, labels)

@@ -1,0 +1,205 @@
+"""CD and CT against the reference's numbers: losses, gradients, schedules, and what the target network does."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from distillkit_cm.cd import Cd
+from distillkit_cm.ct import Ct, adaptive
+from distillkit_cm.distance import distance, weight
+from torch import nn
+
+from distillkit.api import UsageError
+from distillkit.noise import rho_grid
+
+CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+
+
+@pytest.fixture(scope="module")
+def data():
+    with np.load(Path(__file__).parent / "data" / "cm_loss_io.npz") as data:
+        return {key: torch.from_numpy(np.asarray(data[key])) for key in data.files}
+
+
+class Stub(nn.Module):
+    """F = A x_in + B (1 + c_noise) within the consistency form (boundary 0: EDM's); keeps what went in and out."""
+
+    def __init__(self, A, B, boundary):
+        super().__init__()
+        self.A, self.B, self.boundary = nn.Parameter(A.clone()), nn.Parameter(B.clone()), boundary
+        self.calls = []
+
+    def forward(self, x, sigma, labels=None):
+        above, norm = sigma - self.boundary, (sigma**2 + 0.25).sqrt()
+        F = self.A * x / norm + self.B * (1 + sigma.log() / 4)
+        D = 0.25 / (above**2 + 0.25) * x + above * 0.5 / norm * F
+        if D.requires_grad:
+            D.retain_grad()
+        self.calls.append(SimpleNamespace(x=x, sigma=sigma, D=D))
+        return D
+
+
+class Replay:
+    """A step whose draws are the recorded ones."""
+
+    labels = None
+
+    def __init__(self, real, noise, indices, N):
+        self.real, self.noise, self.u = real, noise, (indices.view(-1, 1, 1, 1) + 0.5) / (N - 1)
+
+    def rand(self, *shape):
+        return self.u.float()
+
+    def randn_like(self, x):
+        return self.noise
+
+
+def networks(data):
+    student, target, teacher = (
+        Stub(data[f"A_{name}"], data[f"B_{name}"], b)
+        for name, b in (("model", 0.002), ("target", 0.002), ("teacher", 0.0))
+    )
+    return student, target.requires_grad_(False), teacher.requires_grad_(False)
+
+
+@pytest.mark.parametrize("lam", ["uniform", "karras"])
+@pytest.mark.parametrize("d", ["l2", "l1"])
+@pytest.mark.parametrize("method", ["cd", "ct"])
+def test_the_loss_and_its_gradient_are_the_references(data, method, d, lam):
+    want = {
+        key.removeprefix(f"{method}_{d}_{lam}_"): v for key, v in data.items() if key.startswith(f"{method}_{d}_{lam}_")
+    }
+    N = int(want["num_scales"])
+    cls = {"cd": Cd, "ct": Ct}[method]
+    loss = cls(cls.Config(distance=d, weight=lam, **({"N": N} if method == "cd" else {})))
+    loss.schedule = lambda state: (N, 0.0)
+    student, loss.target, teacher = networks(data)
+    step = Replay(data["x_start"], data["noise"], want["indices"], N)
+    per_image = loss.generator_loss(SimpleNamespace(generator=student), step, teacher)
+    per_image.mean().backward()
+    at_t, at_r = student.calls[0], loss.target.calls[0]
+    torch.testing.assert_close(at_t.sigma.flatten(), want["t"], **CLOSE)
+    torch.testing.assert_close(at_r.sigma.flatten(), want["t2"], **CLOSE)
+    torch.testing.assert_close(at_t.x, want["x_t"], **CLOSE)
+    torch.testing.assert_close(at_r.x, want["x_t2"], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(at_t.D, want["pred"], **CLOSE)
+    torch.testing.assert_close(at_r.D, want["target"], **CLOSE)
+    torch.testing.assert_close(per_image, want["loss"], rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(per_image.mean(), want["loss_scalar"], rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(at_t.D.grad, want["grad_pred"], rtol=1e-4, atol=1e-7)
+    assert len(teacher.calls) == (2 if method == "cd" else 0)
+
+
+def test_the_grid_is_the_references(data):
+    assert data["sigmas40"][-1] in (0, data["sigmas40"][39])
+    torch.testing.assert_close(rho_grid(torch.arange(40) / 39), data["sigmas40"][:40].float(), **CLOSE)
+
+
+@pytest.mark.parametrize(("mu0", "s1"), [(0.95, 200), (0.9, 150)])
+def test_the_adaptive_schedules_are_the_references(data, mu0, s1):
+    tag = f"ct_adaptive_{str(mu0).replace('.', 'p')}_2_{s1}_800k"
+    found = [adaptive(int(k) / 800_000, 2, s1, mu0) for k in data["ct_steps"]]
+    assert [N for N, _ in found] == data[f"{tag}_scales"].tolist()
+    assert [mu for _, mu in found] == pytest.approx(data[f"{tag}_ema"].tolist(), rel=1e-9)
+
+
+def test_the_papers_mu_has_n_where_the_code_has_one_less():
+    assert adaptive(0.0, 2, 150, 0.9, "paper") == (2, pytest.approx(0.9))
+    assert adaptive(0.0, 2, 150, 0.9, "code") == (2, pytest.approx(0.81))
+    assert adaptive(0.5, 2, 150, 0.0) == (adaptive(0.5, 2, 150, 0.9)[0], 0.0)
+
+
+def test_the_schedule_of_ct_is_a_function_of_the_images_seen():
+    state = SimpleNamespace(nimg=30_000, total=40_000)
+    assert Ct(Ct.Config()).schedule(state) == adaptive(0.75, 2, 150, 0.9)
+    assert Ct(Ct.Config(schedule_kimg=20)).schedule(state) == adaptive(1.0, 2, 150, 0.9)
+    assert Ct(Ct.Config(schedule_kimg=60)).schedule(state) == adaptive(0.5, 2, 150, 0.9)
+
+
+def test_the_pseudo_huber_distance_is_l2_near_zero_and_grows_like_the_norm():
+    a = torch.full((1, 3, 2, 2), 1e-4)
+    near = distance("huber", a, torch.zeros_like(a), 0.03)
+    assert float(near) == pytest.approx(12 * 1e-8 / 0.06, rel=1e-2)
+    assert float(distance("huber", 1e6 * a, 0 * a, 0.03)) == pytest.approx(math.sqrt(12) * 100 - 0.03, rel=1e-5)
+
+
+def test_weights_by_hand():
+    t, r = torch.tensor([0.5, 2.0]).view(2, 1, 1, 1), torch.tensor([0.25, 1.0]).view(2, 1, 1, 1)
+    want = {
+        "uniform": [1.0, 1.0], "karras": [8.0, 4.25], "snr": [4.0, 0.25], "snr+1": [5.0, 1.25],
+        "truncated-snr": [4.0, 1.0], "step": [4.0, 1.0],
+    }  # fmt: skip
+    assert {name: weight(name, t, r).tolist() for name in want} == want
+
+
+class Dropping(nn.Module):
+    """Multiplies by a dropout mask."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x, sigma, labels=None):
+        return nn.functional.dropout(self.scale * torch.ones_like(x), 0.5, self.training)
+
+
+@pytest.mark.parametrize("mu", [0.0, 0.9])
+def test_student_and_target_drop_the_same_units(data, mu):
+    loss, student = Cd(Cd.Config(mu=mu)), Dropping()
+    state = SimpleNamespace(generator=student, teacher=object())
+    loss.setup(state)
+    step = Replay(data["x_start"], data["noise"], torch.tensor([1, 2, 3, 4]), 18)
+    assert loss.generator_loss(state, step, lambda x, sigma, labels: x).abs().max() == 0
+    assert (loss.target is None) == (mu == 0)
+
+
+def test_the_target_follows_the_student_and_is_checkpointed():
+    loss, student = Cd(Cd.Config(mu=0.75)), nn.Linear(2, 1)
+    state = SimpleNamespace(generator=student, teacher=object(), networks={"generator": student})
+    loss.setup(state)
+    before = loss.target.weight.clone()
+    with torch.no_grad():
+        student.weight.add_(1.0)
+    loss.after_step(state)
+    torch.testing.assert_close(loss.target.weight, before + 0.25)
+    other = Cd(Cd.Config(mu=0.75))
+    other.setup(state)
+    other.load_state_dict(loss.state_dict())
+    assert torch.equal(other.target.weight, loss.target.weight)
+    assert not any(p.requires_grad for p in loss.target.parameters())
+
+
+def test_cd_needs_a_teacher():
+    with pytest.raises(UsageError, match="teacher_score"):
+        Cd(Cd.Config()).setup(SimpleNamespace(teacher=None))
+
+
+class Flow(nn.Module):
+    """The exact solution for data N(0, s^2): the point at sigma = 0.002 of the trajectory through x."""
+
+    s2 = 0.3**2
+
+    def forward(self, x, sigma, labels=None):
+        return x * ((self.s2 + 0.002**2) / (self.s2 + sigma**2)).sqrt()
+
+
+def test_the_exact_flow_is_a_fixed_point_of_cd_to_the_order_of_heuns_method():
+    """Its error is that of one Heun step: third order in the step, so sixth in a squared distance."""
+
+    def denoiser(x, sigma, labels):
+        return x * Flow.s2 / (Flow.s2 + sigma**2)
+
+    def largest(N):
+        generator = torch.Generator().manual_seed(0)
+        x, n = (torch.randn(N - 1, 1, 4, 4, generator=generator, dtype=torch.float64) for _ in range(2))
+        loss, state = Cd(Cd.Config(N=N)), SimpleNamespace(generator=Flow())
+        step = Replay(0.3 * x, n, torch.arange(N - 1), N)
+        return float(loss.generator_loss(state, step, denoiser).max())
+
+    assert largest(18) < 2e-3
+    assert largest(40) / largest(80) == pytest.approx(64, rel=0.3)
