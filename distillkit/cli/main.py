@@ -62,10 +62,7 @@ def parser() -> argparse.ArgumentParser:
 
     _study(commands.add_parser("study", help="run many recipes and seeds from one file, and compare them"))
 
-    new = commands.add_parser("new", help="start a plugin: a distribution that installs, passes its tests and runs")
-    new.add_argument("name", metavar="NAME", help="what recipes will say after `use =`, such as my-loss")
-    new.add_argument("--kind", required=True, metavar="KIND", help="such as generator_loss; see distillkit plugins")
-    new.add_argument("--to", type=Path, default=Path(), metavar="DIR", help="where its folder is made (here)")
+    _new(commands.add_parser("new", help="start a plugin: a distribution that installs, passes its tests and runs"))
 
     report = commands.add_parser("report", help="write the report.html of a run again")
     report.add_argument("run", type=Path, metavar="RUN", help="a run directory, such as runs/0003-digits_sid")
@@ -99,6 +96,12 @@ def _study(command: argparse.ArgumentParser) -> None:
     command.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs are (%(default)s)")
     command.add_argument("--out", type=Path, metavar="DIR", help="for page, study.json and logs (RUNS/study-NAME)")
     command.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables here as well")
+
+
+def _new(command: argparse.ArgumentParser) -> None:
+    command.add_argument("name", metavar="NAME", help="what recipes will say after `use =`, such as my-loss")
+    command.add_argument("--kind", required=True, metavar="KIND", help="such as generator_loss; see distillkit plugins")
+    command.add_argument("--to", type=Path, default=Path(), metavar="DIR", help="where its folder is made (here)")
 
 
 def _jobs(text: str) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.resources
 from html import escape
+from importlib import resources
 from pathlib import Path
 
 from distillkit.api import UsageError
@@ -22,25 +22,23 @@ def write_page(c: Comparison, path: Path, title: str = "Comparison", note: str =
     """Write the page; parts that the runs do not have are left out."""
     ways = "\n".join(_table(tables.way(c, target), caption=True) for target in c.targets)
     sections = [
-        _style(),
         _header(c, title, note),
         html.section("Curves", _legend(c) + _charts(c) if c.targets else ""),
-        html.section("Final values", _table(tables.final(c), caption=False)),
+        html.section("Final values", _table(tables.final(c), caption=False) + _bold(c)),
         html.section("The way to the baseline's final value", ways and ways + _definition(c)),
         html.section("Samples from the same noise", _pictures(c)),
         html.section("How the recipes differ", _table(_differences(c), caption=False) if len(c.groups) > 1 else ""),
         html.section("Runs", _table(_runs(c), caption=False)),
     ]
     try:
-        files.write_atomic(path, html.page(title, "\n".join(sections), FOOTER).encode())
+        files.write_atomic(path, html.page(title, "\n".join(sections), FOOTER, _css()).encode())
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
     return path
 
 
-def _style() -> str:
-    css = importlib.resources.files("distillkit.compare").joinpath("compare.css").read_text(encoding="utf-8")
-    return f"<style>\n{css}</style>"
+def _css() -> str:
+    return resources.files("distillkit.compare").joinpath("compare.css").read_text(encoding="utf-8")
 
 
 def _header(c: Comparison, title: str, note: str) -> str:
@@ -88,6 +86,12 @@ def _table(table: Table, caption: bool) -> str:
         lines.append(f"<tr>{''.join(cells)}</tr>")
     told = f"<caption>{escape(table.title)}</caption>" if caption else ""
     return f'<div class="scroll"><table class="compare">{told}<tr>{head}</tr>\n{chr(10).join(lines)}</table></div>'
+
+
+def _bold(c: Comparison) -> str:
+    spread = any((value := c.final(group, name)) and value.sd for group in c.groups for name in c.metrics)
+    note = "Mean \N{PLUS-MINUS SIGN} standard deviation over seeds. " if spread else ""
+    return f'<p class="sub">{note}Bold is the best mean, whether or not the difference is larger than the spread.</p>'
 
 
 def _definition(c: Comparison) -> str:

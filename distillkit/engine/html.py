@@ -10,9 +10,9 @@ from pathlib import Path
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # the page can load nothing
 
 
-def page(title: str, body: str, footer: str) -> str:
-    """A whole page around `body`; title and footer are text, the body is HTML."""
-    css = resources.files("distillkit.engine").joinpath("page.css").read_text(encoding="utf-8")
+def page(title: str, body: str, footer: str, css: str = "") -> str:
+    """A whole page around `body`; title and footer are text, the body is HTML; `css` comes after the common styles."""
+    css = resources.files("distillkit.engine").joinpath("page.css").read_text(encoding="utf-8") + css
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
