@@ -117,3 +117,10 @@ def test_fastgens_variant_costs_21_passes_and_10_of_the_encoder():
     state = toy_state(**TEACHER, generator_loss={"use": "dmd2", "features": "teacher", "update": "alternate"})
     F, encoder, head = costs(state)
     assert flops(lambda: [loop.iterate(state) for _ in range(5)]) <= 1.02 * (21 * F + 10 * encoder + 26 * head)
+
+
+def test_precision_reaches_the_fake_score_inside_guidance():
+    state = toy_state(**TEACHER, generator_loss={"use": "dmd2"}, run={"precision": "bf16"})
+    assert state.networks["guidance"].fake_score.compute_dtype is torch.bfloat16
+    loop.iterate(state)
+    assert state.skipped == 0
