@@ -1,4 +1,4 @@
-"""CD, CT and ECT in the engine: the cost of an iteration, every term beside them, resumes bit for bit, saved students."""
+"""CD, CT and ECT in the engine: what an iteration costs, every term beside them, exact resumes, saved students."""
 
 from __future__ import annotations
 
