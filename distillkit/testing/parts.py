@@ -68,22 +68,27 @@ class BackboneContract(ComponentContract):
     """Frozen maps at several scales: finite, finest first, a gradient at x and none elsewhere."""
 
     kind = "backbone"
+    recipe: ClassVar[toys.Tables] = {"dataset": {"channels": 3}}
 
     def maps(self, x: Tensor, seed: int = 0) -> list[Tensor]:
         state = self.state()
-        labels = toys.toy_step(state).labels[: len(x)]
         net = self.choice.build().module(state)
         assert not net.training and not any(p.requires_grad for p in net.parameters())
+        labels = toys.toy_step(state).labels[: len(x)]
         return net(x, labels, lambda like: drawn(*like.shape, seed=seed, dtype=like.dtype))
 
+    @property
+    def x(self) -> Tensor:
+        return drawn(2, *self.state().dataset.shape).clamp(-1, 1)
+
     def test_maps_are_finite_and_get_coarser(self) -> None:
-        maps = self.maps(drawn(2, 2, 8, 8).clamp(-1, 1))
+        maps = self.maps(self.x)
         assert maps and all(m.ndim == 4 and len(m) == 2 and m.isfinite().all() for m in maps)
         sizes = [m.shape[2] for m in maps]
         assert sizes == sorted(set(sizes), reverse=True)
 
     def test_the_same_image_and_noise_give_the_same_maps_and_a_gradient(self) -> None:
-        x = drawn(2, 2, 8, 8).clamp(-1, 1).requires_grad_()
+        x = self.x.requires_grad_()
         a, b = self.maps(x), self.maps(x)
         assert all(torch.equal(m, n) for m, n in zip(a, b, strict=True))
         (grad,) = torch.autograd.grad(sum(m.square().sum() for m in a), x)

@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 import pytest
+import torch
 
 from distillkit.api import KINDS
 from distillkit.recipe import choice_from_table
@@ -54,6 +55,15 @@ def write_weak_teacher(self: Any, folder: Path) -> None:
     save_network(folder / "teacher", choice, toy_state().dataset)
 
 
+def write_weights(self: Any, folder: Path) -> None:
+    """Weights of a published backbone: one number per tensor, which takes no room in the file."""
+    with torch.device("meta"):
+        wanted = self.choice.build().layers().state_dict()
+    mean = {name: 1 / t[0].numel() if t.ndim > 1 else 0.5 for name, t in wanted.items()}
+    tensors = {name: torch.tensor(mean[name]).to(t.dtype).expand(t.shape) for name, t in wanted.items()}
+    torch.save(tensors, folder / "weights.pth")
+
+
 # What a contract needs beyond the component's own defaults: sizes for a test, keys without a default, exceptions.
 NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("teacher_score", "edm"): {"config": {"checkpoint": "teacher"}, "files": write_teacher},
@@ -75,6 +85,10 @@ NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("auxiliary_loss", "adversarial"): {"recipe": {"teacher_score": {"network": UNET}}},
     ("evaluate", "mixture"): {"config": {"images": 128}, "recipe": POINTS},
     ("evaluate", "frechet"): {"config": {"images": 24, "features": SHORT_CLASSIFIER}},
+    **{
+        ("backbone", name): {"config": {"weights": "weights.pth", "size": 32}, "files": write_weights}
+        for name in ("squeezenet", "vgg16-bn", "efficientnet-lite0", "deit")
+    },
     ("auxiliary_loss", "frechet"): {"config": {"population": 20, "minimum": 2}},
     ("evaluate", "rel-fid"): {
         "config": {"images": 24, "sampler": {"use": "heun", "steps": 3}, "features": SHORT_CLASSIFIER}

@@ -1,0 +1,101 @@
+"""Backbones with published weights: images as the network was trained on them, and files read without pickle's code."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import safetensors
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distillkit.api import Backbone, InputError, UsageError, field, frozen, ge
+
+if TYPE_CHECKING:
+    from distillkit.engine.state import State
+
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation of images in [0,1], RGB
+HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+CAFFE = (123 / 255, 117 / 255, 104 / 255), (1 / 255, 1 / 255, 1 / 255)  # 0 ... 255 minus the mean, BGR
+
+
+@frozen(kw_only=True)
+class PublishedConfig:
+    weights: str  # path of the published weights, .safetensors or .pth
+    size: int = field(default=224, validator=ge(32))  # pixels that images are scaled to
+
+
+class Published(Backbone):
+    """Base: builds `layers()`, loads `weights` into it, and normalises images before it."""
+
+    normalisation: ClassVar[tuple[tuple[float, ...], tuple[float, ...]]] = IMAGENET
+
+    def layers(self) -> nn.Module:
+        """The network with the published names: `net(x [N,3,size,size]) -> maps`, finest first."""
+        raise NotImplementedError
+
+    def module(self, state: State) -> nn.Module:
+        """Raises InputError if the weights are missing, damaged or another network's; UsageError for other channels."""
+        if state.dataset.channels not in (1, 3):
+            raise UsageError(
+                f"published backbones see grey or RGB images; these have {state.dataset.channels} channels"
+            )
+        with torch.device("meta"):
+            net = self.layers()
+        path = state.root / self.config.weights
+        load(net, path)
+        return Normalised(net, self.config.size, *self.normalisation, bgr=self.normalisation is CAFFE)
+
+
+class Normalised(nn.Module):
+    """x [N,1 or 3,H,W] in [-1,1] -> maps of the network."""
+
+    def __init__(
+        self, net: nn.Module, size: int, mean: tuple[float, ...], std: tuple[float, ...], bgr: bool = False
+    ) -> None:
+        super().__init__()
+        self.net, self.size, self.bgr = net, size, bgr
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+        self.eval().requires_grad_(False)
+
+    def forward(self, x: Tensor, labels: Tensor | None, randn_like: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        x = (((x + 1) / 2).expand(-1, 3, -1, -1) - self.mean) / self.std
+        x = x.flip(1) if self.bgr else x
+        return self.net(F.interpolate(x, size=(self.size, self.size), mode="bilinear", align_corners=False))
+
+
+def load(net: nn.Module, path: Path) -> None:
+    """Put a file's tensors into `net`; what belongs to a classifier's last layers is left out. Raises InputError."""
+    tensors = read(path)
+    wanted = net.state_dict()
+    missing = [name for name in wanted if name not in tensors and not name.endswith("num_batches_tracked")]
+    if missing:
+        raise InputError(f"{path}: has no {missing[0]!r} ({len(missing)} of {len(wanted)} missing): another network's")
+    found = {name: tensors.get(name, torch.zeros((), dtype=torch.int64)) for name in wanted}
+    found = {name: (t.float() if t.is_floating_point() else t).contiguous() for name, t in found.items()}
+    wrong = [name for name, tensor in found.items() if tensor.shape != wanted[name].shape]
+    if wrong:
+        shapes = f"{list(found[wrong[0]].shape)}, expected {list(wanted[wrong[0]].shape)}"
+        raise InputError(f"{path}: {wrong[0]!r} has shape {shapes}")
+    net.load_state_dict(found, assign=True)
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """Tensors by name of a .safetensors or .pth file. Raises InputError."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; `weights` is the path of the published weights")
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: not readable as weights ({str(error).splitlines()[0]})") from error
+    found = found.get("model", found) if isinstance(found, dict) else {}
+    if not found or not all(isinstance(tensor, Tensor) for tensor in found.values()):
+        raise InputError(f"{path}: holds no table of tensors")
+    return found
