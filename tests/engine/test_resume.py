@@ -15,8 +15,9 @@ from distillkit.engine import loop
 TEACHER = """
 schema = 1
 [run]
-kimg = 0.096
+kimg = 0.064
 batch = 16
+checkpoint_kimg = 0.064
 threads = 1
 device = "cpu"
 [dataset]
@@ -42,6 +43,7 @@ schema = 1
 [run]
 kimg = 0.16
 batch = 16
+checkpoint_kimg = 0.064
 threads = 1
 device = "cpu"
 [dataset]
