@@ -159,7 +159,7 @@ def _runs(root: Path) -> list[Path]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise InputError(f"cannot look for runs in {root}: {error.strerror}") from error
+        raise UsageError(f"cannot look for runs in {root}: {error.strerror}; choose another place") from error
 
 
 def _reserve(root: Path, name: str, info: dict[str, Any]) -> Path:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from attrs import frozen
 
-from distillkit.api import UsageError
-from distillkit.engine import rundir, stage
+from distillkit.api import InputError, ResourceError, UsageError
+from distillkit.engine import files, rundir, stage
 from distillkit.engine.rundir import RunDir
 from distillkit.engine.screen import Screen
 from distillkit.engine.stage import Outcome
@@ -104,14 +104,19 @@ def one(
     found = existing(node, node is nodes[-1], runs, fresh, target)
     if found is not None and found.status() == "finished":
         return stage.outcome(found, True, results.get("teacher_score"))
-    recipe = node.recipe
+    recipe, made = node.recipe, found is None
     if found is None:
         found = RunDir.create(runs, recipe.name, node.fingerprint, node.versions)
     if not found.resolved.exists():  # new, or killed right after it was made
         stage.write_recipes(found, *texts(node, nodes))
     screen.stage(f"{recipe.name}   {recipe.generator_loss.name}, {recipe.run.kimg:g} kimg   {found.path}")
     start = time.perf_counter()
-    stage.execute(recipe, found, results, catalog, screen)
+    try:
+        stage.execute(recipe, found, results, catalog, screen)
+    except (UsageError, InputError, ResourceError):
+        if made and not found.metrics.exists():  # refused before anything was trained: nothing worth a folder
+            files.remove(found.path)
+        raise
     done = stage.outcome(found, False, results.get("teacher_score"))
     screen.line(f"done in {time.perf_counter() - start:.0f} s")
     return done

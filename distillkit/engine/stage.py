@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import torch
 
-from distillkit.api import DistillkitError, ResourceError, UsageError
+from distillkit.api import DistillkitError, InputError, ResourceError, UsageError
 from distillkit.engine import checkpoint, evaluation, files, report, student, threads
 from distillkit.engine.best import Best
 from distillkit.engine.build import build
@@ -45,13 +45,24 @@ class Outcome:
 
 def outcome(run: RunDir, reused: bool, teacher: Outcome | None) -> Outcome:
     """Read back what a finished run left."""
-    facts = json.loads((run.result / "metrics.json").read_bytes())
+    facts = result_facts(run)
     if teacher is None and facts["teacher"]:
         teacher = Outcome(recipe_name="teacher", run_dir=run.path, reused=True, seconds=0.0, **facts["teacher"])
     return Outcome(
         recipe_name=run.info["recipe"], run_dir=run.path, reused=reused, metrics=facts["metrics"],
         nfe=facts["nfe"], seconds=facts["seconds"], teacher=teacher,
     )  # fmt: skip
+
+
+def result_facts(run: RunDir) -> dict[str, Any]:
+    path = run.result / "metrics.json"
+    try:
+        facts = json.loads(path.read_bytes())
+        return {key: facts[key] for key in ("metrics", "nfe", "seconds", "teacher")}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(
+            f"cannot read {path} of a finished run ({type(error).__name__}): run it with --again"
+        ) from error
 
 
 def execute(recipe: Recipe, run: RunDir, results: Mapping[str, Outcome], catalog: Catalog, screen: Screen) -> None:
@@ -61,6 +72,7 @@ def execute(recipe: Recipe, run: RunDir, results: Mapping[str, Outcome], catalog
         with LoggedScreen(screen, run.log) as logged, shown_warnings(logged):
             torch.set_num_threads(recipe.run.threads or threads.choose())
             state = build(with_results(recipe, results), catalog)
+            state.figures = run.path / "figures"
             training = Training(state, run, logged, stop)
             if training.resume():
                 logged.line(f"resumed at {state.nimg / 1000:g} kimg")
