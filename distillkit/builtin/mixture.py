@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from distillkit import noise
-from distillkit.api import Dataset, Evaluate, InputError, TeacherScore, and_, field, frozen, ge, gt, hookimpl, le
+from distillkit.api import Dataset, Evaluate, TeacherScore, UsageError, and_, field, frozen, ge, gt, hookimpl, le
 
 if TYPE_CHECKING:
     from distillkit.api import Draw
@@ -31,10 +31,21 @@ class MixtureConfig:
         return self.radius * torch.stack([angle.cos(), angle.sin()], 1)
 
 
+def check_points(dataset: Dataset, table: str) -> None:
+    """Raises UsageError unless the images are points of the plane."""
+    if tuple(dataset.shape) != (2, 1, 1):
+        got = list(dataset.shape)
+        raise UsageError(f"{table}: a mixture of Gaussians has images [2, 1, 1]; the data set has {got}")
+
+
 class MixtureTeacher(TeacherScore):
     """Exact denoiser of a mixture of Gaussians in the plane: no network, no training."""
 
     Config = MixtureConfig
+
+    @hookimpl
+    def setup(self, state: State) -> None:
+        check_points(state.dataset, "teacher_score")
 
     @hookimpl
     def teacher_score(self, state: State, x: Tensor, sigma: Tensor, labels: Tensor | None) -> Tensor:
@@ -88,13 +99,15 @@ class MixtureMetrics(Evaluate):
         directions: int = field(default=64, validator=ge(1))
 
     @hookimpl
+    def setup(self, state: State) -> None:
+        check_points(state.dataset, "evaluate")
+
+    @hookimpl
     def evaluate(self, state: State, draw: Draw) -> dict[str, float]:
         n = min(self.config.images, len(state.dataset))
         index = torch.arange(n)
         real, truth = state.dataset.images(index), state.held_out.images(index)
         x = draw(n).x
-        if x.shape[1:] != (2, 1, 1):
-            raise InputError(f"the metrics 'mixture' are for points [2,1,1], the images here are {list(x.shape[1:])}")
         found = self._measure(x, real)
         return found | {f"{name}_floor": value for name, value in self._measure(truth, real).items()}
 

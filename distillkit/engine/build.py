@@ -82,6 +82,8 @@ def setup(state: State, hooks: managers.pluggy.PluginManager, catalog: Catalog) 
     """Teacher first, since generator and critics may be copies of it; then the generator; then the rest."""
     rest = [part for place, part in state.components.items() if place != "teacher_score"]
     hooks.subset_hook_caller("setup", rest)(state=state)
+    if state.teacher and state.teacher.network is not None:
+        student.check_shape(state.teacher.network, state.dataset, "teacher_score")
     recipe = state.recipe
     state.generator = state.add_network("generator", make_generator(state, catalog), recipe.generator.optimizer)
     state.ema = copy.deepcopy(state.generator).eval().requires_grad_(False)
@@ -120,7 +122,7 @@ def make_generator(state: State, catalog: Catalog) -> nn.Module:
     else:
         torch.manual_seed(noise.fold(state.seed, "generator", "init"))
         network = student.new_network(table.network, dataset.resolution, dataset.channels, dataset.label_dim)
-    student.check_shape(network, dataset)
+    student.check_shape(network, dataset, "generator")
     if table.dropout is not None and (table.dropout or "dropout" in network.card["network"]):
         network = student.with_config(network, {"dropout": table.dropout}, catalog, "generator.dropout")
     if changes := state.components["generator_loss"].student:

@@ -55,7 +55,7 @@ def read_card(path: Path) -> dict[str, Any]:
     try:
         card = json.loads(file.read_bytes())
         keys = {"format": int, "network": dict, "resolution": int, "channels": int, "label_dim": int}
-        wrong = [key for key, kind in keys.items() if not isinstance(card[key], kind)]
+        wrong = [key for key, kind in keys.items() if type(card[key]) is not kind or (kind is int and card[key] < 0)]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{file}: not the card of a network ({type(error).__name__}: {error})") from error
     if wrong or card["format"] != 1:
@@ -71,8 +71,12 @@ def load_network(path: Path, catalog: Catalog) -> nn.Module:
     weights, _ = files(path)
     card = read_card(path)
     choice = choice_from_table("network", card["network"], catalog, where=str(path))
-    with torch.random.fork_rng(devices=[]):
-        network = new_network(choice, card["resolution"], card["channels"], card["label_dim"])
+    try:
+        with torch.random.fork_rng(devices=[]):
+            network = new_network(choice, card["resolution"], card["channels"], card["label_dim"])
+    except (RuntimeError, ValueError, ArithmeticError, MemoryError) as error:
+        reason = str(error).partition("\n")[0][:120]
+        raise InputError(f"{weights.with_suffix('.json')}: no network can be made of this card: {reason}") from error
     try:
         tensors = safetensors.torch.load_file(weights)
     except (safetensors.SafetensorError, OSError, ValueError) as error:
@@ -87,13 +91,13 @@ def load_network(path: Path, catalog: Catalog) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def check_shape(network: nn.Module, dataset: Dataset) -> None:
+def check_shape(network: nn.Module, dataset: Dataset, table: str) -> None:
     """Raises UsageError unless the network makes images like the data set's."""
     got = (network.channels, network.resolution, network.label_dim)
     want = (dataset.channels, dataset.resolution, dataset.label_dim)
     if got != want:
         words = "{} channels, {} px, {} labels"
-        raise UsageError(f"the network is for {words.format(*got)}; the data set has {words.format(*want)}")
+        raise UsageError(f"{table}: the network is for {words.format(*got)}; the data set has {words.format(*want)}")
 
 
 def with_config(network: nn.Module, changes: dict[str, Any], catalog: Catalog, where: str) -> nn.Module:

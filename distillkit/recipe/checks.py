@@ -19,6 +19,10 @@ def check(values: dict[str, Any], report: Report) -> None:
         _check_micro_batch(run, report)
     if isinstance(teacher, Choice):
         _check_start(teacher.slot.from_, getattr(teacher.config, "checkpoint", None), "teacher_score", report)
+        if teacher.slot.from_ and not hasattr(teacher.config, "checkpoint"):
+            report(
+                ("teacher_score", "from"), f"{shown(teacher.name)} takes no checkpoint, so no result of a recipe", ""
+            )
     if isinstance(generator, Generator):
         _check_start(generator.from_, generator.checkpoint, "generator", report)
         if not (generator.from_ or generator.checkpoint):
