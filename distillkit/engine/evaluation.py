@@ -24,6 +24,8 @@ def evaluate(draw: Drawer, parts: list[Hooked], screen: Screen) -> dict[str, flo
     with screen.progress("evaluate", len(parts), "metrics") as bar:
         for part in parts:
             for metrics in part.call(state=draw.state, draw=draw):
+                if not isinstance(metrics, dict):
+                    raise PluginError(f"evaluate {part.name!r} returned {str(metrics)[:60]}, expected {{name: number}}")
                 found |= {f"{part.name}/{name}": checked(part.name, name, value) for name, value in metrics.items()}
             bar.advance(1)
     return found
@@ -31,7 +33,7 @@ def evaluate(draw: Drawer, parts: list[Hooked], screen: Screen) -> dict[str, flo
 
 def checked(component: str, name: str, value: float) -> float:
     if not isinstance(value, float | int) or isinstance(value, bool):
-        raise PluginError(f"evaluate {component!r} returned {name} = {value!r}, expected a number")
+        raise PluginError(f"evaluate {component!r} returned {name} = {repr(value)[:60]}, expected a number")
     return float(value)
 
 

@@ -43,7 +43,7 @@ def count(hooks: pluggy.PluginManager) -> None:
         owners = [impl for impl in getattr(hooks.hook, hook).get_hookimpls() if not (impl.wrapper or impl.hookwrapper)]
         if hook == "critic_loss":  # tryfirst: for turns of its own only
             owners = [impl for impl in owners if not impl.tryfirst]
-        if hook in ONE and not owners:
+        if not owners and (hook in ONE or hooks.has_plugin(hook)):
             raise PluginError(f"no component of this recipe implements the hook {hook!r}; exactly one must")
         if len(owners) > 1:
             both = " and ".join(f"{impl.plugin_name} ({describe(impl.plugin)})" for impl in owners)

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from distillkit.api import Diverged, Turn
+from distillkit.api import Diverged, PluginError, Turn
 from distillkit.engine.auxiliary import auxiliary_gradients, due
 from distillkit.engine.state import State
 from distillkit.engine.step import Step
@@ -79,7 +79,7 @@ def denoise(state: State, x: Tensor, sigma: Tensor, labels: Tensor | None) -> Te
 
 def per_image(loss: Tensor, hook: str, step: Step) -> Tensor:
     if loss.shape != (step.n,):
-        raise ValueError(f"{hook} returned {list(loss.shape)}, expected [{step.n}]: one loss per image")
+        raise PluginError(f"{hook} returned {list(loss.shape)}, expected [{step.n}]: one loss per image")
     return loss
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distillkit.api import AuxiliaryLoss, GeneratorLoss, Term, Turn, UsageError, hookimpl
+from distillkit.api import AuxiliaryLoss, GeneratorLoss, PluginError, Term, Turn, UsageError, hookimpl
 from distillkit.engine import loop, turns
 from distillkit.engine.state import State
 from distillkit.engine.step import Step
@@ -146,7 +146,7 @@ def test_a_loss_that_reaches_the_generator_directly_trains_it(
 
 def test_a_loss_that_is_not_per_image_is_refused(make_state: Make, toy: Callable) -> None:
     state = make_state(generator_loss=toy(Wrong), teacher_score=None)
-    with pytest.raises(ValueError, match=r"generator_loss returned \[\], expected \[16\]: one loss per image"):
+    with pytest.raises(PluginError, match=r"generator_loss returned \[\], expected \[16\]: one loss per image"):
         turns.take(state, state.turns[-1])
 
 
@@ -187,7 +187,7 @@ def test_who_does_not_train_gets_no_gradients_and_is_in_evaluation_mode(make_sta
 
 def test_an_error_in_a_turn_restores_the_networks(make_state: Make, toy: Callable) -> None:
     state = make_state(generator_loss=toy(Wrong), teacher_score=None)
-    with pytest.raises(ValueError):
+    with pytest.raises(PluginError):
         turns.take(state, state.turns[-1])
     assert not state.networks["generator"].training
     assert not any(p.requires_grad for p in state.networks["generator"].parameters())

@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from distillkit.api import AuxiliaryLoss, Evaluate, GeneratorLoss, Sample, TeacherScore, Term, Turn, hookimpl
+from distillkit.api import (
+    AuxiliaryLoss,
+    Evaluate,
+    GeneratorLoss,
+    PluginError,
+    Sample,
+    TeacherScore,
+    Term,
+    Turn,
+    hookimpl,
+)
 from distillkit.engine import evaluation, loop
 from distillkit.engine.draw import Drawer
 from distillkit.engine.screen import QuietScreen
@@ -128,7 +138,7 @@ def test_hook_generator_loss_is_one_number_per_image(world):
         def generator_loss(self, step):
             return step.x.square().mean()
 
-    with pytest.raises(ValueError, match=r"generator_loss returned \[\], expected \[8\]: one loss per image"):
+    with pytest.raises(PluginError, match=r"generator_loss returned \[\], expected \[8\]: one loss per image"):
         loop.iterate(world(Scalar))
 
 
