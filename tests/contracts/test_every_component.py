@@ -93,6 +93,7 @@ NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("evaluate", "rel-fid"): {
         "config": {"images": 24, "sampler": {"use": "heun", "steps": 3}, "features": SHORT_CLASSIFIER}
     },
+    ("evaluate", "layer-activation"): {"config": {"levels": 3}, "recipe": {"teacher_score": {"network": UNET}}},
     ("kernel", "energy"): {"conditionally": True},
     ("features", "digits-classifier"): {"config": {"iterations": 10}},
 }

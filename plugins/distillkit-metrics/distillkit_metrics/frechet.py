@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from distillkit.api import Choice, Dataset, Diverged, Evaluate, Features, Use, field, frozen, ge, hookimpl
+from distillkit.api import Choice, Dataset, Diverged, Evaluate, Features, Sample, Use, field, frozen, ge, hookimpl
 from distillkit_metrics.kid import kid
 from distillkit_metrics.manifold import density_coverage, precision_recall
 from distillkit_metrics.statistics import Moments, frechet_distance, moments, principal_axes
@@ -65,6 +65,7 @@ class Frechet(Evaluate):
         images: int = field(default=1000, validator=ge(2))  # generated, per seed
         seeds: int = field(default=1, validator=ge(1))  # > 1: mean, and spread under name_sd
         first_seed: int = field(default=0, validator=ge(0))
+        sampler: Choice[Sample] | None = None  # measure the teacher by this sampler, not the student
         k_precision: int = field(default=3, validator=ge(1))  # neighbours, also of recall
         k_coverage: int = field(default=5, validator=ge(1))  # neighbours, also of density
 
@@ -90,6 +91,7 @@ class Frechet(Evaluate):
         if self._features is None:
             self.setup(state)
         labels = stratified_labels(state.dataset, self.config.images)
+        draw = draw if self.config.sampler is None else draw.teacher(self.config.sampler.build())
         seeds = range(self.config.first_seed, self.config.first_seed + self.config.seeds)
         return mean_and_spread([self._one_seed(draw, seed, labels) for seed in seeds]) | self._floors
 

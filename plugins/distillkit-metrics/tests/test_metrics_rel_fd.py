@@ -37,6 +37,15 @@ def test_a_one_step_student_is_at_the_metrics_distance_from_the_same_noise():
     assert found["fd"] > 0 and found["distance"] > 0
 
 
+def test_frechet_measures_the_untouched_teacher_in_one_step():
+    """The student starts as the teacher, so its one step has the teacher's distance; Heun's steps have another."""
+    table = {"use": "frechet", "images": 24, "features": FEATURES}
+    one, heun = {"use": "one-step", "sigma_init": 2.5}, {"use": "heun", "steps": 3}
+    state = toy_state(evaluate=[table, {**table, "sampler": one}, {**table, "sampler": heun}])
+    student, teacher, steps = (part.call(state=state, draw=Drawer.student(state))[0]["fd"] for part in state.evaluators)
+    assert teacher == pytest.approx(student, rel=1e-6) and steps != pytest.approx(student, rel=1e-3)
+
+
 def test_it_needs_a_teacher():
     state = toy_state(evaluate=[TABLE])
     state.teacher = None
