@@ -8,6 +8,7 @@ _OFFERED = {
         "teacher_score": "edm",
         "generator_loss": "edm",
         "augment": "edm",
+        "importer": "pkl bin pt pth safetensors",
     },
     "distillkit-sid": {"generator_loss": "sid sida sid2a"},
     "distillkit-dmd": {"generator_loss": "dmd dmd2", "auxiliary_loss": "regression adversarial"},
@@ -15,6 +16,7 @@ _OFFERED = {
     "distillkit-cm": {"generator_loss": "cd ct ect"},
     "distillkit-gdd": {
         "generator_loss": "gdd gdd-i",
+        "auxiliary_loss": "consistency",
         "evaluate": "layer-activation",
         "backbone": "teacher-encoder random-pyramid squeezenet vgg16-bn efficientnet-lite0 deit",
     },

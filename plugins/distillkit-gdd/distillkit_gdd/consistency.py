@@ -1,0 +1,61 @@
+"""The additional consistency-distillation loss of GDD's ablation (arXiv:2405.20750, Figure 4: "CD-I").
+
+Noise levels t_0 = 0.002 < ... < t_{N-1} = 80 are EDM's grid; with x_n = real + t_{n+1} z and n uniform,
+
+    x_hat = one Heun step of the teacher from x_n at t_{n+1} down to t_n,
+    L     = mean over batch and pixels of (f(x_n, t_{n+1}) - sg f(x_hat, t_n))^2,
+
+f the student. Source: arXiv:2303.01469, Algorithm 2. GDD's distance is LPIPS, this one the squared distance.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from distillkit import noise
+from distillkit.api import AuxiliaryLoss, Term, UsageError, field, frozen, ge, hookimpl
+
+if TYPE_CHECKING:
+    from distillkit.engine.state import State
+    from distillkit.engine.step import Step
+
+
+class Consistency(AuxiliaryLoss):
+    """Consistency distillation beside another method, as in GDD's ablation (arXiv:2405.20750, 2303.01469).
+
+    weight = "auto" means 1: the term has no gradient at the generated images to balance.
+    """
+
+    @frozen(kw_only=True)
+    class Config:
+        levels: int = field(default=18, validator=ge(2))  # N, noise levels of the grid
+
+    @hookimpl
+    def setup(self, state: State) -> None:
+        if state.teacher is None:
+            raise UsageError('auxiliary_loss "consistency" follows a teacher: the recipe needs a [teacher_score] table')
+        self.t = noise.rho_grid(torch.linspace(1, 0, self.config.levels, dtype=torch.float64))  # ascending
+        self.t = self.t.to(state.device, state.dtype)
+
+    @hookimpl
+    def auxiliary_loss(self, state: State, step: Step) -> Term:
+        f, labels, real = state.generator, step.real_labels, step.real.detach()
+        n = (step.rand(1, 1, 1) * (self.config.levels - 1)).long()  # [N,1,1,1]
+        high, low = self.t[n + 1], self.t[n]
+        x = real + high * step.randn_like(real)
+        with torch.no_grad():
+            target = f(self.heun_step(state, x, high, low, labels), low, labels)
+        return Term("consistency", (f(x, high, labels) - target).square().mean(), weight=1.0)
+
+    def heun_step(self, state: State, x: Tensor, high: Tensor, low: Tensor, labels: Tensor | None) -> Tensor:
+        """The teacher's way from x at noise level `high` down to `low` [N,1,1,1]."""
+
+        def slope(x: Tensor, t: Tensor) -> Tensor:
+            return (x - state.hook.teacher_score(state=state, x=x, sigma=t, labels=labels)) / t
+
+        d = slope(x, high)
+        euler = x + (low - high) * d
+        return x + (low - high) * (d + slope(euler, low)) / 2
