@@ -31,13 +31,13 @@ from distillkit.api.kinds import (
     Sample,
     TeacherScore,
 )
-from distillkit.api.types import Draw, Images, Optimizer, Term, Turn
+from distillkit.api.types import Draw, Images, Optimizer, Picture, Term, Turn
 
 __all__ = [
     "KINDS", "Augment", "AuxiliaryLoss", "Backbone", "Choice", "Component", "Dataset", "DistillkitError", "Diverged",
     "Draw", "Embedding", "Evaluate", "Features", "GeneratorLoss", "Guidance", "Hooks", "Images", "InputError", "Kernel",
-    "Network", "Optimizer", "PluginError", "Preempted", "ResourceError", "Sample", "TeacherScore", "Term", "Turn",
-    "UsageError",
+    "Network", "Optimizer", "Picture", "PluginError", "Preempted", "ResourceError", "Sample", "TeacherScore", "Term",
+    "Turn", "UsageError",
     "Use", "and_", "deep_iterable", "field", "frozen", "ge", "gt", "hookimpl", "hookspec",
     "in_", "le", "lt", "min_len", "optional",
 ]  # fmt: skip

@@ -9,10 +9,14 @@ from attrs import field, frozen
 from attrs.validators import ge, gt, optional
 
 from distillkit.api.choice import Choice
+from distillkit.api.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor, nn
 
+    from distillkit.api.types import Picture
     from distillkit.engine.state import State
     from distillkit.engine.step import Step
 
@@ -139,6 +143,10 @@ class Dataset(Component):
     def held_out(self) -> Dataset | None:
         """Images never trained on, for evaluation."""
         return None
+
+    def pictures(self, root: Path) -> Iterator[Picture]:
+        """The images as they are stored, for `distillkit data pack`; `open` need not have been called."""
+        raise UsageError(f"{type(self).__name__} holds no stored images that could be packed")
 
 
 class Network(Component):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from attrs import field, frozen
 from attrs.validators import deep_iterable, ge, gt, in_, optional
@@ -60,6 +60,14 @@ class Images(NamedTuple):
 
     x: Tensor
     labels: Tensor | None
+
+
+class Picture(NamedTuple):
+    """A stored image of any size: its name, pixels uint8 [H,W,C] (an array) and its label."""
+
+    name: str
+    pixels: Any
+    label: int | list[float] | None = None
 
 
 class Draw(Protocol):
