@@ -5,11 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -82,11 +79,10 @@ class Lab:
         warnings: int = 0,
         new_runs: Sequence[str] = (),
         touched: bool = False,
-        run: Callable[[Sequence[str]], tuple[int, str, str]] | None = None,
     ) -> str:
         """Give the command; one clear message, that exit code, nothing lost -> what was told on stderr."""
         before = contents(self.folder / "runs")
-        got, out, err = (run or self.in_process)(argv)
+        got, out, err = self.give(argv)
         told = f"{got}\n{out}\n{err}"
         assert got == code, told
         assert "Traceback" not in out + err, told
@@ -105,7 +101,7 @@ class Lab:
         assert touched or {name: after[name] for name in before} == before, told
         return err
 
-    def in_process(self, argv: Sequence[str]) -> tuple[int, str, str]:
+    def give(self, argv: Sequence[str]) -> tuple[int, str, str]:
         self.capture.readouterr()
         code = main(list(argv))
         return code, *self.capture.readouterr()
@@ -123,15 +119,6 @@ def contents(runs: Path) -> dict[str, dict[str, str]]:
         }
         for run in sorted(runs.iterdir())
     }
-
-
-def subprocess_run(argv: Sequence[str], **options: object) -> tuple[int, str, str]:
-    """The same command in a process of its own."""
-    clean = {name: value for name, value in os.environ.items() if name != "DISTILLKIT_TRACEBACK"}
-    done = subprocess.run(
-        [sys.executable, "-m", "distillkit", *argv], capture_output=True, text=True, timeout=120, env=clean, **options
-    )  # type: ignore[call-overload]
-    return done.returncode, done.stdout, done.stderr
 
 
 @pytest.fixture(scope="session")

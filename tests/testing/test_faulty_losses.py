@@ -9,7 +9,7 @@ import torch
 from faults import caught
 from torch import Tensor
 
-from distillkit.api import AuxiliaryLoss, GeneratorLoss, Optimizer, Term, hookimpl
+from distillkit.api import AuxiliaryLoss, GeneratorLoss, Optimizer, PluginError, Term, hookimpl
 from distillkit.testing.toys import ToyLoss
 
 
@@ -130,7 +130,7 @@ class Littering(GeneratorLoss):
         return energy(step.x)
 
 
-TestOneNumber = caught(OneNumber, "test_every_loss_is_one_finite_number_per_image", by=ValueError)
+TestOneNumber = caught(OneNumber, "test_every_loss_is_one_finite_number_per_image", by=PluginError)
 PATIENT = {"run": {"max_nonfinite": 99}}
 TestInfinite = caught(Infinite, "test_some_iterations_are_finite_and_move_the_generator_alone", recipe=PATIENT)
 TestStill = caught(Still, "test_some_iterations_are_finite_and_move_the_generator_alone")
