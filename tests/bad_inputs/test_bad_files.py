@@ -49,7 +49,7 @@ WEIGHTS = "student.safetensors"
 NETWORKS: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "no such path": (shutil.rmtree, ("net is missing", "a result folder")),
     "an empty folder": (lambda net: (shutil.rmtree(net), net.mkdir()), ("net/student.safetensors is missing",)),
-    "a file of another kind": (lambda net: (shutil.rmtree(net), net.write_text("x")), ("net.json is missing",)),
+    "a file of another kind": (lambda net: (shutil.rmtree(net), net.write_text("x")), ("/net",)),
     "no weights": (lambda net: (net / WEIGHTS).unlink(), ("net/student.safetensors is missing",)),
     "no card": (lambda net: (net / "student.json").unlink(), ("net/student.json is missing",)),
     "weights cut short": (cut, ("net/student.safetensors: damaged",)),
