@@ -116,6 +116,11 @@ class Evaluate(Component):
     class Slot:
         every_kimg: float | None = field(default=None, validator=optional(gt(0)))  # None: at the end only
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """What the numbers can be compared with: protocol, images, seeds, hashes ...; shown and kept beside them."""
+        return {}
+
 
 class Dataset(Component):
     """Images with optional labels, read by index; `open()` may read files, the constructor may not."""
@@ -207,6 +212,7 @@ class Features(Component):
     """A feature network for metrics."""
 
     kind = "features"
+    digest: str = ""  # of all that decides its numbers, set by `prepare`; "": unknown, nothing of it is cached
 
     def prepare(self, dataset: Dataset, held_out: Dataset | None, cache: Path) -> None:
         """Load or train the network; what is worth keeping goes to `cache`, keyed by content."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from attrs import field, frozen
 from attrs.validators import deep_iterable, ge, gt, in_, optional
@@ -71,11 +71,16 @@ class Picture(NamedTuple):
 
 
 class Draw(Protocol):
-    """Generates n images with the EMA weights; image i depends on (seed, i) only, not on n."""
+    """Generates images first ... first+n-1 with the EMA weights; image i depends on (seed, i) only, not on n.
+
+    Image i of seed s has EDM's image seed 50000 s + i; labels: [n,L], "random" (that seed's class), None (i mod L).
+    """
 
     nfe: int  # network calls per image
 
-    def __call__(self, n: int, seed: int = 0, labels: Tensor | None = None) -> Images: ...
+    def __call__(
+        self, n: int, seed: int = 0, labels: Tensor | Literal["random"] | None = None, first: int = 0
+    ) -> Images: ...
 
     def teacher(self, sampler: Sample) -> Draw:
         """The same of the teacher, by another sampler, from the same noise."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -29,7 +30,7 @@ def latents(seeds: list[int], shape: tuple[int, ...], label_dim: int = 0) -> tup
 
 
 class Drawer:
-    """`draw(n, seed, labels)` of the evaluate hook: images of `network` by the sampler `sample`."""
+    """`draw(n, seed, labels, first)` of the evaluate hook: images of `network` by the sampler `sample`."""
 
     def __init__(self, state: State, network: Callable[..., Tensor], sample: Callable[..., Tensor], nfe: int) -> None:
         self.state, self.network, self.sample, self.nfe = state, network, sample, nfe
@@ -44,19 +45,34 @@ class Drawer:
         return Drawer(self.state, HookDenoiser(self.state), sampler.sample, sampler.nfe)
 
     @torch.no_grad()
-    def __call__(self, n: int, seed: int = 0, labels: Tensor | None = None) -> Images:
-        """x [n,C,H,W] in [-1,1] and labels [n,L]; without `labels`, classes take turns: image i is of class i mod L."""
-        state, dim = self.state, self.state.dataset.label_dim
-        if labels is None and dim:
-            labels = torch.eye(dim)[torch.arange(n) % dim]
-        chunks = []
+    def __call__(
+        self, n: int, seed: int = 0, labels: Tensor | Literal["random"] | None = None, first: int = 0
+    ) -> Images:
+        """Images first ... first+n-1 of the block `seed`: x [n,C,H,W] in [-1,1] and labels [n,L].
+
+        Without `labels`, classes take turns: image i is of class i mod L; "random": of the class that its seed gives.
+        """
+        state, pairs = self.state, []
         with state.generating(self.network):
-            for first in range(0, n, CHUNK):
-                seeds = [SEED_BLOCK * seed + i for i in range(first, min(first + CHUNK, n))]
-                z = latents(seeds, state.dataset.shape)[0].to(state.device, state.dtype)
-                c = None if labels is None else labels[first : first + CHUNK].to(state.device, state.dtype)
-                chunks.append(self.sample(state=state, z=z, labels=c).float().cpu())
-        return Images(torch.cat(chunks), None if labels is None else labels.cpu())
+            for at in range(0, n, CHUNK):
+                index = torch.arange(first + at, first + min(at + CHUNK, n))
+                given = labels[at : at + CHUNK] if isinstance(labels, Tensor) else labels
+                z, c = self._inputs(index, seed, given)
+                c_ours = None if c is None else c.to(state.device, state.dtype)
+                x = self.sample(state=state, z=z.to(state.device, state.dtype), labels=c_ours)
+                pairs.append((x.float().cpu(), c))
+        xs, cs = zip(*pairs, strict=True)
+        return Images(torch.cat(xs), None if cs[0] is None else torch.cat(cs).cpu())
+
+    def _inputs(
+        self, index: Tensor, seed: int, labels: Tensor | Literal["random"] | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """z and labels of the images `index` [n] of a block."""
+        dim = self.state.dataset.label_dim
+        z, classes = latents((SEED_BLOCK * seed + index).tolist(), self.state.dataset.shape, dim)
+        if isinstance(labels, Tensor) or not dim:
+            return z, labels if isinstance(labels, Tensor) else None
+        return z, torch.eye(dim)[classes if labels == "random" else index % dim]
 
 
 class HookDenoiser:

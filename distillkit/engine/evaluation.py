@@ -37,6 +37,15 @@ def checked(component: str, name: str, value: float) -> float:
     return float(value)
 
 
+def protocol(state: State, screen: Screen) -> dict[str, dict[str, str]]:
+    """What each evaluate component says of its numbers, also shown."""
+    parts = {part.name: state.components[f"evaluate.{i}"] for i, part in enumerate(state.evaluators)}
+    told = {name: {str(k): str(v) for k, v in part.facts.items()} for name, part in parts.items() if part.facts}
+    for name, facts in told.items():
+        screen.line(f"{name}: " + "; ".join(f"{key}: {value}" for key, value in facts.items()))
+    return told
+
+
 def due(state: State, finished: bool) -> list[Hooked]:
     """The evaluate components whose turn it is; all of them at the end."""
     return [part for part in state.evaluators if finished or crossed(state, part.slot.every_kimg)]

@@ -28,6 +28,7 @@ def write_report(run_dir: Path, *, title: str | None = None) -> Path:
     sections = [
         _header(name, run_dir, rows),
         html.section("Result", _scores(scores)),
+        html.section("Protocol", _protocol(scores.protocol)),
         html.section("Pictures", _pictures(run_dir / "samples")),
         html.section("Metrics", _charts(_metric_charts(rows, scores))),
         html.section("Training", _charts(_tick_charts(rows))),
@@ -82,6 +83,10 @@ def _scores(scores: results.Scores) -> str:
         lines.append(f"<tr>{''.join(cells)}</tr>")
     head = f"<tr><th>metric</th>{''.join(heads)}</tr>"
     return f'<div class="scroll"><table class="scores">{head}\n{chr(10).join(lines)}</table></div>'
+
+
+def _protocol(protocol: Mapping[str, Mapping[str, str]]) -> str:
+    return "\n".join(f"<h3>{escape(name)}</h3>\n{_facts(facts)}" for name, facts in protocol.items())
 
 
 def _head(name: str, nfe: int | None) -> str:

@@ -33,6 +33,7 @@ class Scores:
     nfe: int | None = None  # network calls per image of the student
     teacher: dict[str, float] = field(factory=dict)
     teacher_nfe: int | None = None
+    protocol: dict[str, dict[str, str]] = field(factory=dict)  # facts behind the numbers, by evaluate component
 
     def rows(self) -> list[Row]:
         return table(self.student, self.teacher)
@@ -64,6 +65,7 @@ def read(run_dir: Path, rows: list[dict[str, Any]]) -> Scores:
         return Scores(
             student=_floats(found["metrics"]), nfe=found.get("nfe"),
             teacher=_floats(teacher.get("metrics", {})), teacher_nfe=teacher.get("nfe"),
+            protocol=found.get("protocol", {}),
         )  # fmt: skip
     evaluated = [row for row in rows if row["what"] == "evaluate"]
     return Scores(student=_floats({k: v for k, v in evaluated[-1].items() if "/" in k} if evaluated else {}))

@@ -118,7 +118,8 @@ def finish(
     measured = teacher and {"metrics": teacher.metrics, "nfe": teacher.nfe}
     if measured is None and sampler and state.teacher.network is None:  # in closed form: nobody measured it before
         measured = {"metrics": evaluation.evaluate(sampler, state.evaluators, screen), "nfe": sampler.nfe}
-    files.write_json(run.result / "metrics.json", {**facts, "nfe": draw.nfe, "teacher": measured})
+    protocol = evaluation.protocol(state, screen)
+    files.write_json(run.result / "metrics.json", {**facts, "nfe": draw.nfe, "teacher": measured, "protocol": protocol})
     evaluation.write_comparison(state, run, sampler)
     run.write_exit(0, "finished", state.nimg, None)
     report.write_report(run.path, title=state.recipe.name)

@@ -102,3 +102,9 @@ class EvaluateContract(ComponentContract):
         for name in metrics:
             for suffix in SUFFIXES:
                 assert not name.endswith(suffix) or name.removesuffix(suffix) in metrics, f"{name}: of which metric?"
+
+    def test_its_facts_are_text(self) -> None:
+        state = self.state()
+        state.evaluators[0].call(state=state, draw=Drawer.student(state))
+        facts = state.components["evaluate.0"].facts
+        assert all(type(key) is str and type(value) is str for key, value in facts.items())

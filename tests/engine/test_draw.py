@@ -11,6 +11,7 @@ import torch
 from distillkit.engine import draw
 from distillkit.engine.draw import Drawer, latents
 from distillkit.engine.state import State
+from distillkit.testing import toy_state
 
 
 def test_latents_and_classes_are_those_of_the_reference() -> None:
@@ -51,3 +52,30 @@ def test_drawing_does_not_disturb_the_run(make_state: Callable[..., State]) -> N
     Drawer.student(state)(4)
     assert torch.equal(torch.get_rng_state(), before)
     assert (state.nimg, state.records.sums) == (0, {})
+
+
+def test_images_in_parts_are_the_same_images(make_state: Callable[..., State], monkeypatch) -> None:
+    monkeypatch.setattr(draw, "CHUNK", 3)
+    drawer = Drawer.student(make_state('run.precision="fp64"'))
+    whole = drawer(9, seed=1).x
+    parts = [drawer(n, seed=1, first=first).x for first, n in ((0, 2), (2, 4), (6, 3))]
+    torch.testing.assert_close(torch.cat(parts), whole)
+
+
+def test_random_labels_are_the_classes_of_the_reference_and_of_the_image_alone() -> None:
+    known = np.load(Path(__file__).parent / "data" / "edm_seeds_io.npz")
+    state = toy_state(dataset={"use": "toy", "label_dim": 10, "channels": 3})
+    drawer = Drawer.student(state)
+    for seed, expected in zip(known["seeds"].tolist(), known["class_idx_of_10"].tolist(), strict=True):
+        block, i = divmod(seed, draw.SEED_BLOCK)
+        assert drawer(1, seed=block, labels="random", first=i).labels.argmax(1).item() == expected
+    whole, part = (drawer(n, labels="random", first=first) for n, first in ((8, 0), (5, 3)))
+    assert torch.equal(whole.labels[3:], part.labels)
+    torch.testing.assert_close(whole.x[3:], part.x)
+    torch.testing.assert_close(drawer(8, labels=whole.labels).x, whole.x)
+
+
+def test_classes_that_take_turns_do_so_across_parts() -> None:
+    drawer = Drawer.student(toy_state())
+    assert drawer(4, first=2).labels.argmax(1).tolist() == [2, 0, 1, 2]
+    assert Drawer.student(toy_state(dataset={"use": "toy", "label_dim": 0}))(2, labels="random").labels is None
