@@ -1,0 +1,72 @@
+"""Sets of images of which a part is held out for evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from attrs import evolve
+
+from distillkit.api import InputError, field, frozen, ge, in_
+from distillkit_datasets.digits import split
+from distillkit_datasets.image_set import ImageSet
+
+MEMORY = 2 << 30  # bytes of pixels that memory = "auto" keeps
+
+
+class SplitImageSet(ImageSet):
+    """A set of images of which some can be held out, or that has a second file of held-out images."""
+
+    @frozen(kw_only=True)
+    class Config(ImageSet.Config):
+        held_out: int = field(default=0, validator=ge(0))  # images never trained on, stratified by class
+        split_seed: int = field(default=0, validator=ge(0))
+        held_out_path: str | None = None  # or: images of their own, in the same format
+
+    def open(self, root: Path) -> None:
+        """Read the set, then split it or read its second file. Raises InputError."""
+        super().open(root)
+        config = self.config
+        if config.held_out_path is not None:
+            self._twin = self._second(root, config.held_out_path)
+        elif config.held_out:
+            train, test = self._split(config.held_out, config.split_seed)
+            self._twin, self._rows = self._part(test), torch.tensor(train)
+
+    def _split(self, held_out: int, seed: int) -> tuple[list[int], list[int]]:
+        if held_out >= len(self._rows):
+            raise InputError(f"{self._source.where}: {len(self._rows)} images, held_out = {held_out} leaves none")
+        classes = self.classes(self._rows)
+        return split([0] * len(self._rows) if classes is None else classes.tolist(), held_out, seed)
+
+    def _second(self, root: Path, path: str) -> ImageSet:
+        if self.config.held_out:
+            raise InputError("held_out and held_out_path are both given; keep one")
+        keep = {key: getattr(self.config, key) for key in ("labels", "memory") if hasattr(self.config, key)}
+        twin = type(self)(type(self).Config(path=path, **keep))
+        twin.open(root)
+        self._check_alike(twin, path)
+        if twin._labels and twin.label_dim < self.label_dim:  # the last classes are not among the held-out images
+            twin._labels, twin.label_dim = evolve(twin._labels, dim=self.label_dim), self.label_dim
+        return twin
+
+    def _check_alike(self, twin: ImageSet, path: str) -> None:
+        fewer = twin._labels and twin._labels.classes is not None and 0 < twin.label_dim < self.label_dim
+        if twin.shape != self.shape or not (twin.label_dim == self.label_dim or fewer):
+            raise InputError(
+                f"{path}: {twin.resolution}x{twin.resolution}x{twin.channels} with {twin.label_dim} labels, but "
+                f"{self.config.path} is {self.resolution}x{self.resolution}x{self.channels} with {self.label_dim}"
+            )
+        if getattr(twin, "class_names", None) != getattr(self, "class_names", None):
+            raise InputError(f"{path}: has other class folders than {self.config.path}")
+
+
+class FileSet(SplitImageSet):
+    """Images in files of their own, decoded once and kept where they fit, else at each use."""
+
+    @frozen(kw_only=True)
+    class Config(SplitImageSet.Config):
+        memory: str = field(default="auto", validator=in_(("auto", "memory", "file")))  # auto: memory up to 2 GiB
+
+    def _in_memory(self, nbytes: int) -> bool:
+        return self.config.memory == "memory" or (self.config.memory == "auto" and nbytes <= MEMORY)

@@ -1,0 +1,144 @@
+"""What all sets of images have in common: which images, in which order, held where, and which are held out."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distillkit.api import Dataset, InputError, Picture, field, frozen, ge, gt, min_len, optional
+from distillkit_datasets.labels import Labels
+
+PACK = "`distillkit data pack --resolution N` makes a set of one size"
+
+
+class Source(Protocol):
+    """Images as they are stored, in the order of EDM: sorted by name."""
+
+    where: str
+    names: list[str]
+    labels: Labels | None
+
+    def pixels(self, i: int, *, convert: bool = False) -> np.ndarray:
+        """Image i, uint8 [H,W,C]. Raises InputError that names it."""
+
+
+class ImageSet(Dataset):
+    """Images of one size with optional labels, mirror images and a held-out part."""
+
+    @frozen(kw_only=True)
+    class Config:
+        path: str = field(validator=min_len(1))
+        labels: bool = True  # use labels where there are some
+        xflip: bool = False  # each image a second time, mirrored
+        max_size: int | None = field(default=None, validator=optional(gt(0)))  # a random choice of so many
+        max_size_seed: int = field(default=0, validator=ge(0))  # of that choice
+
+    def _read(self, path: Path) -> Source:
+        """What is stored at `path`. Raises InputError."""
+        raise NotImplementedError
+
+    def _in_memory(self, nbytes: int) -> bool:
+        """Whether to decode all images now and keep so many bytes."""
+        return False
+
+    def _packing(self, names: list[str]) -> Sequence[int]:
+        """The order in which images are packed."""
+        return range(len(names))
+
+    def open(self, root: Path) -> None:
+        """Read names and labels, and the pixels where they are kept in memory. Raises InputError."""
+        self._fill(self._read(root / self.config.path))
+
+    def _fill(self, source: Source) -> None:
+        if not source.names:
+            raise InputError(f"{source.where}: holds no images")
+        config = self.config
+        self._source, self._labels = source, source.labels if config.labels else None
+        self._chosen = torch.tensor(subset(len(source.names), config.max_size, config.max_size_seed))
+        height, width, self.channels = source.pixels(0).shape
+        if height != width:
+            raise InputError(f"{source.where}: {source.names[0]}: {width}x{height}, must be square; {PACK}")
+        self.resolution, self.shape = width, (self.channels, width, width)
+        self.label_dim = self._labels.dim if self._labels else 0
+        if self._labels and self._labels.names:
+            self.class_names = list(self._labels.names)
+        self._memory: Tensor | None = None
+        if self._in_memory(len(self._chosen) * height * width * self.channels):
+            memory = torch.empty(len(self._chosen), *self.shape, dtype=torch.uint8)
+            for row in range(len(memory)):
+                memory[row] = self._pixels(row)
+            self._memory = memory
+        self._rows, self._flip = torch.arange(len(self._chosen)), config.xflip
+        self._twin: ImageSet | None = None
+
+    def _pixels(self, row: int) -> Tensor:
+        """uint8 [C,H,W] of one of the chosen images."""
+        i = int(self._chosen[row])
+        pixels = self._source.pixels(i)
+        height, width, channels = pixels.shape
+        if (channels, height, width) != self.shape:
+            size = f"{self.resolution}x{self.resolution}x{self.channels}"
+            raise InputError(
+                f"{self._source.where}: {self._source.names[i]}: {width}x{height}x{channels}, the first is {size}; "
+                f"{PACK}"
+            )
+        return torch.from_numpy(pixels).permute(2, 0, 1)
+
+    def __len__(self) -> int:
+        return len(self._rows) * (2 if self._flip else 1)
+
+    def images(self, index: Tensor) -> Tensor:
+        """Images x [n,C,H,W] float32 in [-1,1] of int64 index [n]: u/127.5 - 1 of bytes u."""
+        rows = self._rows[index % len(self._rows)]
+        u = self._memory[rows] if self._memory is not None else torch.stack([self._pixels(i) for i in rows.tolist()])
+        x = u.float() / 127.5 - 1
+        return torch.where((index >= len(self._rows)).view(-1, 1, 1, 1), x.flip(-1), x) if self._flip else x
+
+    def labels(self, index: Tensor) -> Tensor | None:
+        """Labels [n,L] float32 of int64 index [n], one-hot where they are classes; None when unconditional."""
+        return self._labels(self._raw(index)) if self._labels else None
+
+    def classes(self, index: Tensor) -> Tensor | None:
+        """Class of int64 index [n] -> int64 [n], known also with `labels = false`; None where there are none."""
+        known = self._source.labels
+        return known.classes[self._raw(index)] if known and known.classes is not None else None
+
+    def names(self) -> list[str]:
+        """Names of the stored images that this set uses, in its order."""
+        return [self._source.names[i] for i in self._chosen[self._rows].tolist()]
+
+    def _raw(self, index: Tensor) -> Tensor:
+        return self._chosen[self._rows[index % len(self._rows)]]
+
+    def _part(self, rows: list[int]) -> ImageSet:
+        """Some of the rows as a set of their own, without mirror images."""
+        part = copy.copy(self)
+        part._rows, part._flip, part._twin = torch.tensor(rows), False, None
+        return part
+
+    def held_out(self) -> ImageSet | None:
+        """The held-out images as a data set of their own; None when there are none."""
+        return self._twin
+
+    def pictures(self, root: Path) -> Iterator[Picture]:
+        """All images as they are stored, of any size, for `distillkit data pack`. Raises InputError."""
+        source = self._read(root / self.config.path)
+        labels = source.labels if self.config.labels else None
+        for i in self._packing(source.names):
+            label = labels and (labels.classes if labels.vectors is None else labels.vectors)[i].tolist()
+            yield Picture(source.names[i], source.pixels(i, convert=True), label)
+
+
+def subset(size: int, max_size: int | None, seed: int) -> list[int]:
+    """Which of `size` images a choice of max_size keeps, in order; the choice of EDM's loader."""
+    if max_size is None or max_size >= size:
+        return list(range(size))
+    order = np.arange(size)
+    np.random.RandomState(seed % (1 << 31)).shuffle(order)
+    return sorted(order[:max_size].tolist())

@@ -1,0 +1,73 @@
+"""Images in one array of a npz file, read without pickle."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from zipfile import ZipFile
+
+import numpy as np
+from numpy.lib import format as npy
+
+from distillkit.api import InputError
+from distillkit_datasets.arrays import Arrays
+from distillkit_datasets.held_out import SplitImageSet
+from distillkit_datasets.labels import Labels
+from distillkit_datasets.zipsafe import BROKEN, one_line, open_zip
+
+LARGEST = 16 << 30  # bytes of an array; it is held in memory
+SMALL = 1 << 20  # bytes of an array that may deflate by any ratio: labels in order do
+IMAGES, LABELS = ("images", "arr_0"), ("labels", "arr_1")  # the second names are those of `np.savez(path, x, y)`
+
+
+class Npz(SplitImageSet):
+    """Images in a npz: `images` uint8 [N,H,W,C], [N,C,H,W] or [N,H,W], and `labels` whole numbers [N]."""
+
+    def _read(self, path: Path) -> Arrays:
+        with open_zip(path, largest=LARGEST, small=SMALL) as archive:
+            images = array(archive, IMAGES)
+            labels = array(archive, LABELS)
+        if images is None:
+            raise InputError(f"{path}: has no array called {' or '.join(IMAGES)}")
+        if labels is not None and (labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]):
+            raise InputError(f"{path}: labels are {labels.dtype} {list(labels.shape)}, must be one whole number each")
+        try:
+            return Arrays(str(path), as_nhwc(images), Labels.of(labels.tolist()) if labels is not None else None)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+
+
+def as_nhwc(images: np.ndarray) -> np.ndarray:
+    """Images as [N,H,W,C], C = 1 or 3, whichever way they lie. Raises InputError."""
+    if images.dtype == np.uint8 and images.ndim == 3:
+        return images[..., None]
+    if images.dtype == np.uint8 and images.ndim == 4 and images.shape[3] in (1, 3):
+        return images
+    if images.dtype == np.uint8 and images.ndim == 4 and images.shape[1] in (1, 3):
+        return images.transpose(0, 2, 3, 1)
+    raise InputError(f"images are {images.dtype} {list(images.shape)}, must be uint8 [N,H,W,C] with 1 or 3 channels")
+
+
+def array(archive: ZipFile, names: tuple[str, ...]) -> np.ndarray | None:
+    """The first array of these names; None when there is none of them. Raises InputError."""
+    found = [name for name in names if f"{name}.npy" in archive.namelist()]
+    if not found:
+        return None
+    try:
+        return plain_array(archive, f"{found[0]}.npy")
+    except (*BROKEN, SyntaxError, TypeError, RecursionError, MemoryError) as error:
+        raise InputError(f"{archive.filename}: {found[0]}: no readable array ({one_line(error)})") from error
+
+
+def plain_array(archive: ZipFile, name: str) -> np.ndarray:
+    """Numbers [...] whose header agrees with their size. Raises ValueError and what zipfile raises."""
+    with archive.open(name) as file:
+        version = npy.read_magic(file)
+        header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, fortran, dtype = header(file)
+        want = math.prod(shape) * dtype.itemsize
+        if dtype.hasobject or dtype.kind not in "iu" or fortran or any(n < 0 for n in shape):
+            raise ValueError(f"{dtype}{' in Fortran order' if fortran else ''}, must be plain whole numbers")
+        if want != archive.getinfo(name).file_size - file.tell():
+            raise ValueError(f"the header tells of {want} bytes, which is not what follows")
+        return np.frombuffer(file.read(), dtype).reshape(shape)
