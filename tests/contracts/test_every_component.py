@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import tarfile
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import attrs
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from distillkit.api import KINDS
 from distillkit.recipe import choice_from_table
@@ -64,8 +69,31 @@ def write_weights(self: Any, folder: Path) -> None:
     torch.save(tensors, folder / "weights.pth")
 
 
+def write_images(self: Any, folder: Path) -> None:
+    """Twelve noise images in three classes, in every form that a data set of images reads."""
+    u = np.random.RandomState(0).randint(0, 256, (12, 32, 32, 3), np.uint8)
+    for i, pixels in enumerate(u[:, :8, :8]):
+        path = folder / "images" / "abc"[i % 3] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    with ZipFile(folder / "images.zip", "w") as archive:
+        for path in sorted((folder / "images").rglob("*.png")):
+            archive.write(path, path.relative_to(folder / "images"))
+    np.savez(folder / "images.npz", images=u[:, :8, :8], labels=np.arange(12) % 3)
+    rows = np.concatenate([np.arange(12, dtype=np.uint8)[:, None] % 10, u.reshape(12, -1)], axis=1)
+    with tarfile.open(folder / "cifar.tar.gz", "w:gz") as tar:
+        for i, name in enumerate([*(f"data_batch_{j}" for j in range(1, 6)), "test_batch"]):
+            info, data = tarfile.TarInfo(f"cifar-10-batches-bin/{name}.bin"), rows[2 * i : 2 * i + 2].tobytes()
+            info.size = len(data)
+            tar.addfile(info, BytesIO(data))
+
+
 # What a contract needs beyond the component's own defaults: sizes for a test, keys without a default, exceptions.
 NEEDED: dict[tuple[str, str], dict[str, Any]] = {
+    ("dataset", "image-zip"): {"config": {"path": "images.zip", "held_out": 3}, "files": write_images},
+    ("dataset", "image-folder"): {"config": {"path": "images", "memory": "file"}, "files": write_images},
+    ("dataset", "npz"): {"config": {"path": "images.npz", "xflip": True, "held_out": 3}, "files": write_images},
+    ("dataset", "cifar10"): {"config": {"path": "cifar.tar.gz"}, "files": write_images},
     ("teacher_score", "edm"): {"config": {"checkpoint": "teacher"}, "files": write_teacher},
     ("teacher_score", "gaussian-mixture"): {"recipe": POINTS},
     ("guidance", "autoguidance"): {"config": {"guide": "teacher"}, "files": write_weak_teacher},
