@@ -26,6 +26,7 @@ from distillkit.api.kinds import (
     Features,
     GeneratorLoss,
     Guidance,
+    Importer,
     Kernel,
     Network,
     Sample,
@@ -35,9 +36,9 @@ from distillkit.api.types import Draw, Images, Optimizer, Picture, Term, Turn
 
 __all__ = [
     "KINDS", "Augment", "AuxiliaryLoss", "Backbone", "Choice", "Component", "Dataset", "DistillkitError", "Diverged",
-    "Draw", "Embedding", "Evaluate", "Features", "GeneratorLoss", "Guidance", "Hooks", "Images", "InputError", "Kernel",
-    "Network", "Optimizer", "Picture", "PluginError", "Preempted", "ResourceError", "Sample", "TeacherScore", "Term",
-    "Turn", "UsageError",
+    "Draw", "Embedding", "Evaluate", "Features", "GeneratorLoss", "Guidance", "Hooks", "Images", "Importer",
+    "InputError", "Kernel", "Network", "Optimizer", "Picture", "PluginError", "Preempted", "ResourceError",
+    "Sample", "TeacherScore", "Term", "Turn", "UsageError",
     "Use", "and_", "deep_iterable", "field", "frozen", "ge", "gt", "hookimpl", "hookspec",
     "in_", "le", "lt", "min_len", "optional",
 ]  # fmt: skip

@@ -233,11 +233,24 @@ class Augment(Component):
         raise NotImplementedError
 
 
+class Importer(Component):
+    """Reads networks from files of another make; its entry point's name is their suffix, without the dot."""
+
+    kind = "importer"
+
+    def read(self, path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """The card {"network": {"use": ..., its keys}, "resolution", "channels", "label_dim"}, and the state dict.
+
+        The file is data: nothing that it names is imported or called. Raises InputError.
+        """
+        raise NotImplementedError
+
+
 # In pipeline order. The first five are hooks with a TOML table of their own; the rest are parts of those.
 KINDS: dict[str, type[Component]] = {
     cls.kind: cls
     for cls in (
         Dataset, TeacherScore, Guidance, Network, Sample, GeneratorLoss, AuxiliaryLoss,
-        Evaluate, Augment, Embedding, Backbone, Kernel, Features,
+        Evaluate, Augment, Embedding, Backbone, Kernel, Features, Importer,
     )
 }  # fmt: skip

@@ -64,6 +64,12 @@ def parser() -> argparse.ArgumentParser:
 
     _new(commands.add_parser("new", help="start a plugin: a distribution that installs, passes its tests and runs"))
 
+    convert = commands.add_parser("convert", help="turn a network of another make (.pkl, .bin, .pt) into ours")
+    convert.add_argument(
+        "source", type=Path, metavar="IN", help="such as edm-cifar10-32x32-cond-vp.pkl; run as no code"
+    )
+    convert.add_argument("out", type=Path, metavar="OUT", help="a new folder, for student.safetensors and student.json")
+
     report = commands.add_parser("report", help="write the report.html of a run again")
     report.add_argument("run", type=Path, metavar="RUN", help="a run directory, such as runs/0003-digits_sid")
     return top

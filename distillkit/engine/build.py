@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -12,8 +11,8 @@ from torch import nn
 
 from distillkit import noise
 from distillkit.api import Choice, Component, InputError, Turn, UsageError
+from distillkit.engine import foreign, student
 from distillkit.engine import manager as managers
-from distillkit.engine import student
 from distillkit.engine.optim import Updater
 from distillkit.engine.state import Hooked, State
 from distillkit.recipe.schema import Recipe
@@ -36,8 +35,8 @@ def build(recipe: Recipe, catalog: Catalog) -> State:
     hooks = managers.manager(components)
     state = State(
         recipe=recipe, device=device, dtype=DTYPES[recipe.run.precision], dataset=dataset,
-        held_out=dataset.held_out(), cache=cache_folder(), hook=hooks.hook, components=components,
-        load_network=lambda path: student.load_network(Path.cwd() / path, catalog).to(device),
+        held_out=dataset.held_out(), cache=foreign.cache_folder(), hook=hooks.hook, components=components,
+        load_network=lambda path: foreign.load_network(Path.cwd() / path, catalog).to(device),
         teacher=components.get("teacher_score"),
     )  # fmt: skip
     state.auxiliaries = hooked(hooks, "auxiliary_loss", recipe.auxiliary_loss)
@@ -59,10 +58,6 @@ def pick_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise UsageError('run.device = "cuda", but torch sees no GPU here; write "cpu" or "auto"')
     return torch.device(name)
-
-
-def cache_folder() -> Path:
-    return Path(os.environ.get("DISTILLKIT_HOME", Path.home() / ".cache" / "distillkit"))
 
 
 def build_components(recipe: Recipe) -> dict[str, Component]:

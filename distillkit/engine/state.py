@@ -39,7 +39,7 @@ class State:
     dataset: Dataset
     held_out: Dataset | None
     cache: Path  # survives the run: feature networks and the like
-    load_network: Callable[[str | Path], nn.Module]  # of a result folder or a student.safetensors
+    load_network: Callable[[str | Path], nn.Module]  # of a result, or a file to import
     figures: Path | None = None  # folder of the run for figures and data of analyses; none: nobody asked for any
     hook: Any = None  # pluggy's relay to the components that the recipe named
     teacher: TeacherScore | None = None

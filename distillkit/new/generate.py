@@ -78,6 +78,8 @@ def generate(new: New, folder: Path) -> list[Path]:
         f"tests/test_{new.module}.py": _filled(f"{new.kind}/test.py.txt", names),
         "recipes/toy.toml": _filled(f"{new.kind}/toy.toml.txt", names),
     }
+    if new.kind == "importer":
+        texts[f"recipes/toy.{new.name}"] = _filled("importer/toy.file.txt", names)  # what it reads
     try:
         for name, text in texts.items():
             (top / name).parent.mkdir(parents=True, exist_ok=True)

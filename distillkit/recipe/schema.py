@@ -46,7 +46,7 @@ class Generator:
 
     init: str = field(default="teacher", validator=in_(("teacher", "scratch")))
     from_: str | None = None  # `from = "other.toml"`: start from the result of that recipe
-    checkpoint: str | None = None  # start from a result folder or a student.safetensors
+    checkpoint: str | None = None  # start from a result folder, a student.safetensors, or a file that an importer reads
     network: Choice[Network] | None = None  # architecture; for init = "scratch"
     dropout: float | None = field(default=None, validator=optional(and_(ge(0), lt(1))))  # none: as the network says
     freeze: tuple[str, ...] = ()  # parameter-name patterns (fnmatch) that do not train

@@ -2,7 +2,7 @@
 
 import pytest
 
-for _part in ("component", "data", "losses", "networks", "parts", "sampling"):
+for _part in ("component", "data", "importers", "losses", "networks", "parts", "sampling"):
     pytest.register_assert_rewrite(f"distillkit.testing.{_part}")  # failures show the values
 
 from distillkit.testing.contracts import (  # noqa: E402
@@ -17,6 +17,7 @@ from distillkit.testing.contracts import (  # noqa: E402
     FeaturesContract,
     GeneratorLossContract,
     GuidanceContract,
+    ImporterContract,
     KernelContract,
     NetworkContract,
     SampleContract,
@@ -27,6 +28,6 @@ from distillkit.testing.toys import save_network, toy_recipe, toy_state, toy_ste
 __all__ = [
     "CONTRACTS", "AugmentContract", "AuxiliaryLossContract", "BackboneContract", "ComponentContract",
     "DatasetContract", "EmbeddingContract", "EvaluateContract", "FeaturesContract", "GeneratorLossContract",
-    "GuidanceContract", "KernelContract", "NetworkContract", "SampleContract", "TeacherScoreContract", "save_network",
-    "toy_recipe", "toy_state", "toy_step",
+    "GuidanceContract", "ImporterContract", "KernelContract", "NetworkContract", "SampleContract",
+    "TeacherScoreContract", "save_network", "toy_recipe", "toy_state", "toy_step",
 ]  # fmt: skip

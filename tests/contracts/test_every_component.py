@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tarfile
 from io import BytesIO
 from pathlib import Path
@@ -11,6 +12,7 @@ from zipfile import ZipFile
 import attrs
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
 
@@ -60,6 +62,17 @@ def write_weak_teacher(self: Any, folder: Path) -> None:
     save_network(folder / "teacher", choice, toy_state().dataset)
 
 
+def write_pickle(self: Any, folder: Path) -> None:
+    """A snapshot as EDM's training leaves it."""
+    shutil.copy(PICKLE, folder / self.path)
+
+
+def write_state_dict(self: Any, folder: Path) -> None:
+    """The same network's state dict."""
+    _, tensors = catalog().load("importer", "pkl")({}).read(PICKLE)
+    (safetensors.torch.save_file if self.use == "safetensors" else torch.save)(tensors, folder / self.path)
+
+
 def write_weights(self: Any, folder: Path) -> None:
     """Weights of a published backbone: one number per tensor, which takes no room in the file."""
     with torch.device("meta"):
@@ -67,6 +80,9 @@ def write_weights(self: Any, folder: Path) -> None:
     mean = {name: 1 / t[0].numel() if t.ndim > 1 else 0.5 for name, t in wanted.items()}
     tensors = {name: torch.tensor(mean[name]).to(t.dtype).expand(t.shape) for name, t in wanted.items()}
     torch.save(tensors, folder / "weights.pth")
+
+
+PICKLE = Path(__file__).parents[2] / "plugins/distillkit-edm/tests/data/sid_tiny.pkl"
 
 
 def write_images(self: Any, folder: Path) -> None:
@@ -122,6 +138,8 @@ NEEDED: dict[tuple[str, str], dict[str, Any]] = {
         "config": {"images": 24, "sampler": {"use": "heun", "steps": 3}, "features": SHORT_CLASSIFIER}
     },
     ("evaluate", "layer-activation"): {"config": {"levels": 3}, "recipe": {"teacher_score": {"network": UNET}}},
+    ("importer", "pkl"): {"files": write_pickle},
+    **{("importer", name): {"files": write_state_dict} for name in ("bin", "pt", "pth", "safetensors")},
     ("kernel", "energy"): {"conditionally": True},
     ("features", "digits-classifier"): {"config": {"iterations": 10}},
 }

@@ -13,9 +13,10 @@ from distillkit.api import KINDS
 from distillkit.cli.main import main
 
 RUN_ALL = """
-import sys
+import os, sys
 from distillkit.cli.main import main
 for recipe in sys.argv[1:]:
+    os.chdir(os.path.dirname(os.path.dirname(recipe)))
     print("exit code", main(["run", recipe]), recipe, flush=True)
 """
 
@@ -50,6 +51,7 @@ def test_every_kind_has_all_that_a_distribution_needs(world):
         assert names == {
             "pyproject.toml", "README.md", f"{module}/__init__.py", f"{module}/{kind}.py",
             f"tests/test_{module}.py", "recipes/toy.toml",
+            *([f"recipes/toy.{name_of(kind)}"] if kind == "importer" else []),
         }  # fmt: skip
 
 

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 class EdmTeacher(TeacherScore):
-    """EDM network: the result of a run or a student.safetensors (arXiv:2206.00364)."""
+    """EDM network: the result of a run, or a released file such as a .pkl (arXiv:2206.00364)."""
 
     @frozen(kw_only=True)
     class Config:
-        checkpoint: str | None = None  # result folder of a run, or student.safetensors; or use `from`
+        checkpoint: str | None = None  # result folder, student.safetensors, or a file to import (.pkl); or `from`
 
     @hookimpl
     def setup(self, state: State) -> None:

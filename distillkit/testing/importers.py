@@ -1,0 +1,50 @@
+"""Contract of what reads networks of another make."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from distillkit.api import InputError
+from distillkit.engine import foreign
+from distillkit.testing import toys
+from distillkit.testing.component import ComponentContract
+
+
+class ImporterContract(ComponentContract):
+    """A file is read as data, into one of our networks; what is damaged is refused. `files` writes the file."""
+
+    kind = "importer"
+
+    @property
+    def path(self) -> Path:
+        """Where `files` must put a network."""
+        return Path(f"network.{self.use}")
+
+    def test_a_card_and_finite_tensors_are_read_the_same_each_time(self) -> None:
+        (card, tensors), (again, same) = self.choice.build().read(self.path), self.choice.build().read(self.path)
+        assert json.loads(json.dumps(card)) == card == again
+        assert set(card) == {"network", "resolution", "channels", "label_dim"}
+        assert tensors and set(tensors) == set(same)
+        for name, tensor in tensors.items():
+            assert tensor.isfinite().all() and torch.equal(tensor, same[name]), name
+
+    def test_it_makes_a_network_which_is_read_once(self) -> None:
+        net = foreign.load_network(self.path, toys.catalog())
+        kept = foreign.load_network(self.path, toys.catalog())
+        _, tensors = self.choice.build().read(self.path)
+        x, sigma = torch.zeros(2, net.channels, net.resolution, net.resolution), torch.ones(2, 1, 1, 1)
+        assert torch.equal(net(x, sigma), kept(x, sigma))
+        for name, tensor in net.state_dict().items():
+            assert torch.equal(tensor, tensors[name].to(tensor.dtype)), name
+
+    @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
+    def test_a_file_that_was_cut_off_is_refused(self, share: float) -> None:
+        data = self.path.read_bytes()
+        self.path.write_bytes(data[: int(share * len(data))])
+        with pytest.raises(InputError) as refusal:
+            self.choice.build().read(self.path)
+        assert str(self.path) in str(refusal.value) and "\n" not in str(refusal.value)
