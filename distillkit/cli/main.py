@@ -62,6 +62,8 @@ def parser() -> argparse.ArgumentParser:
 
     _study(commands.add_parser("study", help="run many recipes and seeds from one file, and compare them"))
 
+    _data(commands.add_parser("data", help="pack images into a data set, and check one"))
+
     _new(commands.add_parser("new", help="start a plugin: a distribution that installs, passes its tests and runs"))
 
     convert = commands.add_parser("convert", help="turn a network of another make (.pkl, .bin, .pt) into ours")
@@ -104,6 +106,19 @@ def _study(command: argparse.ArgumentParser) -> None:
     command.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables here as well")
 
 
+def _data(command: argparse.ArgumentParser) -> None:
+    actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
+    pack = actions.add_parser("pack", help="write a zip of images of one size, in the layout of EDM")
+    pack.add_argument("source", type=Path, metavar="SRC", help="a folder, a .zip, a .npz, or CIFAR-10's .tar.gz")
+    pack.add_argument("out", type=Path, metavar="OUT.zip", help="must not exist")
+    pack.add_argument("--resolution", type=_size, metavar="N|WxH", help="resize by Lanczos (default: leave as it is)")
+    pack.add_argument("--transform", choices=("center-crop", "center-crop-wide"), help="before it is resized")
+    pack.add_argument("--labels", choices=("auto", "none"), default="auto",
+                      help="auto: of dataset.json, else the top-level folders in alphabetical order")  # fmt: skip
+    check = actions.add_parser("check", help="read every image of a data set and say what it holds")
+    check.add_argument("path", type=Path, metavar="PATH", help="a folder, a .zip, a .npz, or CIFAR-10's .tar.gz")
+
+
 def _new(command: argparse.ArgumentParser) -> None:
     command.add_argument("name", metavar="NAME", help="what recipes will say after `use =`, such as my-loss")
     command.add_argument("--kind", required=True, metavar="KIND", help="such as generator_loss; see distillkit plugins")
@@ -114,6 +129,13 @@ def _jobs(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 256):
         raise argparse.ArgumentTypeError(f"a whole number from 1 to 256: {text[:64]!r}")
     return int(text)
+
+
+def _size(text: str) -> tuple[int, int]:
+    parts = text.split("x") if "x" in text else [text, text]
+    if len(parts) != 2 or not all(part.isascii() and part.isdigit() and 1 <= int(part) <= 4096 for part in parts):
+        raise argparse.ArgumentTypeError(f"a size is N or WIDTHxHEIGHT, from 1 to 4096: {text[:64]!r}")
+    return int(parts[0]), int(parts[1])
 
 
 def _share(text: str) -> float:

@@ -1,0 +1,91 @@
+"""`distillkit data`: pack images into a data set, and look at one that is there."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distillkit.api import Dataset, InputError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NAMES = {".zip": "image-zip", ".npz": "npz", ".tar.gz": "cifar10", ".tgz": "cifar10"}  # of kind dataset, by suffix
+CHUNK = 256  # images
+SHOWN = 20  # classes
+
+
+def main(arguments: Namespace) -> int:
+    """Pack or check -> exit code."""
+    return {"pack": _pack, "check": _check}[arguments.action](arguments)
+
+
+def dataset_name(path: Path) -> str:
+    """Which dataset reads what is at `path`. Raises InputError, UsageError."""
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
+    if path.is_dir():
+        return "image-folder"
+    for suffix, name in NAMES.items():
+        if path.name.lower().endswith(suffix):
+            return name
+    raise UsageError(f"{path}: no folder, and its name ends with none of {', '.join(NAMES)}")
+
+
+def _dataset(path: Path, **keys: object) -> Dataset:
+    from distillkit.recipe import choice_from_table
+    from distillkit.registry import Catalog
+
+    name = dataset_name(path)
+    return choice_from_table("dataset", {"use": name, "path": str(path), **keys}, Catalog.installed(), "data").build()
+
+
+def _pack(arguments: Namespace) -> int:
+    from distillkit.engine.pack import pack
+
+    dataset = _dataset(arguments.source, labels=arguments.labels == "auto")
+    packed = pack(dataset.pictures(Path.cwd()), arguments.out, arguments.resolution, arguments.transform)
+    if packed.left_out:
+        print(f"{packed.left_out} images are too small and were left out")
+    height, width, channels = packed.shape
+    labels = "with labels" if packed.labels else "without labels"
+    print(f"{arguments.out}: {packed.images} images, {width}x{height}x{channels}, {labels}")
+    return 0
+
+
+def _check(arguments: Namespace) -> int:
+    """Read every image and label of a data set; the first bad file ends it."""
+    import torch
+
+    dataset = _dataset(arguments.path)
+    dataset.open(Path.cwd())
+    size = f"{dataset.resolution}x{dataset.resolution}x{dataset.channels}"
+    for name, part in (("images", dataset), ("held-out images", dataset.held_out())):
+        if part is None:
+            continue
+        counts: Counter[int] = Counter()
+        for index in torch.arange(len(part)).split(CHUNK):
+            part.images(index)
+            counts.update(_classes(part.labels(index)))
+        print(f"{arguments.path}: {len(part)} {name}, {size}, {_labels(part, counts)}")
+    return 0
+
+
+def _classes(labels: Tensor | None) -> list[int]:
+    """Class of each image where labels are one-hot."""
+    if labels is None or not bool(((labels == 0) | (labels == 1)).all() and (labels.sum(1) == 1).all()):
+        return []
+    return labels.argmax(1).tolist()
+
+
+def _labels(dataset: Dataset, counts: Counter[int]) -> str:
+    if not dataset.label_dim:
+        return "no labels"
+    if counts.total() != len(dataset):
+        return f"labels of {dataset.label_dim} numbers"
+    names = getattr(dataset, "class_names", range(dataset.label_dim))
+    shown = [f"{name} {counts[i]}" for i, name in enumerate(names)][:SHOWN]
+    more = f", and {dataset.label_dim - SHOWN} more" if dataset.label_dim > SHOWN else ""
+    return f"{dataset.label_dim} classes: {', '.join(shown)}{more}"

@@ -1,0 +1,93 @@
+"""`distillkit data`: what is packed is what `check` then finds; what is wrong is one line and an exit code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from distillkit.cli.main import main
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """pets/cat and pets/dog: five images of several sizes and modes."""
+    monkeypatch.chdir(tmp_path)
+    for i, (name, mode) in enumerate([("cat/b.png", "RGB"), ("cat/a.jpg", "RGB"), ("dog/c.webp", "RGB"),
+                                      ("dog/d.png", "P"), ("dog/e.png", "RGBA")]):  # fmt: skip
+        path = tmp_path / "pets" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.RandomState(i).randint(0, 256, (9 + i, 12, 3), np.uint8)
+        Image.fromarray(pixels).convert(mode).save(path)
+    return tmp_path
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> str:
+    out = capsys.readouterr()
+    assert out.err == ""
+    return out.out
+
+
+def refused(capsys: pytest.CaptureFixture[str]) -> str:
+    out = capsys.readouterr()
+    (line,) = out.err.splitlines()
+    assert out.out == "" and line.startswith("error: ")
+    return line
+
+
+def test_a_folder_of_classes_is_packed_and_checked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "pack", "pets", "pets.zip", "--resolution", "8", "--transform", "center-crop"]) == 0
+    assert told(capsys) == "pets.zip: 5 images, 8x8x3, with labels\n"
+    assert main(["data", "check", "pets.zip"]) == 0
+    assert told(capsys) == "pets.zip: 5 images, 8x8x3, 2 classes: 0 2, 1 3\n"
+
+
+def test_labels_can_be_left_out(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "pack", "pets", "pets.zip", "--resolution", "8x8", "--labels", "none"]) == 0
+    assert main(["data", "check", "pets.zip"]) == 0
+    assert told(capsys).splitlines()[1] == "pets.zip: 5 images, 8x8x3, no labels"
+
+
+def test_packing_a_packed_set_changes_nothing(folder: Path) -> None:
+    assert main(["data", "pack", "pets", "a.zip", "--resolution", "8"]) == 0
+    assert main(["data", "pack", "a.zip", "b.zip"]) == 0
+    assert Path("a.zip").read_bytes() == Path("b.zip").read_bytes()
+
+
+def test_a_npz_is_packed_with_its_labels(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez("x.npz", np.zeros((3, 4, 4, 1), np.uint8), np.array([2, 0, 2]))
+    assert main(["data", "pack", "x.npz", "x.zip"]) == main(["data", "check", "x.zip"]) == 0
+    assert told(capsys).splitlines()[1] == "x.zip: 3 images, 4x4x1, 3 classes: 0 1, 1 0, 2 2"
+
+
+def test_the_first_bad_file_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = (folder / "pets/cat/b.png").read_bytes()
+    (folder / "pets/cat/b.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "pets/dog/d.png").write_bytes(b"GIF89a")
+    assert main(["data", "pack", "pets", "x.zip", "--resolution", "8"]) == 3
+    assert "pets: cat/b.png: damaged image" in refused(capsys)
+    assert [path.name for path in folder.iterdir()] == ["pets"]
+    assert main(["data", "check", "pets"]) == 3
+    assert "pets: cat/a.jpg: 12x10, must be square; `distillkit data pack" in refused(capsys)
+
+
+@pytest.mark.parametrize(("arguments", "code", "message"), [
+    (["check", "none.zip"], 3, "none.zip: no such file or folder"),
+    (["check", "pets/cat/b.png"], 2, "ends with none of .zip"),
+    (["pack", "pets", "pets.zip"], 3, "a.jpg: 12x10x3 is not square"),
+    (["pack", "pets", "pets", "--resolution", "8"], 2, "pets exists already"),
+    (["pack", "pets", "x.zip", "--transform", "center-crop"], 2, "needs a --resolution"),
+])  # fmt: skip
+def test_what_cannot_be_done_is_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, message: str
+) -> None:
+    assert main(["data", *arguments]) == code
+    assert message in refused(capsys)
+
+
+@pytest.mark.parametrize("size", ["0", "8x", "axb", "5000", "8x8x8", "-1"])
+def test_a_size_is_n_or_width_x_height(size: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "pack", "a", "b.zip", f"--resolution={size}"]) == 2
+    assert "a size is N or WIDTHxHEIGHT" in capsys.readouterr().err
