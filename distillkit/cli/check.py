@@ -1,4 +1,4 @@
-"""`distillkit check`: the recipe with every default, and what a run would do; nothing is built."""
+"""`distillkit check`: the recipe with every default, and what a run would do, or lack; nothing is built."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from distillkit.cli.console import console
 
 def main(arguments: Namespace) -> int:
     """Show the recipe and the plan -> exit code."""
+    from distillkit.assets.folder import folder
+    from distillkit.assets.locate import require
     from distillkit.engine import runner  # torch comes with it
     from distillkit.recipe import to_toml
     from distillkit.registry import Catalog
@@ -28,4 +30,5 @@ def main(arguments: Namespace) -> int:
         print(text)
     screen.choose().plan(runner.rows(nodes, arguments.runs, False, None))
     print(f"\n{arguments.recipe} is a valid recipe; nothing was built.")
+    require(arguments.recipe, runner.unfinished(nodes, arguments.runs, False, None), folder())
     return 0

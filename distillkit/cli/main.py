@@ -72,6 +72,8 @@ def parser() -> argparse.ArgumentParser:
     )
     convert.add_argument("out", type=Path, metavar="OUT", help="a new folder, for student.safetensors and student.json")
 
+    _assets(commands.add_parser("assets", help="list the published files that recipes name, or download them"))
+
     report = commands.add_parser("report", help="write the report.html of a run again")
     report.add_argument("run", type=Path, metavar="RUN", help="a run directory, such as runs/0003-digits_sid")
     return top
@@ -123,6 +125,13 @@ def _new(command: argparse.ArgumentParser) -> None:
     command.add_argument("name", metavar="NAME", help="what recipes will say after `use =`, such as my-loss")
     command.add_argument("--kind", required=True, metavar="KIND", help="such as generator_loss; see distillkit plugins")
     command.add_argument("--to", type=Path, default=Path(), metavar="DIR", help="where its folder is made (here)")
+
+
+def _assets(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="for programs")
+    command.set_defaults(names=[])
+    get = command.add_subparsers(metavar="get").add_parser("get", help="download to $DISTILLKIT_HOME/assets")
+    get.add_argument("names", nargs="+", metavar="NAME", help="such as edm-cifar10-32x32-cond-vp.pkl")
 
 
 def _jobs(text: str) -> int:

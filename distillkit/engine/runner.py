@@ -10,6 +10,8 @@ from pathlib import Path
 from attrs import frozen
 
 from distillkit.api import InputError, ResourceError, UsageError
+from distillkit.assets.folder import folder as assets
+from distillkit.assets.locate import located, require
 from distillkit.engine import files, rundir, stage
 from distillkit.engine.rundir import RunDir
 from distillkit.engine.screen import Screen
@@ -68,6 +70,7 @@ def run(
             f"now {nodes[-1].fingerprint}); install the versions named in its run.json, or run the recipe anew"
         )
     screen.plan(rows(nodes, runs, again, target))
+    require(path, unfinished(nodes, runs, again, target), assets())
     outcomes: dict[Path, Outcome] = {}
     for node in nodes:
         fresh = again and node is nodes[-1]
@@ -95,6 +98,12 @@ def rows(nodes: list[Node], runs: Path, again: bool, target: RunDir | None) -> l
     return table
 
 
+def unfinished(nodes: list[Node], runs: Path, again: bool, target: RunDir | None) -> list[Recipe]:
+    """The recipes that have to run."""
+    found = [existing(node, node is nodes[-1], runs, again and node is nodes[-1], target) for node in nodes]
+    return [node.recipe for node, run in zip(nodes, found, strict=True) if run is None or run.status() != "finished"]
+
+
 def one(
     node: Node, outcomes: dict[Path, Outcome], nodes: list[Node], runs: Path, fresh: bool, target: RunDir | None,
     catalog: Catalog, screen: Screen,
@@ -112,7 +121,7 @@ def one(
     screen.stage(f"{recipe.name}   {recipe.generator_loss.name}, {recipe.run.kimg:g} kimg   {found.path}")
     start = time.perf_counter()
     try:
-        stage.execute(recipe, found, results, catalog, screen)
+        stage.execute(located(recipe, assets()), found, results, catalog, screen)
     except (UsageError, InputError, ResourceError):
         if made and not found.metrics.exists():  # refused before anything was trained: nothing worth a folder
             files.remove(found.path)

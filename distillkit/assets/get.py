@@ -1,0 +1,39 @@
+"""One asset of the table -> the folder of assets, its sum checked."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from distillkit.api import InputError
+from distillkit.assets import folder as folders
+from distillkit.assets.fetch import Progress, Rules, fetch
+from distillkit.assets.table import Asset, hosts
+
+
+def get(
+    asset: Asset, where: Path, progress: Progress = lambda done, total: None, rules: Rules | None = None
+) -> tuple[Path, bool]:
+    """Download it unless it is there -> its path, and whether it was there; `rules` are for tests.
+
+    Raises InputError: offline, refused by the server, or another file than the table or an earlier download says.
+    """
+    path, part = where / asset.name, where / f"{asset.name}.part"
+    if path.is_file():
+        folders.check(asset, where, folders.sha256(path))
+        return path, True
+    if asset.url is None:
+        raise InputError(f"{asset.name}: nobody publishes it as one file; {asset.source}; then put it at {path}")
+    if os.environ.get("DISTILLKIT_OFFLINE", "") not in ("", "0"):
+        raise InputError(f"{asset.name}: DISTILLKIT_OFFLINE is set; put what {asset.url} holds at {path}")
+    where.mkdir(parents=True, exist_ok=True)
+    fetch(asset.url, part, rules or Rules(hosts=hosts(), limit=asset.limit), progress)
+    digest = folders.sha256(part)
+    try:
+        folders.check(asset, where, digest)
+    except InputError:
+        part.unlink()
+        raise
+    folders.lock(where, asset.name, digest)
+    os.replace(part, path)
+    return path, False

@@ -1,0 +1,65 @@
+"""Names of assets in recipes -> paths in the folder of assets, or all that is missing there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+
+from distillkit.api import InputError
+from distillkit.assets.table import Asset, table
+
+V = TypeVar("V")
+
+
+def located(value: V, where: Path) -> V:
+    """The recipe or config with every name of an asset replaced by its path, unless there is a file of that name."""
+    return _mapped(value, lambda asset: str(where / asset.name))
+
+
+def wanted(value: Any) -> list[Asset]:
+    """The assets that a recipe or config names, each once."""
+    found: dict[str, Asset] = {}
+    _mapped(value, lambda asset: found.setdefault(asset.name, asset).name)
+    return list(found.values())
+
+
+def require(recipe: Path, values: Iterable[Any], where: Path) -> None:
+    """Raises InputError that lists every asset which the values name and nobody has put there yet."""
+    named = {asset.name: asset for value in values for asset in wanted(value)}
+    missing = [asset for asset in named.values() if not (where / asset.name).is_file()]
+    if missing:
+        raise InputError("\n".join(_told(recipe, missing, where)))
+
+
+def _told(recipe: Path, missing: list[Asset], where: Path) -> Iterator[str]:
+    count = "1 file is" if len(missing) == 1 else f"{len(missing)} files are"
+    yield f"{count} missing for {recipe}; nothing was run.\n"
+    for asset in missing:
+        yield f"  {asset.name}   {asset.kind}, {asset.size}, licence: {asset.licence}"
+        yield f"      {asset.source}"
+    names = [asset.name for asset in missing if asset.url]
+    yield f"\nPut them into {where}, or name your own paths in the recipe."
+    if names:
+        yield f"To download: distillkit assets get {' '.join(names)}"
+
+
+def _mapped(value: Any, path_of: Any) -> Any:
+    """The value with `path_of(asset)` for each string in it that is an asset's name and no file here."""
+    if isinstance(value, str):
+        asset = table().get(value)
+        return value if asset is None or Path(value).exists() else path_of(asset)
+    if isinstance(value, list | tuple):
+        parts = [_mapped(part, path_of) for part in value]
+        same = all(new is old for new, old in zip(parts, value, strict=True))
+        return value if same else type(value)(parts)
+    if isinstance(value, dict):
+        return {key: _mapped(part, path_of) for key, part in value.items()}
+    if not attrs.has(type(value)):
+        return value
+    old = {one.name: getattr(value, one.name) for one in attrs.fields(type(value)) if one.init}
+    new = {name: _mapped(part, path_of) for name, part in old.items()}
+    changed = {name: part for name, part in new.items() if part is not old[name] and part != old[name]}
+    return attrs.evolve(value, **changed) if changed else value

@@ -1,0 +1,80 @@
+"""`distillkit assets`: published files that recipes name, and their download."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+from rich.text import Text
+
+from distillkit.api import UsageError
+from distillkit.assets import fetch
+from distillkit.assets.folder import folder, locked
+from distillkit.assets.get import get
+from distillkit.assets.table import Asset, table
+from distillkit.cli.console import console
+
+
+def main(arguments: Namespace) -> int:
+    """List the table, or download what is named -> exit code."""
+    if arguments.names:
+        for asset in [_find(name) for name in arguments.names]:
+            with _bar(asset.name) as progress:
+                path, there = get(asset, folder(), progress)
+            print(f"{path} {'is there already' if there else 'downloaded'}")
+    elif arguments.json:
+        print(json.dumps({"folder": str(folder()), "assets": _rows(folder())}, indent=2))
+    else:
+        out = console()
+        out.print(_listing(folder()))
+        out.print(Text(f"in {folder()}; `distillkit assets get NAME` downloads", "dim"), soft_wrap=True)
+    return 0
+
+
+def _find(name: str) -> Asset:
+    if name not in table():
+        near = get_close_matches(name, table(), n=1)
+        hint = f"did you mean {near[0]}?" if near else "`distillkit assets` lists them"
+        raise UsageError(f"no asset is called {name[:64]!r}; {hint}")
+    return table()[name]
+
+
+def _rows(where: Path) -> list[dict[str, object]]:
+    sums = locked(where)
+    return [
+        {
+            "name": asset.name, "kind": asset.kind, "url": asset.url, "how": asset.how, "mb": asset.mb,
+            "licence": asset.licence, "sha256": asset.sha256, "downloaded_sha256": sums.get(asset.name),
+            "here": (where / asset.name).is_file(),
+        }
+        for asset in table().values()
+    ]  # fmt: skip
+
+
+def _listing(where: Path) -> Table:
+    listing = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    listing.add_column("", width=4)
+    listing.add_column("asset", overflow="fold", ratio=1)
+    listing.add_column("MB", justify="right", no_wrap=True)
+    listing.add_column("licence", max_width=15)
+    for asset in table().values():
+        here = Text("here", "green") if (where / asset.name).is_file() else Text("")
+        name = Text.assemble((asset.name, "cyan"), (f"\n{asset.source}", "dim"))
+        listing.add_row(here, name, str(asset.mb or "?"), asset.licence)
+    return listing
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[fetch.Progress]:
+    """A progress bar on a terminal, nothing elsewhere."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
