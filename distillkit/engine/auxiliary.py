@@ -56,8 +56,8 @@ def add(state: State, steps: list[Step], x: Tensor, part: Hooked, term: Term, ho
     if grad is not None:
         state.record(f"grad_norm/{part.name}", grad.norm())
         for step in steps:
-            part = grad[step.first : step.first + step.n]
-            step.x.grad = part.clone() if step.x.grad is None else step.x.grad + part
+            rows = grad[step.first : step.first + step.n]
+            step.x.grad = rows.clone() if step.x.grad is None else step.x.grad + rows
 
 
 def add_at_parameters(state: State, steps: list[Step], part: Hooked, grad: Tensor, host: Tensor) -> None:
