@@ -16,7 +16,7 @@ from distillkit_datasets.tar import members
 
 ROW = 1 + 3 * 32 * 32  # bytes of an image in the binary version: its class, then red, green, blue
 BATCHES = [f"data_batch_{i}" for i in range(1, 6)]
-LARGEST = 64 << 20  # bytes of one batch; a published one takes 31 MB
+LARGEST = 32 << 20  # bytes of one batch; a published one takes 31 MB
 
 
 class Cifar10(ImageSet):

@@ -42,6 +42,8 @@ def decode(name: str, data: bytes, *, convert: bool = False) -> np.ndarray:
                 pixels = loaded(image, convert)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise InputError(f"{name}: {one_line(error)}") from error
     except UnidentifiedImageError as error:
         raise InputError(f"{name}: no PNG, JPEG or WebP image") from error
     except Exception as error:  # a damaged file makes Pillow raise nearly anything: SyntaxError, struct.error ...
