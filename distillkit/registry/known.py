@@ -27,7 +27,7 @@ _OFFERED = {
     "distillkit-metrics": {
         "evaluate": "frechet fid kid inception-score precision-recall rel-fid",
         "auxiliary_loss": "frechet",
-        "features": "digits-classifier",
+        "features": "digits-classifier inception torchscript",
     },
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tarfile
+import warnings
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 import safetensors.torch
 import torch
 from PIL import Image
+from torch import Tensor, nn
 
 from distillkit.api import KINDS
 from distillkit.recipe import choice_from_table
@@ -104,6 +106,32 @@ def write_images(self: Any, folder: Path) -> None:
             tar.addfile(info, BytesIO(data))
 
 
+class TinyInception(nn.Module):
+    """Called like the published Inception file: bytes -> 4 features, or probabilities of 4 classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, stride=2)
+
+    def forward(self, x: Tensor, return_features: bool = False, no_output_bias: bool = False) -> Tensor:
+        features = self.conv(x.float() / 255).relu().mean((2, 3))
+        return features if return_features else features.softmax(1)
+
+
+def write_inception(self: Any, folder: Path) -> None:
+    """The TorchScript file that the metrics with published protocols are given."""
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a format that published networks still have
+        torch.manual_seed(0)
+        torch.jit.save(torch.jit.script(TinyInception()), folder / "features.pt")
+
+
+def published(images: int) -> dict[str, Any]:
+    """A metric with a published protocol, of few images."""
+    config = {"images": images, "features": {"use": "inception", "network": "features.pt"}}
+    return {"config": config, "recipe": {"dataset": {"channels": 3}}, "files": write_inception}
+
+
 # What a contract needs beyond the component's own defaults: sizes for a test, keys without a default, exceptions.
 NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("dataset", "image-zip"): {"config": {"path": "images.zip", "held_out": 3}, "files": write_images},
@@ -136,6 +164,13 @@ NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("auxiliary_loss", "frechet"): {"config": {"population": 20, "minimum": 2}},
     ("evaluate", "rel-fid"): {
         "config": {"images": 24, "sampler": {"use": "heun", "steps": 3}, "features": SHORT_CLASSIFIER}
+    },
+    ("evaluate", "fid"): published(24),
+    ("evaluate", "inception-score"): published(24),
+    ("evaluate", "precision-recall"): published(24),
+    **{
+        ("features", name): {**published(24), "config": {"network": "features.pt"}}
+        for name in ("inception", "torchscript")
     },
     ("evaluate", "layer-activation"): {"config": {"levels": 3}, "recipe": {"teacher_score": {"network": UNET}}},
     ("importer", "pkl"): {"files": write_pickle},

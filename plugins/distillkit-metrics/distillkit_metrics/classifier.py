@@ -87,6 +87,7 @@ class DigitsClassifier(Features):
         x = dataset.images(torch.arange(len(dataset))).float().cpu().contiguous()
         classes = class_indices(dataset).cpu()
         about = self._about(x, classes)
+        self.digest = about["key"]
         path = cache / f"digits-classifier-{about['key'][:16]}.safetensors"
         weights = store.load(path)
         if weights is None:

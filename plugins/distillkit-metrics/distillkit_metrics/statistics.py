@@ -22,17 +22,46 @@ def moments(features: Tensor, ddof: int = 1) -> Moments:
 
     Raises InputError when a feature is not finite or there are not more than `ddof` rows.
     """
-    features = features.double().cpu()
+    features = _finite(features).cpu()
+    _check_enough(len(features), ddof)
+    mean = features.mean(0)
+    centered = features - mean
+    return Moments(mean, centered.T @ centered / (len(features) - ddof))
+
+
+class Sums:
+    """Running sums of features in float64: the moments of more images than are ever held at once."""
+
+    def __init__(self, count: int = 0, first: Tensor | float = 0.0, second: Tensor | float = 0.0) -> None:
+        self.count, self.first, self.second = count, first, second  # images, sum of f [D], sum of f f^T [D,D]
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(self.count + other.count, self.first + other.first, self.second + other.second)
+
+    def add(self, features: Tensor) -> None:
+        """Count features [n,D] in. Raises InputError when one is not finite."""
+        f = _finite(features)
+        self.count, self.first, self.second = self.count + len(f), self.first + f.sum(0), self.second + f.T @ f
+
+    def moments(self, ddof: int = 1) -> Moments:
+        """(F^T F - N m m^T) / (N - ddof), as EDM's code; `ddof` as above. Raises InputError for too few images."""
+        _check_enough(self.count, ddof)
+        mean = self.first / self.count
+        return Moments(mean.cpu(), ((self.second - self.count * mean.outer(mean)) / (self.count - ddof)).cpu())
+
+
+def _finite(features: Tensor) -> Tensor:
     bad = int((~features.isfinite()).any(1).sum())
     if bad:
         raise InputError(
             f"{bad} of {len(features)} images have non-finite features; a Frechet distance needs all finite"
         )
-    if len(features) <= ddof:
-        raise InputError(f"a covariance over N-{ddof} needs more than {ddof} images; got {len(features)}")
-    mean = features.mean(0)
-    centered = features - mean
-    return Moments(mean, centered.T @ centered / (len(features) - ddof))
+    return features.double()
+
+
+def _check_enough(n: int, ddof: int) -> None:
+    if n <= ddof:
+        raise InputError(f"a covariance over N-{ddof} needs more than {ddof} images; got {n}")
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:

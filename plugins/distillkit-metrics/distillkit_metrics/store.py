@@ -27,7 +27,7 @@ def load(path: Path) -> dict[str, Tensor] | None:
         problem = f"{type(error).__name__}: {error}"
     if problem is None:
         return safetensors.torch.load(raw)
-    warnings.warn(f"{path}: cached weights are damaged ({problem}); training them again", stacklevel=2)
+    warnings.warn(f"{path}: cached tensors are damaged ({problem}); computing them again", stacklevel=2)
     return None
 
 

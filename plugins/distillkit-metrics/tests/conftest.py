@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from distillkit_metrics.classifier import DigitsClassifier
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from distillkit.api import Dataset
@@ -34,6 +36,35 @@ class Toy(Dataset):
 
     def labels(self, index: Tensor) -> Tensor | None:
         return one_hot(self._classes[index], 2).float() if self.label_dim else None
+
+
+class TinyInception(nn.Module):
+    """Called like the published Inception file: bytes -> `width` features, or probabilities of as many classes."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 3, stride=2)
+
+    def forward(self, x: Tensor, return_features: bool = False, no_output_bias: bool = False) -> Tensor:
+        assert x.dtype == torch.uint8
+        features = self.conv(x.float() / 255).relu().mean((2, 3))
+        return features if return_features else (features if no_output_bias else features + 1).softmax(1)
+
+
+@pytest.fixture
+def inception(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """`inception(width)` writes a TorchScript file of random weights; the test runs in its folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DISTILLKIT_HOME", str(tmp_path / "home"))
+
+    def write(width: int = 4, net: Callable[[int], nn.Module] = TinyInception) -> Path:
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            torch.manual_seed(0)
+            torch.jit.save(torch.jit.script(net(width)), tmp_path / "inception.pt")
+        return tmp_path / "inception.pt"
+
+    return write
 
 
 @pytest.fixture

@@ -1,0 +1,75 @@
+"""Metric `inception-score`: how sure the Inception is of each image, and of how many classes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from distillkit import noise
+from distillkit.api import InputError, UsageError, field, frozen, ge, hookimpl
+from distillkit_metrics.published import Published, PublishedConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from distillkit.api import Draw
+    from distillkit.engine.state import State
+
+
+def inception_score(p: Tensor, splits: int = 10) -> tuple[float, float]:
+    """Mean and standard deviation (1/n) of exp(mean KL(p(y|x) || mean p)) over consecutive splits of p [N,classes].
+
+    Source: arXiv:1606.03498, section 4.
+    """
+    if len(p) < splits:
+        raise InputError(f"an inception score over {splits} splits needs as many images; got {len(p)}")
+    scores = []
+    for i in range(splits):
+        part = p[i * len(p) // splits : (i + 1) * len(p) // splits].double()
+        kl = torch.xlogy(part, part) - torch.xlogy(part, part.mean(0))  # 0 log 0 = 0
+        scores.append(kl.sum(1).mean().exp())
+    found = torch.stack(scores)
+    return float(found.mean()), float(found.std(correction=0))
+
+
+class InceptionScore(Published):
+    """Inception score over consecutive splits, with the TorchScript Inception (arXiv:1606.03498).
+
+    `inception_score_sd` is the deviation between splits; `inception_score_floor` is of as many training images.
+    """
+
+    @frozen(kw_only=True)
+    class Config(PublishedConfig):
+        splits: int = field(default=10, validator=ge(1))
+
+    @hookimpl
+    def setup(self, state: State) -> None:
+        """Raises UsageError for features without class probabilities."""
+        super().setup(state)
+        if not hasattr(self.features, "probabilities"):
+            raise UsageError(
+                f"inception-score needs class probabilities, which features {self.config.features.name!r} do not give: "
+                'write features.use = "inception"'
+            )
+        self._floor: float | None = None
+
+    @property
+    def facts(self) -> dict[str, str]:
+        return {"protocol": f"{self.config.splits} consecutive splits, no output bias", **super().facts}
+
+    @hookimpl
+    def evaluate(self, state: State, draw: Draw) -> dict[str, float]:
+        """Mean and spread over the splits, and the mean of real images."""
+        mean, sd = self._score(self.generated(state, draw))
+        if self._floor is None and self.config.floor:
+            size = len(state.dataset)
+            index = noise.shuffled(0, "evaluate/real", 0, min(self.config.images, size), size)
+            self._floor, _ = self._score(self.real(state, state.dataset, index))
+            self._told["floor"] = f"{len(index)} training images"
+        found = {"inception_score": mean, "inception_score_sd": sd}
+        return found if self._floor is None else {**found, "inception_score_floor": self._floor}
+
+    def _score(self, parts: Iterable[Tensor]) -> tuple[float, float]:
+        return inception_score(torch.cat([self.features.probabilities(x).cpu() for x in parts]), self.config.splits)

@@ -1,0 +1,99 @@
+"""What the metrics with published protocols share: numbered images in parts, 8-bit levels, and the facts to tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from distillkit import noise
+from distillkit.api import (
+    Choice,
+    Dataset,
+    Diverged,
+    Evaluate,
+    Features,
+    Sample,
+    field,
+    frozen,
+    ge,
+    hookimpl,
+    in_,
+    optional,
+)
+from distillkit_metrics.frechet import quantised
+
+if TYPE_CHECKING:
+    from distillkit.api import Draw
+    from distillkit.engine.state import State
+
+BLOCK = 50_000  # image seeds per `seed`
+
+
+@frozen(kw_only=True)
+class PublishedConfig:
+    features: Choice[Features]  # published numbers need "inception"
+    images: int = field(default=50_000, validator=ge(2))  # generated
+    seed: int = field(default=0, validator=ge(0))  # image seeds 50000 seed, 50000 seed + 1 ...
+    labels: str | None = field(default=None, validator=optional(in_(("random", "dataset"))))  # none: the protocol's
+    floor: bool = True  # real against real images too
+    sampler: Choice[Sample] | None = None  # measure the teacher by this sampler, not the student
+    batch: int = field(default=128, validator=ge(1))  # images per pass
+
+
+class Published(Evaluate):
+    """Base: draws `images` images in parts and prepares the features."""
+
+    labels_of_protocol = "dataset"  # as StyleGAN's code, which SiD's is
+
+    @hookimpl
+    def setup(self, state: State) -> None:
+        self.features = self.config.features.build()
+        self.features.prepare(state.dataset, state.held_out, state.cache)
+        self._told: dict[str, str] = {}
+        if state.dataset.label_dim:
+            told = {"random": "uniform, drawn from each image's seed", "dataset": "of random training images"}
+            self._told["labels"] = told[self.labels]
+
+    @property
+    def labels(self) -> str:
+        return self.config.labels or self.labels_of_protocol
+
+    @property
+    def facts(self) -> dict[str, str]:
+        c, first = self.config, self.config.seed * BLOCK
+        return {
+            **({"network": f"the teacher, by {c.sampler.name}"} if c.sampler else {}),
+            "images": f"{c.images}, truncated to 8 bits",
+            "seeds": f"{first}-{first + c.images - 1}, one CPU generator per image",
+            "features": f"{c.features.name}, sha256 {self.features.digest or 'unknown'}",
+            **self._told,
+        }
+
+    def generated(self, state: State, draw: Draw) -> Iterator[Tensor]:
+        """Parts x [n,C,H,W] in 8-bit levels, on the run's device. Raises Diverged for images that are not finite."""
+        c = self.config
+        draw = draw if c.sampler is None else draw.teacher(c.sampler.build())
+        for first in range(0, c.images, c.batch):
+            n = min(c.batch, c.images - first)
+            x = draw(n, seed=c.seed, labels=self._labels(state.dataset, first, n), first=first).x
+            bad = int((~x.isfinite()).flatten(1).any(1).sum())
+            if bad:
+                raise Diverged(f"{bad} of {n} generated images hold non-finite values; nothing to measure")
+            yield quantised(x).to(state.device)
+
+    def _labels(self, dataset: Dataset, first: int, n: int) -> Tensor | Literal["random"] | None:
+        if self.labels == "random":
+            return "random"
+        u = noise.rows("rand", self.config.seed, "evaluate/labels", first, n, ())
+        return dataset.labels((u * len(dataset)).long().clamp(max=len(dataset) - 1))
+
+    def real(self, state: State, dataset: Dataset, index: Tensor) -> Iterator[Tensor]:
+        """Parts x [n,C,H,W] of the images `index` [N], on the run's device."""
+        return (quantised(dataset.images(part)).to(state.device) for part in index.split(self.config.batch))
+
+    def gathered(self, parts: Iterable[Tensor]) -> Tensor:
+        """Features [N,D] of all parts, float32."""
+        return torch.cat([self.features(x)["penultimate"] for x in parts])
