@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from functools import partial
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -15,6 +16,14 @@ from distillkit.engine.turns import denoise
 
 SEED_BLOCK = 50_000  # draw(n, seed=s) uses image seeds 50000 s, 50000 s + 1, ... as the published FIDs do
 CHUNK = 256  # images per pass
+Labels = Tensor | Literal["random"] | None
+
+
+class Shaped(Protocol):
+    """What images look like: a data set, or a finished student."""
+
+    shape: tuple[int, int, int]  # C, H, W
+    label_dim: int
 
 
 def latents(seeds: list[int], shape: tuple[int, ...], label_dim: int = 0) -> tuple[Tensor, Tensor | None]:
@@ -27,6 +36,33 @@ def latents(seeds: list[int], shape: tuple[int, ...], label_dim: int = 0) -> tup
     if not label_dim:
         return z, None
     return z, torch.stack([torch.randint(label_dim, (), generator=g) for g in generators])
+
+
+@torch.no_grad()
+def images(
+    sample: Callable[..., Tensor], seeds: list[int], labels: Labels, dataset: Shaped, like: Tensor, batch: int = CHUNK
+) -> Images:
+    """The images of EDM's `seeds`: x [n,C,H,W] and labels [n,L], by `sample(z=, labels=)` with the device of `like`.
+
+    Without `labels`, classes take turns: image i of a block is of class i mod L; "random": of the class of its seed.
+    """
+    pairs = []
+    for at in range(0, len(seeds), batch):
+        given = labels[at : at + batch] if isinstance(labels, Tensor) else labels
+        z, c = inputs(seeds[at : at + batch], given, dataset)
+        x = sample(z=z.to(like), labels=None if c is None else c.to(like))
+        pairs.append((x.float().cpu(), c))
+    xs, cs = zip(*pairs, strict=True)
+    return Images(torch.cat(xs), None if cs[0] is None else torch.cat(cs).cpu())
+
+
+def inputs(seeds: list[int], labels: Labels, dataset: Shaped) -> tuple[Tensor, Tensor | None]:
+    """z [n,C,H,W] and labels [n,L] of a few images."""
+    dim = dataset.label_dim
+    z, classes = latents(seeds, dataset.shape, dim)
+    if isinstance(labels, Tensor) or not dim:
+        return z, labels if isinstance(labels, Tensor) else None
+    return z, torch.eye(dim)[classes if labels == "random" else torch.tensor(seeds) % SEED_BLOCK % dim]
 
 
 class Drawer:
@@ -44,35 +80,13 @@ class Drawer:
         """The same for the teacher, through its hook and from the same noise."""
         return Drawer(self.state, HookDenoiser(self.state), sampler.sample, sampler.nfe)
 
-    @torch.no_grad()
-    def __call__(
-        self, n: int, seed: int = 0, labels: Tensor | Literal["random"] | None = None, first: int = 0
-    ) -> Images:
-        """Images first ... first+n-1 of the block `seed`: x [n,C,H,W] in [-1,1] and labels [n,L].
-
-        Without `labels`, classes take turns: image i is of class i mod L; "random": of the class that its seed gives.
-        """
-        state, pairs = self.state, []
+    def __call__(self, n: int, seed: int = 0, labels: Labels = None, first: int = 0) -> Images:
+        """Images first ... first+n-1 of the block `seed`."""
+        state, start = self.state, SEED_BLOCK * seed + first
+        like = torch.empty((), device=state.device, dtype=state.dtype)
         with state.generating(self.network):
-            for at in range(0, n, CHUNK):
-                index = torch.arange(first + at, first + min(at + CHUNK, n))
-                given = labels[at : at + CHUNK] if isinstance(labels, Tensor) else labels
-                z, c = self._inputs(index, seed, given)
-                c_ours = None if c is None else c.to(state.device, state.dtype)
-                x = self.sample(state=state, z=z.to(state.device, state.dtype), labels=c_ours)
-                pairs.append((x.float().cpu(), c))
-        xs, cs = zip(*pairs, strict=True)
-        return Images(torch.cat(xs), None if cs[0] is None else torch.cat(cs).cpu())
-
-    def _inputs(
-        self, index: Tensor, seed: int, labels: Tensor | Literal["random"] | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """z and labels of the images `index` [n] of a block."""
-        dim = self.state.dataset.label_dim
-        z, classes = latents((SEED_BLOCK * seed + index).tolist(), self.state.dataset.shape, dim)
-        if isinstance(labels, Tensor) or not dim:
-            return z, labels if isinstance(labels, Tensor) else None
-        return z, torch.eye(dim)[classes if labels == "random" else index % dim]
+            sample = partial(self.sample, state=state)
+            return images(sample, list(range(start, start + n)), labels, state.dataset, like, CHUNK)
 
 
 class HookDenoiser:

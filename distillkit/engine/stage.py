@@ -112,7 +112,11 @@ def finish(
 ) -> None:
     """The result folder, the comparison picture, the report; `facts`: metrics, nimg, seconds of the result."""
     draw = Drawer.student(state)
-    card = {"sample": table_of(state.recipe.sample), "nfe": draw.nfe, "nimg": facts["nimg"], **run.info}
+    settings = state.recipe.run
+    card = {
+        "sample": table_of(state.recipe.sample), "nfe": draw.nfe, "nimg": facts["nimg"], "seed": settings.seed,
+        "precision": settings.precision, **run.info,
+    }  # fmt: skip
     student.save(run.result, state.ema, card)
     sampler = teacher_drawer(state, teacher, catalog)
     measured = teacher and {"metrics": teacher.metrics, "nfe": teacher.nfe}
