@@ -1,0 +1,185 @@
+"""The recipes of papers: all listed, all readable, and with the constants that the papers' code has."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from pathlib import Path
+
+import pytest
+
+from distillkit.assets.locate import wanted
+from distillkit.cli.main import main
+from distillkit.recipe import Recipe, read
+from distillkit.registry import Catalog
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+DATA = ("cifar10_cond", "cifar10_uncond", "ffhq", "afhq", "imagenet64")
+PAPERS = sorted(path.stem for path in RECIPES.glob("*.toml") if path.stem.startswith(DATA))
+PAGE = (RECIPES / "README.md").read_text(encoding="utf-8")
+TEACHERS = {  # of SiD and its kind; GDD starts from the other ("ve") networks
+    "cifar10_cond": "edm-cifar10-32x32-cond-vp.pkl",
+    "cifar10_uncond": "edm-cifar10-32x32-uncond-vp.pkl",
+    "ffhq": "edm-ffhq-64x64-uncond-vp.pkl",
+    "afhq": "edm-afhqv2-64x64-uncond-vp.pkl",
+    "imagenet64": "edm-imagenet-64x64-cond-adm.pkl",
+}
+IMAGES = {"ffhq": "ffhq-64x64.zip", "afhq": "afhqv2-64x64.zip", "imagenet64": "imagenet-64x64.zip"}
+SID = {  # alpha, batch, images per GPU in SiD and SiDA, lr, beta1, dropout, augment, EMA, Mimg of SiD, SiDA, SiD2A
+    "cifar10_uncond": (1.2, 256, 16, 32, 1e-5, 0.0, 0.13, 0.12, 500, 500, 300, 100),
+    "cifar10_cond": (1.2, 256, 16, 32, 1e-5, 0.0, 0.13, 0.12, 500, 800, 300, 100),
+    "imagenet64": (1.2, 8192, 16, 32, 4e-6, 0.0, 0.10, None, 2000, 1000, 300, 100),
+    "ffhq": (1.2, 512, 32, 64, 1e-5, 0.9, 0.05, 0.15, 500, 500, 200, 100),
+    "afhq": (1.0, 512, 32, 64, 5e-6, 0.0, 0.05, 0.15, 500, 500, 200, 100),
+}
+GDD = {  # lr of G, lr of D, batch, kimg, EMA, first backbone
+    "cifar10_uncond": (1e-4, 1e-4, 256, 5_000, 500, "vgg16-bn"),
+    "cifar10_cond": (1e-4, 1e-4, 256, 5_000, 500, "vgg16-bn"),
+    "ffhq": (2e-5, 4e-5, 256, 10_000, 500, "deit"),
+    "afhq": (2e-5, 4e-5, 256, 10_000, 500, "deit"),
+    "imagenet64": (8e-6, 4e-5, 512, 10_000, 50_000, "deit"),
+}
+
+
+@pytest.fixture(scope="module")
+def recipes() -> dict[str, Recipe]:
+    catalog = Catalog.installed()
+    return {name: read(RECIPES / f"{name}.toml", catalog=catalog) for name in PAPERS}
+
+
+def row(name, recipe):
+    """How README.md must list a recipe."""
+    published = re.search(r"^# Published: (.*)\.$", (RECIPES / f"{name}.toml").read_text(), re.M)[1]
+    method = recipe.generator_loss.name + " + embedding" * name.endswith("_el")
+    return f"| [{name}]({name}.toml) | {method} | {recipe.run.kimg:,.0f} | {recipe.run.batch:,} | {published} |"
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_a_recipe_reads_and_its_row_says_what_it_is(name, recipes):
+    assert row(name, recipes[name]) in PAGE.splitlines(), "put this row into recipes/README.md"
+
+
+def test_every_file_is_listed_and_every_link_leads_somewhere():
+    listed = re.findall(r"\]\(([^)]+)\)|`([\w*]+)\.toml`", PAGE)
+    links = {link for link, _ in listed if link and "/" not in link}
+    patterns = {pattern for _, pattern in listed if pattern}
+    for path in RECIPES.glob("*.toml"):
+        assert path.name in links or any(fnmatch.fnmatch(path.stem, pattern) for pattern in patterns), path.name
+    assert all((RECIPES / link).is_file() for link in links)
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_a_recipe_is_short_and_extends_what_it_changes(name):
+    text = (RECIPES / f"{name}.toml").read_text()
+    assert text.isascii() and len(text.splitlines()) <= 45 and max(map(len, text.splitlines())) <= 120
+    if name.endswith("_el"):
+        assert f'extends = "{name.removesuffix("_el")}.toml"' in text and len(text.splitlines()) <= 9
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_data_and_teacher_are_those_of_the_paper(name, recipes):
+    recipe, data = recipes[name], next(data for data in DATA if name.startswith(data))
+    assert recipe.dataset.config.path == IMAGES.get(data, "cifar-10-python.tar.gz")
+    assert recipe.dataset.config.labels == (data in ("cifar10_cond", "imagenet64"))
+    teacher = TEACHERS[data].replace("-vp", "-ve") if "gdd" in name else TEACHERS[data]
+    assert recipe.teacher_score.config.checkpoint == teacher
+    assert {teacher, recipe.dataset.config.path} <= {asset.name for asset in wanted(recipe)}
+
+
+@pytest.mark.parametrize("data", DATA)
+def test_sid_has_the_published_constants(data, recipes):
+    alpha, batch, micro, _, lr, beta1, dropout, p, ema, mimg, *_ = SID[data]
+    recipe, half = recipes[f"{data}_sid"], data in ("imagenet64", "ffhq", "afhq")
+    run, generator, loss = recipe.run, recipe.generator, recipe.generator_loss.config
+    assert (run.kimg, run.batch, run.micro_batch) == (mimg * 1000, batch, micro)
+    assert run.precision == ("bf16" if half else "fp32")
+    assert (generator.dropout, generator.ema_halflife_kimg, generator.ema_rampup_ratio) == (dropout, ema, 0.05)
+    adam = generator.optimizer
+    assert (adam.name, adam.lr, adam.betas, adam.eps) == ("adam", lr, (beta1, 0.999), 1e-6 if half else 1e-8)
+    assert (loss.lr, loss.betas, loss.eps) == (lr, (0.0, 0.999), 1e-6 if half else 1e-8)
+    assert (loss.alpha, loss.tmax, loss.ls, loss.lsg, loss.noise) == (alpha, 800, 1, 100, "grid")
+    assert (loss.augment and loss.augment.config.p) == p
+    assert recipe.sample.name == "one-step" and recipe.sample.config.sigma_init == 2.5
+
+
+@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize("method", ["sida", "sid2a"])
+def test_sida_has_the_published_constants(data, method, recipes):
+    _, batch, _, micro, lr, _, dropout, p, ema, _, *mimg = SID[data]
+    recipe = recipes[f"{data}_{method}"]
+    run, generator, loss = recipe.run, recipe.generator, recipe.generator_loss.config
+    assert (run.kimg, run.batch, run.micro_batch) == (mimg[method == "sid2a"] * 1000, batch, micro)
+    assert (generator.optimizer.lr, generator.optimizer.betas) == (lr, (0.0, 0.999))
+    assert (generator.dropout, generator.ema_halflife_kimg) == (dropout, ema)
+    assert generator.optimizer.eps == loss.eps == (1e-8 if "cifar10" in data else 1e-6)
+    assert (loss.lr, loss.alpha, loss.lsd, loss.lsg_gan, loss.clip_value) == (lr, 1.0, 1.0, 0.01, 1.0)
+    assert (loss.generator_after_kimg, loss.gan_after_kimg) == (100, 200)
+    assert (loss.augment and loss.augment.config.p) == p
+    assert generator.from_ == (f"{data}_sid.toml" if method == "sid2a" else None)
+
+
+@pytest.mark.parametrize("data", DATA)
+def test_gdd_has_the_published_constants(data, recipes):
+    lr_G, lr_D, batch, kimg, ema, backbone = GDD[data]
+    for name, freeze in ((f"{data}_gdd", 0), (f"{data}_gdd_i", 1)):
+        recipe = recipes[name]
+        generator, loss = recipe.generator, recipe.generator_loss.config
+        assert (recipe.run.kimg, recipe.run.batch, recipe.run.precision) == (kimg, batch, "bf16")
+        assert (generator.optimizer.lr, generator.optimizer.betas) == (lr_G, (0.0, 0.99))
+        assert (generator.ema_halflife_kimg, generator.dropout) == (ema, 0.0)
+        assert (loss.lr, loss.betas, loss.r1_gamma, loss.r1_every, loss.freeze) == (lr_D, (0.0, 0.99), 1e-4, 16, freeze)
+        assert [part.name for part in loss.backbones] == [backbone, "efficientnet-lite0"]
+        assert recipe.sample.config.sigma_init == 80
+
+
+@pytest.mark.parametrize("data", ["cifar10_cond", "cifar10_uncond"])
+def test_diff_instruct_and_dmd_have_the_published_constants(data, recipes):
+    di, dmd = recipes[f"{data}_di"], recipes[f"{data}_dmd"]
+    assert (di.run.batch, di.generator.optimizer.lr, di.generator_loss.config.lr) == (128, 1e-5, 1e-5)
+    assert (di.sample.config.sigma_init, di.generator.dropout, di.generator.ema_halflife_kimg) == (1.0, 0.13, 500)
+    assert (dmd.run.batch, dmd.run.kimg) == (392, 300 * 392)
+    adam = dmd.generator.optimizer
+    assert (adam.name, adam.lr, adam.weight_decay, adam.clip_norm) == ("adamw", 5e-5, 0.01, 10)
+    (term,) = dmd.auxiliary_loss
+    assert (term.slot.weight, term.config.pairs) == ((0.25, 100_000) if data == "cifar10_cond" else (0.5, 500_000))
+    assert term.config.sampler.config.steps == 18 and dmd.sample.config.sigma_init == 80
+    assert [term.name for term in recipes[f"{data}_dmd_el"].auxiliary_loss] == ["embedding"], "in place of regression"
+
+
+def test_dmd2_has_the_published_constants(recipes):
+    recipe = recipes["imagenet64_dmd2"]
+    loss, adam = recipe.generator_loss.config, recipe.generator.optimizer
+    assert (recipe.run.batch, recipe.run.kimg) == (7 * 40, 200 * 280)
+    assert (adam.name, adam.lr, loss.lr, loss.dfake_gen_update_ratio) == ("adamw", 2e-6, 2e-6, 5)
+    assert (loss.gen_cls_loss_weight, loss.guidance_cls_loss_weight) == (3e-3, 1e-2)
+    assert recipe.generator.ema == "none" and recipe.sample.config.sigma_init == 80
+
+
+def test_consistency_models_have_the_published_constants(recipes):
+    cd, ect = recipes["imagenet64_cd"], recipes["cifar10_uncond_ect"]
+    assert (cd.run.batch, cd.run.kimg, cd.generator.optimizer.lr) == (2048, 600 * 2048, 8e-6)
+    loss = cd.generator_loss.config
+    assert (loss.N, loss.mu, loss.weight, loss.distance) == (40, 0.95, "uniform", "l2")
+    assert 0.5 ** (2048 / (1000 * cd.generator.ema_halflife_kimg)) == pytest.approx(0.99994322, abs=1e-8)
+    loss = ect.generator_loss.config
+    assert (ect.run.batch, ect.run.kimg, ect.generator.dropout) == (128, 25_600, 0.2)
+    assert (ect.generator.optimizer.name, ect.generator.optimizer.lr) == ("radam", 1e-4)
+    assert (loss.P_mean, loss.P_std, loss.q, loss.k, loss.b, loss.c, loss.double_kimg) == (-1.1, 2.0, 2, 8, 1, 0, 3200)
+    assert 0.5 ** (128 / (1000 * ect.generator.ema_halflife_kimg)) == pytest.approx(0.9999, abs=1e-7)
+
+
+def test_the_embedding_loss_is_four_architectures_by_four_seeds(recipes):
+    for name in PAPERS:
+        if name.endswith("_el"):
+            (term,) = recipes[name].auxiliary_loss
+            assert (len(term.config.embeddings), term.config.copies, term.slot.weight) == (4, 4, "auto")
+
+
+def test_the_flagship_says_all_that_it_lacks_and_makes_no_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DISTILLKIT_HOME", str(tmp_path / "home"))
+    assert main(["run", str(RECIPES / "afhq_sid2a_el.toml")]) == 3
+    told = capsys.readouterr().err
+    assert "https://nvlabs-fi-cdn.nvidia.com/edm/pretrained/edm-afhqv2-64x64-uncond-vp.pkl" in told
+    assert "distillkit data pack AFHQ afhqv2-64x64.zip --resolution 64" in told and "nothing was run" in told
+    assert not (tmp_path / "runs").exists()
