@@ -71,7 +71,7 @@ def test_every_file_is_listed_and_every_link_leads_somewhere():
 @pytest.mark.parametrize("name", PAPERS)
 def test_a_recipe_is_short_and_extends_what_it_changes(name):
     text = (RECIPES / f"{name}.toml").read_text()
-    assert text.isascii() and len(text.splitlines()) <= 45 and max(map(len, text.splitlines())) <= 120
+    assert text.isascii() and len(text.splitlines()) <= 50 and max(map(len, text.splitlines())) <= 120
     if name.endswith("_el"):
         assert f'extends = "{name.removesuffix("_el")}.toml"' in text and len(text.splitlines()) <= 9
 
@@ -83,7 +83,11 @@ def test_data_and_teacher_are_those_of_the_paper(name, recipes):
     assert recipe.dataset.config.labels == (data in ("cifar10_cond", "imagenet64"))
     teacher = TEACHERS[data].replace("-vp", "-ve") if "gdd" in name else TEACHERS[data]
     assert recipe.teacher_score.config.checkpoint == teacher
-    assert {teacher, recipe.dataset.config.path} <= {asset.name for asset in wanted(recipe)}
+    (fid,) = recipe.evaluate
+    assert (fid.config.protocol, fid.config.images) == ("edm", 50_000)
+    assert fid.config.reference == IMAGES.get(data, "cifar10-32x32.zip").replace(".zip", ".npz")
+    files = {teacher, recipe.dataset.config.path, fid.config.reference, "inception-2015-12-05.pt"}
+    assert files <= {asset.name for asset in wanted(recipe)}
 
 
 @pytest.mark.parametrize("data", DATA)
