@@ -1,11 +1,12 @@
-"""`distillkit data`: pack images into a data set, and look at one that is there."""
+"""`distillkit data`: pack images into a data set, look at one that is there, measure it for FID."""
 
 from __future__ import annotations
 
 from argparse import Namespace
 from collections import Counter
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from distillkit.api import Dataset, InputError, UsageError
 
@@ -18,8 +19,8 @@ SHOWN = 20  # classes
 
 
 def main(arguments: Namespace) -> int:
-    """Pack or check -> exit code."""
-    return {"pack": _pack, "check": _check}[arguments.action](arguments)
+    """Pack, check or measure -> exit code."""
+    return {"pack": _pack, "check": _check, "stats": _stats}[arguments.action](arguments)
 
 
 def dataset_name(path: Path) -> str:
@@ -34,12 +35,19 @@ def dataset_name(path: Path) -> str:
     raise UsageError(f"{path}: no folder, and its name ends with none of {', '.join(NAMES)}")
 
 
-def _dataset(path: Path, **keys: object) -> Dataset:
+def _part(kind: str, **table: object) -> Any:
+    """A component by the keys of its table in a recipe. Raises UsageError."""
     from distillkit.recipe import choice_from_table
     from distillkit.registry import Catalog
 
-    name = dataset_name(path)
-    return choice_from_table("dataset", {"use": name, "path": str(path), **keys}, Catalog.installed(), "data").build()
+    try:
+        return choice_from_table(kind, table, Catalog.installed(), "distillkit data").build()
+    except InputError as error:
+        raise UsageError(str(error)) from error
+
+
+def _dataset(path: Path, **keys: object) -> Dataset:
+    return _part("dataset", use=dataset_name(path), path=str(path), **keys)
 
 
 def _pack(arguments: Namespace) -> int:
@@ -70,6 +78,29 @@ def _check(arguments: Namespace) -> int:
             part.images(index)
             counts.update(_classes(part.labels(index)))
         print(f"{arguments.path}: {len(part)} {name}, {size}, {_labels(part, counts)}")
+    return 0
+
+
+def _stats(arguments: Namespace) -> int:
+    """Write mean and covariance of a network's features, which `fid` takes as its `reference`."""
+    import numpy as np
+
+    from distillkit.engine.build import pick_device
+    from distillkit.engine.files import write_new
+    from distillkit.engine.foreign import cache_folder
+    from distillkit.engine.moments import moments
+
+    if arguments.out.exists() or not arguments.out.parent.is_dir():
+        raise UsageError(f"{arguments.out} exists already, or its folder does not; choose another name")
+    network = {"network": str(arguments.network)} if arguments.network else {}
+    dataset, features = _dataset(arguments.path), _part("features", use=arguments.features, **network)
+    dataset.open(Path.cwd())
+    features.prepare(dataset, dataset.held_out(), cache_folder())
+    mu, sigma = moments(features, dataset, CHUNK, pick_device("auto"))
+    file = BytesIO()
+    np.savez(file, mu=mu, sigma=sigma)
+    write_new(arguments.out, file.getvalue())
+    print(f"{arguments.out}: mu and sigma of {len(mu)} features of {len(dataset)} images")
     return 0
 
 

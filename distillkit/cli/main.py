@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
 
     _study(commands.add_parser("study", help="run many recipes and seeds from one file, and compare them"))
 
-    _data(commands.add_parser("data", help="pack images into a data set, and check one"))
+    _data(commands.add_parser("data", help="pack images into a data set, check one, or measure it for fid"))
 
     _new(commands.add_parser("new", help="start a plugin: a distribution that installs, passes its tests and runs"))
 
@@ -117,6 +117,11 @@ def _data(command: argparse.ArgumentParser) -> None:
     pack.add_argument("--transform", choices=("center-crop", "center-crop-wide"), help="before it is resized")
     pack.add_argument("--labels", choices=("auto", "none"), default="auto",
                       help="auto: of dataset.json, else the top-level folders in alphabetical order")  # fmt: skip
+    stats = actions.add_parser("stats", help="write mean and covariance of features, a reference for fid")
+    stats.add_argument("path", type=Path, metavar="PATH", help="a folder, a .zip, a .npz, or CIFAR-10's .tar.gz")
+    stats.add_argument("out", type=Path, metavar="OUT.npz", help="must not exist")
+    stats.add_argument("--features", default="inception", metavar="NAME", help="as in a recipe (%(default)s)")
+    stats.add_argument("--network", type=Path, metavar="FILE", help="its key `network`: a TorchScript file")
     check = actions.add_parser("check", help="read every image of a data set and say what it holds")
     check.add_argument("path", type=Path, metavar="PATH", help="a folder, a .zip, a .npz, or CIFAR-10's .tar.gz")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from distillkit.cli.main import main
@@ -85,6 +86,36 @@ def test_what_cannot_be_done_is_one_line(
 ) -> None:
     assert main(["data", *arguments]) == code
     assert message in refused(capsys)
+
+
+class Net(torch.nn.Module):
+    """Five features: the first red levels."""
+
+    def forward(self, x: torch.Tensor, return_features: bool = False) -> torch.Tensor:
+        return x.float().flatten(1)[:, :5] / 64
+
+
+def test_statistics_are_mean_and_covariance_and_fid_can_read_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DISTILLKIT_HOME", str(tmp_path / "home"))
+    u = np.random.RandomState(0).randint(0, 256, (300, 4, 4, 3), np.uint8)
+    np.savez("x.npz", u)
+    torch.jit.script(Net()).save("net.pt")
+    assert main(["data", "stats", "x.npz", "ref.npz", "--network", "net.pt"]) == 0
+    assert told(capsys) == "ref.npz: mu and sigma of 5 features of 300 images\n"
+    f = u[:, 0, :, 0].astype(np.float64) / 64, u[:, 1, :1, 0].astype(np.float64) / 64
+    f = np.concatenate(f, axis=1)
+    found = np.load("ref.npz")
+    np.testing.assert_allclose(found["mu"], f.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(found["sigma"], np.cov(f.T), rtol=1e-9)
+    assert main(["data", "stats", "x.npz", "ref.npz", "--network", "net.pt"]) == 2
+    assert "exists already" in refused(capsys)
+    assert main(["data", "stats", "x.npz", "none/ref.npz", "--network", "net.pt"]) == 2
+    assert "its folder does not" in refused(capsys)
+    assert main(["data", "stats", "x.npz", "other.npz"]) == 2
+    assert "features.network missing" in refused(capsys)
 
 
 @pytest.mark.parametrize("size", ["0", "8x", "axb", "5000", "8x8x8", "-1"])
