@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from distillkit_edm.dhariwal import DhariwalUNet
+    from distillkit_edm.edm2.unet import Edm2UNet
     from distillkit_edm.songunet import SongUNet
 
 
@@ -23,9 +24,11 @@ class EdmPrecond(nn.Module):
     Inputs are cast to the parameters' dtype; `compute_dtype` (None | bfloat16) is what F's layers run in.
     """
 
+    inner: ClassVar[str] = "model"  # what the raw network F is called in the state dict
+
     def __init__(
         self,
-        model: SongUNet | DhariwalUNet,
+        raw: SongUNet | DhariwalUNet | Edm2UNet,
         resolution: int,
         channels: int,
         label_dim: int,
@@ -37,11 +40,16 @@ class EdmPrecond(nn.Module):
         boundary_in_training: bool = True,
     ) -> None:
         super().__init__()
-        self.model = model
+        self.add_module(self.inner, raw)
         self.resolution, self.channels, self.label_dim, self.augment_dim = resolution, channels, label_dim, augment_dim
         self.sigma_min, self.sigma_max, self.sigma_data = sigma_min, sigma_max, sigma_data
         self.boundary, self.boundary_in_training = boundary, boundary_in_training
         self.compute_dtype: torch.dtype | None = None
+
+    @property
+    def raw(self) -> SongUNet | DhariwalUNet | Edm2UNet:
+        """The raw network F."""
+        return getattr(self, self.inner)
 
     def scalings(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """c_skip, c_out, c_in, c_noise, each of sigma's shape; boundary 0 is EDM's form."""
@@ -82,7 +90,7 @@ class EdmPrecond(nn.Module):
 
     @property
     def _dtype(self) -> torch.dtype:
-        return self.model.map_layer0.weight.dtype
+        return next(self.raw.parameters()).dtype
 
     def _cast(self, x: Tensor, sigma: Tensor | float) -> tuple[Tensor, Tensor]:
         sigma = torch.as_tensor(sigma, dtype=self._dtype, device=x.device)
@@ -99,14 +107,14 @@ class EdmPrecond(nn.Module):
             labels = x.new_zeros(1, self.label_dim) if labels is None else labels.to(x.dtype)
         if augment_labels is not None:
             augment_labels = augment_labels.to(x.dtype)
-        emb = self.model.embed(c_noise.flatten(), labels, augment_labels)
+        emb = self.raw.embed(c_noise.flatten(), labels, augment_labels)
         with self._autocast(x):
-            return self.model.encode(c_in * x, emb), emb
+            return self.raw.encode(c_in * x, emb), emb
 
     def _decode(self, x: Tensor, sigma: Tensor, skips: list[Tensor], emb: Tensor) -> Tensor:
         c_skip, c_out, _, _ = self.scalings(sigma)
         with self._autocast(x):
-            F_x = self.model.decode(skips, emb)
+            F_x = self.raw.decode(skips, emb)
         return torch.addcmul(c_skip * x, c_out, F_x.to(x.dtype))
 
     def _logits(self, skips: list[Tensor]) -> Tensor:

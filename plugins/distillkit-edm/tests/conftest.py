@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from distillkit_edm.networks import Adm, DdpmPP, NcsnPP
 from distillkit_edm.precond import EdmPrecond
 from torch import Tensor
 
+sys.path.insert(0, str(Path(__file__).parent))  # for nvidia_files and nvidia_hostile
 DATA = Path(__file__).parent / "data"
 SMALL = {"channel_mult": (1, 2), "num_blocks": 1, "attn_resolutions": (8,)}
 # name -> component, config, label_dim
