@@ -8,6 +8,7 @@ import torch
 
 from distillkit import noise
 from distillkit.api import field, frozen, ge, hookimpl
+from distillkit_metrics import reference
 from distillkit_metrics.manifold import precision_recall
 from distillkit_metrics.published import Published, PublishedConfig
 
@@ -54,7 +55,8 @@ class PrecisionRecall(Published):
         size = len(state.dataset)
         index = noise.shuffled(0, "evaluate/real", 0, min(self.config.max_real, size), size)
         self._real = self.gathered(self.real(state, state.dataset, index))
-        self._told["reference"] = f"{len(index)} training images"
+        digest = reference.digest(state.dataset, self.config.batch)
+        self._told["reference"] = f"{len(index)} of {size} training images, sha256 of all {digest}"
         if not self.config.floor:
             return
         if state.held_out is not None:

@@ -213,7 +213,8 @@ def test_precision_and_recall_are_of_all_images_at_once() -> None:
 def test_a_limit_on_real_images_is_kept_and_told() -> None:
     state = state_with("precision-recall", max_real=20, floor=False)
     assert set(measure(state)) == {"precision", "recall"}
-    assert state.components["evaluate.0"].facts["reference"] == "20 training images"
+    told = state.components["evaluate.0"].facts["reference"]
+    assert told == f"20 of 48 training images, sha256 of all {references.digest(state.dataset, 9)}"
 
 
 def test_the_score_of_the_metric_is_that_of_its_probabilities() -> None:
