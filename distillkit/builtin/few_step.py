@@ -42,6 +42,6 @@ class FewStep(Sample):
         for i, sigma in enumerate(c.sigmas):
             if i:
                 x = x + max(sigma**2 - c.sigma_min**2, 0.0) ** 0.5 * noise(i).to(x.dtype)
-            x = state.generator(x, z.new_full((len(z), 1, 1, 1), sigma), labels)
+            x = state.generator(x, z.new_full((z.shape[0], 1, 1, 1), sigma), labels)
             x = x.clamp(-1, 1) if c.clamp else x
         return x

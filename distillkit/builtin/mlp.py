@@ -47,12 +47,12 @@ class MlpDenoiser(nn.Module):
     def forward(
         self, x: Tensor, sigma: Tensor, labels: Tensor | None = None, augment_labels: Tensor | None = None
     ) -> Tensor:
-        sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).reshape(-1, 1, 1, 1).expand(len(x), 1, 1, 1)
+        sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).reshape(-1, 1, 1, 1).expand(x.shape[0], 1, 1, 1)
         norm = (sigma**2 + self.sigma_data**2).sqrt()
         c_noise = sigma.log() / 4
         rows = [(x / norm).flatten(1), c_noise.flatten(1), torch.sin(4 * c_noise).flatten(1)]
         if self.label_dim:
-            rows.append(x.new_zeros(len(x), self.label_dim) if labels is None else labels.to(x.dtype))
+            rows.append(x.new_zeros(x.shape[0], self.label_dim) if labels is None else labels.to(x.dtype))
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.compute_dtype is not None):
             h = torch.cat(rows, 1)
             for layer in self.hidden:

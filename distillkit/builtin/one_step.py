@@ -21,5 +21,5 @@ class OneStep(Sample):
 
     @hookimpl
     def sample(self, state: State, z: Tensor, labels: Tensor | None) -> Tensor:
-        sigma = z.new_full((len(z), 1, 1, 1), self.config.sigma_init)
+        sigma = z.new_full((z.shape[0], 1, 1, 1), self.config.sigma_init)
         return state.generator(sigma * z, sigma, labels)
