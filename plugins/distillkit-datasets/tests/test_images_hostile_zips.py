@@ -9,12 +9,19 @@ import zlib
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from zipfile import ZIP_BZIP2, ZIP_DEFLATED
 
 import pytest
+import torch
 from attrs import evolve, frozen
 from distillkit_datasets import zipsafe
+from distillkit_datasets.image_zip import ImageZip
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
+
+from distillkit.api import InputError
 
 
 def png(size: int = 4) -> bytes:
@@ -187,6 +194,20 @@ def test_a_link_a_folder_or_a_pipe_called_zip_is_no_way_in(tmp_path: Path, refus
     refused(tmp_path / "pipe.zip", "no such file")
     (tmp_path / "link.zip").symlink_to("/dev/zero")
     refused(tmp_path / "link.zip", "no such file")
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(at=st.integers(0, len(GOOD) - 1), bits=st.integers(1, 255))
+def test_a_zip_with_any_byte_changed_is_read_or_refused(at: int, bits: int) -> None:
+    with TemporaryDirectory() as folder:
+        Path(folder, "x.zip").write_bytes(GOOD[:at] + bytes([GOOD[at] ^ bits]) + GOOD[at + 1 :])
+        dataset = ImageZip(ImageZip.Config(path="x.zip"))
+        try:
+            dataset.open(Path(folder))
+        except InputError as error:
+            assert "\n" not in str(error)
+        else:
+            assert dataset.images(torch.arange(len(dataset))).abs().max() <= 1
 
 
 def test_the_forged_zip_without_a_fault_is_read(tmp_path: Path) -> None:
