@@ -32,9 +32,10 @@ class Optimizer:
     eps: float = field(default=1e-8, validator=gt(0))
     weight_decay: float = field(default=0.0, validator=ge(0))
     warmup_kimg: float = field(default=0.0, validator=ge(0))  # linear from 0
-    schedule: str = field(default="constant", validator=in_(("constant", "cosine")))
+    schedule: str = field(default="constant", validator=in_(("constant", "cosine", "inverse_sqrt")))
     decay_from: float = field(default=0.0, validator=ge(0))  # fraction of the run where the cosine starts
     final_lr: float = field(default=0.0, validator=ge(0))  # fraction of lr at the end of the cosine
+    ref_kimg: float = field(default=143_360.0, validator=gt(0))  # inverse_sqrt falls from here on
     clip_norm: float | None = field(default=None, validator=optional(gt(0)))  # of all gradients together
     clip_value: float | None = field(default=None, validator=optional(gt(0)))  # element-wise
 

@@ -14,9 +14,14 @@ CLASSES = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "radam": torch.
 
 
 def lr_at(settings: Optimizer, nimg: int, total: int) -> float:
-    """Learning rate of the step that starts at `nimg` of `total` images: linear warm-up, then constant or cosine."""
+    """Learning rate of the step that starts at `nimg` of `total` images: linear warm-up, then the schedule.
+
+    "inverse_sqrt": constant up to `ref_kimg`, then lr / sqrt(nimg / ref). Source: arXiv:2312.02696, Eq. (67).
+    """
     warmup = settings.warmup_kimg * 1000
     lr = settings.lr * (min(nimg / warmup, 1.0) if warmup else 1.0)
+    if settings.schedule == "inverse_sqrt":
+        lr /= math.sqrt(max(nimg / (settings.ref_kimg * 1000), 1.0))
     start = settings.decay_from * total
     if settings.schedule == "cosine" and nimg > start:
         progress = min((nimg - start) / max(total - start, 1), 1.0)

@@ -42,6 +42,10 @@ def teach(net: nn.Module, updater: Updater, first: int, steps: int) -> None:
         ({"schedule": "cosine", "final_lr": 0.2}, 500, 0.6),
         ({"schedule": "cosine", "final_lr": 0.2}, 1000, 0.2),
         ({"schedule": "cosine", "warmup_kimg": 1.0}, 250, 0.25 * (1 + math.cos(math.pi / 4)) / 2),
+        ({"schedule": "inverse_sqrt", "ref_kimg": 0.1}, 100, 1.0),
+        ({"schedule": "inverse_sqrt", "ref_kimg": 0.1}, 400, 0.5),
+        ({"schedule": "inverse_sqrt", "ref_kimg": 0.1}, 10_000, 0.1),
+        ({"schedule": "inverse_sqrt", "ref_kimg": 0.1, "warmup_kimg": 0.8}, 400, 0.25),
     ],
 )
 def test_learning_rates_by_hand(settings: dict, nimg: int, expected: float) -> None:
