@@ -29,6 +29,7 @@ UNET = {
     "dropout": 0.0,
 }  # fmt: skip
 SMALL = {key: UNET[key] for key in UNET if key != "use"}
+EDM2 = {**SMALL, "channels_per_head": 8}
 SIDA = {
     "config": {"generator_after_kimg": 0.0, "gan_after_kimg": 0.0},
     "recipe": {"teacher_score": {"network": UNET}},
@@ -144,6 +145,8 @@ NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("network", "edm-ddpmpp"): {"config": {**SMALL, "augment_dim": 9}},
     ("network", "edm-ncsnpp"): {"config": SMALL},
     ("network", "edm-adm"): {"config": {**SMALL, "channels_per_head": 8}},
+    ("network", "edm2"): {"config": {**EDM2, "logvar_channels": 0}},  # D itself does not use the expected error
+    ("generator_loss", "edm2"): {"recipe": {"generator": {"init": "scratch", "network": {"use": "edm2", **EDM2}}}},
     ("sample", "heun"): {"config": {"steps": 3, "S_churn": 1.0}},
     ("generator_loss", "sida"): SIDA,
     ("generator_loss", "sid2a"): SIDA,
