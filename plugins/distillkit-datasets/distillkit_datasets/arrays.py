@@ -11,9 +11,9 @@ class Arrays:
     """Images uint8 [N,H,W,C] and their labels."""
 
     def __init__(self, where: str, images: np.ndarray, labels: Labels | None) -> None:
-        self.where, self._images, self.labels = where, images, labels
+        self.where, self.images, self.labels = where, images, labels
         self.names = [f"image {i}" for i in range(len(images))]
 
     def pixels(self, i: int, *, convert: bool = False) -> np.ndarray:
         """Image i, uint8 [H,W,C]."""
-        return self._images[i].copy()
+        return self.images[i]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from distillkit.api import Dataset, InputError, Picture, field, frozen, ge, gt, min_len, optional
+from distillkit_datasets.arrays import Arrays
 from distillkit_datasets.labels import Labels
 
 PACK = "`distillkit data pack --resolution N` makes a set of one size"
@@ -69,13 +70,19 @@ class ImageSet(Dataset):
         if self._labels and self._labels.names:
             self.class_names = list(self._labels.names)
         self._memory: Tensor | None = None
-        if self._in_memory(len(self._chosen) * height * width * self.channels):
-            memory = torch.empty(len(self._chosen), *self.shape, dtype=torch.uint8)
-            for row in range(len(memory)):
-                memory[row] = self._pixels(row)
-            self._memory = memory
+        if isinstance(source, Arrays):
+            u = torch.from_numpy(source.images).permute(0, 3, 1, 2)
+            self._memory = u if len(self._chosen) == len(u) else u[self._chosen]
+        elif self._in_memory(len(self._chosen) * height * width * self.channels):
+            self._memory = self._decoded()
         self._rows, self._flip = torch.arange(len(self._chosen)), config.xflip
         self._twin: ImageSet | None = None
+
+    def _decoded(self) -> Tensor:
+        u = torch.empty(len(self._chosen), *self.shape, dtype=torch.uint8)
+        for row in range(len(u)):
+            u[row] = self._pixels(row)
+        return u
 
     def _pixels(self, row: int) -> Tensor:
         """uint8 [C,H,W] of one of the chosen images."""

@@ -70,4 +70,7 @@ def plain_array(archive: ZipFile, name: str) -> np.ndarray:
             raise ValueError(f"{dtype} {shape}, must be plain whole numbers")
         if want != archive.getinfo(name).file_size - file.tell():
             raise ValueError(f"the header tells of {want} bytes, which is not what follows")
-        return np.frombuffer(file.read(), dtype).reshape(shape, order="F" if fortran else "C")
+        numbers = np.empty(want // dtype.itemsize, dtype)
+        if file.readinto(numbers) != want:  # into memory of our own: torch wants it writable
+            raise ValueError(f"ends before its {want} bytes do")
+        return numbers.reshape(shape, order="F" if fortran else "C")
