@@ -23,7 +23,7 @@ _OFFERED = {
     "distillkit-el": {"auxiliary_loss": "embedding"},
     "distillkit-embeddings": {"embedding": "convnet multiscale residual attention pixels"},
     "distillkit-kernels": {"kernel": "rbf laplace imq energy linear"},
-    "distillkit-datasets": {"dataset": "digits image-zip image-folder npz cifar10 afhqv2 ffhq imagenet"},
+    "distillkit-datasets": {"dataset": "digits image-zip image-folder npz cifar10"},
     "distillkit-metrics": {
         "evaluate": "frechet fid kid inception-score precision-recall rel-fid",
         "auxiliary_loss": "frechet",
