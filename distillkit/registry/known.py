@@ -6,7 +6,7 @@ _OFFERED = {
     "distillkit-edm": {
         "network": "edm-ddpmpp edm-ncsnpp edm-adm edm2",
         "teacher_score": "edm",
-        "generator_loss": "edm",
+        "generator_loss": "edm edm2",
         "augment": "edm",
         "importer": "pkl bin pt pth safetensors",
     },
