@@ -11,13 +11,16 @@ import torch
 from distillkit_edm.edm2.layers import MPConv, MPFourier, mp_cat, mp_silu, mp_sum, normalize
 from distillkit_edm.edm2.network import Edm2
 from distillkit_edm.edm2.precond import Edm2Precond
+from distillkit_edm.nvpickle import mapped
+from distillkit_edm.nvpickle.modules import read_tensors, read_tree
 from torch import Tensor
 
 from distillkit.api import UsageError
 
 close = torch.testing.assert_close
 NEAR = {"rtol": 1e-4, "atol": 1e-5}
-ARCH = json.loads((Path(__file__).parent / "data" / "edm2_arch.json").read_text())
+DATA = Path(__file__).parent / "data"
+ARCH = json.loads((DATA / "edm2_arch.json").read_text())
 TINY = {"model_channels": 16, "channel_mult": (1, 4), "num_blocks": 1, "attn_resolutions": (8,)}
 
 
@@ -91,6 +94,19 @@ def test_the_parts_that_discriminators_use_are_one_network(net, io) -> None:
     close(logits, features[-1].mean(1, keepdim=True))
     net.unet.dec = None
     close(net.encoder(*args), logits)
+
+
+def test_logits_of_sidas_generator_are_the_references(edm_data) -> None:
+    """Its hooks normalise the weights once more than a call in evaluation does, and so did the recorded one."""
+    io, data = edm_data("sida_edm2_tiny_io"), mapped(DATA / "sida_edm2_tiny.pkl")
+    net = Edm2(Edm2.Config(**TINY, logvar_channels=0)).module(16, 4, 5).eval().requires_grad_(False)
+    net.load_state_dict(read_tensors(data, read_tree(data)))
+    for layer in net.modules():
+        if isinstance(layer, MPConv):
+            layer.weight.copy_(normalize(layer.weight, tuple(range(1, layer.weight.ndim))))
+    D, logits = net.encoder_decoder(io["x"], io["sigma"], io["class_labels"])
+    close(D, io["denoised"], **NEAR)
+    close(logits, io["encdec_logits"], **NEAR)
 
 
 def test_in_training_a_call_overwrites_the_weights_by_their_normalised_values(net, io) -> None:
