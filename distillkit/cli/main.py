@@ -14,6 +14,7 @@ from pathlib import Path
 
 from distillkit import __version__
 from distillkit.api.errors import DistillkitError, ResourceError
+from distillkit.cli import tools
 
 INTERRUPTED = 130
 
@@ -65,6 +66,8 @@ def parser() -> argparse.ArgumentParser:
     _data(commands.add_parser("data", help="pack images into a data set, check one, or measure it for fid"))
 
     _new(commands.add_parser("new", help="start a plugin: a distribution that installs, passes its tests and runs"))
+
+    tools.add(commands)
 
     convert = commands.add_parser("convert", help="turn a network of another make (.pkl, .bin, .pt) into ours")
     convert.add_argument(
