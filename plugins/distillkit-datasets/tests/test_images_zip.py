@@ -14,6 +14,7 @@ from distillkit_datasets.image_zip import ImageZip
 from PIL import Image
 
 from distillkit.api import InputError
+from distillkit.cli.main import main
 
 DATA = Path(__file__).parent / "data"
 EDM = np.load(DATA / "edm_dataset_tiny_io.npz")
@@ -132,3 +133,13 @@ def test_an_image_of_another_size_is_named_when_it_is_read(tmp_path: Path) -> No
     dataset.images(torch.arange(7))
     with pytest.raises(InputError, match=message):
         dataset.images(torch.tensor([7]))
+
+
+def test_packing_the_reference_file_gives_its_names_labels_and_images_again(tmp_path: Path) -> None:
+    assert main(["data", "pack", str(DATA / "edm_dataset_tiny.zip"), str(tmp_path / "again.zip")]) == 0
+    with ZipFile(tmp_path / "again.zip") as archive:
+        assert archive.namelist() == EDM["names"].tolist()
+        assert [info.compress_type for info in archive.infolist()] == EDM["compress"].tolist()
+        assert archive.read("dataset.json").decode() == str(EDM["dataset_json"])
+    again = opened(tmp_path, "again.zip")
+    assert torch.equal(again.images(everything(again)), opened().images(everything(again)))
