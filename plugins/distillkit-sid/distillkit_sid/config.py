@@ -20,6 +20,7 @@ class SharedConfig:
     ls: float = field(default=1.0, validator=gt(0))  # scale of the fake score's loss
     P_mean: float = -1.2  # mean of its ln sigma
     P_std: float = field(default=1.2, validator=gt(0))  # standard deviation of its ln sigma
+    logvar: bool = False  # divide every loss by the fake score's expected error at sigma; EDM2 networks only
     augment: Choice[Augment] | None = None  # of the images that the fake score sees
     # the fake score's optimizer, Adam
     lr: float = field(default=1e-5, validator=gt(0))  # 4e-6: ImageNet; 5e-6: AFHQ-v2

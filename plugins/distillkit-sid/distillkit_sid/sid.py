@@ -8,8 +8,11 @@ x_sigma = x + sigma n, with generated images x and unit noise n. Sums run over t
     (3)  w       = max(mean |x - D_real|, w_min), without gradient
     (4)  sigma of (2) = rho_grid(1 - u),  u ~ U(0, tmax / 1000)
 
-(2) is differentiated through D_real, D_fake and x; psi's and phi's weights are constants in it.
-Source: arXiv:2404.04057, Algorithm 1, in the form of its authors' code (github.com/mingyuanzhou/SiD).
+(2) is differentiated through D_real, D_fake and x; psi's and phi's weights are constants in it. With `logvar`, and
+v = exp(u_psi(sigma)) the error that an EDM2 network expects of itself, lambda / v stands for lambda, w v for w, and
+(1) has + ls sum ln v.
+Source: arXiv:2404.04057, Algorithm 1, in the form of its authors' code (github.com/mingyuanzhou/SiD; EDM2: its branch
+sida, `return_logvar`).
 """
 
 from __future__ import annotations
@@ -71,6 +74,8 @@ class Sid(GeneratorLoss):
             raise UsageError("[generator_loss] distills a teacher: the recipe needs a [teacher_score] table")
         init = "generator" if state.teacher.network is None else "teacher"  # a closed-form teacher has no weights
         self.fake_score = state.add_critic("fake_score", init=init, optimizer=self.config.optimizer(clip_value))
+        if self.config.logvar and not getattr(self.fake_score, "logvar_channels", 0):
+            raise UsageError("generator_loss.logvar needs a network that estimates its error: one of EDM2, with logvar")
         self.augment = self.config.augment and self.config.augment.build()
 
     @hookimpl
@@ -78,11 +83,11 @@ class Sid(GeneratorLoss):
         c = self.config
         if c.shared_forward:
             self._shared = x, sigma, _, D_fake = self.noisy_pass(step, self.fake_score)
-            return c.ls * denoising_loss(D_fake, x.detach(), sigma)
+            return c.ls * denoising_loss(D_fake, x.detach(), sigma, self.expected_error(sigma))
         sigma = step.lognormal_sigma(c.P_mean, c.P_std)
         y, augment_labels = self.augmented(step.x, step)
         D_fake = self.fake_score(y + sigma * step.randn_like(y), sigma, step.labels, augment_labels)
-        return c.ls * denoising_loss(D_fake, y, sigma)
+        return c.ls * denoising_loss(D_fake, y, sigma, self.expected_error(sigma))
 
     @hookimpl
     def generator_loss(self, state: State, step: Step, teacher_score: Teacher) -> Tensor:
@@ -90,8 +95,10 @@ class Sid(GeneratorLoss):
         shared, self._shared = self._shared, None
         x, sigma, x_sigma, D_fake = shared or self.noisy_pass(step, self.fake_score)
         D_real = teacher_score(x_sigma, sigma, step.labels)
-        (x, D_real, D_fake), _ = self.finite_rows(state, x, D_real, D_fake)
-        return c.lsg * sid_loss(x, D_real, D_fake, c.alpha, sid_weight(x, D_real, c.w_min)).flatten(1).sum(1)
+        u = self.expected_error(sigma).detach()
+        (x, D_real, D_fake, u), _ = self.finite_rows(state, x, D_real, D_fake, u)
+        w = sid_weight(x, D_real, c.w_min) * u.exp()
+        return c.lsg * sid_loss(x, D_real, D_fake, c.alpha, w).flatten(1).sum(1)
 
     def noisy_pass(self, step: Step, network: Callable[..., Any]) -> tuple[Tensor, Tensor, Tensor, Any]:
         """x, sigma, x_sigma of (2) and what the network makes of them."""
@@ -99,6 +106,10 @@ class Sid(GeneratorLoss):
         sigma = self.generator_sigma(step)
         x_sigma = x + sigma * step.randn_like(x)
         return x, sigma, x_sigma, network(x_sigma, sigma, step.labels)
+
+    def expected_error(self, sigma: Tensor) -> Tensor:
+        """u = ln v [N,1,1,1] of sigma [N,1,1,1]; 0 without `logvar`."""
+        return self.fake_score.logvar(sigma) if self.config.logvar else torch.zeros_like(sigma)
 
     def generator_sigma(self, step: Step) -> Tensor:
         """Noise level of the generator's loss [N,1,1,1]: Eq. (4), or log-normal."""
@@ -132,9 +143,9 @@ def alternating(generator_after_kimg: float = 0.0) -> list[Turn]:
     ]
 
 
-def denoising_loss(D: Tensor, y: Tensor, sigma: Tensor) -> Tensor:
-    """Eq. (1) without ls [N], of clean images y and their denoised D [N,C,H,W], sigma [N,1,1,1]."""
-    return (edm_weight(sigma) * (D - y) ** 2).flatten(1).sum(1)
+def denoising_loss(D: Tensor, y: Tensor, sigma: Tensor, u: Tensor) -> Tensor:
+    """Eq. (1) without ls [N], of clean images y and their denoised D [N,C,H,W], sigma and u = ln v [N,1,1,1]."""
+    return (edm_weight(sigma) / u.exp() * (D - y) ** 2 + u).flatten(1).sum(1)
 
 
 def sid_weight(x: Tensor, D_real: Tensor, w_min: float) -> Tensor:

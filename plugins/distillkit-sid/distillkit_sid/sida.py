@@ -7,8 +7,8 @@ sigma and noise n. BCE is one number: the mean over images and map of the (micro
     (6)  L_gan   = lsg_gan C H W BCE(clamp(l_fake, -10, 10), 1) / w,              at the noise of (2), w of (3)
     (7)  L_theta = (2) / 2 + (6) / 2 after gan_after_kimg;  (2) before;  no update before generator_after_kimg
 
-Gradients of psi are clipped element-wise to [-1, 1].
-Source: arXiv:2410.14919, in the form of its authors' code (github.com/mingyuanzhou/SiD, branch sida, EDM version).
+Gradients of psi are clipped element-wise to [-1, 1]; EDM2: not clipped. `logvar`: as in sid.py.
+Source: arXiv:2410.14919, in the form of its authors' code (github.com/mingyuanzhou/SiD, branch sida).
 """
 
 from __future__ import annotations
@@ -61,18 +61,20 @@ class Sida(Sid):
         n = sigma * step.randn_like(y)  # one noise for both
         D_fake, l_fake = self.fake_score.encoder_decoder(y + n, sigma, step.labels, labels_y)
         l_real = self.fake_score.encoder(y_real + n, sigma, step.labels, labels_real)
-        (y, D_fake, l_fake, l_real), keep = self.finite_rows(state, y, D_fake, l_fake, l_real)
-        L_D = edm_weight(sigma).flatten() * keep * (bce(l_real, 1, keep) + bce(l_fake, 0, keep)) / 2
+        outputs = D_fake, l_fake, l_real, self.expected_error(sigma)
+        (y, D_fake, l_fake, l_real, u), keep = self.finite_rows(state, y, *outputs)
+        L_D = (edm_weight(sigma) / u.exp()).flatten() * keep * (bce(l_real, 1, keep) + bce(l_fake, 0, keep)) / 2
         state.record("loss/discriminator", L_D.mean())
-        return c.ls * denoising_loss(D_fake, y, sigma) + c.lsd * L_D
+        return c.ls * denoising_loss(D_fake, y, sigma, u) + c.lsd * L_D
 
     @hookimpl
     def generator_loss(self, state: State, step: Step, teacher_score: Teacher) -> Tensor:
         c = self.config
         x, sigma, x_sigma, (D_fake, l_fake) = self.noisy_pass(step, self.fake_score.encoder_decoder)
         D_real = teacher_score(x_sigma, sigma, step.labels)
-        (x, D_real, D_fake, l_fake), keep = self.finite_rows(state, x, D_real, D_fake, l_fake)
-        w = sid_weight(x, D_real, c.w_min)
+        u = self.expected_error(sigma).detach()
+        (x, D_real, D_fake, l_fake, u), keep = self.finite_rows(state, x, D_real, D_fake, l_fake, u)
+        w = sid_weight(x, D_real, c.w_min) * u.exp()
         L_sid = c.lsg * sid_loss(x, D_real, D_fake, c.alpha, w).flatten(1).sum(1)
         if step.nimg <= c.gan_after_kimg * 1000:
             return L_sid
