@@ -1,4 +1,4 @@
-"""A method and a network of two plugins that need each other: SiDA weighed by the error that an EDM2 network expects."""
+"""A method and a network of two plugins that need each other: SiDA weighed by the error an EDM2 network expects."""
 
 from __future__ import annotations
 
