@@ -24,6 +24,7 @@ class Asset:
     kind: str = field(validator=in_(KINDS))
     url: str | None = field(default=None, validator=optional(matches_re(r"https://[^?#\s]+")))
     how: str | None = None
+    network: str | None = None  # of a teacher, as a recipe names it
     mb: int | None = None  # about
     licence: str
     sha256: str = field(validator=matches_re(r"unknown|[0-9a-f]{8,64}"))  # or its first digits

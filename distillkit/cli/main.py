@@ -52,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     seeds.add_argument("--seeds", type=_seeds, metavar="0,1,2", help="run once for each, show mean and spread")
     run.add_argument("--resume", type=Path, metavar="RUN", help="instead of a recipe: go on with this run")
     run.add_argument("--again", action="store_true", help="run even what is finished with the same fingerprint")
+    run.add_argument("--smoke", action="store_true", help="try the wiring: tiny networks, random images, two ticks")
 
     check = commands.add_parser("check", help="show the resolved recipe and the plan; build nothing")
     _recipe(check)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from distillkit.api.errors import UsageError
 from distillkit.cli import panel, screen
@@ -15,6 +20,8 @@ def main(arguments: Namespace) -> int:
         raise UsageError("give a RECIPE to run, or --resume RUN to go on with a run")
     if arguments.resume and (arguments.seeds or arguments.seed is not None or arguments.sets or arguments.again):
         raise UsageError("--resume goes on with a run as it is: no --set, --seed, --seeds, --again")
+    if arguments.smoke:
+        return _smoke(arguments)
     from distillkit.engine import runner  # torch comes with it: only when there is work
 
     out, live = console(), screen.choose()
@@ -29,3 +36,34 @@ def main(arguments: Namespace) -> int:
     if len(students) > 1:
         out.print(panel.spread(students, arguments.seeds))
     return 0
+
+
+def _smoke(arguments: Namespace) -> int:
+    """Try the wiring: every recipe of the graph, tiny and short, in a folder that goes again -> exit code."""
+    if arguments.resume or arguments.seeds:
+        raise UsageError("--smoke runs a RECIPE once: no --resume, no --seeds")
+    from distillkit.engine import runner, smoke
+    from distillkit.registry import Catalog
+
+    catalog = Catalog.installed()
+    with TemporaryDirectory(prefix="distillkit-smoke-") as folder, _home(folder):
+        outcomes = runner.run(
+            arguments.recipe, sets=arguments.sets, seed=arguments.seed, runs=Path(folder) / "runs",
+            screen=screen.choose(), change=lambda recipe: smoke.small(recipe, Path(folder), catalog),
+        )  # fmt: skip
+    names = ", ".join(outcome.recipe_name for outcome in outcomes)
+    console().print(f"smoke run done: {names}; its numbers mean nothing, nothing was kept", soft_wrap=True)
+    return 0
+
+
+@contextmanager
+def _home(folder: str) -> Iterator[None]:
+    """Inside, what runs keep for later runs is kept there."""
+    before = os.environ.get("DISTILLKIT_HOME")
+    os.environ["DISTILLKIT_HOME"] = folder
+    try:
+        yield
+    finally:
+        del os.environ["DISTILLKIT_HOME"]
+        if before is not None:
+            os.environ["DISTILLKIT_HOME"] = before

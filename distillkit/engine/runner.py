@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from distillkit.recipe import fingerprint, plan, to_toml, used_distributions
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
 
+Change = Callable[[Recipe], Recipe]
+
 
 @frozen
 class Node:
@@ -31,10 +33,12 @@ class Node:
     versions: dict[str, str]
 
 
-def graph(path: Path, sets: Sequence[str], catalog: Catalog, seed: int | None) -> list[Node]:
-    """The recipes to run, parents first."""
+def graph(
+    path: Path, sets: Sequence[str], catalog: Catalog, seed: int | None, change: Change = lambda recipe: recipe
+) -> list[Node]:
+    """The recipes to run, parents first, each changed before it is anything else."""
     nodes: dict[Path, Node] = {}
-    for recipe in plan(path, sets, catalog, seed=seed):
+    for recipe in map(change, plan(path, sets, catalog, seed=seed)):
         parents = {table: (recipe.path.parent / file).resolve() for table, file in recipe.parents.items()}
         used = used_distributions(recipe, catalog)
         prints = {file: nodes[parents[table]].fingerprint for table, file in recipe.parents.items()}
@@ -52,6 +56,7 @@ def run(
     runs: Path = Path("runs"),
     again: bool = False,
     screen: Screen,
+    change: Change = lambda recipe: recipe,
 ) -> list[Outcome]:
     """Run a recipe and the recipes it builds on -> their outcomes, the asked one last.
 
@@ -63,7 +68,7 @@ def run(
     if resume is not None:
         target = RunDir.open(resume)
         path, runs = target.resolved, target.path.parent
-    nodes = graph(path, sets, catalog, seed)
+    nodes = graph(path, sets, catalog, seed, change)
     if target is not None and nodes[-1].fingerprint != target.fingerprint:
         raise UsageError(
             f"{target.path} was made with other plugins or an edited recipe (fingerprint {target.fingerprint}, "

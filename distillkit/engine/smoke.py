@@ -1,0 +1,123 @@
+"""`--smoke`: any recipe in seconds on a CPU, without downloads: its components, tiny networks and images, two ticks.
+
+Files of others are stood in for: images by random ones, teachers by networks of the same family with random weights,
+published backbones by a random one; metrics that need published files are left out. Waiting times become zero, so that
+every loss is computed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+
+from distillkit.api import Choice, Network, Picture
+from distillkit.assets.locate import wanted
+from distillkit.engine import student
+from distillkit.engine.pack import pack
+from distillkit.recipe import choice_from_table, table_of
+from distillkit.recipe.fields import fields
+from distillkit.recipe.schema import Generator, Recipe, Run
+from distillkit.registry import Catalog
+
+PIXELS, CLASSES, IMAGES, BATCH, ITERATIONS = 16, 4, 32, 4, 4
+WHERE = "--smoke"
+TINY = {  # of a network's keys, those that it has
+    "model_channels": 32, "channel_mult": (1, 1), "num_blocks": 1, "attn_resolutions": (8,), "channels_per_head": 16,
+}  # fmt: skip
+AUGMENT_DIM = 9  # labels of EDM's augmentation
+STAND_INS = {"backbone": "random-pyramid"}  # for parts that need published files
+WAITS = ("after_kimg", "start_kimg")
+AT_MOST = {"pairs": 8, "steps": 1, "population": 64, "minimum": 8, "real_batch": 16, "images": 64, "iterations": 10}
+
+
+def small(recipe: Recipe, folder: Path, catalog: Catalog) -> Recipe:
+    """The recipe for a smoke run; what it stands in for files is written to `folder`."""
+    data, generator = recipe.dataset, recipe.generator
+    own = hasattr(data.config, "path")  # images from a file, and so of any size
+    if own:
+        labels = CLASSES if getattr(data.config, "labels", True) else 0
+        data = choice_from_table("dataset", {"use": "image-zip", "path": str(images(folder, labels))}, catalog, WHERE)
+        generator = attrs.evolve(
+            generator,
+            checkpoint=generator.checkpoint and str(network(generator.checkpoint, folder, labels, catalog)),
+            network=generator.network and tiny(generator.network),
+        )
+    teacher = recipe.teacher_score
+    if own and teacher and getattr(teacher.config, "checkpoint", None):
+        path = str(network(teacher.config.checkpoint, folder, labels, catalog))
+        teacher = attrs.evolve(teacher, config=attrs.evolve(teacher.config, checkpoint=path))
+    measured = tuple(choice for choice in recipe.evaluate if not wanted(choice))
+    recipe = attrs.evolve(
+        recipe, run=short(recipe.run, len(measured) == len(recipe.evaluate)), dataset=data, teacher_score=teacher,
+        generator=impatient(generator), evaluate=measured,
+    )  # fmt: skip
+    losses = {name: shrunk(getattr(recipe, name), catalog) for name in ("generator_loss", "auxiliary_loss", "evaluate")}
+    return attrs.evolve(recipe, **losses)
+
+
+def short(run: Run, measured: bool) -> Run:
+    """Four iterations in two ticks; micro-batches where the recipe has them."""
+    kimg = BATCH * ITERATIONS / 1000
+    return attrs.evolve(
+        run, kimg=kimg, tick_kimg=kimg / 2, checkpoint_kimg=kimg / 2, batch=BATCH, grid=BATCH, device="cpu", threads=1,
+        micro_batch=run.micro_batch and BATCH // 2, keep_best=run.keep_best if measured else None,
+    )  # fmt: skip
+
+
+def impatient(generator: Generator) -> Generator:
+    return attrs.evolve(generator, optimizer=attrs.evolve(generator.optimizer, warmup_kimg=0.0))
+
+
+def images(folder: Path, labels: int) -> Path:
+    """A zip of random RGB images, with classes or without."""
+    path = folder / f"images-{labels}.zip"
+    if not path.exists():
+        noise = np.random.default_rng(0).integers(0, 256, (IMAGES, PIXELS, PIXELS, 3), dtype=np.uint8)
+        pack((Picture(str(i), x, i % labels if labels else None) for i, x in enumerate(noise)), path, None)
+    return path
+
+
+def network(checkpoint: str, folder: Path, labels: int, catalog: Catalog) -> Path:
+    """A result folder with a tiny network of the checkpoint's family. Raises InputError if that cannot be told."""
+    assets = wanted(checkpoint)
+    family = assets[0].network if assets else student.read_card(Path(checkpoint))["network"]["use"]
+    path = folder / f"{family}-{labels}"
+    if not path.exists():
+        choice = tiny(choice_from_table("network", {"use": family}, catalog, WHERE))
+        if hasattr(choice.config, "augment_dim"):
+            choice = attrs.evolve(choice, config=attrs.evolve(choice.config, augment_dim=AUGMENT_DIM))
+        torch.manual_seed(0)
+        made = student.new_network(choice, PIXELS, 3, labels)
+        student.save(path, made, {"sampler": table_of(choice), "nimg": 0})
+    return path
+
+
+def tiny(choice: Choice[Network]) -> Choice[Network]:
+    """The same kind of network with few channels and two levels."""
+    keys = {name: value for name, value in TINY.items() if hasattr(choice.config, name)}
+    return attrs.evolve(choice, config=attrs.evolve(choice.config, **keys))
+
+
+def shrunk(value: Any, catalog: Catalog) -> Any:
+    """A Choice or config, parts included, that waits for nothing and needs few images and no published file."""
+    if isinstance(value, tuple):
+        return tuple(shrunk(part, catalog) for part in value)
+    if isinstance(value, Choice):
+        if value.kind in STAND_INS and wanted(value):
+            return choice_from_table(value.kind, {"use": STAND_INS[value.kind]}, catalog, WHERE)
+        return attrs.evolve(value, config=shrunk(value.config, catalog), slot=shrunk(value.slot, catalog))
+    if not attrs.has(type(value)):
+        return value
+    changes = {}
+    for key, attribute in fields(type(value)).items():
+        part = getattr(value, attribute.name)
+        if key.endswith(WAITS):
+            part = 0.0
+        elif key in AT_MOST and isinstance(part, int):
+            part = min(part, AT_MOST[key])
+        changes[attribute.name] = shrunk(part, catalog)
+    return attrs.evolve(value, **changes)
