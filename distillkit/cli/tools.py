@@ -12,6 +12,7 @@ MOST = 1_000_000  # images
 def add(commands: Any) -> None:
     """Add them to the subparsers of the command line."""
     _sample(commands.add_parser("sample", help="draw images of a finished student"))
+    _export(commands.add_parser("export", help="write a finished student in a format of others, and compare the two"))
 
 
 def _sample(command: argparse.ArgumentParser) -> None:
@@ -27,6 +28,12 @@ def _sample(command: argparse.ArgumentParser) -> None:
     command.add_argument("--batch", type=_number, default=256, metavar="N", help="images in a pass (%(default)s)")
     command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(%(default)s)")
     command.add_argument("--force", action="store_true", help="overwrite what is there")
+
+
+def _export(command: argparse.ArgumentParser) -> None:
+    _student(command)
+    command.add_argument("--to", required=True, choices=("safetensors", "torch-export", "onnx"))
+    command.add_argument("out", type=Path, metavar="DIR", help="a new folder, for the student and its cards")
 
 
 def _student(command: argparse.ArgumentParser) -> None:

@@ -7,9 +7,14 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
+
+from distillkit.api.errors import UsageError
 
 FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)  # disk, file size limit, quota
 _SAFE = os.O_NOFOLLOW | os.O_CLOEXEC
@@ -73,3 +78,20 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+@contextmanager
+def staged(out: Path) -> Iterator[Path]:
+    """A path of the same name to write to and rename from, in a folder beside `out` that goes at the end.
+
+    Raises UsageError where nothing can be written.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=".tmp-", dir=out.parent))
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise UsageError(f"{out}: cannot be written there: {error.strerror}") from error
+    try:
+        yield folder / out.name
+    finally:
+        remove(folder)

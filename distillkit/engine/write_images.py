@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,19 +57,12 @@ def write(drawn: Drawn, out: Path, force: bool = False) -> None:
     """Write by suffix, complete or not at all; `force`: in place of what is there."""
     write_to = writer(out)
     refuse_existing(out, force)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".tmp-", dir=out.parent))
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise UsageError(f"{out}: cannot be written there: {error.strerror}") from error
-    try:
-        write_to(drawn, staging / out.name)
+    with files.staged(out) as new:
+        write_to(drawn, new)
         refuse_existing(out, force)
-        if out.is_dir():  # a name cannot be put in place of a folder with something in it
+        if out.is_dir() and not out.is_symlink():  # a name cannot be put in place of a folder with something in it
             files.remove(out)
-        os.replace(staging / out.name, out)
-    finally:
-        files.remove(staging)
+        os.replace(new, out)
 
 
 def refuse_existing(out: Path, force: bool) -> None:
