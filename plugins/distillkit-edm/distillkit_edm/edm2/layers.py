@@ -38,6 +38,12 @@ def mp_cat(a: Tensor, b: Tensor, t: float) -> Tensor:
     return torch.cat([a * (scale * (1 - t) / math.sqrt(A)), b * (scale * t / math.sqrt(B))], dim=1)
 
 
+def normal(*shape: int, std: float = 1.0) -> Tensor:
+    """Normal numbers; none on the device "meta", where torch would import its compiler for them."""
+    empty = torch.empty(shape)
+    return empty if empty.is_meta else empty.normal_(std=std)
+
+
 class MPFourier(nn.Module):
     """c_noise [N] -> cosines [N,channels] of random frequencies and phases, kept with the weights.
 
@@ -46,8 +52,8 @@ class MPFourier(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.register_buffer("freqs", 2 * math.pi * torch.randn(channels))
-        self.register_buffer("phases", 2 * math.pi * torch.rand(channels))
+        self.register_buffer("freqs", normal(channels, std=2 * math.pi))
+        self.register_buffer("phases", torch.empty(channels).uniform_(to=2 * math.pi))
 
     def forward(self, c_noise: Tensor) -> Tensor:
         return (c_noise.outer(self.freqs) + self.phases).cos() * math.sqrt(2)
@@ -61,7 +67,7 @@ class MPConv(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, *(kernel, kernel) if kernel else ()))
+        self.weight = nn.Parameter(normal(out_channels, in_channels, *(kernel, kernel) if kernel else ()))
 
     def forward(self, x: Tensor, gain: Tensor | float = 1.0) -> Tensor:
         """x [N,in,H,W] or [N,in] -> [N,out,H,W] or [N,out], times gain []."""
