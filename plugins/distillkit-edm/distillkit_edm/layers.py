@@ -65,8 +65,9 @@ class Conv2d(nn.Module):
         if kernel:
             init.fill(self.weight, self.bias)
         if resample:
-            f = torch.tensor(resample_filter, dtype=torch.float32)
-            self.register_buffer("resample_filter", (f.outer(f) / f.sum() ** 2)[None, None])
+            f, total = resample_filter, sum(resample_filter) ** 2
+            taps = [[[[a * b / total for a in f] for b in f]]]  # on "meta", torch would import its compiler
+            self.register_buffer("resample_filter", torch.tensor(taps, dtype=torch.float32))
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N,in,H,W] -> [N,out,H',W']; H' = 2H up, H/2 down."""
@@ -111,7 +112,7 @@ class FourierEmbedding(nn.Module):
 
     def __init__(self, channels: int, scale: float = 16.0) -> None:
         super().__init__()
-        self.register_buffer("freqs", torch.randn(channels // 2) * scale)
+        self.register_buffer("freqs", torch.randn(channels // 2, device="cpu") * scale)  # as above
 
     def forward(self, c_noise: Tensor) -> Tensor:
         angle = c_noise.outer(2 * math.pi * self.freqs)

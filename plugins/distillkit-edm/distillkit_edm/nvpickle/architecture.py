@@ -107,11 +107,12 @@ def _whole(key: str, value: Any, largest: int) -> int:
 
 def check_tensors(card: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """Raises UnsafeFile unless the tensors have exactly the names and shapes of the card's network."""
-    for name, want in _shapes(card).items():
+    shapes = _shapes(card)
+    for name, want in shapes.items():
         got = list(tensors[name].shape) if name in tensors else "missing"
         if got != want:
             raise UnsafeFile(f"{name} is {got}; {card['network']['use']} of these arguments has {want}")
-    extra = sorted(set(tensors) - set(_shapes(card)))
+    extra = sorted(set(tensors) - set(shapes))
     if extra:
         raise UnsafeFile(f"{card['network']['use']} of these arguments has no {extra[0]}")
 
