@@ -12,6 +12,7 @@ MOST = 1_000_000  # images
 def add(commands: Any) -> None:
     """Add them to the subparsers of the command line."""
     _sample(commands.add_parser("sample", help="draw images of a finished student"))
+    _eval(commands.add_parser("eval", help="measure the student of a finished run again"))
     _export(commands.add_parser("export", help="write a finished student in a format of others, and compare the two"))
 
 
@@ -28,6 +29,13 @@ def _sample(command: argparse.ArgumentParser) -> None:
     command.add_argument("--batch", type=_number, default=256, metavar="N", help="images in a pass (%(default)s)")
     command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(%(default)s)")
     command.add_argument("--force", action="store_true", help="overwrite what is there")
+
+
+def _eval(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run", type=Path, metavar="RUN", help="a run directory, such as runs/0003-digits_sid")
+    command.add_argument("--recipe", type=Path, metavar="FILE", help="ask the [[evaluate]] of this recipe instead")
+    command.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE",
+                         help="override a key, such as evaluate.0.images=5000 (may be repeated)")  # fmt: skip
 
 
 def _export(command: argparse.ArgumentParser) -> None:
