@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from distillkit.api import InputError
@@ -27,13 +30,28 @@ def get(
     if os.environ.get("DISTILLKIT_OFFLINE", "") not in ("", "0"):
         raise InputError(f"{asset.name}: DISTILLKIT_OFFLINE is set; put what {asset.url} holds at {path}")
     where.mkdir(parents=True, exist_ok=True)
-    fetch(asset.url, part, rules or Rules(hosts=hosts(), limit=asset.limit), progress)
-    digest = folders.sha256(part)
-    try:
-        folders.check(asset, where, digest)
-    except InputError:
-        part.unlink()
-        raise
-    folders.lock(where, asset.name, digest)
-    os.replace(part, path)
+    with _alone(where):
+        fetch(asset.url, part, rules or Rules(hosts=hosts(), limit=asset.limit), progress)
+        digest = folders.sha256(part)
+        try:
+            folders.check(asset, where, digest)
+        except InputError:
+            part.unlink()
+            raise
+        folders.lock(where, asset.name, digest)
+        os.replace(part, path)
     return path, False
+
+
+@contextmanager
+def _alone(where: Path) -> Iterator[None]:
+    """One download to a folder at a time: two would write the same part, or the same list of sums."""
+    handle = os.open(where, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"{where}: another download is under way; wait for it") from error
+        yield
+    finally:
+        os.close(handle)

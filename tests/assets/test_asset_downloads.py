@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 
 import attrs
 import pytest
@@ -206,3 +208,12 @@ def test_a_damaged_lock_is_named_with_its_line(server, rules, tmp_path):
     (tmp_path / "assets.lock").write_text(f"{SUM}  other.bin\nnonsense\n")
     with pytest.raises(InputError, match=r"assets\.lock:2: must be a sha256"):
         get(server.asset(), tmp_path, rules=rules)
+
+
+def test_one_download_at_a_time(server, rules, tmp_path):
+    handle = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    refused(server, tmp_path, rules, "another download is under way")
+    os.close(handle)
+    assert not server.asked
+    fetched(server, tmp_path, rules)
