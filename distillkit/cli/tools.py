@@ -1,4 +1,4 @@
-"""The arguments of the commands for finished runs."""
+"""The arguments of the commands around runs: for finished students, and for the place they are made in."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ def add(commands: Any) -> None:
     _sample(commands.add_parser("sample", help="draw images of a finished student"))
     _eval(commands.add_parser("eval", help="measure the student of a finished run again"))
     _export(commands.add_parser("export", help="write a finished student in a format of others, and compare the two"))
+    doctor = commands.add_parser("doctor", help="say whether everything is here that a run needs")
+    doctor.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs are (%(default)s)")
 
 
 def _sample(command: argparse.ArgumentParser) -> None:
