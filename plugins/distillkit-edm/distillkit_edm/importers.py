@@ -18,7 +18,7 @@ from distillkit_edm.state_dict import card_from_shapes
 
 
 class NvPickle(Importer):
-    """Pickles of EDM, SiD, SiDA, Diff-Instruct, ECT, GDD: the network 'ema', read without running code."""
+    """Pickles of EDM, EDM2, SiD, SiDA, Diff-Instruct, ECT, GDD: their 'ema', read without running code."""
 
     def read(self, path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         return read_pickle(path)

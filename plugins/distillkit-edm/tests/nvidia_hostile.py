@@ -235,6 +235,7 @@ def arguments() -> dict[str, bytes]:
         {"sigma_data": float("inf")}, {"embedding_type": "other"}, {"resample_filter": [1, 2, 1]}, {"more": 1},
         {"resample_filter": [[1], [1]]}, {"model_type": "os"}, {"model_type": None}, {"model_type": "DhariwalUNet"},
         {"channel_mult_noise": 2}, {"attn_resolutions": [1 << 30]}, {"augment_dim": 3}, {7: 7}, {"label_dim": 3},
+        {"logvar_channels": 3}, {"clip_act": 1.0},
     ]  # fmt: skip
     classes = ("VPPrecond", "VEPrecond", "iDDPMPrecond", "Precond", "EDM_2_Precond_Generator", "os.system", "", "x\ny")
     made = {f"class {name!r}": snapshot(change=lambda meta, n=name: meta.update(class_name=n)) for name in classes}

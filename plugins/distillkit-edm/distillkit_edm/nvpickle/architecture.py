@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import attrs
 import torch
 from torch import Tensor
 
-from distillkit.api import UsageError
-from distillkit_edm.networks import Adm, DdpmPP, EdmNetwork, NcsnPP
+from distillkit.api import Network, UsageError
+from distillkit_edm.edm2.network import Edm2
+from distillkit_edm.networks import Adm, DdpmPP, NcsnPP
 from distillkit_edm.nvpickle.modules import Module
 from distillkit_edm.nvpickle.refused import UnsafeFile
 from distillkit_edm.nvpickle.symbols import shown
@@ -21,7 +23,11 @@ PRECONDITIONING: dict[str, dict[str, Any]] = {
     "ECMPrecond": {"preconditioning": "ect", "boundary": 0.003},
     "GDDPrecond": {"preconditioning": "consistency", "boundary": 0.002},
 }
-EDM2 = ("Precond", "EDM_2_Precond_EncoderDecoder", "EDM_2_Precond_Generator")
+# EDM2's and SiDA's (arXiv:2312.02696): the raw network's class.
+EDM2 = {
+    "Precond": "UNet", "EDM_2_Precond_EncoderDecoder": "UNet_EncoderDecoder",
+    "EDM_2_Precond_Generator": "UNet_EncoderDecoder",
+}  # fmt: skip
 OTHERS = ("VPPrecond", "VEPrecond", "iDDPMPrecond")
 SONG, DHARIWAL = ("SongUNet", "SongUNet_EncoderDecoder"), ("DhariwalUNet", "DhariwalUNet_EncoderDecoder")
 POSITIONS = ("img_resolution", "img_channels", "label_dim", "use_fp16", "sigma_min", "sigma_max", "sigma_data")
@@ -38,39 +44,57 @@ STYLES = {
         "resample_filter": [1, 3, 3, 1],
     },
 }  # fmt: skip
-NETWORKS: dict[str, type[EdmNetwork]] = {"edm-ddpmpp": DdpmPP, "edm-ncsnpp": NcsnPP, "edm-adm": Adm}
+NETWORKS: dict[str, type[Network]] = {"edm-ddpmpp": DdpmPP, "edm-ncsnpp": NcsnPP, "edm-adm": Adm, "edm2": Edm2}
 # Largest value of a whole number, and of each in a list: a network beyond these is a mistake or an attack.
 WHOLE = {
     "img_resolution": 4096, "img_channels": 64, "label_dim": 100_000, "model_channels": 2048, "channel_mult_emb": 16,
-    "num_blocks": 32, "augment_dim": 64,
+    "num_blocks": 32, "augment_dim": 64, "channels_per_head": 1024, "logvar_channels": 4096,
 }  # fmt: skip
 LISTS = {"channel_mult": 16, "attn_resolutions": 4096}
-REALS = ("dropout", "label_dropout", "sigma_min", "sigma_max", "sigma_data")
+REALS = (
+    "dropout", "label_dropout", "sigma_min", "sigma_max", "sigma_data", "label_balance", "concat_balance",
+    "res_balance", "attn_balance", "clip_act",
+)  # fmt: skip
 
 
 def card_of(module: Module) -> dict[str, Any]:
     """How to build our network for a module read from a pickle. Raises UnsafeFile if there is none."""
-    if module.name in EDM2:
-        raise UnsafeFile(f"{module.name} is a network of EDM2, an architecture that distillkit-edm does not have yet")
     if module.name in OTHERS:
         raise UnsafeFile(f"{module.name} preconditions in another way than EDM; no network here does")
-    if module.name not in PRECONDITIONING:
+    if module.name not in {*PRECONDITIONING, *EDM2}:
         raise UnsafeFile(f"{shown(module.name)} is no network that distillkit-edm knows")
-    if len(module.args) > len(POSITIONS):
+    if len(module.args) > (0 if module.name in EDM2 else len(POSITIONS)):
         raise UnsafeFile(f"{module.name} was made with {len(module.args)} positional arguments")
     given = {**dict(zip(POSITIONS, module.args, strict=False)), **module.kwargs}
     given.pop("use_fp16", None)
-    unet = given.pop("model_type", "DhariwalUNet")
-    if type(unet) is not str or unet not in SONG + DHARIWAL or module.child("model").name != unet:
-        raise UnsafeFile(f"the network inside {module.name} is none of {', '.join(SONG + DHARIWAL)}")
-    use = "edm-adm" if unet in DHARIWAL else _style(given)
+    use = _edm2(module, given) if module.name in EDM2 else _edm(module, given)
     keys = {key: _value(key, value) for key, value in given.items()}
     size = {key: keys.pop(key, 0) for key in SHAPE}
     if keys.get("sigma_max") == math.inf:
         del keys["sigma_max"]  # the default, which JSON cannot write
     resolution, channels, label_dim = size.values()
-    network = {"use": use, **keys, **PRECONDITIONING[module.name]}
+    network = {"use": use, **keys, **PRECONDITIONING.get(module.name, {})}
     return {"network": network, "resolution": resolution, "channels": channels, "label_dim": label_dim}
+
+
+def _edm(module: Module, given: dict[Any, Any]) -> str:
+    """The network inside EDM's preconditioning, whose own arguments are then removed."""
+    unet = given.pop("model_type", "DhariwalUNet")
+    if type(unet) is not str or unet not in SONG + DHARIWAL or module.child("model").name != unet:
+        raise UnsafeFile(f"the network inside {module.name} is none of {', '.join(SONG + DHARIWAL)}")
+    return "edm-adm" if unet in DHARIWAL else _style(given)
+
+
+def _edm2(module: Module, given: dict[Any, Any]) -> str:
+    """EDM2's network; what concerns only training is removed from its arguments, and its own default put in."""
+    if module.child("unet").name != EDM2[module.name]:
+        raise UnsafeFile(f"the network inside {module.name} is no {EDM2[module.name]}")
+    for key in ("force_normalization", "use_gan", "return_logvar"):
+        given.pop(key, None)
+    given.setdefault("model_channels", 192)
+    if "logvar_linear" not in module.state["_modules"]:
+        given["logvar_channels"] = 0
+    return "edm2"
 
 
 def _style(given: dict[Any, Any]) -> str:
@@ -121,6 +145,9 @@ def _shapes(card: dict[str, Any]) -> dict[str, list[int]]:
     """Shapes by name of the network that a card describes; none of its numbers is made."""
     keys = {k: tuple(v) if type(v) is list else v for k, v in card["network"].items() if k != "use"}
     cls = NETWORKS[card["network"]["use"]]
+    unknown = sorted(set(keys) - {key.name for key in attrs.fields(cls.Config)})
+    if unknown:
+        raise UnsafeFile(f"{card['network']['use']} has no argument {unknown[0]}")
     if card["resolution"] < 1 or card["channels"] < 1:
         raise UnsafeFile(f"images of {card['channels']} channels and {card['resolution']} pixels")
     try:
