@@ -16,7 +16,7 @@ import torch
 
 from distillkit.api import Choice, Network, Picture
 from distillkit.assets.locate import wanted
-from distillkit.engine import student
+from distillkit.engine import foreign, student
 from distillkit.engine.pack import pack
 from distillkit.recipe import choice_from_table, table_of
 from distillkit.recipe.fields import fields
@@ -84,7 +84,7 @@ def images(folder: Path, labels: int) -> Path:
 def network(checkpoint: str, folder: Path, labels: int, catalog: Catalog) -> Path:
     """A result folder with a tiny network of the checkpoint's family. Raises InputError if that cannot be told."""
     assets = wanted(checkpoint)
-    family = assets[0].network if assets else student.read_card(Path(checkpoint))["network"]["use"]
+    family = assets[0].network if assets else foreign.load_network(Path(checkpoint), catalog).card["network"]["use"]
     path = folder / f"{family}-{labels}"
     if not path.exists():
         choice = tiny(choice_from_table("network", {"use": family}, catalog, WHERE))

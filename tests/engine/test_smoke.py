@@ -55,6 +55,13 @@ def test_the_teacher_is_a_tiny_one_of_the_same_family(catalog, tmp_path, monkeyp
         assert teacher.label_dim == state.dataset.label_dim == (4 if name.startswith("imagenet") else 0)
 
 
+def test_the_family_of_a_file_of_your_own_is_read_from_it(catalog, tmp_path, monkeypatch):
+    monkeypatch.setenv("DISTILLKIT_HOME", str(tmp_path / "home"))
+    pickle = RECIPES.parent / "plugins/distillkit-edm/tests/data/edm_ncsnpp_tiny.pkl"
+    recipe = read(RECIPES / "ffhq_sid.toml", [f'teacher_score.checkpoint="{pickle}"'], catalog)
+    assert small(recipe, tmp_path, catalog).teacher_score.config.checkpoint == str(tmp_path / "edm-ncsnpp-0")
+
+
 def test_the_flagship_runs_through_and_leaves_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DISTILLKIT_HOME", str(tmp_path / "home"))
