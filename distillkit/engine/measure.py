@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import attrs
 import torch
@@ -14,14 +15,15 @@ import torch
 from distillkit.api import UsageError
 from distillkit.assets.folder import folder as assets
 from distillkit.assets.locate import located, require
-from distillkit.engine import evaluation, files, rundir, runner, stage, threads
+from distillkit.engine import evaluation, files, stage, threads
 from distillkit.engine.build import build
 from distillkit.engine.draw import Drawer
 from distillkit.engine.rundir import RunDir
-from distillkit.engine.runner import Node
 from distillkit.engine.screen import Screen
 from distillkit.engine.stage import Outcome
 from distillkit.recipe import read
+from distillkit.recipe.fingerprint import UNIMPORTANT
+from distillkit.recipe.load import load
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
 
@@ -61,28 +63,37 @@ def measure(path: Path, sets: Sequence[str], other: Path | None, screen: Screen)
 def asked(run: RunDir, sets: Sequence[str], other: Path | None, catalog: Catalog) -> Recipe:
     """The run's recipe with its result as the generator and the metrics that were asked for."""
     own = [text for text in sets if other is None or not text.strip().startswith("evaluate.")]
-    nodes = runner.graph(run.resolved, own, catalog, None)
-    recipe = nodes[-1].recipe
+    recipe = read(run.resolved, own, catalog)
     if other is not None:
-        recipe = attrs.evolve(recipe, evaluate=read(other, [text for text in sets if text not in own]).evaluate)
+        recipe = attrs.evolve(
+            recipe, evaluate=read(other, [text for text in sets if text not in own], catalog).evaluate
+        )
     if not recipe.evaluate:
         raise UsageError(f"{other or run.resolved} has no [[evaluate]]: name a recipe that has some with --recipe")
     require(run.resolved, [recipe], assets())
-    recipe = stage.with_results(located(recipe, assets()), teachers(run, nodes))
+    recipe = stage.with_results(located(recipe, assets()), teachers(run, recipe))
     generator = attrs.evolve(recipe.generator, from_=None, checkpoint=str(run.result.resolve()))
     return attrs.evolve(recipe, generator=generator)
 
 
-def teachers(run: RunDir, nodes: list[Node]) -> dict[str, Outcome]:
-    """The finished run of the recipe that the teacher comes from, where it comes from one."""
-    parent = nodes[-1].parents.get("teacher_score")
-    if parent is None:
+def teachers(run: RunDir, recipe: Recipe) -> dict[str, Outcome]:
+    """The finished run beside this one that its teacher comes from, where it comes from a run."""
+    file = recipe.parents.get("teacher_score")
+    if file is None:
         return {}
-    (node,) = [node for node in nodes if node.recipe.path.resolve() == parent]
-    found = rundir.find(run.path.parent, node.fingerprint)
-    if found is None or found.status() != "finished":
-        raise UsageError(f"the teacher of {run.path} has no finished run beside it: distillkit run {node.recipe.path}")
-    return {"teacher_score": stage.outcome(found, True, None)}
+    wanted = settings(run.path / file)
+    for path in sorted(run.path.parent.glob("*/resolved.toml"), reverse=True):
+        if settings(path) == wanted and (found := RunDir.open(path.parent)).status() == "finished":
+            return {"teacher_score": stage.outcome(found, True, None)}
+    raise UsageError(f"the teacher of {run.path} has no finished run beside it: distillkit run {run.path / file}")
+
+
+def settings(path: Path) -> dict[str, Any]:
+    """What identifies a run in its resolved recipe; a fingerprint changes when a newer version adds a key."""
+    data = load(path).data
+    data["run"] = {key: value for key, value in data["run"].items() if key not in UNIMPORTANT}
+    data.get("made_with", {}).pop("torch", None)
+    return data
 
 
 def free_name(run: RunDir) -> Path:

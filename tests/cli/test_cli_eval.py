@@ -85,6 +85,12 @@ def test_the_same_metrics_give_the_same_numbers_and_only_a_file_more(
     assert "mixture/sw2" in out and out.splitlines()[-1].endswith(".json")
 
 
+def test_a_run_of_another_version_is_measured_too(runs: Path) -> None:
+    for path in runs.glob("*/run.json"):  # a new key with a default changes all fingerprints
+        path.write_text(path.read_text().replace('"fingerprint": "', '"fingerprint": "old'))
+    assert main(["eval", str(runs / "0002-student")]) == 0
+
+
 def test_keys_of_a_metric_can_be_set(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", str(runs / "0002-student"), "--set", "evaluate.0.radius=0.1"]) == 0
     found, told = written(runs / "0002-student"), capsys.readouterr().out
