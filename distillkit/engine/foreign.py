@@ -51,10 +51,10 @@ def converted(path: Path, catalog: Catalog) -> Path:
 def convert(path: Path, out: Path, catalog: Catalog, digest: str = "") -> dict[str, Any]:
     """Write a foreign file's network as a result folder `out`, complete or not at all -> its card.
 
-    Raises InputError if the file is refused, NotOffered if no importer is installed for its suffix.
+    Raises InputError if the file is refused or no importer here reads its suffix.
     """
     path = path.resolve()
-    importer = catalog.load("importer", _suffix(path))
+    importer = catalog.load("importer", _suffix(path, catalog))
     card, tensors = importer(importer.Config()).read(path)
     card = {"format": 1, **card, "source": _source(path, digest or sha256(path), catalog)}
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -77,12 +77,18 @@ def _write(folder: Path, card: dict[str, Any], tensors: dict[str, Tensor]) -> No
 
 def _source(path: Path, digest: str, catalog: Catalog) -> dict[str, str]:
     """What a conversion was made from, and by which version of what."""
-    offer = catalog.find("importer", _suffix(path))
+    offer = catalog.find("importer", _suffix(path, catalog))
     return {"sha256": digest, "importer": offer.name, "by": f"{offer.dist} {offer.version}"}
 
 
-def _suffix(path: Path) -> str:
-    return path.suffix.removeprefix(".").lower()
+def _suffix(path: Path, catalog: Catalog) -> str:
+    """The importer's name. Raises InputError for a suffix that none here reads."""
+    suffix = path.suffix.removeprefix(".").lower()
+    known = sorted({offer.name for offer in catalog.of("importer")})
+    if suffix not in known:
+        read = ", ".join(f".{name}" for name in known) or "no foreign files: pip install distillkit-edm"
+        raise InputError(f"{path}: no network; a result folder is one, and importers here read {read}")
+    return suffix
 
 
 def _intact(folder: Path, source: dict[str, str]) -> bool:

@@ -197,7 +197,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "run x.toml --runs x.toml": ("x.toml", "Not a directory"),
     "run x.toml --runs /proc/distillkit": ("cannot make a run folder in /proc/distillkit", "choose another place"),
     "check none.toml": ("no such file",),
-    "plugins mpl": ('no network named "mpl"', 'did you mean "mlp"?'),
+    "plugins diggits": ('no dataset named "diggits"', 'did you mean "digits"?'),
     "plugins qqqq": ('no plugin offers "qqqq"', "lists what is installed"),
     "plugins --kind losses": ("no kind of component is called 'losses'", "generator_loss"),
     "report runs": ("runs: not a run directory", "metrics.jsonl"),

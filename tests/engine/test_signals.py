@@ -14,6 +14,15 @@ from distillkit.engine.signals import StopRequest
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]
 
 
+@pytest.fixture(autouse=True)
+def nothing_ignored():
+    """As at a terminal: a process started in the background may have been told to ignore SIGINT."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_sets_the_flag_and_nothing_else(number: signal.Signals) -> None:
     with StopRequest() as stop:

@@ -62,4 +62,4 @@ def test_a_study_compares_what_ran_and_tells_what_did_not(tmp_path, monkeypatch,
     assert facts["comparison"]["baseline"] == "base batch=8"
     assert "| child |" in (tmp_path / "tiny.md").read_text()
     assert "base batch=8" in (tmp_path / "runs/study-tiny/compare.html").read_text()
-    assert len(list((tmp_path / "runs").glob("0*"))) == 4  # the child's ancestor is one of them
+    assert len(list((tmp_path / "runs").glob("0*"))) == 3  # the child's ancestor is one; the refused run leaves nothing
