@@ -15,7 +15,7 @@ SILU = 0.596  # root mean square of silu(n), n ~ N(0,1)
 def normalize(x: Tensor, dims: tuple[int, ...]) -> Tensor:
     """x over its root mean square along `dims` (+ 1e-4). Source: arXiv:2312.02696, Eq. (47)."""
     norm = torch.linalg.vector_norm(x, dim=dims, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
-    return x / (EPS + norm * math.sqrt(norm.numel() / x.numel())).to(x.dtype)
+    return x / (EPS + norm * math.sqrt(1 / math.prod(x.shape[dim] for dim in dims))).to(x.dtype)
 
 
 def mp_silu(x: Tensor) -> Tensor:
