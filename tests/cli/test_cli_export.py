@@ -18,6 +18,7 @@ from distillkit.recipe import choice_from_table
 from distillkit.registry import Catalog
 
 UNET = {"use": "edm-ddpmpp", "model_channels": 4, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4]}
+EDM2 = {**UNET, "use": "edm2", "model_channels": 8, "channels_per_head": 8}
 MLP = {"use": "mlp", "width": 8}
 WITH_ONNX = all(importlib.util.find_spec(name) for name in export.ONNX)
 
@@ -42,7 +43,7 @@ def given(labels: int, n: int) -> list[torch.Tensor]:
     return [z, torch.eye(labels)[torch.arange(n) % labels]] if labels else [z]
 
 
-@pytest.mark.parametrize(("network", "labels"), [(UNET, 4), (MLP, 0)])
+@pytest.mark.parametrize(("network", "labels"), [(UNET, 4), (EDM2, 4), (MLP, 0)])
 def test_the_graph_of_torch_gives_the_students_images_in_any_number(
     network: dict, labels: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -56,7 +57,7 @@ def test_the_graph_of_torch_gives_the_students_images_in_any_number(
 
 
 @pytest.mark.skipif(not WITH_ONNX, reason="needs onnx, onnxscript, onnxruntime")
-@pytest.mark.parametrize(("network", "labels"), [(UNET, 4), (MLP, 0)])
+@pytest.mark.parametrize(("network", "labels"), [(UNET, 4), (EDM2, 4), (MLP, 0)])
 def test_the_onnx_graph_gives_the_students_images_in_any_number(network: dict, labels: int) -> None:
     import onnxruntime
 
