@@ -37,6 +37,7 @@ def build(recipe: Recipe, catalog: Catalog) -> State:
         recipe=recipe, device=device, dtype=DTYPES[recipe.run.precision], dataset=dataset,
         held_out=dataset.held_out(), cache=foreign.cache_folder(), hook=hooks.hook, components=components,
         load_network=lambda path: foreign.load_network(Path.cwd() / path, catalog).to(device),
+        with_dropout=lambda network: with_dropout(network, recipe.generator.dropout, catalog),
         teacher=components.get("teacher_score"),
     )  # fmt: skip
     state.auxiliaries = hooked(hooks, "auxiliary_loss", recipe.auxiliary_loss)
@@ -113,17 +114,23 @@ def make_generator(state: State, catalog: Catalog) -> nn.Module:
                 'generator.init = "teacher", but this teacher_score is no network; '
                 'write init = "scratch" and a [generator.network]'
             )
-        network = copy.deepcopy(state.teacher.network)
+        network = state.teacher.network
     else:
         torch.manual_seed(noise.fold(state.seed, "generator", "init"))
         network = student.new_network(table.network, dataset.resolution, dataset.channels, dataset.label_dim)
     student.check_shape(network, dataset, "generator")
-    if table.dropout is not None and (table.dropout or "dropout" in network.card["network"]):
-        network = student.with_config(network, {"dropout": table.dropout}, catalog, "generator.dropout")
+    network = state.with_dropout(network)
     if changes := state.components["generator_loss"].student:
         network = student.with_config(network, changes, catalog, f"generator_loss {state.recipe.generator_loss.name!r}")
     network.compute_dtype = state.compute_dtype  # copies of it inherit it
     return network.to(state.device, state.dtype).requires_grad_(True)
+
+
+def with_dropout(network: nn.Module, dropout: float | None, catalog: Catalog) -> nn.Module:
+    """A copy; a dropout of 0 is also that of networks which have none."""
+    if dropout is None or not (dropout or "dropout" in network.card["network"]):
+        return copy.deepcopy(network)
+    return student.with_config(network, {"dropout": dropout}, catalog, "generator.dropout")
 
 
 def frozen_names(network: nn.Module, patterns: tuple[str, ...]) -> frozenset[str]:

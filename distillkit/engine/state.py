@@ -40,6 +40,7 @@ class State:
     held_out: Dataset | None
     cache: Path  # survives the run: feature networks and the like
     load_network: Callable[[str | Path], nn.Module]  # of a result, or a file to import
+    with_dropout: Callable[[nn.Module], nn.Module]  # a copy with the dropout of [generator]
     figures: Path | None = None  # folder of the run for figures and data of analyses; none: nobody asked for any
     hook: Any = None  # pluggy's relay to the components that the recipe named
     teacher: TeacherScore | None = None
@@ -93,11 +94,16 @@ class State:
 
         Raises UsageError where the teacher is no network.
         """
+        return self.add_network(name, self.copy_of(init), optimizer or Optimizer())
+
+    def copy_of(self, init: str) -> nn.Module:
+        """A copy of the "teacher" or of the "generator" that can train, with the dropout of [generator]."""
         source = self.generator if init == "generator" else self.teacher and self.teacher.network
         if source is None:
-            raise UsageError(f"critic {name!r} starts as a copy of the {init}, but this recipe's {init} is no network")
-        network = copy.deepcopy(source).requires_grad_(True)
-        return self.add_network(name, network, optimizer or Optimizer())
+            raise UsageError(f"a critic starts as a copy of the {init}, but this recipe's {init} is no network")
+        network = copy.deepcopy(source) if init == "generator" else self.with_dropout(source)
+        network.compute_dtype = self.compute_dtype
+        return network.to(self.device, self.dtype).requires_grad_(True)
 
     def add_network(self, name: str, network: nn.Module, optimizer: Optimizer) -> nn.Module:
         """Register a network that trains; it is checkpointed with its optimizer."""

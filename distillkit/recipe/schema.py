@@ -48,7 +48,7 @@ class Generator:
     from_: str | None = None  # `from = "other.toml"`: start from the result of that recipe
     checkpoint: str | None = None  # start from a result folder, a student.safetensors, or a file that an importer reads
     network: Choice[Network] | None = None  # architecture; for init = "scratch"
-    dropout: float | None = field(default=None, validator=optional(and_(ge(0), lt(1))))  # none: as the network says
+    dropout: float | None = field(default=None, validator=optional(and_(ge(0), lt(1))))  # of critics too; none: as made
     freeze: tuple[str, ...] = ()  # parameter-name patterns (fnmatch) that do not train
     optimizer: Optimizer = field(factory=Optimizer)
     ema: str = field(default="halflife", validator=in_(("halflife", "power", "none")))

@@ -16,7 +16,6 @@ Source: arXiv:2405.14867 in the form of its authors' code (github.com/tianweiy/D
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
@@ -63,8 +62,7 @@ class Dmd2(Dmd):
     @hookimpl
     def setup(self, state: State) -> None:
         c = self.config
-        source = state.generator if start(state) == "generator" else state.teacher.network
-        self.fake_score = copy.deepcopy(source).requires_grad_(True)
+        self.fake_score = state.copy_of(start(state))
         self.features = self.fake_score if c.features == "fake_score" else state.teacher.network
         seed = fold(state.seed, "classifier", "init")
         self.classifier = classifier_for(state, self.features, c.taps, seed) if c.gan else None

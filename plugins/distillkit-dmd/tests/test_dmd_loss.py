@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -59,6 +60,10 @@ class FakeState:
     def add_critic(self, name, init, optimizer):
         self.init, self.optimizer = init, optimizer
         return self.fake_score
+
+    def copy_of(self, init):
+        network = self.generator if init == "generator" else self.teacher.network
+        return copy.deepcopy(network).requires_grad_(True)
 
     def add_network(self, name, network, optimizer):
         self.networks[name], self.optimizer = network, optimizer
