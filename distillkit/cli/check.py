@@ -28,7 +28,8 @@ def main(arguments: Namespace) -> int:
         out.print(Syntax(text, "toml", theme="ansi_dark", background_color="default"))
     else:
         print(text)
-    screen.choose().plan(runner.rows(nodes, arguments.runs, False, None))
+    found = [runner.existing(node, arguments.runs) for node in nodes]
+    screen.choose().plan(runner.rows(nodes, found))
     print(f"\n{arguments.recipe} is a valid recipe; nothing was built.")
-    require(arguments.recipe, runner.unfinished(nodes, arguments.runs, False, None), folder())
+    require(arguments.recipe, runner.unfinished(nodes, found), folder())
     return 0

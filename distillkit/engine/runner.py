@@ -74,64 +74,61 @@ def run(
             f"{target.path} was made with other plugins or an edited recipe (fingerprint {target.fingerprint}, "
             f"now {nodes[-1].fingerprint}); install the versions named in its run.json, or run the recipe anew"
         )
-    screen.plan(rows(nodes, runs, again, target))
-    require(path, unfinished(nodes, runs, again, target), assets())
+    found = [existing(node, runs) for node in nodes]
+    if target is not None or again:
+        found[-1] = target
+    screen.plan(rows(nodes, found))
+    require(path, unfinished(nodes, found), assets())
     outcomes: dict[Path, Outcome] = {}
-    for node in nodes:
-        fresh = again and node is nodes[-1]
-        outcomes[node.recipe.path.resolve()] = one(node, outcomes, nodes, runs, fresh, target, catalog, screen)
+    for node, old in zip(nodes, found, strict=True):
+        results = {table: outcomes[parent] for table, parent in node.parents.items()}
+        outcomes[node.recipe.path.resolve()] = one(node, old, results, nodes, runs, catalog, screen)
     return list(outcomes.values())
 
 
-def existing(node: Node, nodes_last: bool, runs: Path, fresh: bool, target: RunDir | None) -> RunDir | None:
-    """The run to reuse or to go on with."""
-    if nodes_last and target is not None:
-        return target
-    found = None if fresh else rundir.find(runs, node.fingerprint)
+def existing(node: Node, runs: Path) -> RunDir | None:
+    """The run to reuse or to go on with; one that diverged would diverge again."""
+    found = rundir.find(runs, node.fingerprint)
     return None if found is not None and found.status() == "diverged" else found
 
 
-def rows(nodes: list[Node], runs: Path, again: bool, target: RunDir | None) -> list[dict[str, str]]:
+def rows(nodes: list[Node], found: list[RunDir | None]) -> list[dict[str, str]]:
+    """The plan as a table: what is done with each recipe."""
     table = []
-    for node in nodes:
-        last = node is nodes[-1]
-        found = existing(node, last, runs, again and last, target)
+    for node, old in zip(nodes, found, strict=True):
         todo = f"{node.recipe.run.kimg:g} kimg"
-        if found is not None:
-            todo = f"reuse {found.path}" if found.status() == "finished" else f"go on with {found.path}"
+        if old is not None:
+            todo = f"reuse {old.path}" if old.status() == "finished" else f"go on with {old.path}"
         table.append({"recipe": node.recipe.name, "method": node.recipe.generator_loss.name, "to do": todo})
     return table
 
 
-def unfinished(nodes: list[Node], runs: Path, again: bool, target: RunDir | None) -> list[Recipe]:
+def unfinished(nodes: list[Node], found: list[RunDir | None]) -> list[Recipe]:
     """The recipes that have to run."""
-    found = [existing(node, node is nodes[-1], runs, again and node is nodes[-1], target) for node in nodes]
-    return [node.recipe for node, run in zip(nodes, found, strict=True) if run is None or run.status() != "finished"]
+    pairs = zip(nodes, found, strict=True)
+    return [node.recipe for node, old in pairs if old is None or old.status() != "finished"]
 
 
 def one(
-    node: Node, outcomes: dict[Path, Outcome], nodes: list[Node], runs: Path, fresh: bool, target: RunDir | None,
-    catalog: Catalog, screen: Screen,
+    node: Node, old: RunDir | None, results: dict[str, Outcome], nodes: list[Node], runs: Path, catalog: Catalog,
+    screen: Screen,
 ) -> Outcome:  # fmt: skip
-    """Run or reuse one recipe."""
-    results = {table: outcomes[parent] for table, parent in node.parents.items()}
-    found = existing(node, node is nodes[-1], runs, fresh, target)
-    if found is not None and found.status() == "finished":
-        return stage.outcome(found, True, results.get("teacher_score"))
-    recipe, made = node.recipe, found is None
-    if found is None:
-        found = RunDir.create(runs, recipe.name, node.fingerprint, node.versions)
-    if not found.resolved.exists():  # new, or killed right after it was made
-        stage.write_recipes(found, *texts(node, nodes))
-    screen.stage(f"{recipe.name}   {recipe.generator_loss.name}, {recipe.run.kimg:g} kimg   {found.path}")
+    """Run one recipe, or reuse or go on with its `old` run; `results` are those of its parents, by table."""
+    if old is not None and old.status() == "finished":
+        return stage.outcome(old, True, results.get("teacher_score"))
+    recipe = node.recipe
+    run = old or RunDir.create(runs, recipe.name, node.fingerprint, node.versions)
+    if not run.resolved.exists():  # new, or killed right after it was made
+        stage.write_recipes(run, *texts(node, nodes))
+    screen.stage(f"{recipe.name}   {recipe.generator_loss.name}, {recipe.run.kimg:g} kimg   {run.path}")
     start = time.perf_counter()
     try:
-        stage.execute(located(recipe, assets()), found, results, catalog, screen)
+        stage.execute(located(recipe, assets()), run, results, catalog, screen)
     except (UsageError, InputError, ResourceError):
-        if made and not found.metrics.exists():  # refused before anything was trained: nothing worth a folder
-            files.remove(found.path)
+        if old is None and not run.metrics.exists():  # refused before anything was trained: nothing worth a folder
+            files.remove(run.path)
         raise
-    done = stage.outcome(found, False, results.get("teacher_score"))
+    done = stage.outcome(run, False, results.get("teacher_score"))
     screen.line(f"done in {time.perf_counter() - start:.0f} s")
     return done
 
