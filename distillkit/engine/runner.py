@@ -74,9 +74,9 @@ def run(
             f"{target.path} was made with other plugins or an edited recipe (fingerprint {target.fingerprint}, "
             f"now {nodes[-1].fingerprint}); install the versions named in its run.json, or run the recipe anew"
         )
-    found = [existing(node, runs) for node in nodes]
-    if target is not None or again:
-        found[-1] = target
+    *parents, asked = nodes
+    found = [existing(node, runs) for node in parents]
+    found.append(target if target is not None or again else existing(asked, runs))
     screen.plan(rows(nodes, found))
     require(path, unfinished(nodes, found), assets())
     outcomes: dict[Path, Outcome] = {}
