@@ -13,9 +13,14 @@ from distillkit.assets.table import UNKNOWN, Asset
 LOCK = "assets.lock"  # as `sha256sum -c` reads it
 
 
+def home() -> Path:
+    """Where what any run may use again is kept: $DISTILLKIT_HOME, by default ~/.cache/distillkit."""
+    return Path(os.environ.get("DISTILLKIT_HOME") or Path.home() / ".cache" / "distillkit")
+
+
 def folder() -> Path:
-    """$DISTILLKIT_HOME/assets, by default in ~/.cache/distillkit."""
-    return Path(os.environ.get("DISTILLKIT_HOME") or Path.home() / ".cache" / "distillkit") / "assets"
+    """Where assets lie."""
+    return home() / "assets"
 
 
 def sha256(path: Path) -> str:

@@ -85,9 +85,9 @@ def _stats(arguments: Namespace) -> int:
     """Write mean and covariance of a network's features, which `fid` takes as its `reference`."""
     import numpy as np
 
+    from distillkit.assets.folder import home
     from distillkit.engine.build import pick_device
     from distillkit.engine.files import write_new
-    from distillkit.engine.foreign import cache_folder
     from distillkit.engine.moments import moments
 
     if arguments.out.exists() or not arguments.out.parent.is_dir():
@@ -95,7 +95,7 @@ def _stats(arguments: Namespace) -> int:
     network = {"network": str(arguments.network)} if arguments.network else {}
     dataset, features = _dataset(arguments.path), _part("features", use=arguments.features, **network)
     dataset.open(Path.cwd())
-    features.prepare(dataset, dataset.held_out(), cache_folder())
+    features.prepare(dataset, dataset.held_out(), home())
     mu, sigma = moments(features, dataset, CHUNK, pick_device("auto"))
     file = BytesIO()
     np.savez(file, mu=mu, sigma=sigma)

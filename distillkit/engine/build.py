@@ -11,6 +11,7 @@ from torch import nn
 
 from distillkit import noise
 from distillkit.api import Choice, Component, InputError, Turn, UsageError
+from distillkit.assets.folder import home
 from distillkit.engine import foreign, student
 from distillkit.engine import manager as managers
 from distillkit.engine.optim import Updater
@@ -35,7 +36,7 @@ def build(recipe: Recipe, catalog: Catalog) -> State:
     hooks = managers.manager(components)
     state = State(
         recipe=recipe, device=device, dtype=DTYPES[recipe.run.precision], dataset=dataset,
-        held_out=dataset.held_out(), cache=foreign.cache_folder(), hook=hooks.hook, components=components,
+        held_out=dataset.held_out(), cache=home(), hook=hooks.hook, components=components,
         load_network=lambda path: foreign.load_network(Path.cwd() / path, catalog).to(device),
         with_dropout=lambda network: with_dropout(network, recipe.generator.dropout, catalog),
         teacher=components.get("teacher_score"),

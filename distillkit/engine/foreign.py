@@ -11,15 +11,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from distillkit.api import InputError
+from distillkit.assets.folder import home
 from distillkit.engine import student
 from distillkit.engine.files import remove, sha256
 from distillkit.engine.tensors import write_tensors
 from distillkit.registry import Catalog
-
-
-def cache_folder() -> Path:
-    """Where results that any run may use again are kept."""
-    return Path(os.environ.get("DISTILLKIT_HOME", Path.home() / ".cache" / "distillkit"))
 
 
 def load_network(path: Path, catalog: Catalog) -> nn.Module:
@@ -36,7 +32,7 @@ def converted(path: Path, catalog: Catalog) -> Path:
     """The folder in the cache with the network of a foreign file, which is read if that is missing or damaged."""
     path = path.resolve()
     digest = sha256(path)
-    folder = cache_folder() / "converted" / digest
+    folder = home() / "converted" / digest
     source = _source(path, digest, catalog)
     if not _intact(folder, source):
         remove(folder)
