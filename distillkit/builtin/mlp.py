@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import silu
 
 from distillkit.api import Network, field, frozen, ge, gt, in_
 from distillkit.noise import SIGMA_DATA
@@ -47,17 +48,60 @@ class MlpDenoiser(nn.Module):
     def forward(
         self, x: Tensor, sigma: Tensor, labels: Tensor | None = None, augment_labels: Tensor | None = None
     ) -> Tensor:
-        sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).reshape(-1, 1, 1, 1).expand(x.shape[0], 1, 1, 1)
-        norm = (sigma**2 + self.sigma_data**2).sqrt()
+        sigma = self._column(sigma, x)
+        return self._denoised(x, sigma, self._hidden(x, sigma, labels, self.hidden)[-1])
+
+    def encoder_features(
+        self, x: Tensor, sigma: Tensor, labels: Tensor | None = None, augment_labels: Tensor | None = None
+    ) -> list[Tensor]:
+        """Outputs [N,width,1,1], before their SiLU, of the layers that stand for an encoder: the first half of all."""
+        encoder = self.hidden[: (len(self.hidden) + 1) // 2]
+        return [_map(h, x) for h in self._hidden(x, self._column(sigma, x), labels, encoder)]
+
+    def encoder(
+        self, x: Tensor, sigma: Tensor, labels: Tensor | None = None, augment_labels: Tensor | None = None
+    ) -> Tensor:
+        """Logits [N,1,1,1]: the mean over channels of the last of them, as in a U-Net."""
+        return self.encoder_features(x, sigma, labels)[-1].mean(1, keepdim=True)
+
+    def encoder_decoder(
+        self, x: Tensor, sigma: Tensor, labels: Tensor | None = None, augment_labels: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """D [N,C,H,W] and the encoder's logits [N,1,1,1] from one pass."""
+        sigma = self._column(sigma, x)
+        hidden = self._hidden(x, sigma, labels, self.hidden)
+        bottleneck = hidden[(len(hidden) + 1) // 2 - 1]
+        return self._denoised(x, sigma, hidden[-1]), _map(bottleneck, x).mean(1, keepdim=True)
+
+    def _column(self, sigma: Tensor, x: Tensor) -> Tensor:
+        sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
+        return sigma.reshape(-1, 1, 1, 1).expand(x.shape[0], 1, 1, 1)
+
+    def _hidden(self, x: Tensor, sigma: Tensor, labels: Tensor | None, layers: nn.ModuleList) -> list[Tensor]:
+        """Outputs [N,width] of `layers` before their SiLU."""
         c_noise = sigma.log() / 4
-        rows = [(x / norm).flatten(1), c_noise.flatten(1), torch.sin(4 * c_noise).flatten(1)]
+        rows = [(x / self._norm(sigma)).flatten(1), c_noise.flatten(1), torch.sin(4 * c_noise).flatten(1)]
         if self.label_dim:
             rows.append(x.new_zeros(x.shape[0], self.label_dim) if labels is None else labels.to(x.dtype))
+        found: list[Tensor] = []
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.compute_dtype is not None):
             h = torch.cat(rows, 1)
-            for layer in self.hidden:
-                h = nn.functional.silu(layer(h))
-            F = self.out(h)
+            for layer in layers:
+                found.append(layer(silu(found[-1]) if found else h))
+        return found
+
+    def _denoised(self, x: Tensor, sigma: Tensor, last: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.compute_dtype is not None):
+            F = self.out(silu(last))
         F = F.to(x.dtype).reshape(x.shape)
         above = sigma - (self.boundary if self.boundary_in_training or not self.training else 0.0)
-        return self.sigma_data**2 / (above**2 + self.sigma_data**2) * x + above * self.sigma_data / norm * F
+        c_skip = self.sigma_data**2 / (above**2 + self.sigma_data**2)
+        return c_skip * x + above * self.sigma_data / self._norm(sigma) * F
+
+    def _norm(self, sigma: Tensor) -> Tensor:
+        return (sigma**2 + self.sigma_data**2).sqrt()
+
+
+def _map(h: Tensor, x: Tensor) -> Tensor:
+    """[N,width] -> a map of one pixel [N,width,1,1] of x's dtype."""
+    return h.to(x.dtype)[:, :, None, None]

@@ -14,7 +14,8 @@ SETTINGS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
     "freeze everything": (('generator.freeze=["*"]',), 2, ("generator.freeze", "nothing would train")),
     "dropout without dropout": (("generator.dropout=0.1",), 2, ("generator.dropout", "'mlp' has no key 'dropout'")),
     "adversary without encoder": (
-        ("generator_loss.use=sida",), 2, ("encoder of a U-Net", "MlpDenoiser has none", "take `sid` or a U-Net")
+        ("generator_loss={use='dmd2', features='teacher'}",), 2,
+        ("encoder of a U-Net", "a teacher in closed form has none", "or no GAN"),
     ),
     "copy of a closed form": (
         ("generator.network={use='mlp'}", "generator={init='teacher'}"), 2,

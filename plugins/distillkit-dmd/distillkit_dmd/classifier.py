@@ -51,9 +51,9 @@ class Classifier(nn.Module):
 def classifier_for(state: State, network: nn.Module | None, taps: tuple[int, ...], seed: int) -> Classifier:
     """A classifier of random weights on the encoder of `network`. Raises UsageError if it has none."""
     if not hasattr(network, "encoder_features"):
+        name = "a teacher in closed form" if network is None else type(network).__name__
         raise UsageError(
-            f"a classifier needs the encoder of a U-Net, and {type(network).__name__} has none: "
-            'take an "edm-*" network, or no GAN'
+            f'a classifier needs the encoder of a U-Net, and {name} has none: take an "edm-*" network, or no GAN'
         )
     x = torch.zeros(1, *state.dataset.shape, device=state.device, dtype=state.dtype)
     with torch.no_grad():

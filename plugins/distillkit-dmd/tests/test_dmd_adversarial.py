@@ -62,5 +62,9 @@ def test_the_classifier_learns_to_tell_generated_from_real():
 
 
 def test_a_host_and_teacher_without_encoders_are_refused():
-    with pytest.raises(UsageError, match="MlpDenoiser has none"):
-        toy_state(auxiliary_loss=[{"use": "adversarial"}])
+    points = {
+        "dataset": {"use": "gaussian-mixture"}, "teacher_score": {"use": "gaussian-mixture"},
+        "generator": {"init": "scratch", "network": {"use": "mlp"}},
+    }  # fmt: skip
+    with pytest.raises(UsageError, match="a teacher in closed form has none"):
+        toy_state(**points, auxiliary_loss=[{"use": "adversarial"}])

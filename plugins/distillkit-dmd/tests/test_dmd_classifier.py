@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from distillkit_dmd.classifier import Head
+from distillkit_dmd.classifier import Head, classifier_for
 from torch.utils.flop_counter import FlopCounterMode
 
 from distillkit.api import UsageError
@@ -51,8 +51,8 @@ def test_logits_have_one_column_per_tap():
 def test_a_tap_that_is_not_there_and_a_network_without_an_encoder_are_refused():
     with pytest.raises(UsageError, match=r"no maps of 5 px, only of \[8, 4\]"):
         toy_state(**TEACHER, generator_loss={"use": "dmd2", "taps": [5]})
-    with pytest.raises(UsageError, match="MlpDenoiser has none"):
-        toy_state(generator_loss={"use": "dmd2"})
+    with pytest.raises(UsageError, match="Linear has none"):
+        classifier_for(toy_state(), torch.nn.Linear(2, 2), (), 0)
 
 
 @pytest.mark.parametrize("features", ["fake_score", "teacher"])
