@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from distillkit.api import InputError
+from distillkit.api import InputError, ResourceError, UsageError
 from distillkit.assets import folder as folders
 from distillkit.assets.fetch import Progress, Rules, fetch
 from distillkit.assets.table import Asset, hosts
@@ -19,7 +20,8 @@ def get(
 ) -> tuple[Path, bool]:
     """Download it unless it is there -> its path, and whether it was there; `rules` are for tests.
 
-    Raises InputError: offline, refused by the server, or another file than the table or an earlier download says.
+    Raises InputError: offline, refused by the server, or another file than the table or an earlier download says;
+    ResourceError or UsageError where it cannot be written.
     """
     path, part = where / asset.name, where / f"{asset.name}.part"
     if path.is_file():
@@ -29,8 +31,7 @@ def get(
         raise InputError(f"{asset.name}: nobody publishes it as one file; {asset.source}; then put it at {path}")
     if os.environ.get("DISTILLKIT_OFFLINE", "") not in ("", "0"):
         raise InputError(f"{asset.name}: DISTILLKIT_OFFLINE is set; put what {asset.url} holds at {path}")
-    where.mkdir(parents=True, exist_ok=True)
-    with _alone(where):
+    with _writing(where), _alone(where):
         fetch(asset.url, part, rules or Rules(hosts=hosts(), limit=asset.limit), progress)
         digest = folders.sha256(part)
         try:
@@ -41,6 +42,18 @@ def get(
         folders.lock(where, asset.name, digest)
         os.replace(part, path)
     return path, False
+
+
+@contextmanager
+def _writing(where: Path) -> Iterator[None]:
+    """Makes the folder. Raises ResourceError when the disk is full, UsageError when it cannot be written to."""
+    try:
+        where.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        hint = "make room, then `get` again to go on" if full else "set DISTILLKIT_HOME to a folder of yours"
+        raise (ResourceError if full else UsageError)(f"{where}: {error.strerror or error}; {hint}") from error
 
 
 @contextmanager

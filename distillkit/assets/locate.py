@@ -44,6 +44,7 @@ def _told(recipe: Path, missing: list[Asset], where: Path) -> Iterator[str]:
     yield f"\nPut them into {where}, or name your own paths in the recipe."
     if names:
         yield f"To download: distillkit assets get {' '.join(names)}"
+    yield f"To try the wiring without them, in seconds: distillkit run {recipe} --smoke"
 
 
 def _mapped(value: Any, path_of: Any) -> Any:

@@ -55,12 +55,12 @@ def put(name: str) -> Path:
     return folder() / name
 
 
-def test_the_table_says_where_each_comes_from():
+def test_the_table_says_where_each_comes_from_and_how_large_it_is():
     assert {asset.kind for asset in table().values()} == set(KINDS)
     for asset in table().values():
         assert bool(asset.url) != bool(asset.how), asset.name
         assert asset.url is None or asset.url.endswith("/" + asset.name), "the name is the file's"
-        assert asset.limit > 1_000_000 * (asset.mb or 1)
+        assert asset.mb and asset.limit > 1_000_000 * asset.mb
         assert asset.sha256 == UNKNOWN or len(asset.sha256) == 64 or asset.sha256 in asset.name
     assert hosts() == {
         "nvlabs-fi-cdn.nvidia.com",
@@ -113,8 +113,9 @@ def test_all_that_is_missing_is_told_at_once(here):
     text = str(error.value)
     assert text.splitlines()[0] == "2 files are missing for r.toml; nothing was run."
     assert f"{NAMED[0]}   teacher, about 223 MB, licence: CC BY-NC-SA 4.0\n      {table()[NAMED[0]].url}" in text
-    assert f"{NAMED[2]}   features, size unknown" in text and "by hand" in text and NAMED[1] not in text
-    assert f"Put them into {folder()}" in text and text.endswith(f"distillkit assets get {NAMED[0]}")
+    assert f"{NAMED[2]}   features, about 19 MB" in text and "by hand" in text and NAMED[1] not in text
+    assert f"Put them into {folder()}" in text and f"\nTo download: distillkit assets get {NAMED[0]}\n" in text
+    assert text.endswith("distillkit run r.toml --smoke")
 
 
 @pytest.mark.parametrize("command", ["run", "check"])
