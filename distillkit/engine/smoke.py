@@ -1,8 +1,8 @@
 """`--smoke`: any recipe in seconds on a CPU, without downloads: its components, tiny networks and images, two ticks.
 
 Files of others are stood in for: images by random ones, teachers by networks of the same family with random weights,
-published backbones by a random one; metrics that need published files are left out. Waiting times become zero, so that
-every loss is computed.
+published backbones and embeddings by random ones; metrics that need published files are left out. Waiting times
+become zero, so that every loss is computed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TINY = {  # of a network's keys, those that it has
     "model_channels": 32, "channel_mult": (1, 1), "num_blocks": 1, "attn_resolutions": (8,), "channels_per_head": 16,
 }  # fmt: skip
 AUGMENT_DIM = 9  # labels of EDM's augmentation
-STAND_INS = {"backbone": "random-pyramid"}  # for parts that need published files
+STAND_INS = {"backbone": "random-pyramid", "embedding": "convnet"}  # for parts that need published files
 WAITS = ("after_kimg", "start_kimg")
 AT_MOST = {"pairs": 8, "steps": 1, "population": 64, "minimum": 8, "real_batch": 16, "images": 64, "iterations": 10}
 

@@ -19,6 +19,7 @@ _OFFERED = {
         "auxiliary_loss": "consistency",
         "evaluate": "layer-activation",
         "backbone": "teacher-encoder random-pyramid squeezenet vgg16-bn efficientnet-lite0 deit",
+        "embedding": "lpips-vgg16",
     },
     "distillkit-el": {"auxiliary_loss": "embedding"},
     "distillkit-embeddings": {"embedding": "convnet multiscale residual attention pixels"},

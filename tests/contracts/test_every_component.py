@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from distillkit_gdd import vgg
 from PIL import Image
 from torch import Tensor, nn
 
@@ -83,6 +84,16 @@ def write_weights(self: Any, folder: Path) -> None:
     mean = {name: 1 / t[0].numel() if t.ndim > 1 else 0.5 for name, t in wanted.items()}
     tensors = {name: torch.tensor(mean[name]).to(t.dtype).expand(t.shape) for name, t in wanted.items()}
     torch.save(tensors, folder / "weights.pth")
+
+
+def write_vgg16(self: Any, folder: Path) -> None:
+    """VGG-16's weights for LPIPS: one random number per channel and layer, which takes little room in the file."""
+    with torch.device("meta"):
+        wanted = vgg.Features(batch_norm=False).state_dict()
+    draw = torch.Generator().manual_seed(0)
+    tensors = {name: torch.randn(len(t), *[1] * (t.ndim - 1), generator=draw) for name, t in wanted.items()}
+    torch.save({name: (t / wanted[name][0].numel()).expand(wanted[name].shape) for name, t in tensors.items()},
+               folder / "vgg16.pth")  # fmt: skip
 
 
 PICKLE = Path(__file__).parents[2] / "plugins/distillkit-edm/tests/data/sid_tiny.pkl"
@@ -163,6 +174,12 @@ NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     **{
         ("backbone", name): {"config": {"weights": "weights.pth", "size": 32}, "files": write_weights}
         for name in ("squeezenet", "vgg16-bn", "efficientnet-lite0", "deit")
+    },
+    ("embedding", "lpips-vgg16"): {
+        "config": {"weights": "vgg16.pth", "size": 32},
+        "files": write_vgg16,
+        "channels": (1, 3),
+        "seeded": False,
     },
     ("auxiliary_loss", "frechet"): {"config": {"population": 20, "minimum": 2}},
     ("evaluate", "rel-fid"): {

@@ -1,4 +1,4 @@
-"""Backbones with published weights: images as the network was trained on them, and files read without pickle's code."""
+"""Networks with published weights: images as the network was trained on them, and files read without pickle's code."""
 
 from __future__ import annotations
 
@@ -40,15 +40,10 @@ class Published(Backbone):
 
     def module(self, state: State) -> nn.Module:
         """Raises InputError if the weights are missing, damaged or another network's; UsageError for other channels."""
-        if state.dataset.channels not in (1, 3):
-            raise UsageError(
-                f"published backbones see grey or RGB images; these have {state.dataset.channels} channels"
-            )
         with torch.device("meta"):
             net = self.layers()
         path = state.root / self.config.weights
-        load(net, path)
-        return Normalised(net, self.config.size, *self.normalisation, bgr=self.normalisation is CAFFE)
+        return normalised(net, path, state.dataset.channels, self.config.size, self.normalisation)
 
 
 class Normalised(nn.Module):
@@ -63,10 +58,22 @@ class Normalised(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
         self.eval().requires_grad_(False)
 
-    def forward(self, x: Tensor, labels: Tensor | None, randn_like: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    def forward(
+        self, x: Tensor, labels: Tensor | None = None, randn_like: Callable[[Tensor], Tensor] | None = None
+    ) -> list[Tensor]:
         x = (((x + 1) / 2).expand(-1, 3, -1, -1) - self.mean) / self.std
         x = x.flip(1) if self.bgr else x
         return self.net(F.interpolate(x, size=(self.size, self.size), mode="bilinear", align_corners=False))
+
+
+def normalised(
+    net: nn.Module, path: Path, channels: int, size: int, normalisation: tuple[tuple[float, ...], tuple[float, ...]]
+) -> Normalised:
+    """`net` with the weights of a file, for images of so many channels. Raises InputError, UsageError."""
+    if channels not in (1, 3):
+        raise UsageError(f"published networks see grey or RGB images; these have {channels} channels")
+    load(net, path)
+    return Normalised(net, size, *normalisation, bgr=normalisation is CAFFE)
 
 
 def load(net: nn.Module, path: Path) -> None:
