@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from distillkit.noise import SIGMA_DATA
 
-DISTANCES = ("l2", "l1", "huber")
+DISTANCES = ("l2", "l1", "huber", "lpips")
 WEIGHTS = ("uniform", "karras", "snr", "snr+1", "truncated-snr", "step")
 
 
-def distance(name: str, a: Tensor, b: Tensor, c: float = 0.0) -> Tensor:
-    """d(a, b) [N] of images [N,C,H,W]: means over pixels, or pseudo-Huber, sqrt(|a - b|^2 + c^2) - c."""
+def distance(name: str, a: Tensor, b: Tensor, c: float = 0.0, phi: nn.Module | None = None) -> Tensor:
+    """d(a, b) [N] of images [N,C,H,W]: means over pixels, or pseudo-Huber, sqrt(|a - b|^2 + c^2) - c.
+
+    "lpips": |phi(a) - phi(b)|^2 of the features phi, images -> [N,D].
+    """
+    if name == "lpips":
+        return (phi(a) - phi(b)).square().sum(1)
     gap = (a - b).flatten(1)
     if name == "huber":
         return (gap.square().sum(1) + c**2).sqrt() - c

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from distillkit.api import GeneratorLoss, field, frozen, ge, gt, hookimpl, in_
+from distillkit.api import Choice, Embedding, GeneratorLoss, field, frozen, ge, gt, hookimpl, in_
 from distillkit.noise import RHO, SIGMA_MAX, SIGMA_MIN, rho_grid
 from distillkit_cm.distance import DISTANCES, WEIGHTS, distance, weight
 
@@ -20,9 +20,15 @@ if TYPE_CHECKING:
 Teacher = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
 
 
+def _lpips(instance: Any, attribute: Any, value: object) -> None:
+    if (instance.distance == "lpips") != (value is not None):
+        raise ValueError('\'features\' goes with distance = "lpips", and "lpips" with a [features] table')
+
+
 @frozen(kw_only=True)
 class PairConfig:
-    distance: str = field(default="l2", validator=in_(DISTANCES))  # published: LPIPS, which needs trained features
+    distance: str = field(default="l2", validator=in_(DISTANCES))  # d; published: lpips
+    features: Choice[Embedding] | None = field(default=None, validator=_lpips)  # for "lpips", such as lpips-vgg16
     huber_c: float = field(default=0.03, validator=ge(0))  # "huber": arXiv:2310.14189 has 0.00054 sqrt(C H W)
     weight: str = field(default="uniform", validator=in_(WEIGHTS))  # lambda(t); "step": 1 / (t - r)
     sigma_min: float = field(default=SIGMA_MIN, validator=gt(0))  # end of the grid, where the student is the identity
@@ -46,6 +52,7 @@ class Pair(GeneratorLoss):
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.target: nn.Module | None = None  # None: the student itself
+        self.phi: nn.Module | None = None  # features of "lpips"
 
     @property
     def student(self) -> dict[str, Any]:
@@ -61,6 +68,10 @@ class Pair(GeneratorLoss):
 
     @hookimpl
     def setup(self, state: State) -> None:
+        if self.config.features is not None:
+            dataset = state.dataset
+            phi = self.config.features.build().module(dataset.resolution, dataset.channels, state.seed)
+            self.phi = phi.to(state.device, state.dtype)
         if self.moves():
             self.target = copy.deepcopy(state.generator).requires_grad_(False).train()  # dropout, with equal masks
 
@@ -78,7 +89,7 @@ class Pair(GeneratorLoss):
         with torch.no_grad():
             x_r = self.step_down(x_t, t, r, step, teacher_score)
         f, target = twice(state.generator, self.target or state.generator, (x_t, t), (x_r, r), step.labels)
-        return weight(c.weight, t, r, c.sigma_data) * distance(c.distance, f, target, c.huber_c)
+        return weight(c.weight, t, r, c.sigma_data) * distance(c.distance, f, target, c.huber_c, self.phi)
 
     @hookimpl
     def after_step(self, state: State) -> None:

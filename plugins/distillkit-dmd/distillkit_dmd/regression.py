@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from distillkit import noise
 from distillkit.api import (
@@ -39,8 +41,8 @@ def _lpips(instance: Any, attribute: Any, value: object) -> None:
 class Regression(AuxiliaryLoss):
     """DMD's regression on stored pairs of noise and teacher image, Eq. (9) (arXiv:2311.18828).
 
-    weight = "auto" means lambda_reg = 0.25. "lpips" is the squared distance of the outputs of a feature network:
-    LPIPS where the network returns its unit-length feature maps, weighted, flattened and over the root of their area.
+    weight = "auto" means lambda_reg = 0.25. "lpips" is the squared distance of the outputs of `features`: LPIPS where
+    that is "lpips-vgg16" or another whose outputs are such that their squared distance is LPIPS.
     """
 
     @frozen(kw_only=True)
@@ -50,7 +52,7 @@ class Regression(AuxiliaryLoss):
         batch: int | None = field(default=None, validator=optional(ge(1)))  # pairs per step; none: run.batch
         distance: str = field(default="l2", validator=in_(("l2", "l1", "huber", "lpips")))  # l; published: lpips
         huber_c: float = field(default=0.03, validator=gt(0))  # of the pseudo-Huber distance; 0.00054 sqrt(C H W)
-        features: Choice[Embedding] | None = field(default=None, validator=_lpips)  # for "lpips"
+        features: Choice[Embedding] | None = field(default=None, validator=_lpips)  # for "lpips", such as lpips-vgg16
         seed: int = field(default=0, validator=ge(0))  # of the pairs, whatever the run's
 
     @hookimpl
@@ -72,13 +74,21 @@ class Regression(AuxiliaryLoss):
         index = noise.shuffled(state.seed, "regression/pairs", state.iteration * n, n, self.config.pairs)
         pairs = {name: t.to(state.device, state.dtype) for name, t in self.pairs[index].items()}
         x = state.hook.sample(state=state, z=pairs["z"], labels=pairs.get("labels"))
-        return Term("regression", self.distance(x, pairs["y"]).mean(), weight=LAMBDA_REG)
+        at_once = state.recipe.run.micro_batch or n
+        return Term("regression", self.in_parts(x, pairs["y"], at_once).mean(), weight=LAMBDA_REG)
+
+    def in_parts(self, x: Tensor, y: Tensor, at_once: int) -> Tensor:
+        """l(x, y) [N]; "lpips" holds the feature network's graph, which is large, of so many images only."""
+        if self.phi is None or len(x) <= at_once:
+            return self.distance(x, y)
+        parts = zip(x.split(at_once), y.split(at_once), strict=True)
+        return torch.cat([checkpoint(self.distance, a, b, use_reentrant=False) for a, b in parts])
 
     def distance(self, x: Tensor, y: Tensor) -> Tensor:
         """l(x, y) [N] of images [N,C,H,W]."""
         kind, c = self.config.distance, self.config.huber_c
         if kind == "lpips":
-            return (self.phi(x) - self.phi(y)).square().flatten(1).sum(1)
+            return (self.phi(x) - self.phi(y)).square().sum(1)
         gap = (x - y).flatten(1)
         if kind == "huber":
             return (gap.square().sum(1) + c**2).sqrt() - c

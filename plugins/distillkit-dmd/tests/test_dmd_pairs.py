@@ -127,6 +127,20 @@ def test_distances_by_hand(distance, value):
     assert part.distance(x, x).abs().max() < 1e-6
 
 
+def test_lpips_in_parts_is_the_same_number_and_gradient():
+    part = Regression(
+        Regression.Config(distance="lpips", features=Choice("embedding", "half", HalfChoice, None), pairs=8)
+    )
+    part.phi, found = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Tanh(), nn.Flatten()).requires_grad_(False), {}
+    for at_once in (5, 2):
+        x = torch.linspace(-1, 1, 640).view(5, 2, 8, 8).requires_grad_()
+        value = part.in_parts(x, x.detach().flip(0), at_once)
+        value.mean().backward()
+        found[at_once] = value.detach(), x.grad
+    for whole, parts in zip(found[5], found[2], strict=True):
+        torch.testing.assert_close(whole, parts)
+
+
 def test_lpips_wants_features_and_features_want_lpips():
     for table in ({"distance": "lpips"}, {"features": Choice("embedding", "half", HalfChoice, None)}):
         with pytest.raises(ValueError, match="'features' goes with"):

@@ -3,9 +3,10 @@
 Noise levels t_0 = 0.002 < ... < t_{N-1} = 80 are EDM's grid; with x_n = real + t_{n+1} z and n uniform,
 
     x_hat = one Heun step of the teacher from x_n at t_{n+1} down to t_n,
-    L     = mean over batch and pixels of (f(x_n, t_{n+1}) - sg f(x_hat, t_n))^2,
+    L     = mean over the batch of d(f(x_n, t_{n+1}), sg f(x_hat, t_n)),
 
-f the student. Source: arXiv:2303.01469, Algorithm 2. GDD's distance is LPIPS, this one the squared distance.
+f the student, d LPIPS with `features`, as published, and else the mean squared distance of the pixels.
+Source: arXiv:2303.01469, Algorithm 2.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from distillkit import noise
-from distillkit.api import AuxiliaryLoss, Term, UsageError, field, frozen, ge, hookimpl
+from distillkit.api import AuxiliaryLoss, Choice, Embedding, Term, UsageError, field, frozen, ge, hookimpl
 
 if TYPE_CHECKING:
     from distillkit.engine.state import State
@@ -32,6 +33,7 @@ class Consistency(AuxiliaryLoss):
     @frozen(kw_only=True)
     class Config:
         levels: int = field(default=18, validator=ge(2))  # N, noise levels of the grid
+        features: Choice[Embedding] | None = None  # of LPIPS, the published distance; none: the squared distance
 
     @hookimpl
     def setup(self, state: State) -> None:
@@ -39,6 +41,11 @@ class Consistency(AuxiliaryLoss):
             raise UsageError('auxiliary_loss "consistency" follows a teacher: the recipe needs a [teacher_score] table')
         self.t = noise.rho_grid(torch.linspace(1, 0, self.config.levels, dtype=torch.float64))  # ascending
         self.t = self.t.to(state.device, state.dtype)
+        self.phi = None
+        if self.config.features is not None:
+            dataset = state.dataset
+            phi = self.config.features.build().module(dataset.resolution, dataset.channels, state.seed)
+            self.phi = phi.to(state.device, state.dtype)
 
     @hookimpl
     def auxiliary_loss(self, state: State, step: Step) -> Term:
@@ -48,7 +55,13 @@ class Consistency(AuxiliaryLoss):
         x = real + high * step.randn_like(real)
         with torch.no_grad():
             target = f(self.heun_step(state, x, high, low, labels), low, labels)
-        return Term("consistency", (f(x, high, labels) - target).square().mean(), weight=1.0)
+        return Term("consistency", self.distance(f(x, high, labels), target), weight=1.0)
+
+    def distance(self, a: Tensor, b: Tensor) -> Tensor:
+        """d(a, b) [] of images [N,C,H,W], a mean over the batch."""
+        if self.phi is None:
+            return (a - b).square().mean()
+        return (self.phi(a) - self.phi(b)).square().sum(1).mean()
 
     def heun_step(self, state: State, x: Tensor, high: Tensor, low: Tensor, labels: Tensor | None) -> Tensor:
         """The teacher's way from x at noise level `high` down to `low` [N,1,1,1]."""
