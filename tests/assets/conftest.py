@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import ssl
 import struct
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import attrs
 import pytest
@@ -17,6 +20,7 @@ from distillkit.assets.fetch import Rules
 from distillkit.assets.table import Asset
 
 BODY = bytes(range(256)) * 16  # 4096 bytes
+CERTIFICATE = Path(__file__).parent / "data/loopback.pem"  # with its key, for 127.0.0.1; made for these tests alone
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -52,15 +56,20 @@ class Handler(BaseHTTPRequestHandler):
 class Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self) -> None:
+    def __init__(self, scheme: str = "http") -> None:
         super().__init__(("127.0.0.1", 0), Handler)
+        self.scheme = scheme
+        if scheme == "https":
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(CERTIFICATE)
+            self.socket = context.wrap_socket(self.socket, server_side=True)
         self.behaviour = Handler.reply
         self.asked: list[tuple[str, str | None, str | None]] = []
         self.release = threading.Event()  # what a stalling answer waits for
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/file.bin"
+        return f"{self.scheme}://127.0.0.1:{self.server_port}/file.bin"
 
     def asset(self, sha256: str = hashlib.sha256(BODY).hexdigest()) -> Asset:
         made = Asset(name="file.bin", kind="data", url="https://127.0.0.1/file.bin", licence="none", sha256=sha256)
@@ -71,15 +80,30 @@ class Server(ThreadingHTTPServer):
         pass  # a client that went away
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as running:
+@contextmanager
+def serving(scheme: str) -> Iterator[Server]:
+    with Server(scheme) as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield running
         running.release.set()
         running.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving("http") as running:
+        yield running
+
+
+@pytest.fixture
+def https(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """The same as published files are served, with a certificate that this test trusts."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with serving("https") as running:
+        yield running
 
 
 @pytest.fixture
