@@ -81,7 +81,7 @@ def _jobs(study: Study, cell: Cell, seed: int, catalog: Catalog) -> list[Job]:
         made.append(
             Job(
                 node.fingerprint, name, node.recipe.path, sets if last else (), everywhere, needs,
-                node.recipe.run.kimg, (str(cell.label), seed) if last else None,
+                node.recipe.run.kimg, (cell.label, seed) if last else None,
             )
         )  # fmt: skip
     return made

@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-from attrs import asdict, evolve, field, frozen
+from attrs import Factory, asdict, field, frozen
 from attrs.validators import and_, ge, in_, lt, matches_re, min_len, optional
 from cattrs import ClassValidationError
 
 from distillkit.recipe.complaints import complaints
 from distillkit.recipe.load import load
-from distillkit.recipe.problem import Key, Problem, RecipeProblems, key_text
+from distillkit.recipe.problem import Problem, RecipeProblems, Report, key_text
 from distillkit.recipe.structure import converter
 from distillkit.registry import Catalog
+
+LABEL = matches_re(r"[^|\n]{1,80}")
+RECIPE = matches_re(r".+\.toml")
+MOST = 1000  # cells
+
+
+@frozen(kw_only=True)
+class Option:
+    """[[vary.AXIS]]: one choice on that axis; a cell has one of each axis, and one of those names its recipe."""
+
+    label: str = field(validator=LABEL)
+    recipe: str | None = field(default=None, validator=optional(RECIPE))  # relative to the study
+    set: tuple[str, ...] = ()  # "generator_loss.alpha=1.2"; as --set
 
 
 @frozen(kw_only=True)
 class Cell:
     """[[cell]]: one recipe with its settings; it runs once for each seed."""
 
-    recipe: str = field(validator=matches_re(r".+\.toml"))  # relative to the study
-    label: str | None = field(default=None, validator=optional(matches_re(r"[^|\n]{1,80}")))  # none: from the others
-    set: tuple[str, ...] = ()  # "generator_loss.alpha=1.2"; as --set
-
-
-@frozen(kw_only=True)
-class Grid:
-    """[grid]: every recipe with every list of settings."""
-
-    recipes: tuple[str, ...] = field(validator=min_len(1))
-    sets: tuple[tuple[str, ...], ...] = field(default=((),), validator=min_len(1))
+    recipe: str = field(validator=RECIPE)  # relative to the study
+    label: str = field(default=Factory(lambda self: Path(self.recipe).stem, takes_self=True), validator=LABEL)
+    set: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -43,25 +49,33 @@ class Tables:
     seeds: tuple[int, ...] = field(validator=min_len(1))
     set: tuple[str, ...] = ()  # for every cell, below its own
     teacher_seeds: bool = False  # do the recipes that a cell builds on get its seed too?
-    cell: tuple[Cell, ...] = ()
-    grid: Grid | None = None
-    baseline: str | None = None  # label of a cell; none: the first
+    vary: dict[str, tuple[Option, ...]] = field(factory=dict)  # axes; what makes a row is before what makes a column
+    cell: tuple[Cell, ...] = ()  # beside those that the axes make
+    baseline: str | None = None  # label of a cell, for those outside the axes; none: the first
     metrics: tuple[str, ...] = ()  # with curves; none: the first two
     within: float = field(default=0.05, validator=and_(ge(0), lt(1)))
 
 
 @frozen(kw_only=True)
 class Study(Tables):
-    """A study; `cell` holds those of the grid too, and every cell has a label of its own."""
+    """A study; `cell` holds those of the axes too, before the others."""
 
     path: Path
+
+    def rows(self) -> dict[str, dict[str, str]]:
+        """Labels of the cells of the axes: by all options but that of the last axis, then by that one."""
+        found: dict[str, dict[str, str]] = {}
+        for options in product(*self.vary.values()) if self.vary else ():
+            *row, column = (option.label for option in options)
+            found.setdefault(", ".join(row), {})[column] = _label(options)
+        return found
 
 
 def read(path: Path, catalog: Catalog) -> Study:
     """Raises RecipeProblems with all problems at once."""
     layer, problems = load(path), []
 
-    def report(key: Key, message: str, hint: str = "") -> None:
+    def report(key: Any, message: str, hint: str = "") -> None:
         origin = layer.origin(key)
         problems.append(Problem(origin.file, origin.line, key_text(key), message, hint))
 
@@ -71,36 +85,42 @@ def read(path: Path, catalog: Catalog) -> Study:
         for told in complaints(error, root=layer.data):
             report(*told)
         raise RecipeProblems(path, problems) from None
-    study = Study(path=path, **{**asdict(tables, recurse=False), "cell": _cells(tables)})
+    made = _cells(tables, report) if tables.vary else []
+    study = Study(path=path, **{**asdict(tables, recurse=False), "cell": (*made, *tables.cell)})
     _check(study, report)
     if problems:
         raise RecipeProblems(path, problems)
     return study
 
 
-def _cells(tables: Tables) -> tuple[Cell, ...]:
-    grid = tables.grid
-    made = [] if grid is None else [Cell(recipe=recipe, set=sets) for recipe in grid.recipes for sets in grid.sets]
-    cells = (*tables.cell, *made)
-    short, long = ([cell.label or _label(cell, full) for cell in cells] for full in (False, True))
-    return tuple(evolve(cell, label=one) for cell, one in zip(cells, short if _distinct(short) else long, strict=True))
+def _cells(tables: Tables, report: Report) -> list[Cell]:
+    """One option of each axis, in every combination."""
+    number = math.prod(map(len, tables.vary.values()))
+    naming = [axis for axis, options in tables.vary.items() if any(option.recipe for option in options)]
+    if not 0 < number <= MOST:
+        report(("vary",), f"the axes make {number} cells, 1 to {MOST} are allowed", "")
+    elif len(naming) != 1 or not all(option.recipe for option in tables.vary[naming[0]]):
+        told = f"recipes are named by {', '.join(naming)}" if naming else "no option names a recipe"
+        report(("vary",), told, "one axis names them, in each of its options")
+    else:
+        return [_cell(options) for options in product(*tables.vary.values())]
+    return []
 
 
-def _label(cell: Cell, full: bool) -> str:
-    """ "digits_sid alpha=1.2", or with the full keys."""
-    sets = [text if full else text.partition("=")[0].rpartition(".")[2] + text[text.find("=") :] for text in cell.set]
-    return " ".join([Path(cell.recipe).stem, *sets]).replace("|", "/")[:80]
+def _cell(options: tuple[Option, ...]) -> Cell:
+    sets = tuple(text for option in options for text in option.set)
+    return Cell(label=_label(options), recipe=next(filter(None, (option.recipe for option in options))), set=sets)
 
 
-def _distinct(labels: Sequence[str]) -> bool:
-    return len(set(labels)) == len(labels)
+def _label(options: tuple[Option, ...]) -> str:
+    return ", ".join(option.label for option in options)
 
 
-def _check(study: Study, report: Any) -> None:
+def _check(study: Study, report: Report) -> None:
     """What must hold between the keys."""
-    labels = [str(cell.label) for cell in study.cell]
-    if not labels:
-        report(("cell",), "no cell at all", "write [[cell]] tables or a [grid]")
+    labels = [cell.label for cell in study.cell]
+    if not labels and not study.vary:
+        report(("cell",), "no cell at all", "write [[cell]] tables, or [[vary.AXIS]] tables for axes")
     for label in sorted({label for label in labels if labels.count(label) > 1}):
         report(("cell",), f"two cells are called {label!r}", "give each a label of its own")
     for recipe in dict.fromkeys(cell.recipe for cell in study.cell):
@@ -108,5 +128,5 @@ def _check(study: Study, report: Any) -> None:
             report(("cell",), f"no such recipe: {recipe[:80]!r}", "names are relative to the study")
     if len(set(study.seeds)) < len(study.seeds) or not all(0 <= seed < 2**32 for seed in study.seeds):
         report(("seeds",), f"must be different whole numbers from 0 to 2**32 - 1, got {list(study.seeds)}")
-    if study.baseline is not None and study.baseline not in labels:
+    if study.baseline is not None and labels and study.baseline not in labels:
         report(("baseline",), f"no cell is called {study.baseline!r}", f"cells: {', '.join(labels)}")

@@ -51,7 +51,7 @@ def _compare(study: Study, jobs: Sequence[Job], runs: Path) -> Comparison:
     read.sort(key=lambda run: order.index(labels[run.path]))
     if not read:
         raise UsageError("no run of this study exists yet")
-    base = study.baseline or str(study.cell[0].label)
+    base = study.baseline or study.cell[0].label
     return compare(read, baseline=base, metrics=study.metrics, within=study.within, labels=labels)
 
 

@@ -56,10 +56,10 @@ def test_a_study_compares_what_ran_and_tells_what_did_not(tmp_path, monkeypatch,
     assert "is missing; a network is" in shown.err and shown.err.count("error:") == 1
     assert "on_mode" in shown.out and "until mixture/on_mode" in shown.out
     facts = json.loads((tmp_path / "runs/study-tiny/study.json").read_text())
-    assert [cell["label"] for cell in facts["cells"]] == ["base batch=8", "child", "broken"]
+    assert [cell["label"] for cell in facts["cells"]] == ["base", "child", "broken"]
     assert [cell["runs"][0]["state"] for cell in facts["cells"]] == ["finished", "finished", "failed"]
     assert facts["cells"][0]["runs"][0]["metrics"].keys() >= {"mixture/on_mode", "mixture/sw2"}
-    assert facts["comparison"]["baseline"] == "base batch=8"
+    assert facts["comparison"]["baseline"] == "base"
     assert "| child |" in (tmp_path / "tiny.md").read_text()
-    assert "base batch=8" in (tmp_path / "runs/study-tiny/compare.html").read_text()
+    assert "base" in (tmp_path / "runs/study-tiny/compare.html").read_text()
     assert len(list((tmp_path / "runs").glob("0*"))) == 3  # the child's ancestor is one; the refused run leaves nothing

@@ -48,15 +48,59 @@ def planned(path):
     return jobs(read(path, CATALOG), CATALOG)
 
 
-def test_a_grid_is_every_recipe_with_every_setting(study):
-    path = study('[grid]\nrecipes = ["base.toml", "child.toml"]\nsets = [[], ["run.batch=4", "run.kimg=2"]]')
-    labels = [cell.label for cell in read(path, CATALOG).cell]
-    assert labels == ["base", "base batch=4 kimg=2", "child", "child batch=4 kimg=2"]
+HOSTS = """
+[[vary.host]]
+label = "a"
+recipe = "base.toml"
+set = ["run.kimg=2"]
+[[vary.host]]
+label = "b"
+recipe = "child.toml"
+"""
+TERMS = """
+[[vary.term]]
+label = "itself"
+[[vary.term]]
+label = "more"
+set = ["run.batch=4", "run.kimg=3"]
+"""
 
 
-def test_short_labels_that_are_not_distinct_become_long(study):
-    path = study('[grid]\nrecipes = ["base.toml"]\nsets = [["dataset.std=0.1"], ["teacher_score.std=0.1"]]')
-    assert [cell.label for cell in read(path, CATALOG).cell] == ["base dataset.std=0.1", "base teacher_score.std=0.1"]
+def test_axes_make_a_cell_of_every_combination_with_the_settings_of_all_its_options(study):
+    found = read(study(HOSTS + TERMS), CATALOG)
+    assert [(cell.label, cell.recipe, cell.set) for cell in found.cell] == [
+        ("a, itself", "base.toml", ("run.kimg=2",)),
+        ("a, more", "base.toml", ("run.kimg=2", "run.batch=4", "run.kimg=3")),  # a later axis goes over an earlier one
+        ("b, itself", "child.toml", ()),
+        ("b, more", "child.toml", ("run.batch=4", "run.kimg=3")),
+    ]
+    jobs_ = planned(study(HOSTS + TERMS))
+    assert {job.cell[0]: job.kimg for job in jobs_ if job.cell} == {
+        "a, itself": 2, "a, more": 3, "b, itself": 1, "b, more": 3
+    }  # fmt: skip
+
+
+def test_rows_are_the_combinations_of_all_axes_but_the_last(study):
+    middle = '[[vary.size]]\nlabel = "big"\n[[vary.size]]\nlabel = "small"\nset = ["dataset.size=8"]\n'
+    rows = read(study(HOSTS + middle + TERMS), CATALOG).rows()
+    assert list(rows) == ["a, big", "a, small", "b, big", "b, small"]
+    assert rows["b, big"] == {"itself": "b, big, itself", "more": "b, big, more"}
+    assert read(study(HOSTS), CATALOG).rows() == {"": {"a": "a", "b": "b"}}
+    assert read(study('[[cell]]\nlabel = "x"\nrecipe = "base.toml"'), CATALOG).rows() == {}
+
+
+def test_a_cell_beside_the_axes_comes_after_theirs(study):
+    found = read(study('[[cell]]\nlabel = "x"\nrecipe = "base.toml"\n' + HOSTS), CATALOG)
+    assert [cell.label for cell in found.cell] == ["a", "b", "x"]
+
+
+def test_a_study_extends_another_and_replaces_an_axis_or_the_cells(study, tmp_path):
+    study(HOSTS + TERMS + '[[cell]]\nlabel = "x"\nrecipe = "base.toml"').rename(tmp_path / "first.toml")
+    (tmp_path / "second.toml").write_text(
+        'schema = 1\nextends = "first.toml"\ncell = []\n[[vary.host]]\nlabel = "c"\nrecipe = "base.toml"\n'
+    )
+    found = read(tmp_path / "second.toml", CATALOG)
+    assert [cell.label for cell in found.cell] == ["c, itself", "c, more"] and found.seeds == (0, 1)
 
 
 def test_every_seed_of_a_cell_is_a_job_and_keeps_the_seed_of_what_it_builds_on(study):
@@ -84,7 +128,7 @@ def test_a_cell_that_others_build_on_is_one_job(study):
 
 def test_settings_of_the_study_go_below_those_of_a_cell_and_to_no_parent(study):
     made = planned(study('set = ["run.kimg=2"]\n[[cell]]\nrecipe = "child.toml"\nset = ["run.kimg=3"]', "[0]"))
-    assert [(job.name, job.kimg) for job in made] == [("base", 1.0), ("child kimg=3, seed 0", 3.0)]
+    assert [(job.name, job.kimg) for job in made] == [("base", 1.0), ("child, seed 0", 3.0)]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +138,17 @@ def test_settings_of_the_study_go_below_those_of_a_cell_and_to_no_parent(study):
         ("[[cell]]\nrecipe = 3", "study.toml:5  cell[0].recipe  expected a string, got 3"),
         ("", "no cell at all"),
         ('[[cell]]\nrecipe = "none.toml"', "no such recipe: 'none.toml'"),
-        ('[[cell]]\nrecipe = "base.toml"\n[grid]\nrecipes = ["base.toml"]', "two cells are called 'base'"),
+        (
+            '[grid]\nrecipes = ["base.toml"]',
+            "study.toml:4  grid  unknown table\n      keys here: schema, name, seeds, set",
+        ),
+        (HOSTS + HOSTS, "two cells are called 'a'"),
+        (TERMS, "vary  no option names a recipe\n      one axis names them, in each of its options"),
+        (HOSTS + HOSTS.replace("host", "other"), "vary  recipes are named by host, other"),
+        (HOSTS + '[[vary.host]]\nlabel = "c"\n', "vary  recipes are named by host\n      one axis names them, in each"),
+        ("[vary]\nhost = []", "vary  the axes make 0 cells, 1 to 1000 are allowed"),
+        ('[[vary.host]]\nlabel = "a"\nkimg = 3', "vary.host[0].kimg  unknown key\n      keys here: label, recipe, set"),
+        (HOSTS + "".join(TERMS.replace("term", f"term{i}") for i in range(9)), "make 1024 cells, 1 to 1000"),
         ('baseline = "x"\n[[cell]]\nrecipe = "base.toml"', "no cell is called 'x'"),
         ('within = 1.5\n[[cell]]\nrecipe = "base.toml"', "study.toml:4  within"),
     ],
