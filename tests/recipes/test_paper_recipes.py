@@ -146,6 +146,7 @@ def test_diff_instruct_and_dmd_have_the_published_constants(data, recipes):
     assert (adam.name, adam.lr, adam.weight_decay, adam.clip_norm) == ("adamw", 5e-5, 0.01, 10)
     (term,) = dmd.auxiliary_loss
     assert (term.slot.weight, term.config.pairs) == ((0.25, 100_000) if data == "cifar10_cond" else (0.5, 500_000))
+    assert term.config.distance == "lpips" and term.config.features.config.size == 224
     assert term.config.sampler.config.steps == 18 and dmd.sample.config.sigma_init == 80
     assert [term.name for term in recipes[f"{data}_dmd_el"].auxiliary_loss] == ["embedding"], "in place of regression"
 
@@ -163,7 +164,8 @@ def test_consistency_models_have_the_published_constants(recipes):
     cd, ect = recipes["imagenet64_cd"], recipes["cifar10_uncond_ect"]
     assert (cd.run.batch, cd.run.kimg, cd.generator.optimizer.lr) == (2048, 600 * 2048, 8e-6)
     loss = cd.generator_loss.config
-    assert (loss.N, loss.mu, loss.weight, loss.distance) == (40, 0.95, "uniform", "l2")
+    assert (loss.N, loss.mu, loss.weight, loss.distance) == (40, 0.95, "uniform", "lpips")
+    assert loss.features.config.pooling == "average" and loss.features.config.size == 224
     assert 0.5 ** (2048 / (1000 * cd.generator.ema_halflife_kimg)) == pytest.approx(0.99994322, abs=1e-8)
     loss = ect.generator_loss.config
     assert (ect.run.batch, ect.run.kimg, ect.generator.dropout) == (128, 25_600, 0.2)
