@@ -12,7 +12,7 @@ from distillkit.api.choice import Choice
 from distillkit.api.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor, nn
 
@@ -130,6 +130,7 @@ class Dataset(Component):
     channels: int
     label_dim: int = 0  # 0: unconditional
     shape: tuple[int, int, int]  # C, H, W
+    latent: bool = False  # `decode` makes pixels of what networks see
 
     def open(self, root: Path) -> None:
         """Read what is needed; relative paths are relative to `root`. Raises InputError."""
@@ -140,6 +141,18 @@ class Dataset(Component):
     def images(self, index: Tensor) -> Tensor:
         """Images x [n,C,H,W] float32 in [-1,1] of int64 index [n]."""
         raise NotImplementedError
+
+    def sampled(self, index: Tensor, randn: Callable[..., Tensor]) -> Tensor:
+        """Images [n,C,H,W] for one training step: where they are random, by `randn(*shape)` -> [n, *shape]."""
+        return self.images(index)
+
+    def decode(self, x: Tensor) -> Tensor:
+        """What to show and to measure of x [n,C,H,W]: x itself, or the pixels [n,c,h,w] in [-1,1] of latents."""
+        return x
+
+    def pixels(self, index: Tensor) -> Tensor:
+        """Images of int64 index [n] as they are shown and measured."""
+        return self.decode(self.images(index))
 
     def labels(self, index: Tensor) -> Tensor | None:
         """One-hot float32 labels [n,L] of int64 index [n]; None when unconditional."""

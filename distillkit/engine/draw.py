@@ -25,6 +25,8 @@ class Shaped(Protocol):
     shape: tuple[int, int, int]  # C, H, W
     label_dim: int
 
+    def decode(self, x: Tensor) -> Tensor: ...
+
 
 def latents(seeds: list[int], shape: tuple[int, ...], label_dim: int = 0) -> tuple[Tensor, Tensor | None]:
     """EDM's numbers for image seeds: z [n, *shape] and, for a conditional network, classes int64 [n].
@@ -42,7 +44,7 @@ def latents(seeds: list[int], shape: tuple[int, ...], label_dim: int = 0) -> tup
 def images(
     sample: Callable[..., Tensor], seeds: list[int], labels: Labels, dataset: Shaped, like: Tensor, batch: int = CHUNK
 ) -> Images:
-    """The images of EDM's `seeds`: x [n,C,H,W] and labels [n,L], by `sample(z=, labels=)` with the device of `like`.
+    """The decoded images of EDM's `seeds`: x [n,C,H,W], labels [n,L], by `sample(z=, labels=)` on the device of `like`.
 
     Without `labels`, classes take turns: image i of a block is of class i mod L; "random": of the class of its seed.
     """
@@ -51,7 +53,7 @@ def images(
         given = labels[at : at + batch] if isinstance(labels, Tensor) else labels
         z, c = inputs(seeds[at : at + batch], given, dataset)
         x = sample(z=z.to(like), labels=None if c is None else c.to(like))
-        pairs.append((x.float().cpu(), c))
+        pairs.append((dataset.decode(x.float()).cpu(), c))
     xs, cs = zip(*pairs, strict=True)
     return Images(torch.cat(xs), None if cs[0] is None else torch.cat(cs).cpu())
 

@@ -72,10 +72,10 @@ def real_images(state: State, n: int) -> Tensor:
     index = torch.arange(len(state.dataset))
     labels = state.dataset.labels(index)
     if labels is None:
-        return state.dataset.images(index[:n])
+        return state.dataset.pixels(index[:n])
     by_class = [index[labels.argmax(1) == c] for c in range(labels.shape[1])]
     picked = [by_class[i % len(by_class)] for i in range(n)]
-    return state.dataset.images(torch.stack([rows[i // len(by_class) % len(rows)] for i, rows in enumerate(picked)]))
+    return state.dataset.pixels(torch.stack([rows[i // len(by_class) % len(rows)] for i, rows in enumerate(picked)]))
 
 
 def write_grid(state: State, run: RunDir) -> Path:

@@ -11,7 +11,9 @@ import torch
 from attrs import frozen
 from torch import Tensor, nn
 
-from distillkit.api import Hooks, Images, InputError, Sample, UsageError
+from distillkit.api import Dataset, Hooks, Images, InputError, Sample, UsageError
+from distillkit.assets.folder import folder as assets
+from distillkit.assets.locate import located
 from distillkit.engine import student
 from distillkit.engine.build import pick_device
 from distillkit.engine.draw import CHUNK, SEED_BLOCK, Labels, images
@@ -32,8 +34,9 @@ class Sampling:
 class Student:
     """A network with its sampler: `student(n=16, seed=0)` -> images x [n,C,H,W] in [-1,1]."""
 
-    def __init__(self, network: nn.Module, sampler: Sample, card: dict[str, Any]) -> None:
-        self.network, self.sampler, self.card = network, sampler, card
+    def __init__(self, network: nn.Module, sampler: Sample, card: dict[str, Any], data: Dataset | None = None) -> None:
+        """`data`: the data set that decodes its latents."""
+        self.network, self.sampler, self.card, self.data = network, sampler, card, data
         self.nfe, self.label_dim = sampler.nfe, network.label_dim
         self.shape = (network.channels, network.resolution, network.resolution)
         hooks = pluggy.PluginManager("distillkit")
@@ -66,6 +69,10 @@ class Student:
         state = Sampling(self.network, self.card.get("seed", 0))
         return self._hook.sample(state=state, z=z, labels=labels)
 
+    def decode(self, x: Tensor) -> Tensor:
+        """The pixels [n,c,h,w] in [-1,1] of what the sampler makes, x [n,C,H,W]: x itself unless those are latents."""
+        return x if self.data is None else self.data.decode(x)
+
     def _given(self, labels: Classes, n: int) -> Labels:
         """Classes as one-hot rows [n,L]."""
         dim = self.label_dim
@@ -95,4 +102,6 @@ def load(path: str | Path) -> Student:
     sampler = choice_from_table("sample", card["sample"], catalog, str(where)).build()
     network = student.load_network(path, catalog)
     network.compute_dtype = torch.bfloat16 if card.get("precision") == "bf16" else None
-    return Student(network, sampler, card)
+    decoder = card.get("decoder")
+    data = decoder and located(choice_from_table("dataset", decoder, catalog, str(where)), assets()).build()
+    return Student(network, sampler, card, data)

@@ -18,7 +18,7 @@ def moments(features: Features, dataset: Dataset, batch: int, device: torch.devi
     if n < 2:
         raise InputError(f"a covariance needs two images or more, the data set has {n}")
     for index in torch.arange(n).split(batch):
-        f = features(dataset.images(index).to(device))["penultimate"].double()
+        f = features(dataset.pixels(index).to(device))["penultimate"].double()
         if not f.isfinite().all():
             raise InputError(f"images {int(index[0])} to {int(index[-1])} have features that are not finite")
         first, second = first + f.sum(0), second + f.T @ f

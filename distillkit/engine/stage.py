@@ -26,6 +26,7 @@ from distillkit.engine.screen import Screen
 from distillkit.engine.signals import StopRequest
 from distillkit.engine.state import State
 from distillkit.recipe import table_of
+from distillkit.recipe.load import load
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
 
@@ -117,6 +118,8 @@ def finish(
         "sample": table_of(state.recipe.sample), "nfe": draw.nfe, "nimg": facts["nimg"], "seed": settings.seed,
         "precision": settings.precision, **run.info,
     }  # fmt: skip
+    if state.dataset.latent:
+        card["decoder"] = load(run.resolved).data["dataset"]  # as written: names of assets stay names
     student.save(run.result, state.ema, card)
     sampler = teacher_drawer(state, teacher, catalog)
     measured = teacher and {"metrics": teacher.metrics, "nfe": teacher.nfe}

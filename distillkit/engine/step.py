@@ -86,12 +86,16 @@ class Step:
     @cached_property
     def real(self) -> Tensor:
         """Real images [N,C,H,W] in [-1,1]."""
-        return self.state.dataset.images(self.index).to(self.state.device, self.state.dtype)
+        return self.state.dataset.sampled(self.index, self._data_noise).to(self.state.device, self.state.dtype)
 
     @cached_property
     def labels(self) -> Tensor | None:
         """Labels [N,L] of x, and of the real images unless x is of another turn; None when unconditional."""
         return self._labels(self._index(self.images_of))
+
+    def _data_noise(self, *shape: int) -> Tensor:
+        """Unit normal [N, *shape] of a stream of its own, where the data are."""
+        return noise.rows("randn", self.state.seed, f"{self.turn}/real", self.nimg + self.first, self.n, shape)
 
     @property
     def real_labels(self) -> Tensor | None:

@@ -31,7 +31,7 @@ class DatasetContract(ComponentContract):
         assert dataset.shape == (dataset.channels, dataset.resolution, dataset.resolution)
         assert x.shape == (len(index), *dataset.shape)
         assert x.dtype == torch.float32
-        if dataset.shape[1:] != (1, 1):  # points of the plane have no range
+        if dataset.shape[1:] != (1, 1) and not dataset.latent:  # points of the plane and latents have no range
             assert -1 <= x.min() and x.max() <= 1, f"images span {float(x.min()):g} ... {float(x.max()):g}"
 
     def test_an_image_is_a_function_of_its_index(self, dataset: Dataset) -> None:

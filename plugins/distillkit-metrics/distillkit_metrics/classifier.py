@@ -84,7 +84,7 @@ class DigitsClassifier(Features):
 
     def prepare(self, dataset: Dataset, held_out: Dataset | None, cache: Path) -> None:
         """Take the classifier of these very training images from the cache, or train it. Raises UsageError."""
-        x = dataset.images(torch.arange(len(dataset))).float().cpu().contiguous()
+        x = dataset.pixels(torch.arange(len(dataset))).float().cpu().contiguous()
         classes = class_indices(dataset).cpu()
         about = self._about(x, classes)
         self.digest = about["key"]

@@ -47,7 +47,7 @@ class Fid(Published):
         self._real: Moments | None = None
         self._floor: float | None = None
         if self.config.reference is not None:
-            width = self.features(state.dataset.images(torch.arange(1)))["penultimate"].shape[1]
+            width = self.features(state.dataset.pixels(torch.arange(1)))["penultimate"].shape[1]
             self._real, digest = reference.read(Path.cwd() / self.config.reference, width)
             self._told["reference"] = f"{Path(self.config.reference).name}, sha256 {digest}"
 

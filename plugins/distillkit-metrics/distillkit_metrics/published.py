@@ -92,7 +92,7 @@ class Published(Evaluate):
 
     def real(self, state: State, dataset: Dataset, index: Tensor) -> Iterator[Tensor]:
         """Parts x [n,C,H,W] of the images `index` [N], on the run's device."""
-        return (quantised(dataset.images(part)).to(state.device) for part in index.split(self.config.batch))
+        return (quantised(dataset.pixels(part)).to(state.device) for part in index.split(self.config.batch))
 
     def gathered(self, parts: Iterable[Tensor]) -> Tensor:
         """Features [N,D] of all parts, float32."""

@@ -71,4 +71,4 @@ def digest(dataset: Dataset, batch: int) -> str:
 
 
 def _parts(dataset: Dataset, batch: int) -> Iterator[Tensor]:
-    return (quantised(dataset.images(index)) for index in torch.arange(len(dataset)).split(batch))
+    return (quantised(dataset.pixels(index)) for index in torch.arange(len(dataset)).split(batch))
