@@ -54,20 +54,34 @@ def _pack(arguments: Namespace) -> int:
     from distillkit.engine.pack import pack
 
     dataset = _dataset(arguments.source, labels=arguments.labels == "auto")
-    packed = pack(dataset.pictures(Path.cwd()), arguments.out, arguments.resolution, arguments.transform)
+    encode = arguments.vae and _encoder(arguments.vae)
+    pictures = dataset.pictures(Path.cwd())
+    packed = pack(pictures, arguments.out, arguments.resolution, arguments.transform, encode or None)
     if packed.left_out:
         print(f"{packed.left_out} images are too small and were left out")
     height, width, channels = packed.shape
     labels = "with labels" if packed.labels else "without labels"
-    print(f"{arguments.out}: {packed.images} images, {width}x{height}x{channels}, {labels}")
+    of = "latents of images" if encode else "images"
+    print(f"{arguments.out}: {packed.images} {of}, {width}x{height}x{channels}, {labels}")
     return 0
+
+
+def _encoder(vae: str) -> Any:
+    """What makes latents of an image, by an autoencoder: a path, or the name of an asset. Raises InputError."""
+    from distillkit.assets.folder import folder
+    from distillkit.assets.locate import located
+
+    latents = _part("dataset", use="latents", path="images", vae=located(vae, folder()))
+    latents.require()
+    return latents.encode
 
 
 def _check(arguments: Namespace) -> int:
     """Read every image and label of a data set; the first bad file ends it."""
     import torch
 
-    dataset = _dataset(arguments.path)
+    latents = {"use": "latents", "path": str(arguments.path)}
+    dataset = _part("dataset", **latents) if arguments.latents else _dataset(arguments.path)
     dataset.open(Path.cwd())
     size = f"{dataset.resolution}x{dataset.resolution}x{dataset.channels}"
     for name, part in (("images", dataset), ("held-out images", dataset.held_out())):

@@ -118,9 +118,11 @@ def _data(command: argparse.ArgumentParser) -> None:
     pack.add_argument("source", type=Path, metavar="SRC", help="a folder, a .zip, a .npz, or CIFAR-10's .tar.gz")
     pack.add_argument("out", type=Path, metavar="OUT.zip", help="must not exist")
     pack.add_argument("--resolution", type=_size, metavar="N|WxH", help="resize by Lanczos (default: leave as it is)")
-    pack.add_argument("--transform", choices=("center-crop", "center-crop-wide"), help="before it is resized")
+    pack.add_argument("--transform", choices=("center-crop", "center-crop-wide", "center-crop-dhariwal"),
+                      help="before it is resized; the last: ImageNet's for EDM2")  # fmt: skip
     pack.add_argument("--labels", choices=("auto", "none"), default="auto",
                       help="auto: of dataset.json, else the top-level folders in alphabetical order")  # fmt: skip
+    pack.add_argument("--vae", metavar="FILE", help="write latents of this autoencoder instead, as EDM2 does")
     stats = actions.add_parser("stats", help="write mean and covariance of features, a reference for fid")
     stats.add_argument("path", type=Path, metavar="PATH", help="a folder, a .zip, a .npz, or CIFAR-10's .tar.gz")
     stats.add_argument("out", type=Path, metavar="OUT.npz", help="must not exist")
@@ -128,6 +130,7 @@ def _data(command: argparse.ArgumentParser) -> None:
     stats.add_argument("--network", type=Path, metavar="FILE", help="its key `network`: a TorchScript file")
     check = actions.add_parser("check", help="read every image of a data set and say what it holds")
     check.add_argument("path", type=Path, metavar="PATH", help="a folder, a .zip, a .npz, or CIFAR-10's .tar.gz")
+    check.add_argument("--latents", action="store_true", help="a folder or .zip of latents")
 
 
 def _new(command: argparse.ArgumentParser) -> None:

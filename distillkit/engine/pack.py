@@ -1,4 +1,4 @@
-"""Images of any kind into a zip in the layout of EDM: stored PNGs of one size, and dataset.json."""
+"""Images of any kind into a zip in the layout of EDM: stored PNGs of one size, or their latents, and dataset.json."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from distillkit.engine.files import fsync
 
 Pixels = np.ndarray  # uint8 [H,W,C]
 Transform = Callable[[Pixels, int, int], Pixels | None]
+Encode = Callable[[Pixels], np.ndarray]  # -> mean and std of latents, float32 [2C,h,w]
 
 
 def resize(pixels: Pixels, width: int, height: int) -> Pixels:
@@ -52,7 +53,23 @@ def _rgb(pixels: Pixels) -> Pixels:
     return pixels if pixels.shape[2] == 3 else pixels.repeat(3, axis=2)
 
 
-TRANSFORMS: dict[str, Transform] = {"center-crop": center_crop, "center-crop-wide": center_crop_wide}
+def center_crop_dhariwal(pixels: Pixels, width: int, height: int) -> Pixels:
+    """Halved while it is twice too large, the shorter side resized, the middle cropped: ImageNet's for EDM2.
+
+    Source: arXiv:2105.05233, in the form of its authors' code.
+    """
+    image = Image.fromarray(_rgb(pixels))
+    while min(image.size) >= 2 * width:
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+    scale = width / min(image.size)
+    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
+    top, left = (image.height - height) // 2, (image.width - width) // 2
+    return np.array(image)[top : top + height, left : left + width]
+
+
+TRANSFORMS: dict[str, Transform] = {
+    "center-crop": center_crop, "center-crop-wide": center_crop_wide, "center-crop-dhariwal": center_crop_dhariwal,
+}  # fmt: skip
 
 
 @frozen
@@ -65,8 +82,14 @@ class Packed:
     left_out: int  # too small for center-crop-wide
 
 
-def pack(pictures: Iterable[Picture], out: Path, size: tuple[int, int] | None, transform: str | None = None) -> Packed:
-    """Write the images, resized to (width, height), to a zip that must not exist.
+def pack(
+    pictures: Iterable[Picture],
+    out: Path,
+    size: tuple[int, int] | None,
+    transform: str | None = None,
+    encode: Encode | None = None,
+) -> Packed:
+    """Write the images, resized to (width, height), to a zip that must not exist; `encode`: their latents.
 
     Raises InputError that names the first image which does not fit the others, UsageError if `out` exists.
     """
@@ -78,7 +101,7 @@ def pack(pictures: Iterable[Picture], out: Path, size: tuple[int, int] | None, t
     part.unlink(missing_ok=True)
     try:
         with ZipFile(part, "x") as archive:
-            packed = _write(archive, pictures, TRANSFORMS.get(transform or "", resize), size)
+            packed = _write(archive, pictures, TRANSFORMS.get(transform or "", resize), size, encode)
         fsync(part)
         os.replace(part, out)
     except FileNotFoundError as error:
@@ -89,7 +112,9 @@ def pack(pictures: Iterable[Picture], out: Path, size: tuple[int, int] | None, t
     return packed
 
 
-def _write(archive: ZipFile, pictures: Iterable[Picture], fit: Transform, size: tuple[int, int] | None) -> Packed:
+def _write(
+    archive: ZipFile, pictures: Iterable[Picture], fit: Transform, size: tuple[int, int] | None, encode: Encode | None
+) -> Packed:
     labels: list[tuple[str, int | list[float] | None]] = []
     shape, i = None, -1
     for i, picture in enumerate(pictures):
@@ -99,8 +124,9 @@ def _write(archive: ZipFile, pictures: Iterable[Picture], fit: Transform, size: 
             continue
         shape = shape or pixels.shape
         _check(picture.name, pixels.shape, shape)
-        name = f"{i // 1000:05d}/img{i:08d}.png"  # the number counts images that are left out, too
-        archive.writestr(ZipInfo(name), _png(pixels))
+        kind, data = ("-mean-std-{:08d}.npy", _npy(encode(pixels))) if encode else ("{:08d}.png", _png(pixels))
+        name = f"{i // 1000:05d}/img{kind.format(i)}"  # the number counts images that are left out, too
+        archive.writestr(ZipInfo(name), data)
         labels.append((name, picture.label))
     if shape is None:
         raise InputError("there are no images to pack" if i < 0 else f"all {i + 1} images are too small")
@@ -116,6 +142,12 @@ def _check(name: str, shape: tuple[int, ...], first: tuple[int, ...]) -> None:
         raise InputError(f"{name}: {text} is not square; --resolution N makes it so")
     if shape != first:
         raise InputError(f"{name}: {text}, the first image is {wanted}; all must be alike")
+
+
+def _npy(moments: np.ndarray) -> bytes:
+    file = BytesIO()
+    np.save(file, moments, allow_pickle=False)
+    return file.getvalue()
 
 
 def _png(pixels: Pixels) -> bytes:

@@ -36,20 +36,18 @@ AT_MOST = {"pairs": 8, "steps": 1, "population": 64, "minimum": 8, "real_batch":
 
 def small(recipe: Recipe, folder: Path, catalog: Catalog) -> Recipe:
     """The recipe for a smoke run; what it stands in for files is written to `folder`."""
-    data, generator = recipe.dataset, recipe.generator
-    own = hasattr(data.config, "path")  # images from a file, and so of any size
-    if own:
-        labels = CLASSES if getattr(data.config, "labels", True) else 0
-        data = choice_from_table("dataset", {"use": "image-zip", "path": str(images(folder, labels))}, catalog, WHERE)
+    data, generator, teacher = recipe.dataset, recipe.generator, recipe.teacher_score
+    if hasattr(data.config, "path"):  # images from a file, and so of any size
+        labels, latent = CLASSES if getattr(data.config, "labels", True) else 0, data.cls.latent
+        table = {"use": "latents" if latent else "image-zip", "path": str(images(folder, labels, latent))}
+        data = choice_from_table("dataset", table, catalog, WHERE)
         generator = attrs.evolve(
-            generator,
-            checkpoint=generator.checkpoint and str(network(generator.checkpoint, folder, labels, catalog)),
-            network=generator.network and tiny(generator.network),
-        )
-    teacher = recipe.teacher_score
-    if own and teacher and getattr(teacher.config, "checkpoint", None):
-        path = str(network(teacher.config.checkpoint, folder, labels, catalog))
-        teacher = attrs.evolve(teacher, config=attrs.evolve(teacher.config, checkpoint=path))
+            generator, network=generator.network and tiny(generator.network),
+            checkpoint=generator.checkpoint and network(generator.checkpoint, folder, labels, latent, catalog),
+        )  # fmt: skip
+        if teacher and getattr(teacher.config, "checkpoint", None):
+            path = network(teacher.config.checkpoint, folder, labels, latent, catalog)
+            teacher = attrs.evolve(teacher, config=attrs.evolve(teacher.config, checkpoint=path))
     measured = tuple(choice for choice in recipe.evaluate if not wanted(choice))
     recipe = attrs.evolve(
         recipe, run=short(recipe.run, len(measured) == len(recipe.evaluate)), dataset=data, teacher_score=teacher,
@@ -72,16 +70,23 @@ def impatient(generator: Generator) -> Generator:
     return attrs.evolve(generator, optimizer=attrs.evolve(generator.optimizer, warmup_kimg=0.0))
 
 
-def images(folder: Path, labels: int) -> Path:
-    """A zip of random RGB images, with classes or without."""
-    path = folder / f"images-{labels}.zip"
+def images(folder: Path, labels: int, latent: bool) -> Path:
+    """A zip of random RGB images, or of latents of as many pixels, with classes or without."""
+    path = folder / f"{'latents' if latent else 'images'}-{labels}.zip"
     if not path.exists():
         noise = np.random.default_rng(0).integers(0, 256, (IMAGES, PIXELS, PIXELS, 3), dtype=np.uint8)
-        pack((Picture(str(i), x, i % labels if labels else None) for i, x in enumerate(noise)), path, None)
+        pictures = (Picture(str(i), x, i % labels if labels else None) for i, x in enumerate(noise))
+        pack(pictures, path, None, encode=moments if latent else None)
     return path
 
 
-def network(checkpoint: str, folder: Path, labels: int, catalog: Catalog) -> Path:
+def moments(pixels: np.ndarray) -> np.ndarray:
+    """As an autoencoder's: mean and std float32 [8,H,W] of pixels uint8 [H,W,3]."""
+    u = pixels.transpose(2, 0, 1).astype(np.float32) / 25.5 - 5
+    return np.concatenate([u, u[:1], np.full_like(pixels[None, :, :, 0], 1, np.float32).repeat(4, 0)])
+
+
+def network(checkpoint: str, folder: Path, labels: int, latent: bool, catalog: Catalog) -> str:
     """A result folder with a tiny network of the checkpoint's family. Raises InputError if that cannot be told."""
     assets = wanted(checkpoint)
     family = assets[0].network if assets else foreign.load_network(Path(checkpoint), catalog).card["network"]["use"]
@@ -91,9 +96,9 @@ def network(checkpoint: str, folder: Path, labels: int, catalog: Catalog) -> Pat
         if hasattr(choice.config, "augment_dim"):
             choice = attrs.evolve(choice, config=attrs.evolve(choice.config, augment_dim=AUGMENT_DIM))
         torch.manual_seed(0)
-        made = student.new_network(choice, PIXELS, 3, labels)
+        made = student.new_network(choice, PIXELS, 4 if latent else 3, labels)
         student.save(path, made, {"sampler": table_of(choice), "nimg": 0})
-    return path
+    return str(path)
 
 
 def tiny(choice: Choice[Network]) -> Choice[Network]:
