@@ -3,13 +3,14 @@
 theta is the generator, phi the fake score, q the teacher; x = g_theta(z) and x_t = x + sigma n with unit noise n. Their
 denoised D_fake, D_real give the scores s_phi = (D_fake - x_t) / sigma^2 and s_q = (D_real - x_t) / sigma^2.
 
-    (1)  IKL(p, q)  = int w(t) KL(p_t, q_t) dt
-    (2)  grad_theta = E w(t) (s_phi(x_t) - s_q(x_t)) dx/dtheta,   ln sigma ~ N(G_P_mean, G_P_std^2)
-    (3)  L_phi      = sgls lambda(sigma) sum (D_fake - x)^2,      ln sigma ~ N(P_mean, P_std^2)
+    (a)  IKL(p, q)  = int w(t) KL(p_t, q_t) dt
+    (b)  grad_theta = E w(t) (s_phi(x_t) - s_q(x_t)) dx/dtheta,   ln sigma ~ N(G_P_mean, G_P_std^2)
+    (c)  L_phi      = sgls lambda(sigma) sum (D_fake - x)^2,      ln sigma ~ N(P_mean, P_std^2)
 
-As a loss, (2) is ls sum (d x) with d constant: d = D_fake - D_real for w(t) = sigma^2, the code's (weight = "code");
+(a) and its gradient (b) are Sec. 3 of the paper, (c) and (b) the two updates of Algorithm 1; the letters are ours.
+As a loss, (b) is ls sum (d x) with d constant: d = D_fake - D_real for w(t) = sigma^2, the code's (weight = "code");
 the plain divergence, w(t) = 1, is weight = "one". Sums run over the pixels of one image.
-Both scores of (2) run with dropout, and with the same masks, so that the masks cancel in d.
+Both scores of (b) run with dropout, and with the same masks, so that the masks cancel in d.
 Source: arXiv:2305.18455, Algorithm 1, in the form of its authors' code (github.com/pkulwj1994/diff_instruct).
 """
 
@@ -45,13 +46,13 @@ class DiffInstruct(GeneratorLoss):
 
     @frozen(kw_only=True)
     class Config:
-        # the generator's loss, Eq. (2)
+        # the generator's loss, (b)
         ls: float = field(default=1.0, validator=gt(0))  # its scale
         weight: str = field(default="code", validator=in_(("code", "one")))  # w(t): sigma^2, or 1
         G_P_mean: float = -1.2  # mean of its ln sigma
         G_P_std: float = field(default=1.2, validator=gt(0))  # standard deviation of its ln sigma
         shared_dropout: bool = True  # False: no dropout in either score
-        # the fake score's loss, Eq. (3)
+        # the fake score's loss, (c)
         sgls: float = field(default=1.0, validator=gt(0))  # its scale
         P_mean: float = -1.2
         P_std: float = field(default=1.2, validator=gt(0))
@@ -83,7 +84,7 @@ class DiffInstruct(GeneratorLoss):
 
     @hookimpl
     def critic_loss(self, step: Step) -> Tensor:
-        """Eq. (3)."""
+        """(c)."""
         c = self.config
         sigma = step.lognormal_sigma(c.P_mean, c.P_std)
         y, augment_labels = self.augment(step.x, step) if self.augment else (step.x, None)
@@ -92,7 +93,7 @@ class DiffInstruct(GeneratorLoss):
 
     @hookimpl
     def generator_loss(self, state: State, step: Step, teacher_score: Teacher) -> Tensor:
-        """Eq. (2)."""
+        """(b)."""
         c = self.config
         sigma = step.lognormal_sigma(c.G_P_mean, c.G_P_std)
         x_t = step.x.detach() + sigma * step.randn_like(step.x)

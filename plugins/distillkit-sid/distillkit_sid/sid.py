@@ -1,16 +1,19 @@
 """SiD: a fake score follows the generator, and the generator closes the gap between fake and teacher score.
 
 theta is the generator, phi the teacher, psi the fake score; D_real = D_phi(x_sigma), D_fake = D_psi(x_sigma) denoise
-x_sigma = x + sigma n, with generated images x and unit noise n. Sums run over the pixels of one image.
+x_sigma = x + sigma n, with generated images x and unit noise n: the paper's f_phi, f_psi, x_t and x_g. Sums run over
+the pixels of one image.
 
-    (1)  L_psi   = ls lambda(sigma) sum (D_fake - x)^2,   ln sigma ~ N(P_mean, P_std^2)
-    (2)  L_theta = lsg sum (D_real - D_fake) ((D_real - x) - alpha (D_real - D_fake)) / w
-    (3)  w       = max(mean |x - D_real|, w_min), without gradient
-    (4)  sigma of (2) = rho_grid(1 - u),  u ~ U(0, tmax / 1000)
+    (a)  L_psi   = ls lambda(sigma) sum (D_fake - x)^2,   ln sigma ~ N(P_mean, P_std^2)
+    (b)  L_theta = lsg sum (D_real - D_fake) ((D_real - x) - alpha (D_real - D_fake)) / w
+    (c)  w       = max(mean |x - D_real|, w_min), without gradient
+    (d)  sigma of (b) = rho_grid(1 - u),  u ~ U(0, tmax / 1000)
 
-(2) is differentiated through D_real, D_fake and x; psi's and phi's weights are constants in it. With `logvar`, and
+(a) and (b) are the two updates of Algorithm 1. (b) is L_theta^(2) - alpha L_theta^(1) of Sec. 4, where L^(1) is the
+squared difference of the scores, L^(2) its projected form, and 1 / w = omega(t) / sigma_t^4. The letters are ours.
+(b) is differentiated through D_real, D_fake and x; psi's and phi's weights are constants in it. With `logvar`, and
 v = exp(u_psi(sigma)) the error that an EDM2 network expects of itself, lambda / v stands for lambda, w v for w, and
-(1) has + ls sum ln v.
+(a) has + ls sum ln v (arXiv:2312.02696, Eq. (21)).
 Source: arXiv:2404.04057, Algorithm 1, in the form of its authors' code (github.com/mingyuanzhou/SiD; EDM2: its branch
 sida, `return_logvar`).
 """
@@ -52,13 +55,13 @@ class Sid(GeneratorLoss):
 
     @frozen(kw_only=True)
     class Config(SharedConfig):
-        # One turn in which (1) reuses the x, sigma and D_fake of (2): 9 forward passes' worth of work instead of 11.
-        # The fake score is then in training mode in (2) as well (dropout), and sees no fresh images of its own.
+        # One turn in which (a) reuses the x, sigma and D_fake of (b): 9 forward passes' worth of work instead of 11.
+        # The fake score is then in training mode in (b) as well (dropout), and sees no fresh images of its own.
         shared_forward: bool = field(default=False, validator=_no_augment)
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self._shared: tuple[Tensor, Tensor, Tensor, Tensor] | None = None  # from (1) to (2) within one joint turn
+        self._shared: tuple[Tensor, Tensor, Tensor, Tensor] | None = None  # from (a) to (b) within one joint turn
 
     @hookimpl
     def setup(self, state: State) -> None:
@@ -80,6 +83,7 @@ class Sid(GeneratorLoss):
 
     @hookimpl
     def critic_loss(self, step: Step) -> Tensor:
+        """(a)."""
         c = self.config
         if c.shared_forward:
             self._shared = x, sigma, _, D_fake = self.noisy_pass(step, self.fake_score)
@@ -91,6 +95,7 @@ class Sid(GeneratorLoss):
 
     @hookimpl
     def generator_loss(self, state: State, step: Step, teacher_score: Teacher) -> Tensor:
+        """(b)."""
         c = self.config
         shared, self._shared = self._shared, None
         x, sigma, x_sigma, D_fake = shared or self.noisy_pass(step, self.fake_score)
@@ -101,7 +106,7 @@ class Sid(GeneratorLoss):
         return c.lsg * sid_loss(x, D_real, D_fake, c.alpha, w).flatten(1).sum(1)
 
     def noisy_pass(self, step: Step, network: Callable[..., Any]) -> tuple[Tensor, Tensor, Tensor, Any]:
-        """x, sigma, x_sigma of (2) and what the network makes of them."""
+        """x, sigma, x_sigma of (b) and what the network makes of them."""
         x = step.x.view_as(step.x)  # not the leaf itself: finite_rows() masks the gradient here
         sigma = self.generator_sigma(step)
         x_sigma = x + sigma * step.randn_like(x)
@@ -112,7 +117,7 @@ class Sid(GeneratorLoss):
         return self.fake_score.logvar(sigma) if self.config.logvar else torch.zeros_like(sigma)
 
     def generator_sigma(self, step: Step) -> Tensor:
-        """Noise level of the generator's loss [N,1,1,1]: Eq. (4), or log-normal."""
+        """Noise level of the generator's loss [N,1,1,1]: (d), or log-normal."""
         c = self.config
         if c.noise == "lognormal":
             return step.lognormal_sigma(c.G_P_mean, c.G_P_std)
@@ -144,16 +149,16 @@ def alternating(generator_after_kimg: float = 0.0) -> list[Turn]:
 
 
 def denoising_loss(D: Tensor, y: Tensor, sigma: Tensor, u: Tensor) -> Tensor:
-    """Eq. (1) without ls [N], of clean images y and their denoised D [N,C,H,W], sigma and u = ln v [N,1,1,1]."""
+    """(a) without ls [N], of clean images y and their denoised D [N,C,H,W], sigma and u = ln v [N,1,1,1]."""
     return (edm_weight(sigma) / u.exp() * (D - y) ** 2 + u).flatten(1).sum(1)
 
 
 def sid_weight(x: Tensor, D_real: Tensor, w_min: float) -> Tensor:
-    """Eq. (3): w [N,1,1,1] of x, D_real [N,C,H,W]."""
+    """(c): w [N,1,1,1] of x, D_real [N,C,H,W]."""
     return (x - D_real).detach().abs().mean(dim=(1, 2, 3), keepdim=True).clamp(min=w_min)
 
 
 def sid_loss(x: Tensor, D_real: Tensor, D_fake: Tensor, alpha: float, w: Tensor) -> Tensor:
-    """Eq. (2) per pixel, without lsg [N,C,H,W], of x, D_real, D_fake [N,C,H,W] and w [N,1,1,1]."""
+    """(b) per pixel, without lsg [N,C,H,W], of x, D_real, D_fake [N,C,H,W] and w [N,1,1,1]."""
     gap = D_real - D_fake
     return gap * ((D_real - x) - alpha * gap) / w
