@@ -3,10 +3,12 @@
 Letters as in sid.py; l_real, l_fake [N,1,h,w] are the encoder's logits at real and generated images y with the same
 sigma and noise n. BCE is one number: the mean over images and map of the (micro-)batch.
 
-    (5)  L_D     = lsd lambda(sigma) (BCE(l_real, 1) + BCE(l_fake, 0)) / 2,       trained together with (1)
-    (6)  L_gan   = lsg_gan C H W BCE(clamp(l_fake, -10, 10), 1) / w,              at the noise of (2), w of (3)
-    (7)  L_theta = (2) / 2 + (6) / 2 after gan_after_kimg;  (2) before;  no update before generator_after_kimg
+    (e)  L_D     = lsd lambda(sigma) (BCE(l_real, 1) + BCE(l_fake, 0)) / 2,       trained together with (a)
+    (f)  L_gan   = lsg_gan C H W BCE(clamp(l_fake, -10, 10), 1) / w,              at the noise of (b), w of (c)
+    (g)  L_theta = (b) / 2 + (f) / 2 after gan_after_kimg;  (b) before;  no update before generator_after_kimg
 
+(a) ... (d) are SiD's, Algorithm 1 of arXiv:2404.04057; the letters are ours. That BCE is one number is the paper's
+"batch-normalized within each GPU" (its abstract).
 Gradients of psi are clipped element-wise to [-1, 1]; EDM2: not clipped. `logvar`: as in sid.py.
 Source: arXiv:2410.14919, in the form of its authors' code (github.com/mingyuanzhou/SiD, branch sida).
 """
@@ -41,7 +43,7 @@ class Sida(Sid):
         lsg_gan: float = field(default=0.01, validator=ge(0))  # scale of the generator's adversarial loss
         clip_value: float = field(default=1.0, validator=gt(0))  # element-wise, of the fake score's gradients
         generator_after_kimg: float = field(default=100.0, validator=ge(0))  # the generator waits so long
-        gan_after_kimg: float = field(default=200.0, validator=ge(0))  # the adversarial half of (7) waits so long
+        gan_after_kimg: float = field(default=200.0, validator=ge(0))  # the adversarial half of (g) waits so long
 
     @hookimpl
     def setup(self, state: State) -> None:
@@ -54,6 +56,7 @@ class Sida(Sid):
 
     @hookimpl
     def critic_loss(self, state: State, step: Step) -> Tensor:
+        """(a) + (e)."""
         c = self.config
         sigma = step.lognormal_sigma(c.P_mean, c.P_std)
         y, labels_y = self.augmented(step.x, step)
@@ -69,6 +72,7 @@ class Sida(Sid):
 
     @hookimpl
     def generator_loss(self, state: State, step: Step, teacher_score: Teacher) -> Tensor:
+        """(g)."""
         c = self.config
         x, sigma, x_sigma, (D_fake, l_fake) = self.noisy_pass(step, self.fake_score.encoder_decoder)
         D_real = teacher_score(x_sigma, sigma, step.labels)
