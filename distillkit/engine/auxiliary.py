@@ -75,10 +75,9 @@ def add_at_parameters(state: State, steps: list[Step], part: Hooked, grad: Tenso
 def balanced(state: State, name: str, ratio: float, host: Tensor, term: Tensor) -> Tensor:
     """Weight [] with which the term's gradient norm is `ratio` times the host's, over running averages."""
     norms = torch.stack([host, term]).double()
-    before = state.balance.get(name)
-    mean = norms if before is None else DECAY * before + (1 - DECAY) * norms
-    if torch.isfinite(norms).all():
-        state.balance[name] = mean
+    before = state.balance.get(name, torch.full_like(norms, torch.nan))  # nan: none yet
+    mean = torch.where(before.isnan(), norms, DECAY * before + (1 - DECAY) * norms)
+    state.balance[name] = torch.where(norms.isfinite().all(), mean, before)  # a sick step leaves no trace
     weight = ratio * mean[0] / mean[1].clamp(min=1e-30)
     state.record(f"weight/{name}", weight)
     return weight.to(term.dtype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from distillkit.recipe.schema import Generator
 
@@ -25,6 +25,13 @@ def beta(settings: Generator, nimg: int, batch: int) -> float:
 
 
 @torch.no_grad()
-def update(ema: nn.Module, network: nn.Module, beta: float) -> None:
-    """ema <- beta * ema + (1 - beta) * network, parameters only: buffers stay as they were copied."""
-    torch._foreach_lerp_(list(ema.parameters()), [p.detach() for p in network.parameters()], 1 - beta)
+def update(ema: nn.Module, network: nn.Module, beta: float, skipped: Tensor | None = None) -> None:
+    """ema <- beta * ema + (1 - beta) * network, parameters only: buffers stay as they were copied.
+
+    skipped []: 1.0 leaves the average as it is.
+    """
+    means = list(ema.parameters())
+    share: float | list[Tensor] = 1 - beta
+    if skipped is not None:
+        share = [(1 - skipped.to(means[0].dtype)) * share] * len(means)
+    torch._foreach_lerp_(means, [p.detach() for p in network.parameters()], share)

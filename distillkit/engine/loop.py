@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from distillkit.api import Diverged, Preempted, ResourceError, Turn
 from distillkit.engine import checkpoint, ema, evaluation, formats, snapshot, turns
@@ -22,11 +23,14 @@ from distillkit.engine.state import State
 def iterate(state: State) -> None:
     """One iteration: every turn that is due, the average of the weights, the count of images."""
     state.made.clear()
+    skipped: list[Tensor] = []  # of the turns that train the generator
     for turn in state.turns:
         if due(state, turn):
-            turns.take(state, turn)
+            bad = turns.take(state, turn)
+            skipped += [bad] if "generator" in turn.trains else []
     share = ema.beta(state.recipe.generator, state.nimg, state.batch)
-    ema.update(state.ema, state.networks["generator"], share)
+    stays = torch.stack(skipped).amin() if skipped else None  # the average moves if any of them did something
+    ema.update(state.ema, state.networks["generator"], share, stays)
     state.hook.after_step(state=state)
     state.nimg += state.batch
     state.iteration += 1
@@ -73,16 +77,17 @@ class Training:
             bar.advance(state.nimg)
             while state.nimg < state.total:
                 start = time.perf_counter()
-                self.iterate()
+                iterate(self.state)
                 self.seconds += time.perf_counter() - start
                 bar.advance(state.batch)
                 self.maintain(bar)
         rows = [row for row in self.log.read() if row["what"] == "evaluate" and row["nimg"] == state.nimg]
         return {name: value for name, value in rows[-1].items() if "/" in name} if rows else {}
 
-    def iterate(self) -> None:
+    def check(self) -> None:
+        """Wait for the device; raises Diverged if too many updates in a row were not finite."""
         try:
-            iterate(self.state)
+            turns.check(self.state)
         except Diverged as error:
             good = f"the last good checkpoint is {self.saved}" if self.saved else "there is no checkpoint yet"
             raise Diverged(f"{error}; {good}") from error
@@ -108,6 +113,7 @@ class Training:
 
     def tick(self) -> dict[str, float]:
         """One line of means since the last tick -> the losses."""
+        self.check()
         state = self.state
         means = state.records.means()
         state.records.clear()
@@ -116,11 +122,12 @@ class Training:
         self.tick_from = (state.nimg, self.seconds)
         rates = {f"lr/{name}": lr_at(s, state.nimg, state.total) for name, s in state.settings.items()}
         row = {"what": "tick", "nimg": state.nimg, "kimg": state.nimg / 1000, **means, **rates}
-        row |= {"skipped": state.skipped, "seconds": self.seconds, "img_per_sec": speed}
+        skips = state.skipped
+        row |= {"skipped": skips, "seconds": self.seconds, "img_per_sec": speed}
         self.log.append(row)
         losses = {name: value for name, value in means.items() if name.startswith(("loss/", "weight/"))}
         left = (state.total - state.nimg) / max(speed, 1e-9)
-        skipped = f"   {state.skipped} updates skipped (not finite)" if state.skipped else ""
+        skipped = f"   {skips} updates skipped (not finite)" if skips else ""
         self.screen.line(
             f"{formats.kimg(state.nimg)} kimg   {formats.numbers(losses)}   {formats.rate(speed)} img/s"
             f"   {formats.duration(left)} left{skipped}"
@@ -129,6 +136,7 @@ class Training:
 
     def evaluate(self, parts: list) -> bool:
         """Measure and log -> whether this is the best so far by run.keep_best."""
+        self.check()
         found = evaluation.evaluate(Drawer.student(self.state), parts, self.screen)
         self.log.append({"what": "evaluate", "nimg": self.state.nimg, "kimg": self.state.nimg / 1000, **found,
                          "seconds": self.seconds})  # fmt: skip
@@ -138,6 +146,7 @@ class Training:
 
     def save(self, finished: bool) -> None:
         """Checkpoint; a full disk is a warning now and an error at the end."""
+        self.check()
         tensors, meta = snapshot.take(self.state)
         meta |= {"seconds": self.seconds, "tick_from": list(self.tick_from), "best": self.keeper.saved()}
         keep = self.state.recipe.run.keep_checkpoints

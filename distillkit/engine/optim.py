@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from distillkit.api import Optimizer
+from distillkit.engine.radam import RAdam
 
-CLASSES = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "radam": torch.optim.RAdam}
+CLASSES = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "radam": RAdam}
 
 
 def lr_at(settings: Optimizer, nimg: int, total: int) -> float:
@@ -35,7 +36,7 @@ class Updater:
     def __init__(self, settings: Optimizer, network: nn.Module, frozen: frozenset[str] = frozenset()) -> None:
         self.settings = settings
         self.params = [p for name, p in network.named_parameters() if name not in frozen]
-        fused = {} if settings.name == "radam" else {"fused": True}
+        fused = {} if settings.name == "radam" or self.params[0].is_meta else {"fused": True}
         self.optimizer = CLASSES[settings.name](
             self.params, lr=settings.lr, betas=settings.betas, eps=settings.eps,
             weight_decay=settings.weight_decay, **fused,
@@ -44,14 +45,17 @@ class Updater:
     def norm(self) -> Tensor:
         """Norm [] of all gradients together; not finite if any of them is not."""
         grads = [p.grad for p in self.params if p.grad is not None]
-        return nn.utils.get_total_norm(grads) if grads else torch.zeros(())
+        return nn.utils.get_total_norm(grads) if grads else self.params[0].new_zeros(())
 
-    def step(self, nimg: int, total: int) -> None:
+    def step(self, nimg: int, total: int, bad: Tensor | None = None) -> None:
+        """One step at `nimg` of `total` images; bad []: 1.0 leaves weights and state as they are, without waiting."""
         if self.settings.clip_value is not None:
             nn.utils.clip_grad_value_(self.params, self.settings.clip_value)
         if self.settings.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.params, self.settings.clip_norm)
         self.optimizer.param_groups[0]["lr"] = lr_at(self.settings, nimg, total)
+        if not self.params[0].is_meta:
+            self.optimizer.found_inf = bad
         self.optimizer.step()
 
     def tensors(self) -> dict[str, Tensor]:

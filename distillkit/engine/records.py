@@ -11,22 +11,26 @@ class Records:
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
+        self.counts: dict[str, Tensor | int] = {}
 
-    def add(self, name: str, value: Tensor | float) -> None:
+    def add(self, name: str, value: Tensor | float, counts: Tensor | None = None) -> None:
+        """Add a value []; where `counts` [] is False, it is as if there had been none."""
         value = torch.as_tensor(value).detach().double()
+        if counts is not None:
+            value = torch.where(counts, value, 0.0)
         self.sums[name] = self.sums[name] + value if name in self.sums else value
-        self.counts[name] = self.counts.get(name, 0) + 1
+        self.counts[name] = self.counts.get(name, 0) + (1 if counts is None else counts)
 
     def means(self) -> dict[str, float]:
-        return {name: float(self.sums[name]) / self.counts[name] for name in sorted(self.sums)}
+        """By name, of what there is; waits for the device."""
+        return {name: total / count for name, (total, count) in sorted(self.state().items()) if count}
 
     def clear(self) -> None:
         self.sums.clear()
         self.counts.clear()
 
     def state(self) -> dict[str, list[float]]:
-        return {name: [float(total), self.counts[name]] for name, total in self.sums.items()}
+        return {name: [float(total), int(self.counts[name])] for name, total in self.sums.items()}
 
     def load(self, state: dict[str, list[float]], device: torch.device) -> None:
         self.sums = {name: torch.tensor(total, dtype=torch.float64) for name, (total, _) in state.items()}

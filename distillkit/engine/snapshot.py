@@ -27,7 +27,7 @@ def take(state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
             else:
                 kept.setdefault(place, {})[key] = value
     meta = {
-        "nimg": state.nimg, "iteration": state.iteration, "nonfinite": state.nonfinite, "skipped": state.skipped,
+        "nimg": state.nimg, "iteration": state.iteration, "nonfinite": state.skips.in_a_row(), "skipped": state.skipped,
         "records": state.records.state(), "components": kept, "threads": torch.get_num_threads(),
     }  # fmt: skip
     return tensors, meta
@@ -46,7 +46,7 @@ def restore(state: State, tensors: dict[str, Tensor], meta: dict[str, Any]) -> N
             component.load_state_dict(kept)
         state.records.load(meta["records"], state.device)
         state.nimg, state.iteration = meta["nimg"], meta["iteration"]
-        state.nonfinite, state.skipped = meta["nonfinite"], meta["skipped"]
+        state.skips.load(meta["nonfinite"], meta["skipped"])
     except (KeyError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise InputError(f"the checkpoint does not fit this recipe: {reason}") from error

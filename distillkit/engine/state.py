@@ -16,6 +16,7 @@ from distillkit import noise
 from distillkit.api import Component, Dataset, Optimizer, TeacherScore, Turn, UsageError
 from distillkit.engine.optim import Updater
 from distillkit.engine.records import Records
+from distillkit.engine.skips import Skips
 from distillkit.engine.step import Step
 from distillkit.recipe.schema import Recipe
 
@@ -59,8 +60,10 @@ class State:
     records: Records = field(factory=Records)
     nimg: int = 0
     iteration: int = 0
-    nonfinite: dict[str, int] = field(factory=dict)  # updates skipped in a row, by turn
-    skipped: int = 0  # updates skipped in all
+    skips: Skips = field(init=False)  # updates that were not finite
+
+    def __attrs_post_init__(self) -> None:
+        self.skips = Skips(self.device)
 
     @property
     def seed(self) -> int:
@@ -69,6 +72,11 @@ class State:
     @property
     def batch(self) -> int:
         return self.recipe.run.batch
+
+    @property
+    def skipped(self) -> int:
+        """Updates skipped in all, because a number was not finite; reading it waits for the device."""
+        return int(self.skips.total)
 
     @property
     def compute_dtype(self) -> torch.dtype | None:

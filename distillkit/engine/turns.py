@@ -1,4 +1,7 @@
-"""One turn: gradients of its losses, then the update, or none if a number is not finite."""
+"""One turn: gradients of its losses, then the update, or none if a number is not finite.
+
+The device decides that by itself: the host learns of it in `check`, which it calls where the run pauses anyway.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,11 @@ from distillkit.engine.state import State
 from distillkit.engine.step import Step
 
 
-def take(state: State, turn: Turn) -> None:
-    """Compute the gradients of `turn` over the global batch and update the networks it trains."""
+def take(state: State, turn: Turn) -> Tensor:
+    """Compute the gradients of `turn` over the global batch and update the networks it trains.
+
+    -> 1.0 [] if a number was not finite and so nothing changed, else 0.0. Nothing here waits for the device.
+    """
     with training(state, turn):
         active = due(state) if "generator_loss" in turn.losses else []
         steps = micro_steps(state, turn, again=bool(active))
@@ -32,7 +38,7 @@ def take(state: State, turn: Turn) -> None:
             auxiliary_gradients(state, turn, steps, active)
             for step in steps:
                 step.backward()
-        update(state, turn, losses)
+        return update(state, turn, losses)
 
 
 def micro_steps(state: State, turn: Turn, again: bool) -> list[Step]:
@@ -100,26 +106,31 @@ def training(state: State, turn: Turn) -> Iterator[None]:
                 p.grad = None
 
 
-def update(state: State, turn: Turn, losses: dict[str, Tensor]) -> None:
-    """Step the optimizers of the turn, unless a loss or a gradient is not finite: then nothing changes."""
+def update(state: State, turn: Turn, losses: dict[str, Tensor]) -> Tensor:
+    """Step the optimizers of the turn -> 1.0 [] if a loss or a gradient is not finite: then nothing changes."""
     norms = {name: state.updaters[name].norm() for name in turn.trains}
-    finite = bool(torch.isfinite(torch.stack([*losses.values(), *(n.double() for n in norms.values())])).all())
-    if not finite:
-        return refuse(state, turn, sum(losses.values()), norms)
-    state.nonfinite.pop(turn.name, None)
+    nimg = torch.full((), state.nimg, device=state.device, dtype=torch.float64)
+    numbers = torch.stack([nimg, *losses.values(), *(norm.double() for norm in norms.values())])
+    finite = torch.isfinite(numbers).all()
+    state.skips.count(turn.name, ~finite, numbers)
+    bad = 1 - finite.float()
     for hook, loss in losses.items():
-        state.record(f"loss/{turn.name if len(losses) == 1 else hook.removesuffix('_loss')}", loss)
+        state.records.add(f"loss/{turn.name if len(losses) == 1 else hook.removesuffix('_loss')}", loss, finite)
     for name, norm in norms.items():
-        state.record(f"grad_norm/{name}", norm)
-        state.updaters[name].step(state.nimg, state.total)
+        state.records.add(f"grad_norm/{name}", norm, finite)
+        state.updaters[name].step(state.nimg, state.total, bad)
+    return bad
 
 
-def refuse(state: State, turn: Turn, loss: Tensor, norms: dict[str, Tensor]) -> None:
-    in_a_row = state.nonfinite[turn.name] = state.nonfinite.get(turn.name, 0) + 1
-    state.skipped += 1
-    if in_a_row > state.recipe.run.max_nonfinite:
-        values = ", ".join(f"gradient norm of {name} = {float(norm):g}" for name, norm in norms.items())
-        raise Diverged(
-            f"turn {turn.name!r} was not finite {in_a_row} times in a row, at {state.nimg / 1000:g} kimg: "
-            f"loss = {float(loss):g}, {values}"
-        )
+def check(state: State) -> None:
+    """Look at the counts of skipped updates. Raises Diverged if a turn had too many in a row."""
+    for turn in state.turns:
+        times, numbers = state.skips.longest(turn.name)
+        if times > state.recipe.run.max_nonfinite:
+            nimg, *values = numbers
+            loss, norms = sum(values[: len(turn.losses)]), values[len(turn.losses) :]
+            shown = (f"gradient norm of {name} = {norm:g}" for name, norm in zip(turn.trains, norms, strict=True))
+            raise Diverged(
+                f"turn {turn.name!r} was not finite {times} times in a row, at {nimg / 1000:g} kimg: "
+                f"loss = {loss:g}, {', '.join(shown)}"
+            )

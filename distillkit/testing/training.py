@@ -61,7 +61,7 @@ def gradients(state: State) -> list[tuple[str, Tensor]]:
     found: list[tuple[str, Tensor]] = []
     for name, updater in state.updaters.items():
 
-        def step(nimg: int, total: int, name: str = name, params: list[Tensor] = updater.params) -> None:
+        def step(nimg: int, total: int, bad: Tensor, name: str = name, params: list[Tensor] = updater.params) -> None:
             zeros = [torch.zeros_like(p) if p.grad is None else p.grad for p in params]
             found.append((name, torch.cat([grad.flatten() for grad in zeros]).clone()))
 

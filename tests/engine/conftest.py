@@ -102,8 +102,8 @@ def gradients() -> Callable[[State, Turn], dict[str, list[Tensor | None]]]:
     def take(state: State, turn: Turn) -> dict[str, list[Tensor | None]]:
         found: dict[str, list[Tensor | None]] = {}
 
-        def keep(name: str) -> Callable[[int, int], None]:
-            return lambda nimg, total: found.update({name: [p.grad for p in state.updaters[name].params]})
+        def keep(name: str) -> Callable[..., None]:
+            return lambda nimg, total, bad: found.update({name: [p.grad for p in state.updaters[name].params]})
 
         for name, updater in state.updaters.items():
             updater.step = keep(name)

@@ -1,4 +1,4 @@
-"""A NaN in a loss or a gradient changes no weight, is counted and shown; too many in a row end the run."""
+"""A NaN in a loss or a gradient changes no weight, is counted and shown; too many in a row end the run at a tick."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from distillkit.api import Diverged
 from distillkit.cli.main import main
-from distillkit.engine import loop, turns
+from distillkit.engine import loop, snapshot, turns
 from distillkit.engine.state import State
 
 Make = Callable[..., State]
@@ -74,17 +74,75 @@ def test_no_weight_of_the_turn_changes_and_the_next_one_recovers(
         loop.iterate(state)
         unchanged.append({name for name in names if bits(state, name) == before[name]})
     assert unchanged == [set(), names if shared else {network}, set()]
-    assert (state.skipped, state.nonfinite) == (1, {})
+    assert (state.skipped, state.skips.in_a_row()) == (1, {})
     assert all(torch.isfinite(p).all() for net in (*state.networks.values(), state.ema) for p in net.parameters())
 
 
 def test_a_healthy_turn_does_not_hide_a_sick_one(make_state: Make, inject: Callable) -> None:
     inject("generator_loss", "loss", range(100))
     state = make_state("run.max_nonfinite=2")
-    loop.iterate(state)
-    loop.iterate(state)
-    with pytest.raises(Diverged, match=r"turn 'generator' was not finite 3 times in a row, at 0\.032 kimg: loss = nan"):
+    for _ in range(3):
+        turns.check(state)
         loop.iterate(state)
+    with pytest.raises(Diverged, match=r"turn 'generator' was not finite 3 times in a row, at 0\.032 kimg: loss = nan"):
+        turns.check(state)
+
+
+def average(state: State) -> list[bytes]:
+    return [p.detach().numpy().tobytes() for p in state.ema.parameters()]
+
+
+def test_the_average_moves_with_the_generator_alone(make_state: Make, inject: Callable) -> None:
+    inject("generator_loss", "gradient", range(1, 3))
+    inject("critic_loss", "loss", range(4, 5))
+    state, moved = make_state(), []
+    for _ in range(6):
+        before = average(state)
+        loop.iterate(state)
+        moved.append(average(state) != before)
+    assert moved == [True, False, False, True, True, True]
+
+
+def test_a_row_that_ended_before_the_tick_is_still_too_long_and_shows_its_last_numbers(
+    make_state: Make, inject: Callable
+) -> None:
+    inject("generator_loss", "loss", range(1, 4))
+    state = make_state("run.max_nonfinite=2")
+    for _ in range(8):
+        loop.iterate(state)
+    said = r"3 times in a row, at 0\.048 kimg: loss = nan, gradient norm of generator = nan"
+    with pytest.raises(Diverged, match=said):
+        turns.check(state)
+
+
+def test_a_row_goes_on_after_a_checkpoint(make_state: Make, inject: Callable) -> None:
+    inject("generator_loss", "gradient", range(1, 9))
+    state, resumed = make_state("run.max_nonfinite=2"), make_state("run.max_nonfinite=2")
+    for _ in range(3):
+        loop.iterate(state)
+    tensors, meta = snapshot.take(state)
+    meta = json.loads(json.dumps(meta))
+    assert (meta["nonfinite"], meta["skipped"]) == ({"generator": 2}, 2)
+    snapshot.restore(resumed, {name: tensor.clone() for name, tensor in tensors.items()}, meta)
+    turns.check(resumed)
+    for _ in range(2):
+        loop.iterate(resumed)
+    assert resumed.skipped == 4
+    with pytest.raises(Diverged, match=r"turn 'generator' was not finite 4 times in a row, at 0\.064 kimg"):
+        turns.check(resumed)
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_a_sick_step_leaves_no_trace_in_an_automatic_weight(
+    make_state: Make, inject: Callable, embedding: str, what: str
+) -> None:
+    inject("generator_loss", what, range(0, 4, 2))
+    state, seen = make_state(more=embedding), []
+    for _ in range(4):
+        loop.iterate(state)
+        seen.append(state.balance["embedding"].clone())
+    assert seen[0].isnan().all() and torch.equal(seen[1], seen[2])
+    assert seen[3].isfinite().all() and not torch.equal(seen[2], seen[3])
 
 
 def test_skips_with_good_updates_between_them_do_not_end_a_run(make_state: Make, inject: Callable) -> None:
@@ -92,6 +150,7 @@ def test_skips_with_good_updates_between_them_do_not_end_a_run(make_state: Make,
     state = make_state("run.max_nonfinite=1")
     for _ in range(10):
         loop.iterate(state)
+    turns.check(state)
     assert state.skipped == 5
 
 
@@ -128,6 +187,17 @@ def test_divergence_ends_with_code_4_and_names_the_turn_and_the_last_good_checkp
     assert found["code"] == 4 and found["checkpoint"] in error and found["reason"] in error
     assert str(folder / "checkpoints" / found["checkpoint"]) in error
     assert not (folder / "result").exists()
+
+
+def test_no_checkpoint_is_written_between_a_divergence_and_the_tick_that_finds_it(
+    tiny: Callable, inject: Callable, capsys: pytest.CaptureFixture
+) -> None:
+    recipe = tiny()
+    folder = recipe.parent / "runs" / "0001-tiny"
+    inject("generator_loss", "gradient", range(1, 6))
+    assert run(recipe, "--set", "run.tick_kimg=1", "--set", "run.checkpoint_kimg=0.064") == 4
+    assert "turn 'generator' was not finite 5 times in a row, at 0.08 kimg" in capsys.readouterr().err
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["kimg-000000.064"]
 
 
 def test_the_same_command_starts_anew_after_a_divergence(

@@ -97,6 +97,37 @@ def test_a_restored_optimizer_goes_on_bit_for_bit(name: str) -> None:
     assert all(torch.equal(p, q) for p, q in zip(straight.parameters(), resumed.parameters(), strict=True))
 
 
+@pytest.mark.parametrize("clip", [{}, {"clip_value": 0.1}, {"clip_norm": 0.1}], ids=["", "value", "norm"])
+@pytest.mark.parametrize("name", ["adam", "adamw", "radam"])
+def test_a_step_that_is_skipped_is_as_if_it_never_was(name: str, clip: dict) -> None:
+    settings = Optimizer(name=name, lr=1e-2, betas=(0.9, 0.99), weight_decay=0.01, **clip)
+    straight, sick = network(), network()
+    a, b = Updater(settings, straight), Updater(settings, sick)
+    for i in range(8):
+        for bad in (math.nan, math.inf) if i in (0, 4) else ():
+            for p in sick.parameters():
+                p.grad = torch.full_like(p, bad)
+            b.step(i * 16, 1600, torch.ones(()))
+        teach(straight, a, i, 1)
+        teach(sick, b, i, 1)
+    assert all(torch.equal(p, q) for p, q in zip(straight.parameters(), sick.parameters(), strict=True))
+    assert all(torch.equal(value, b.tensors()[key]) for key, value in a.tensors().items())
+
+
+@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.0, 0.99), (0.5, 0.7)])
+def test_radam_has_the_bits_of_torchs(betas: tuple[float, float]) -> None:
+    ours, theirs = network(), network()
+    options = {"lr": 3e-3, "betas": betas, "eps": 1e-8, "weight_decay": 0.01}
+    plain = torch.optim.RAdam(theirs.parameters(), foreach=False, **options)
+    updater = Updater(Optimizer(name="radam", **options), ours)
+    for i in range(20):
+        teach(ours, updater, i, 1)
+        for p, q in zip(theirs.parameters(), ours.parameters(), strict=True):
+            p.grad = q.grad.clone()
+        plain.step()
+        assert all(torch.equal(p, q) for p, q in zip(theirs.parameters(), ours.parameters(), strict=True))
+
+
 def test_clipping_by_value_and_by_norm() -> None:
     net = network()
     for settings, expected in (
