@@ -42,7 +42,7 @@ def _eval(command: argparse.ArgumentParser) -> None:
 
 def _export(command: argparse.ArgumentParser) -> None:
     _student(command)
-    command.add_argument("--to", required=True, choices=("safetensors", "torch-export", "onnx"))
+    command.add_argument("--to", required=True, choices=("safetensors", "torch-export", "onnx", "diffusers"))
     command.add_argument("out", type=Path, metavar="DIR", help="a new folder, for the student and its cards")
 
 

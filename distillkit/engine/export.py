@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import importlib.util
-import io
-import logging
 import os
 import shutil
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from attrs import frozen
-from torch import Tensor, nn
+from torch import Tensor
 
 from distillkit.api import DistillkitError, UsageError
 from distillkit.engine import files, student
 from distillkit.engine.draw import inputs
+from distillkit.engine.for_diffusers.write import to_diffusers
 from distillkit.engine.loaded import Student, load
 from distillkit.engine.model_card import write_cards
+from distillkit.engine.traced import Generate, graph, quiet, save
 
 TOLERANCE = 1e-4  # of a pixel in [-1,1]
 PASSES = (4, 3)  # images in each pass of the comparison: two sizes, so that a graph of one size is found out
 ONNX = ("onnx", "onnxscript", "onnxruntime")
-
-Generate = Callable[..., Tensor]  # z [N,C,H,W], labels [N,L] where there are any -> x [N,C,H,W]
 
 
 @frozen
@@ -35,17 +31,6 @@ class Exported:
 
     size: int  # bytes
     difference: float  # largest, of a pixel in [-1,1]
-
-
-class Baked(nn.Module):
-    """z, labels -> x: the network with its sampler around it."""
-
-    def __init__(self, made: Student) -> None:
-        super().__init__()
-        self.network, self.student = made.network, made
-
-    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.student.sample(z, labels)
 
 
 def export(source: Path, to: str, out: Path) -> Exported:
@@ -62,7 +47,7 @@ def export(source: Path, to: str, out: Path) -> Exported:
         if not apart <= TOLERANCE:  # NaN is not
             raise DistillkitError(f"{to}: differs from the student by {apart:.3g}, more than {TOLERANCE}; not kept")
         write_cards(source, made, to, apart, folder)
-        size = sum(file.stat().st_size for file in folder.iterdir())
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         os.replace(folder, out)
     return Exported(size, apart)
 
@@ -91,9 +76,8 @@ def to_safetensors(made: Student, source: Path, folder: Path) -> Generate:
 def to_torch_export(made: Student, source: Path, folder: Path) -> Generate:
     """student.pt2, for torch.export.load."""
     path = folder / "student.pt2"
-    with quiet():
-        torch.export.save(graph(made), path)
-        return torch.export.load(path).module()
+    save(made, path)
+    return torch.export.load(path).module()
 
 
 def to_onnx(made: Student, source: Path, folder: Path) -> Generate:
@@ -117,35 +101,5 @@ def to_onnx(made: Student, source: Path, folder: Path) -> Generate:
 
 
 FORMATS: dict[str, Callable[[Student, Path, Path], Generate]] = {
-    "safetensors": to_safetensors, "torch-export": to_torch_export, "onnx": to_onnx,
+    "safetensors": to_safetensors, "torch-export": to_torch_export, "onnx": to_onnx, "diffusers": to_diffusers,
 }  # fmt: skip
-
-
-def graph(made: Student) -> torch.export.ExportedProgram:
-    """Network and sampler as one graph for any number of images. Raises UsageError where they are none."""
-    given = tuple(tensor for tensor in inputs([0, 1], None, made) if tensor is not None)
-    n = torch.export.Dim("n", min=1)
-    shapes = {name: {0: n} for name, _ in zip(("z", "labels"), given, strict=False)}
-    try:
-        program = torch.export.export(Baked(made), given, dynamic_shapes=shapes)
-    except Exception as error:  # torch has no common class for what it cannot trace
-        parts = f"sampler {made.card['sample']['use']!r} with network {made.card['network']['use']!r}"
-        reason = str(error).strip().partition("\n")[0][:120]
-        raise UsageError(f"{parts} makes no graph ({reason}); --to safetensors can do without one") from error
-    for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # names folders of this machine
-    return program
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without the exporters' remarks about themselves."""
-    log = logging.getLogger("torch")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(level)

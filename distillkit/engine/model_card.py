@@ -20,6 +20,11 @@ def _how(to: str, folder: str, labels: bool) -> str:
         feed = '{"z": z, "labels": labels}' if labels else '{"z": z}'
         session = 'session = onnxruntime.InferenceSession("student.onnx")'
         return f"import onnxruntime\n\n{session}\n(x,) = session.run(None, {feed})"
+    if to == "diffusers":
+        load = f'pipe = DiffusionPipeline.from_pretrained("{folder}", trust_remote_code=True)'
+        images = f"images = pipe(batch_size=4{', class_labels=[0, 1, 0, 1]' if labels else ''}).images"
+        code = "# the code to trust: pipeline.py, student/student.py"
+        return f"{code}\nfrom diffusers import DiffusionPipeline\n\n{load}\n{images}"
     if to == "torch-export":
         student = 'student = torch.export.load("student.pt2").module()'
         return f"import torch\n\n{student}\nx = student({'z, labels' if labels else 'z'})"

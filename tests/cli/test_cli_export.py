@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 import distillkit
+from distillkit.api import UsageError
 from distillkit.cli.main import main
 from distillkit.engine import export, student
 from distillkit.engine.draw import latents
+from distillkit.engine.for_diffusers.student import Student
 from distillkit.recipe import choice_from_table
 from distillkit.registry import Catalog
 
@@ -79,6 +85,59 @@ def test_without_onnx_it_says_what_to_install(
     assert "needs onnx_that_nobody_has: pip install onnx_that_nobody_has" in capsys.readouterr().err
 
 
+@pytest.fixture(scope="module")
+def for_diffusers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a conditional student, `net`, and what it is exported to, `out`."""
+    folder = tmp_path_factory.mktemp("diffusers")
+    saved(folder / "net", UNET, 4)
+    assert main(["export", str(folder / "net"), "--to", "diffusers", str(folder / "out")]) == 0
+    return folder
+
+
+LOAD = """
+import sys
+import numpy, torch
+from diffusers import DiffusionPipeline
+pipe = DiffusionPipeline.from_pretrained("out", trust_remote_code=True).to("cpu")
+seeds = [torch.Generator().manual_seed(i) for i in range(6)]
+numpy.save("images.npy", pipe(batch_size=6, generator=seeds, output_type="np").images)
+(image,) = pipe(class_labels=3).images
+(same,) = pipe(latents=torch.zeros(1, 3, 8, 8), return_dict=False)[0]
+assert "distillkit" not in sys.modules
+print(image.mode, image.size)
+pipe(batch_size=2, class_labels=[0, 4])
+"""
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("diffusers"), reason="needs diffusers")
+def test_diffusers_loads_the_folder_without_distillkit(for_diffusers: Path) -> None:
+    env = {**os.environ, "HF_HOME": str(for_diffusers / "hf"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", LOAD], cwd=for_diffusers, env=env, capture_output=True, text=True)
+    assert done.stdout == "RGB (8, 8)\n", done.stderr
+    assert "ValueError: class_labels: 2 numbers from 0 to 3, got [0, 4]" in done.stderr
+    x = torch.from_numpy(np.load(for_diffusers / "images.npy")).permute(0, 3, 1, 2) * 2 - 1
+    torch.testing.assert_close(
+        x, distillkit.load(for_diffusers / "net")(6, device="cpu").clamp(-1, 1), rtol=0, atol=1e-5
+    )
+
+
+def test_its_graph_moves_with_its_constants_and_has_one_precision(for_diffusers: Path) -> None:
+    loaded = Student.from_pretrained(str(for_diffusers / "out/student"), torch_dtype=None, device_map=None).eval()
+    z, labels = given(4, 3)
+    assert loaded.to(torch.device("meta"))(z.to("meta"), labels.to("meta")).device.type == "meta"
+    with pytest.raises(ValueError, match=r"torch.float32 alone, torch.float16 was asked for"):
+        loaded.to("cpu", torch.float16)
+    card = json.loads((for_diffusers / "out/student.json").read_text())["export"]
+    assert (card["format"], card["difference"]) == ("diffusers", 0.0)
+    words = ("trust_remote_code=True", "class_labels=[0, 1, 0, 1]")
+    assert all(word in (for_diffusers / "out/README.md").read_text() for word in words)
+
+
+def test_a_student_of_latents_is_no_folder_for_diffusers() -> None:
+    with pytest.raises(UsageError, match="cannot hold the decoder"):
+        export.FORMATS["diffusers"](SimpleNamespace(card={"decoder": {"use": "x"}}), Path("net"), Path("out"))
+
+
 def test_the_folder_of_safetensors_is_a_student_again_with_its_cards() -> None:
     saved(Path("net"), UNET, 4, precision="bf16", recipe="a_recipe")
     assert main(["export", "net", "--to", "safetensors", "new/out"]) == 0
@@ -126,7 +185,7 @@ def test_a_sampler_that_makes_no_graph_is_refused_in_one_line(sample: dict, caps
 def test_a_folder_that_exists_and_a_format_that_does_not_are_refused() -> None:
     saved(Path("net"), MLP, 0)
     assert main(["export", "net", "--to", "safetensors", "net"]) == 2
-    assert main(["export", "net", "--to", "diffusers", "out"]) == 2
+    assert main(["export", "net", "--to", "tflite", "out"]) == 2
     assert main(["export", "nowhere", "--to", "safetensors", "out"]) == 3
     assert json.loads(Path("net/student.json").read_text())["nimg"] == 5000
     assert [path.name for path in Path().iterdir()] == ["net"]
