@@ -1,0 +1,163 @@
+"""Passes through the networks: counted floating-point operations of every method beside the least its algorithm needs.
+
+Usage: OMP_NUM_THREADS=1 python benchmarks/flops.py        prints the table of benchmarks/README.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
+
+from distillkit.engine import loop
+from distillkit.engine.state import State
+from distillkit.mmd import mmd2
+from distillkit.testing import toy_state
+
+UNET = {
+    "use": "edm-ddpmpp", "model_channels": 32, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4],
+    "dropout": 0.1,
+}  # fmt: skip
+AT_ONCE = {"generator_after_kimg": 0.0, "gan_after_kimg": 0.0}
+FASTGEN = {"features": "teacher", "update": "alternate", "fake_weight": "none"}
+GDD = {"width": 8, "projection": 4, "cmap": 4, "embedding": 4, "backbones": [{"use": "teacher-encoder"}]}
+EL = [{"use": "embedding", "real_batch": 16, "embeddings": [{"use": "convnet"}]}]
+
+
+class Method(NamedTuple):
+    """A row: its name, [generator_loss], iterations it is counted over, and the least cost as a sum of `costs`."""
+
+    name: str
+    loss: dict[str, Any]
+    minimum: dict[str, float]
+    iterations: int = 1
+    terms: list[dict[str, Any]] = []
+
+
+METHODS = (
+    Method("SiD", {"use": "sid"}, {"F": 11}),
+    Method("SiD, shared_forward", {"use": "sid", "shared_forward": True}, {"F": 9}),
+    Method("SiDA", {"use": "sida", **AT_ONCE}, {"F": 11, "e": 3}),
+    Method("SiD2A", {"use": "sid2a", **AT_ONCE}, {"F": 11, "e": 3}),
+    Method("Diff-Instruct", {"use": "diff-instruct"}, {"F": 9}),
+    Method("DMD, without pairs", {"use": "dmd"}, {"F": 8}),
+    Method("DMD2, no GAN, 5 iterations", {"use": "dmd2", "gan": False}, {"F": 24}, 5),
+    Method("DMD2, 5 iterations", {"use": "dmd2"}, {"F": 24, "e": 32, "h": 32}, 5),
+    Method("DMD2 as FastGen, 5 iterations", {"use": "dmd2", **FASTGEN}, {"F": 21, "e": 9, "h": 26}, 5),
+    Method("CD", {"use": "cd", "mu": 0.9}, {"F": 6}),
+    Method("CT", {"use": "ct"}, {"F": 4}),
+    Method("ECT", {"use": "ect"}, {"F": 4}),
+    Method("GDD, without R1", {"use": "gdd", **GDD}, {"F": 4, "e": 4, "p": 4, "h": 8}),
+    Method("GDD-I, without R1", {"use": "gdd-i", **GDD}, {"F": 4, "e": 4, "p": 4, "h": 8, "c": -1}),
+    Method("CD + EL", {"use": "cd", "mu": 0.9}, {"F": 9, "f": 2, "m": 1}, terms=EL),
+    Method("teacher (edm)", {"use": "edm"}, {"F": 3}),
+    Method("EL beside SiD", {"use": "sid"}, {"f": 2, "m": 1}, terms=EL),
+    Method("EL beside SiD, bank_mb = 0", {"use": "sid"}, {"f": 2, "r": 1, "m": 1}, terms=[{**EL[0], "bank_mb": 0}]),
+)
+
+
+class Row(NamedTuple):
+    """Least cost as a formula, then least and counted cost in units of its first letter."""
+
+    name: str
+    formula: str
+    minimum: float
+    counted: float
+
+
+class Counter(TorchDispatchMode):
+    """torch's FlopCounterMode without its hooks on modules, which forbid torch.autograd.grad at leaves."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if (count := flop_registry.get(func.overloadpacket)) is not None:
+            self.total += count(*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+def flops(work: Callable[[], object]) -> int:
+    with Counter() as counter:
+        work()
+    return counter.total
+
+
+def measure(method: Method) -> Row:
+    """Counted and least, in units of the formula's first letter; where that is not F, of what the terms add."""
+    state = state_of(method)
+    counted, unit = iterations(state, method), next(iter(method.minimum))
+    if unit != "F":
+        alone = method._replace(terms=[])
+        counted -= iterations(state_of(alone), alone)
+    cost = dict(costs(state, method))
+    minimum = sum(factor * cost[name] for name, factor in method.minimum.items())
+    return Row(method.name, formula(method.minimum), minimum / cost[unit], counted / cost[unit])
+
+
+def state_of(method: Method) -> State:
+    return toy_state(
+        run={"kimg": 1, "batch": 4}, teacher_score={"network": UNET}, generator_loss=method.loss,
+        auxiliary_loss=method.terms,
+    )  # fmt: skip
+
+
+def iterations(state: State, method: Method) -> int:
+    """FLOPs after the first iteration: what is made once is made in it."""
+    loop.iterate(state)
+    return flops(lambda: [loop.iterate(state) for _ in range(method.iterations)])
+
+
+@torch.no_grad()
+def costs(state: State, method: Method) -> Iterator[tuple[str, int]]:
+    """Forward FLOPs of the batch: of the network, F; its encoder, e; and what the letters of METHODS say."""
+    net, x = state.teacher.network, torch.zeros(state.batch, *state.dataset.shape)
+    given = x, torch.ones(len(x), 1, 1, 1), torch.zeros(len(x), state.dataset.label_dim)
+    yield "F", flops(lambda: net(*given))
+    yield "e", (e := flops(lambda: net.encoder_features(*given)))
+    host = state.components["generator_loss"]
+    if "c" in method.minimum or "p" in method.minimum:  # GDD's projections, heads and frozen convolutions
+        (projection,), heads = host.D.projections, host.D.heads
+        maps = projection(x, given[2], torch.zeros_like)
+        yield "p", flops(lambda: projection(x, given[2], torch.zeros_like)) - e
+        yield "h", flops(lambda: heads([maps], given[2]))
+        yield "c", frozen_cost(state, given)
+    elif "h" in method.minimum:  # DMD2's classifier
+        features = net.encoder_features(*given)
+        yield "h", flops(lambda: host.classifier(features))
+    if method.terms:
+        term = state.components["auxiliary_loss.0"]
+        real = x[:1].expand(method.terms[0]["real_batch"], *x.shape[1:])
+        yield "f", flops(lambda: term.nets[0](x))
+        yield "r", flops(lambda: term.nets[0](real))
+        fake, real = (term.nets[0](images).requires_grad_() for images in (x, real))
+        yield "m", flops(lambda: mmd2(fake, real.detach(), term.kernel, 1.0))
+
+
+def frozen_cost(state: State, given: tuple[torch.Tensor, ...]) -> int:
+    """Of the layers whose weights do not train: a gradient of those weights would cost as much."""
+    frozen = {name.rpartition(".")[0] for name in state.frozen}
+    with FlopCounterMode(display=False, depth=99) as counter:
+        state.ema(*given)
+    by_module = {name.partition(".")[2]: sum(found.values()) for name, found in counter.get_flop_counts().items()}
+    return sum(by_module.get(name, 0) for name in frozen)
+
+
+def formula(minimum: dict[str, float]) -> str:
+    """{"F": 4, "e": 3, "c": -1} -> "4 F + 3 e - c"."""
+    parts = [f"{'-' if k < 0 else '+'} {'' if abs(k) == 1 else abs(k)} {name}" for name, k in minimum.items()]
+    return " ".join(" ".join(parts).split()).removeprefix("+ ")
+
+
+def table(rows: list[Row]) -> str:
+    """Markdown."""
+    head = "| method | least | least, here | counted | excess |\n|---|---|---|---|---|\n"
+    lines = (f"| {name} | {sum_} | {a:.2f} | {b:.2f} | {b / a - 1:+.1%} |\n" for name, sum_, a, b in rows)
+    return head + "".join(lines).replace("-0.0%", "0.0%").replace("+0.0%", "0.0%")
+
+
+if __name__ == "__main__":
+    print(table([measure(method) for method in METHODS]), end="")
