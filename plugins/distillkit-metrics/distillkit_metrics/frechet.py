@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from distillkit.api import Choice, Dataset, Diverged, Evaluate, Features, Sample, Use, field, frozen, ge, hookimpl
+from distillkit_metrics.facts import drawn
 from distillkit_metrics.kid import kid
 from distillkit_metrics.manifold import density_coverage, precision_recall
 from distillkit_metrics.statistics import Moments, frechet_distance, moments, principal_axes
@@ -72,6 +73,19 @@ class Frechet(Evaluate):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self._features: Features | None = None
+
+    @property
+    def facts(self) -> dict[str, str]:
+        c = self.config
+        if self._features is None:
+            return {}
+        neighbours = f"{c.k_precision} neighbours for precision and recall, {c.k_coverage} for density and coverage"
+        blocks = range(c.first_seed, c.first_seed + c.seeds)
+        return {
+            "protocol": f"covariance over N-1, labels in the proportions of the classes, {neighbours}",
+            **drawn(c.images, blocks, c.features, self._features, c.sampler),
+            "reference": f"{len(self._train['penultimate'])} training images",
+        }
 
     @hookimpl
     def setup(self, state: State) -> None:

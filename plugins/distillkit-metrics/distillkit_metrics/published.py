@@ -23,13 +23,12 @@ from distillkit.api import (
     in_,
     optional,
 )
+from distillkit_metrics.facts import drawn
 from distillkit_metrics.frechet import quantised
 
 if TYPE_CHECKING:
     from distillkit.api import Draw
     from distillkit.engine.state import State
-
-BLOCK = 50_000  # image seeds per `seed`
 
 
 @frozen(kw_only=True)
@@ -63,14 +62,8 @@ class Published(Evaluate):
 
     @property
     def facts(self) -> dict[str, str]:
-        c, first = self.config, self.config.seed * BLOCK
-        return {
-            **({"network": f"the teacher, by {c.sampler.name}"} if c.sampler else {}),
-            "images": f"{c.images}, truncated to 8 bits",
-            "seeds": f"{first}-{first + c.images - 1}, one CPU generator per image",
-            "features": f"{c.features.name}, sha256 {self.features.digest or 'unknown'}",
-            **self._told,
-        }
+        c = self.config
+        return drawn(c.images, range(c.seed, c.seed + 1), c.features, self.features, c.sampler) | self._told
 
     def generated(self, state: State, draw: Draw) -> Iterator[Tensor]:
         """Parts x [n,C,H,W] in 8-bit levels, on the run's device. Raises Diverged for images that are not finite."""

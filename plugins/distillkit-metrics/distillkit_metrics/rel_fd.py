@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from distillkit.api import Choice, Evaluate, Features, Sample, UsageError, Use, field, frozen, ge, hookimpl
+from distillkit_metrics.facts import drawn
 from distillkit_metrics.frechet import measured, stratified_labels
 from distillkit_metrics.statistics import Moments, frechet_distance, moments
 
@@ -28,6 +29,12 @@ class RelFid(Evaluate):
         sampler: Choice[Sample] = Use("heun")  # of the teacher
         images: int = field(default=1000, validator=ge(2))
         seed: int = field(default=0, validator=ge(0))
+
+    @property
+    def facts(self) -> dict[str, str]:
+        c = self.config
+        told = drawn(c.images, range(c.seed, c.seed + 1), c.features, self.features)
+        return {"protocol": f"against the teacher, by {c.sampler.name}, from the same noise", **told}
 
     @hookimpl
     def setup(self, state: State) -> None:

@@ -138,6 +138,20 @@ def test_the_real_images_are_measured_once(state: SimpleNamespace, monkeypatch: 
     assert first == second and Pixels.prepares == 1
 
 
+def test_it_tells_what_its_numbers_can_be_compared_with(state: SimpleNamespace) -> None:
+    metric = frechet(seeds=3, first_seed=1, k_coverage=7)
+    assert metric.facts == {}, "nothing is measured yet"
+    metric.setup(state)
+    assert metric.facts == {
+        "protocol": "covariance over N-1, labels in the proportions of the classes, "
+        "3 neighbours for precision and recall, 7 for density and coverage",
+        "images": "20, truncated to 8 bits",
+        "seeds": "50000-50019, and so in the next 2 blocks of 50000, one CPU generator per image",
+        "features": "pixels, sha256 unknown",
+        "reference": "40 training images",
+    }
+
+
 def test_non_finite_images_are_counted_and_refused(state: SimpleNamespace) -> None:
     def broken(n: int, seed: int = 0, labels: Tensor | None = None) -> Images:
         x = torch.zeros(n, 2, 6, 6)
