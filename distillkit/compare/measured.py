@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from distillkit.api import Evaluate, UsageError
+from distillkit.compare import protocol
 from distillkit.compare.groups import Group, differences, shown
 
 ENGINES = {field.name for field in attrs.fields(Evaluate.Slot)}  # keys of [[evaluate]] that say when, not what
@@ -21,6 +22,8 @@ def check(groups: Sequence[Group], anyway: bool) -> None:
         raise UsageError(f"not measured alike: {'; '.join(wrong)}. --anyway compares them still")
     for sentence in wrong:
         warnings.warn(f"not measured alike: {sentence}", stacklevel=2)
+    if not wrong:  # else it is told already
+        protocol.check(groups)
     for dist, versions in differences([_versions(group) for group in groups]):
         if all(versions):  # a distribution that only one group uses makes no difference here
             warnings.warn(f"made with different versions: {_sentence(dist, versions, groups)}", stacklevel=2)
