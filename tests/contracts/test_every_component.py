@@ -109,6 +109,11 @@ def write_images(self: Any, folder: Path) -> None:
     with ZipFile(folder / "images.zip", "w") as archive:
         for path in sorted((folder / "images").rglob("*.png")):
             archive.write(path, path.relative_to(folder / "images"))
+    with ZipFile(folder / "latents.zip", "w") as archive:
+        for i, moments in enumerate(np.random.RandomState(0).rand(12, 8, 4, 4).astype(np.float32)):
+            file = BytesIO()
+            np.save(file, moments)
+            archive.writestr(f"{'abc'[i % 3]}/{i}.npy", file.getvalue())
     np.savez(folder / "images.npz", images=u[:, :8, :8], labels=np.arange(12) % 3)
     rows = np.concatenate([np.arange(12, dtype=np.uint8)[:, None] % 10, u.reshape(12, -1)], axis=1)
     with tarfile.open(folder / "cifar.tar.gz", "w:gz") as tar:
@@ -148,6 +153,7 @@ def published(images: int) -> dict[str, Any]:
 NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("dataset", "image-zip"): {"config": {"path": "images.zip", "held_out": 3}, "files": write_images},
     ("dataset", "image-folder"): {"config": {"path": "images", "memory": "file"}, "files": write_images},
+    ("dataset", "latents"): {"config": {"path": "latents.zip", "held_out": 3}, "files": write_images},
     ("dataset", "npz"): {"config": {"path": "images.npz", "xflip": True, "held_out": 3}, "files": write_images},
     ("dataset", "cifar10"): {"config": {"path": "cifar.tar.gz"}, "files": write_images},
     ("teacher_score", "edm"): {"config": {"checkpoint": "teacher"}, "files": write_teacher},
@@ -167,7 +173,10 @@ NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("generator_loss", "dmd"): AT_ONCE,
     ("generator_loss", "dmd2"): AT_ONCE,
     ("auxiliary_loss", "embedding"): {"config": {"real_batch": 16}},
-    ("auxiliary_loss", "regression"): {"config": {"pairs": 64, "sampler": {"use": "heun", "steps": 2}}},
+    ("auxiliary_loss", "regression"): {
+        "config": {"pairs": 64, "sampler": {"use": "heun", "steps": 2}},
+        "waits": {"pairs.py:__getitem__": "for nothing: the pairs are files, and their numbers are the host's"},
+    },
     ("auxiliary_loss", "adversarial"): {"recipe": {"teacher_score": {"network": UNET}}},
     ("evaluate", "mixture"): {"config": {"images": 128}, "recipe": POINTS},
     ("evaluate", "frechet"): {"config": {"images": 24, "features": SHORT_CLASSIFIER}},
@@ -181,7 +190,13 @@ NEEDED: dict[tuple[str, str], dict[str, Any]] = {
         "channels": (1, 3),
         "seeded": False,
     },
-    ("auxiliary_loss", "frechet"): {"config": {"population": 20, "minimum": 2}},
+    ("auxiliary_loss", "frechet"): {
+        "config": {"population": 20, "minimum": 2},
+        "waits": {
+            "fd_loss.py:distance": "torch checks on the host whether the eigenvalues converged",
+            "fd_loss.py:auxiliary_loss": "images that are not finite are left out, when it has waited anyway",
+        },
+    },
     ("evaluate", "rel-fid"): {
         "config": {"images": 24, "sampler": {"use": "heun", "steps": 3}, "features": SHORT_CLASSIFIER}
     },

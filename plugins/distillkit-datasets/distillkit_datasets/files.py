@@ -18,7 +18,7 @@ class Files:
         """`read` gives the bytes of an entry. Raises InputError."""
         self.where, self._read = where, read
         try:
-            self.names = sorted(name for name in entries if is_image(name))
+            self.names = sorted(name for name in entries if self.holds(name))
             self.labels = self._find_labels("dataset.json" in entries) if self.names else None
         except InputError as error:
             raise InputError(f"{where}: {error}") from error
@@ -29,6 +29,10 @@ class Files:
             return None if labels is None else Labels.of(labels)
         found = from_folders(self.names)
         return None if found is None else Labels.of(*found)
+
+    def holds(self, name: str) -> bool:
+        """Whether a file is one of the images."""
+        return is_image(name)
 
     def pixels(self, i: int, *, convert: bool = False) -> np.ndarray:
         """Image i, uint8 [H,W,C]. Raises InputError that names it."""

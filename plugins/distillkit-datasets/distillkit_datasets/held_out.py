@@ -42,7 +42,7 @@ class SplitImageSet(ImageSet):
     def _second(self, root: Path, path: str) -> ImageSet:
         if self.config.held_out:
             raise InputError("held_out and held_out_path are both given; keep one")
-        keep = {key: getattr(self.config, key) for key in ("labels", "memory") if hasattr(self.config, key)}
+        keep = {key: getattr(self.config, key) for key in ("labels", "memory", "vae") if hasattr(self.config, key)}
         twin = type(self)(type(self).Config(path=path, **keep))
         twin.open(root)
         self._check_alike(twin, path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from distillkit.api import InputError
@@ -16,14 +16,18 @@ class ImageFolder(FileSet):
     """Images in a folder, at any depth; its classes are those of dataset.json, or its top-level folders."""
 
     def _read(self, path: Path) -> Files:
-        if not path.is_dir():
-            raise InputError(f"{path}: no such folder")
-        entries = [os.path.relpath(file, path) for file in walk(path)]
-        return Files(str(path), entries, lambda name: (path / name).read_bytes())
+        return Files(str(path), *in_folder(path))
 
     def _packing(self, names: list[str]) -> Sequence[int]:
         """By the parts of their paths: "a/x" before "a b/x"."""
         return sorted(range(len(names)), key=lambda i: names[i].split("/"))
+
+
+def in_folder(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
+    """The names of all files below a folder and what reads one. Raises InputError."""
+    if not path.is_dir():
+        raise InputError(f"{path}: no such folder")
+    return [os.path.relpath(file, path) for file in walk(path)], lambda name: (path / name).read_bytes()
 
 
 def walk(folder: Path) -> Iterator[str]:

@@ -19,14 +19,14 @@ PACK = "`distillkit data pack --resolution N` makes a set of one size"
 
 
 class Source(Protocol):
-    """Images as they are stored, in the order of EDM: sorted by name."""
+    """Images as they are stored, in the order of EDM: sorted by name; latents as float32."""
 
     where: str
     names: list[str]
     labels: Labels | None
 
     def pixels(self, i: int, *, convert: bool = False) -> np.ndarray:
-        """Image i, uint8 [H,W,C]. Raises InputError that names it."""
+        """Image i, uint8 or float32 [H,W,C]. Raises InputError that names it."""
 
 
 class ImageSet(Dataset):
@@ -62,10 +62,12 @@ class ImageSet(Dataset):
         config = self.config
         self._source, self._labels = source, source.labels if config.labels else None
         self._chosen = torch.tensor(subset(len(source.names), config.max_size, config.max_size_seed))
-        height, width, self.channels = source.pixels(0).shape
+        first = source.pixels(0)
+        height, width, self.channels = first.shape
         if height != width:
             raise InputError(f"{source.where}: {source.names[0]}: {width}x{height}, must be square; {PACK}")
         self.resolution, self.shape = width, (self.channels, width, width)
+        self._stored = self.shape
         self.label_dim = self._labels.dim if self._labels else 0
         if self._labels and self._labels.names:
             self.class_names = list(self._labels.names)
@@ -73,24 +75,24 @@ class ImageSet(Dataset):
         if isinstance(source, Arrays):
             u = torch.from_numpy(source.images).permute(0, 3, 1, 2)
             self._memory = u if len(self._chosen) == len(u) else u[self._chosen]
-        elif self._in_memory(len(self._chosen) * height * width * self.channels):
-            self._memory = self._decoded()
+        elif self._in_memory(len(self._chosen) * first.nbytes):
+            self._memory = self._decoded(torch.from_numpy(first).dtype)
         self._rows, self._flip = torch.arange(len(self._chosen)), config.xflip
         self._twin: ImageSet | None = None
 
-    def _decoded(self) -> Tensor:
-        u = torch.empty(len(self._chosen), *self.shape, dtype=torch.uint8)
+    def _decoded(self, dtype: torch.dtype) -> Tensor:
+        u = torch.empty(len(self._chosen), *self._stored, dtype=dtype)
         for row in range(len(u)):
             u[row] = self._pixels(row)
         return u
 
     def _pixels(self, row: int) -> Tensor:
-        """uint8 [C,H,W] of one of the chosen images."""
+        """One of the chosen images as it is stored [C,H,W]."""
         i = int(self._chosen[row])
         pixels = self._source.pixels(i)
         height, width, channels = pixels.shape
-        if (channels, height, width) != self.shape:
-            size = f"{self.resolution}x{self.resolution}x{self.channels}"
+        if (channels, height, width) != self._stored:
+            size = f"{self.resolution}x{self.resolution}x{self._stored[0]}"
             raise InputError(
                 f"{self._source.where}: {self._source.names[i]}: {width}x{height}x{channels}, the first is {size}; "
                 f"{PACK}"
@@ -102,9 +104,12 @@ class ImageSet(Dataset):
 
     def images(self, index: Tensor) -> Tensor:
         """Images x [n,C,H,W] float32 in [-1,1] of int64 index [n]: u/127.5 - 1 of bytes u."""
+        return self._at(index).float() / 127.5 - 1
+
+    def _at(self, index: Tensor) -> Tensor:
+        """What is stored [n,C,H,W] of int64 index [n], mirrored where the index says so."""
         rows = self._rows[index % len(self._rows)]
-        u = self._memory[rows] if self._memory is not None else torch.stack([self._pixels(i) for i in rows.tolist()])
-        x = u.float() / 127.5 - 1
+        x = self._memory[rows] if self._memory is not None else torch.stack([self._pixels(i) for i in rows.tolist()])
         return torch.where((index >= len(self._rows)).view(-1, 1, 1, 1), x.flip(-1), x) if self._flip else x
 
     def labels(self, index: Tensor) -> Tensor | None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from distillkit_datasets.files import Files
 from distillkit_datasets.held_out import FileSet
-from distillkit_datasets.zipsafe import open_zip, read
+from distillkit_datasets.zipsafe import ENTRY_BYTES, open_zip, read
 
 
 class ImageZip(FileSet):
     """Images in a zip with dataset.json, as EDM's dataset tool and `distillkit data pack` write it."""
 
     def _read(self, path: Path) -> Files:
-        archive = open_zip(path)
-        entries = [info.filename for info in archive.infolist() if not info.is_dir()]
-        return Files(str(path), entries, partial(read, archive))
+        return Files(str(path), *in_zip(path))
+
+
+def in_zip(path: Path, largest: int = ENTRY_BYTES) -> tuple[list[str], Callable[[str], bytes]]:
+    """The names in a zip and what reads one. Raises InputError for a zip whose directory is harmful."""
+    archive = open_zip(path, largest=largest)
+    return [info.filename for info in archive.infolist() if not info.is_dir()], partial(read, archive)

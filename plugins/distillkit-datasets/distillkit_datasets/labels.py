@@ -16,7 +16,7 @@ from distillkit.api import InputError
 
 Label = int | list[float]
 WIDEST = 100_000  # classes, or entries of a label
-PACKED = re.compile(r"\d{5}/img\d{8}\.png")  # folders of EDM's layout are no classes
+PACKED = re.compile(r"\d{5}/img(-mean-std-)?\d{8}\.(png|npy)")  # folders of EDM's layout are no classes
 
 
 @frozen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,7 @@ def _hook(tmp_path_factory: pytest.TempPathFactory) -> None:
     np.savez(folder / "x.npz", np.zeros((1, 4, 4, 3), np.uint8))
     for path in (folder, folder / "x.npz"):
         assert main(["data", "check", str(path)]) == 0
+    assert main(["data", "check", "--latents", __file__[:-3] + ".zip"]) == 3
     assert main(["data", "check", __file__[:-3] + ".zip"]) == 3
     sys.addaudithook(_audit)
 
@@ -49,18 +50,18 @@ def _hook(tmp_path_factory: pytest.TempPathFactory) -> None:
 def refused(
     _hook: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Callable[..., None]]:
-    """refused(path, message, decoded=False): `distillkit data check` refuses it as it must."""
+    """refused(path, message, decoded=False, flags=()): `distillkit data check` refuses it as it must."""
     loads: list[object] = []
     load = ImageFile.ImageFile.load
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: loads.append(image) or load(image))
 
-    def check(path: Path, message: str, decoded: bool = False) -> None:
+    def check(path: Path, message: str, decoded: bool = False, flags: Sequence[str] = ()) -> None:
         events: list[str] = []
         before = sorted(tmp_path.rglob("*"))
         capsys.readouterr()
         _watch.update(folder=os.path.realpath(tmp_path), events=events)
         try:
-            code = main(["data", "check", str(path)])
+            code = main(["data", "check", str(path), *flags])
         finally:
             _watch.clear()
         out = capsys.readouterr()
