@@ -1,4 +1,4 @@
-"""Importers: NVIDIA's pickles, and plain state dicts with EDM's names."""
+"""Importers: NVIDIA's pickles, and plain state dicts with the names of EDM or EDM2."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class NvPickle(Importer):
 
 
 class StateDict(Importer):
-    """State dicts with EDM's names, such as DMD2's pytorch_model.bin, for EDM's preconditioning."""
+    """State dicts with EDM's or EDM2's names, such as DMD2's pytorch_model.bin, for EDM's preconditioning."""
 
     def read(self, path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         try:

@@ -196,3 +196,20 @@ def test_the_attributes_of_the_contract_are_there(edm_data) -> None:
 def test_a_shape_that_does_not_fit_is_a_usage_error(config, message) -> None:
     with pytest.raises(UsageError, match=message):
         Edm2(Edm2.Config(**{**TINY, **config})).module(10, 3, 0)
+
+
+def test_forced_normalisation_can_be_switched_off_without_changing_what_is_computed(edm_data, io) -> None:
+    on, off = tiny(edm_data).train(), tiny(edm_data).train()
+    off.force_normalization(False)
+    with torch.no_grad():
+        for p in (*on.parameters(), *off.parameters()):
+            p.mul_(1000 if p.ndim else 1)  # the 1e-4 in a norm no longer counts
+    before = {name: p.detach().clone() for name, p in off.named_parameters()}
+    x, sigma, labels = io["x"], io["sigma"], io["class_labels"]
+    D = off(x, sigma, labels)
+    assert (D - on(x, sigma, labels)).norm() < 1e-3 * D.norm()
+    assert all(torch.equal(p, before[name]) for name, p in off.named_parameters())
+    assert not torch.equal(on.unet.enc["16x16_conv"].weight, before["unet.enc.16x16_conv.weight"])
+    off.force_normalization(True)
+    off(x, sigma, labels)
+    assert not torch.equal(off.unet.enc["16x16_conv"].weight, before["unet.enc.16x16_conv.weight"])

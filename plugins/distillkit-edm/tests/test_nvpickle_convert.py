@@ -10,6 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 from distillkit_edm.nvpickle import read_pickle
+from distillkit_edm.state_dict import card_from_shapes
 from nvidia_files import Call, dumped, snapshot
 
 from distillkit.api import InputError
@@ -105,7 +106,9 @@ def test_convert_overwrites_nothing_and_names_what_is_missing(capsys):
     assert "net.xyz: no network" in told and ".pkl" in told and not Path("out").exists()
 
 
-@pytest.mark.parametrize("name", ["edm_songunet_tiny", "edm_ncsnpp_tiny", "edm_adm_tiny", "sid_tiny"])
+@pytest.mark.parametrize(
+    "name", ["edm_songunet_tiny", "edm_ncsnpp_tiny", "edm_adm_tiny", "sid_tiny", "edm2_tiny", "sida_edm2_tiny"]
+)
 @pytest.mark.parametrize("suffix", ["bin", "safetensors"])
 def test_the_architecture_of_a_state_dict_is_found_from_its_shapes(name, suffix):
     want, tensors = read_pickle(DATA / f"{name}.pkl")
@@ -117,10 +120,21 @@ def test_the_architecture_of_a_state_dict_is_found_from_its_shapes(name, suffix)
     assert all(torch.equal(got[key], tensors[key]) for key in tensors)
 
 
+@pytest.mark.parametrize("size", ["edm2-img512-xs", "edm2-img512-xxl", "edm2-img64-s"])
+def test_the_size_of_a_released_edm2_network_is_found_from_its_shapes(size):
+    arch = json.loads((DATA / "edm2_arch.json").read_text())[size]
+    card, keys = card_from_shapes(arch["state_dict"]), arch["init_kwargs"]
+    assert (card["resolution"], card["channels"]) == (keys["img_resolution"], keys["img_channels"])
+    assert card["label_dim"] == keys["label_dim"] and card["network"]["model_channels"] == keys["model_channels"]
+    want = {"channel_mult": [1, 2, 3, 4], "num_blocks": 3, "attn_resolutions": [16, 8], "logvar_channels": 128}
+    assert {key: card["network"][key] for key in want} == want
+
+
 @pytest.mark.parametrize(
     "value",
     [[torch.ones(1)], {"a": torch.ones(1)}, {"model": {"a": 1}}, {1: torch.ones(1)}, torch.nn.Linear(1, 1),
-     {"model.enc.4x4_conv.weight": torch.ones(1)},
+     {"model.enc.4x4_conv.weight": torch.ones(1)}, {"unet.out_gain": torch.ones([])},
+     {"unet.out_gain": torch.ones([]), "unet.enc.4x4_conv.weight": torch.ones(4, 2, 3, 3)},
      {"model.enc.4x4_conv.weight": torch.ones(4, 1, 3, 3), "model.map_layer0.weight": torch.ones(4, 0)}],
 )  # fmt: skip
 def test_what_is_no_state_dict_of_edm_is_refused(value):

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from distillkit.api import UsageError, field, frozen, ge, gt, hookimpl
@@ -44,6 +44,7 @@ class Sida(Sid):
         clip_value: float = field(default=1.0, validator=gt(0))  # element-wise, of the fake score's gradients
         generator_after_kimg: float = field(default=100.0, validator=ge(0))  # the generator waits so long
         gan_after_kimg: float = field(default=200.0, validator=ge(0))  # the adversarial half of (g) waits so long
+        force_normalization: bool | None = None  # EDM2: false leaves the weights' norms alone in training; size s
 
     @hookimpl
     def setup(self, state: State) -> None:
@@ -52,6 +53,9 @@ class Sida(Sid):
         if not hasattr(self.fake_score, "encoder_decoder"):
             name = type(self.fake_score).__name__
             raise UsageError(f"SiDA's adversary is the encoder of a U-Net, and {name} has none: take `sid` or a U-Net")
+        if c.force_normalization is not None:
+            for network in (state.generator, self.fake_score):
+                set_normalization(network, c.force_normalization)
         state.turns = alternating(c.generator_after_kimg)
 
     @hookimpl
@@ -91,3 +95,10 @@ def bce(logits: Tensor, target: int, keep: Tensor) -> Tensor:
     """Binary cross-entropy [] of logits [N,1,h,w] with 0 or 1, over the map and the images in keep [N]."""
     loss = softplus(-logits if target else logits).flatten(1).mean(1)
     return (loss * keep).sum() / keep.sum()
+
+
+def set_normalization(network: nn.Module, on: bool) -> None:
+    """Raises UsageError for a network whose training does not normalise weights."""
+    if not hasattr(network, "force_normalization"):
+        raise UsageError("generator_loss.force_normalization is for EDM2's networks, whose weights have a norm of 1")
+    network.force_normalization(on)

@@ -49,10 +49,11 @@ def fake(data):
     return Stub(*(data[key] for key in ("A_fake", "B_fake", "C_fake", "logvar_fake")))
 
 
-def ready(cls, fake, **config):
+def ready(cls, fake, generator=None, **config):
     state = SimpleNamespace(
-        teacher=SimpleNamespace(network=fake), record=lambda name, value: None, add_critic=lambda *_, **__: fake
-    )
+        teacher=SimpleNamespace(network=fake), record=lambda name, value: None, add_critic=lambda *_, **__: fake,
+        generator=generator,
+    )  # fmt: skip
     loss = cls(cls.Config(**config))
     loss.setup(state)
     loss.generator_sigma = lambda step: step.sigma
@@ -130,3 +131,15 @@ def test_a_network_without_an_expected_error_is_refused(fake, cls):
     ready(cls, fake)
     with pytest.raises(UsageError, match="logvar needs a network that estimates its error"):
         ready(cls, fake, logvar=True)
+
+
+def test_sida_tells_both_networks_whether_to_normalise_weights(fake):
+    told = []
+    generator = SimpleNamespace(force_normalization=lambda on: told.append(("generator", on)))
+    fake.force_normalization = lambda on: told.append(("fake", on))
+    ready(Sida, fake, generator=generator)
+    assert told == []
+    ready(Sida, fake, generator=generator, force_normalization=False)
+    assert told == [("generator", False), ("fake", False)]
+    with pytest.raises(UsageError, match=r"force_normalization is for EDM2's networks"):
+        ready(Sida, fake, generator=SimpleNamespace(), force_normalization=False)

@@ -65,6 +65,8 @@ class MPConv(nn.Module):
     In training each call first overwrites the weights by their normalised values: arXiv:2312.02696, Eq. (66).
     """
 
+    force_normalization = True  # false: not even in training; SiDA's choice for size s
+
     def __init__(self, in_channels: int, out_channels: int, kernel: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(normal(out_channels, in_channels, *(kernel, kernel) if kernel else ()))
@@ -78,7 +80,7 @@ class MPConv(nn.Module):
     def _unit(self) -> Tensor:
         """Weights of unit variance per output."""
         w, dims = self.weight, tuple(range(1, self.weight.ndim))
-        if self.training:
+        if self.training and self.force_normalization:
             with torch.no_grad():
                 w.copy_(normalize(w, dims))
             w = w.clone()  # the next call overwrites them, which must not spoil the backward pass of this one

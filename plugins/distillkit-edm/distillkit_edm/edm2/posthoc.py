@@ -5,12 +5,42 @@ An average of relative width sigma_rel at image t weighs the weights of image s 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 from torch import Tensor
+
+from distillkit.api import InputError
+
+WIDEST = 12**-0.5  # sigma_rel of gamma = 0
+FILE = re.compile(r"(\d{12})-(0\.\d{4})\.safetensors")  # images seen, sigma_rel
+
+
+def file_name(nimg: int, sigma_rel: float) -> str:
+    """Of a kept average."""
+    return f"{nimg:012d}-{sigma_rel:.4f}.safetensors"
+
+
+def rebuild(folder: Path, sigma_rel: float, nimg: int | None = None) -> dict[str, Tensor]:
+    """The weights averaged over a width of `sigma_rel` at `nimg` images, from those that `power-ema` kept in a folder.
+
+    None: at the last one kept; later ones than `nimg` are left out. Raises InputError where none was kept.
+    """
+    kept = [(int(m[1]), float(m[2]), path) for path in sorted(folder.glob("*")) if (m := FILE.fullmatch(path.name))]
+    kept = [one for one in kept if nimg is None or one[0] <= nimg]
+    if not kept:
+        raise InputError(f"{folder}: holds no averages of `power-ema` ({file_name(nimg or 0, 0.05)} or earlier)")
+    times, widths, paths = zip(*kept, strict=True)
+    total: dict[str, Tensor] = {}
+    for path, share in zip(paths, coefficients(times, widths, nimg or max(times), sigma_rel), strict=True):
+        tensors = safetensors.torch.load_file(path)
+        total = {name: total.get(name, 0) + t.double() * float(share) for name, t in tensors.items()}
+    return {name: t.to(tensors[name].dtype) for name, t in total.items()}
 
 
 def gamma_of(sigma_rel: Any) -> Any:

@@ -26,6 +26,12 @@ class Edm2Precond(EdmPrecond):
             self.logvar_fourier = MPFourier(logvar_channels)
             self.logvar_linear = MPConv(logvar_channels, 1, 0)
 
+    def force_normalization(self, on: bool) -> None:
+        """Whether training overwrites weights by their normalised values; what the network computes is the same."""
+        for module in self.modules():
+            if isinstance(module, MPConv):
+                module.force_normalization = on
+
     def logvar(self, sigma: Tensor | float) -> Tensor:
         """u [N,1,1,1] of sigma [] | [N] | [N,1,1,1]. Source: arXiv:2312.02696, Eq. (21)."""
         sigma = torch.as_tensor(sigma, dtype=self._dtype, device=self.logvar_linear.weight.device)
