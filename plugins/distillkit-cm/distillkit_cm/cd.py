@@ -1,13 +1,16 @@
 """Consistency distillation: the student maps every point of a teacher's trajectory to the trajectory's end.
 
-f is the student, f' its slow copy, D the teacher; y a real image, n unit noise; sigma_0 > ... > sigma_(N-1) the grid.
+f is the student, f' its slow copy, the target; D the teacher; y a real image, n unit noise; t and r neighbours on the
+grid, sigma_i and sigma_(i+1) for i ~ U{0 ... N-2}. The grid falls from T = sigma_max to epsilon = sigma_min by rho = 7
+in N points. Equation numbers are the paper's; its letters for f, f', y, n, t, r are f_theta, f_theta^-, x, z, t_(n+1),
+t_n.
 
-    (1)  i ~ U{0 ... N-2},   t = sigma_i,   r = sigma_(i+1),   x_t = y + t n
-    (2)  x_r = one Heun step from t to r along dx/dt = (x - D(x; t)) / t
-    (3)  L = lambda(t) d(f(x_t; t), f'(x_r; r))
-    (4)  f' <- mu f' + (1 - mu) f,   after each step
+    (5)  f(x; t) = c_skip(t) x + c_out(t) F(x; t),   the identity at t = epsilon: the network's preconditioning
+    (6)  x_r = x_t + (r - t) Phi(x_t, t),   Phi the slope of one Heun step along dx/dt = (x - D(x; t)) / t
+    (7)  L = lambda(t) d(f(x_t; t), f'(x_r; r)),   x_t = y + t n
+    (8)  f' <- mu f' + (1 - mu) f,   after each step
 
-f is the identity at the grid's end, by its preconditioning. Source: arXiv:2303.01469, Algorithm 2.
+The paper has lambda(t_n) = 1; weights other than "uniform" are the code's, at t. Source: arXiv:2303.01469, Algorithm 2.
 """
 
 from __future__ import annotations
@@ -45,7 +48,7 @@ class Cd(Pair):
         return self.config.N, self.config.mu
 
     def step_down(self, x_t: Tensor, t: Tensor, r: Tensor, step: Step, teacher_score: Teacher) -> Tensor:
-        """Eq. (2), two calls of the teacher."""
+        """Eq. (6), two calls of the teacher."""
         d = (x_t - teacher_score(x_t, t, step.labels)) / t
         euler = x_t + (r - t) * d
         return x_t + (r - t) * (d + (euler - teacher_score(euler, r, step.labels)) / r) / 2

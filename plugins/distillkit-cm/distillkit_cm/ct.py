@@ -1,11 +1,12 @@
 """Consistency training: the same from data alone, on a grid that becomes finer.
 
-f is the student, f' its slow copy; y a real image, n unit noise; sigma_0 > ... > sigma_(N-1) the grid.
+f, f', y, n, t, r as in cd.py. Equation numbers are the paper's; letters are ours: (a) and (b) are its schedules N(k)
+and mu(k), Appendix C.
 
-    (1)  N  = ceil(sqrt(p ((s1 + 1)^2 - s0^2) + s0^2) - 1) + 1,   p from 0 to 1 the progress of training
-    (2)  i ~ U{0 ... N-2},   t = sigma_i,   r = sigma_(i+1)
-    (3)  L  = lambda(t) d(f(y + t n; t), f'(y + r n; r))
-    (4)  f' <- mu f' + (1 - mu) f after each step,   mu = exp(s0 ln mu0 / (N - 1))
+    (10)  L  = lambda(t) d(f(y + t n; t), f'(y + r n; r))
+    (8)   f' <- mu f' + (1 - mu) f,   after each step
+    (a)   N  = ceil(sqrt(p ((s1 + 1)^2 - s0^2) + s0^2) - 1) + 1,   p = k / K, from 0 to 1 the progress of training
+    (b)   mu = exp(s0 ln mu0 / (N - 1))
 
 The paper's mu has N in place of N - 1: schedule = "paper". Source: arXiv:2303.01469, Algorithm 3 and Appendix C, in the
 form of its authors' code (github.com/openai/consistency_models).
@@ -51,12 +52,12 @@ class Ct(Pair):
         return adaptive(min(state.nimg / total, 1.0), c.s0, c.s1, c.mu0, c.schedule)
 
     def step_down(self, x_t: Tensor, t: Tensor, r: Tensor, step: Step, teacher_score: Teacher) -> Tensor:
-        """y + r n: an Euler step with the real image in the teacher's place."""
+        """y + r n, as an Euler step of Eq. (6) with the real image in the teacher's place (Theorem 2)."""
         return x_t + (r - t) * (x_t - step.real) / t
 
 
 def adaptive(progress: float, s0: int, s1: int, mu0: float, form: str = "code") -> tuple[int, float]:
-    """N of Eq. (1) and mu of Eq. (4) at a progress from 0 to 1."""
+    """N of (a) and mu of (b) at a progress from 0 to 1."""
     steps = max(math.ceil(math.sqrt(progress * ((s1 + 1) ** 2 - s0**2) + s0**2) - 1), 1)
     if not mu0:
         return steps + 1, 0.0

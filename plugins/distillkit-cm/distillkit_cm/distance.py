@@ -12,9 +12,10 @@ WEIGHTS = ("uniform", "karras", "snr", "snr+1", "truncated-snr", "step")
 
 
 def distance(name: str, a: Tensor, b: Tensor, c: float = 0.0, phi: nn.Module | None = None) -> Tensor:
-    """d(a, b) [N] of images [N,C,H,W]: means over pixels, or pseudo-Huber, sqrt(|a - b|^2 + c^2) - c.
+    """d(a, b) [N] of images [N,C,H,W]: means over pixels, or
 
-    "lpips": |phi(a) - phi(b)|^2 of the features phi, images -> [N,D].
+    "huber": sqrt(|a - b|^2 + c^2) - c, arXiv:2310.14189, Sec. 3.3;
+    "lpips": |phi(a) - phi(b)|^2 of the features phi, images -> [N,D], which is Eq. (1) of arXiv:1801.03924.
     """
     if name == "lpips":
         return (phi(a) - phi(b)).square().sum(1)
@@ -27,7 +28,7 @@ def distance(name: str, a: Tensor, b: Tensor, c: float = 0.0, phi: nn.Module | N
 def weight(name: str, t: Tensor, r: Tensor, sigma_data: float = SIGMA_DATA) -> Tensor:
     """lambda [N] of the step from noise level t down to r, both [N,1,1,1]. Source: arXiv:2303.01469's code."""
     snr = t.flatten() ** -2
-    if name == "step":  # arXiv:2310.14189
+    if name == "step":  # arXiv:2310.14189, Sec. 3.1
         return 1 / (t - r).flatten()
     if name == "truncated-snr":
         return snr.clamp(min=1)

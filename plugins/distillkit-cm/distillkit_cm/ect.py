@@ -2,14 +2,16 @@
 
 f is the student, y a real image, n unit noise, a the stage: it counts up every `double_kimg`.
 
-    (1)  ln t ~ N(P_mean, P_std^2)
-    (2)  r = max(0, t (1 - (1 + k sigmoid(-b t)) / q^(a+1)))
-    (3)  f_t = f(y + t n; t),   f_r = f(y + r n; r) without gradient, y itself where r = 0
-    (4)  L = (sqrt(sum (f_t - f_r)^2 + c^2) - c) / (t - r)
+    (a)  ln t ~ N(P_mean, P_std^2)
+    (b)  r = max(0, t (1 - n(t) / q^(a+1))),   n(t) = 1 + k sigmoid(-b t)
+    (c)  f_t = f(y + t n; t),   f_r = f(y + r n; r) without gradient, y itself where r = 0
+    (d)  L = w(t, r) (sqrt(sum (f_t - f_r)^2 + c^2) - c),   w(t, r) = 1 / (t - r)
 
-The same n, weights and dropout masks serve both. With r = 0, as early on for small t, (4) is denoising. f has EDM's
-form in training and the consistency form in evaluation. Source: arXiv:2406.14548, in the form of its authors' code
-(github.com/locuslab/ect); weight = "edm" is that of its ImageNet branch.
+(b) is the training schedule p(r | t), (d) the metric and its weight: Sec. 3 of the paper; the letters are ours. The
+metric is arXiv:2310.14189's pseudo-Huber, Sec. 3.3. The same noise, weights and dropout masks serve f_t and f_r. With
+r = 0, as early on for small t, (d) is denoising. f has EDM's form in training and the consistency form in evaluation.
+Source: arXiv:2406.14548, in the form of its authors' code (github.com/locuslab/ect); weight = "edm" is that of its
+ImageNet branch.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ class Ect(GeneratorLoss):
         P_std: float = field(default=2.0, validator=gt(0))  # standard deviation of ln t
         q: float = field(default=2.0, validator=gt(1))  # t - r shrinks by it from stage to stage; 256: one stage
         double_kimg: float = field(default=3200.0, validator=gt(0))  # images per stage; published: 8 stages
-        mapping: str = field(default="sigmoid", validator=in_(("sigmoid", "const")))  # Eq. (2); const: k = 0
+        mapping: str = field(default="sigmoid", validator=in_(("sigmoid", "const")))  # n(t) of (b); const: k = 0
         k: float = field(default=8.0, validator=ge(0))
         b: float = field(default=1.0, validator=gt(0))
         c: float = field(default=0.0, validator=ge(0))  # 0.06: ImageNet-64
@@ -60,6 +62,7 @@ class Ect(GeneratorLoss):
 
     @hookimpl
     def generator_loss(self, state: State, step: Step) -> Tensor:
+        """(d) [N]."""
         c, y = self.config, step.real
         t = step.lognormal_sigma(c.P_mean, c.P_std)
         r = self.map(t, int(state.nimg // (c.double_kimg * 1000)))
@@ -71,7 +74,7 @@ class Ect(GeneratorLoss):
         return w * distance("huber", f_t, f_r, c.c)
 
     def map(self, t: Tensor, stage: int) -> Tensor:
-        """r of Eq. (2), of t's shape."""
+        """r of (b), of t's shape."""
         c = self.config
         slow = 1 + c.k * torch.sigmoid(-c.b * t) if c.mapping == "sigmoid" else 1.0
         return (t * (1 - slow / c.q ** (stage + 1))).clamp(min=0)

@@ -31,8 +31,8 @@ class PairConfig:
     features: Choice[Embedding] | None = field(default=None, validator=_lpips)  # for "lpips", such as lpips-vgg16
     huber_c: float = field(default=0.03, validator=ge(0))  # "huber": arXiv:2310.14189 has 0.00054 sqrt(C H W)
     weight: str = field(default="uniform", validator=in_(WEIGHTS))  # lambda(t); "step": 1 / (t - r)
-    sigma_min: float = field(default=SIGMA_MIN, validator=gt(0))  # end of the grid, where the student is the identity
-    sigma_max: float = field(default=SIGMA_MAX, validator=gt(0))  # its beginning
+    sigma_min: float = field(default=SIGMA_MIN, validator=gt(0))  # epsilon, where the student is the identity
+    sigma_max: float = field(default=SIGMA_MAX, validator=gt(0))  # T, where the grid begins
     rho: float = field(default=RHO, validator=gt(0))
     sigma_data: float = field(default=0.5, validator=gt(0))  # as in the network; in weight = "karras"
 
@@ -59,7 +59,7 @@ class Pair(GeneratorLoss):
         return {"preconditioning": "consistency", "boundary": self.config.sigma_min}
 
     def schedule(self, state: State) -> tuple[int, float]:
-        """N, the points of the grid, and mu, the target's share that stays."""
+        """N, the points of the grid, and mu, the share of the target that stays in Eq. (8)."""
         raise NotImplementedError
 
     def step_down(self, x_t: Tensor, t: Tensor, r: Tensor, step: Step, teacher_score: Teacher) -> Tensor:
@@ -81,6 +81,7 @@ class Pair(GeneratorLoss):
 
     @hookimpl
     def generator_loss(self, state: State, step: Step, teacher_score: Teacher) -> Tensor:
+        """Eq. (7), in CT (10) [N]."""
         c = self.config
         N, _ = self.schedule(state)
         i = (step.rand(1, 1, 1) * (N - 1)).floor().clamp(max=N - 2)
@@ -93,7 +94,7 @@ class Pair(GeneratorLoss):
 
     @hookimpl
     def after_step(self, state: State) -> None:
-        """target <- mu target + (1 - mu) student, parameters only."""
+        """Eq. (8), parameters only."""
         if self.target is not None:
             student = [p.detach() for p in state.networks["generator"].parameters()]
             torch._foreach_lerp_(list(self.target.parameters()), student, 1 - self.schedule(state)[1])

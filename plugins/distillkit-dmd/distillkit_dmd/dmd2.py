@@ -1,13 +1,15 @@
 """DMD2: DMD without pairs; a classifier on the fake score's features compares generated with real images instead.
 
-Letters as in dmd.py. l(y) are the classifier's logits at y + sigma_t n, an image with noise of its own and its own
-t ~ U{0 ... diffusion_gan_max_timestep - 1}; every image, generated or real, has its own t and n.
+Letters, (6) and (7) as in dmd.py; (7) is Eq. (2) of this paper. l(y) are the classifier's logits at y + sigma_t n, an
+image with noise: t ~ U{0 ... diffusion_gan_max_timestep - 1}; every image, generated or real, has its own t and n.
 
     (a)  L_gen      = mean softplus(-l(x))
     (b)  L_cls      = mean softplus(l(x)) + mean softplus(-l(real))
     (c)  L_theta    = (7) + gen_cls_loss_weight L_gen             every dfake_gen_update_ratio-th iteration
     (d)  L_guidance = (6) + guidance_cls_loss_weight L_cls        every iteration, on the images of (c)
 
+(a) and (b) are Eq. (4) of the paper, D = sigmoid(l), Sec. 4.3; more updates of the fake score than of the generator are
+its Sec. 4.2. The letters are ours, the weights' names the code's.
 Fake score and classifier ("guidance") share one AdamW and one gradient norm, clipped to 10, as the generator's.
 FastGen's variant (github.com/NVlabs/FastGen): features = "teacher", update = "alternate" (the iteration of (c) has no
 (d)), fake_weight = "none", gen_cls_loss_weight = 1e-3, and taps at several resolutions.
@@ -85,7 +87,7 @@ class Dmd2(Dmd):
 
     @hookimpl
     def critic_loss(self, state: State, step: Step) -> Tensor:
-        """(d)."""
+        """(d) [N]."""
         L_fake = self.denoising_loss(step)
         if not self.config.gan:
             return L_fake
@@ -97,7 +99,7 @@ class Dmd2(Dmd):
 
     @hookimpl
     def generator_loss(self, state: State, step: Step, teacher_score: Teacher) -> Tensor:
-        """(c)."""
+        """(c) [N]."""
         L_dm = self.matching_loss(step, teacher_score)
         if not self.config.gan:
             return L_dm

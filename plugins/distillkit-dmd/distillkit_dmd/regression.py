@@ -1,4 +1,10 @@
-"""DMD's regression loss as a supplementary term: the student's image of a noise against the teacher's."""
+"""DMD's regression loss as a supplementary term: the student's image of a noise against the teacher's.
+
+    (9)  L_reg = E l(G(z), y),   weighted by lambda_reg
+
+z unit noise, y the image that the teacher's sampler makes of it, l LPIPS as published. The equation number is the
+paper's. Source: arXiv:2311.18828, Section 3.3.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,11 @@
-"""EDM's training loss: makes a teacher from scratch."""
+"""EDM's training loss: makes a teacher from scratch.
+
+    L = E lambda(sigma) |D(y + n; sigma) - y|^2,   ln sigma ~ N(P_mean, P_std^2),   n ~ N(0, sigma^2)
+    lambda(sigma) = (sigma^2 + sigma_data^2) / (sigma sigma_data)^2
+
+y is a real image; its augmentation has labels that D is told. Source: arXiv:2206.00364: Eq. (2) weighted over noise
+levels, as in Section 5, where Eq. (8) is the same in terms of F of Eq. (7); constants of Table 1.
+"""
 
 from __future__ import annotations
 
@@ -49,6 +56,7 @@ class EdmLoss(GeneratorLoss):
 
     @hookimpl
     def generator_loss(self, state: State, step: Step) -> Tensor:
+        """L, a sum over the pixels of each image [N]."""
         c = self.config
         sigma = step.lognormal_sigma(c.P_mean, c.P_std)
         y, augment_labels = (step.real, None) if self.augment is None else self.augment(step.real, step)

@@ -1,4 +1,13 @@
-"""The Embedding Loss: a supplementary term that pulls generated images towards real ones in random feature spaces."""
+"""The Embedding Loss: a supplementary term that pulls generated images towards real ones in random feature spaces.
+
+    (a)  L = mean_i D_MMD^2(P_i, Q_i),   i = 1 ... K
+    (b)  D_MMD^2(P, Q) = E k(p, p') - 2 E k(p, q) + E k(q, q')
+
+P_i, Q_i: real and generated images as the frozen random network psi_i sees them; k a sum of RBF kernels of several
+widths, in units of the bandwidth s2. K = copies times the number of `embeddings`; the paper's best: 4 x 4.
+Source: arXiv:2604.22379, Sec. 3, after arXiv:2110.04181. Its equations' numbers and its App. B could not be had: the
+letters are ours, and so are the choices that README.md lists.
+"""
 
 from __future__ import annotations
 
@@ -77,6 +86,7 @@ class EmbeddingLoss(AuxiliaryLoss):
 
     @hookimpl
     def auxiliary_loss(self, state: State, step: Step) -> Term:
+        """(a)."""
         if self.round != self._due(state):
             self._draw(state, self._due(state))
         with torch.enable_grad(), torch.autocast(state.device.type, enabled=False):
@@ -84,7 +94,7 @@ class EmbeddingLoss(AuxiliaryLoss):
         return Term("embedding", GivenGradient.apply(step.x, value, gradient))
 
     def _value_and_gradient(self, state: State, step: Step) -> tuple[Tensor, Tensor]:
-        """Mean over embeddings [], and its gradient at x [N,C,H,W]; one embedding at a time."""
+        """(a), the mean over embeddings [], and its gradient at x [N,C,H,W]; one embedding at a time."""
         if self.real is None:  # only now: the bank takes a pass over the data
             bank_mb = 0 if self.config.refresh_every else self.config.bank_mb
             self.real = RealFeatures(state.dataset, self.nets, state.device, self.dtype, bank_mb)
@@ -99,7 +109,7 @@ class EmbeddingLoss(AuxiliaryLoss):
         return torch.stack(values).mean(), gradient.to(step.x.dtype)
 
     def _compare(self, state: State, step: Step, index: Tensor, i: int, real: Tensor, fake: Tensor) -> Tensor:
-        """Squared MMD of embedding i between fake [N,D] and real [M,D] -> []."""
+        """(b) of embedding i between fake [N,D] and real [M,D] -> []."""
         s2 = self.bandwidths.update(i, bandwidth2(fake, real, self.config.bandwidth))
         mmd = partial(mmd2, kernel=self.kernel, biased=self.biased)
         if self.config.mode == "marginal":

@@ -1,12 +1,12 @@
 """The additional consistency-distillation loss of GDD's ablation (arXiv:2405.20750, Figure 4: "CD-I").
 
-Noise levels t_0 = 0.002 < ... < t_{N-1} = 80 are EDM's grid; with x_n = real + t_{n+1} z and n uniform,
+Noise levels t_0 = 0.002 < ... < t_{N-1} = 80 are EDM's grid; with x = real + t_{n+1} z and n uniform,
 
-    x_hat = one Heun step of the teacher from x_n at t_{n+1} down to t_n,
-    L     = mean over the batch of d(f(x_n, t_{n+1}), sg f(x_hat, t_n)),
+    (6)  x_hat = x + (t_n - t_{n+1}) Phi(x, t_{n+1}),   one Heun step of the teacher
+    (7)  L     = mean over the batch of d(f(x, t_{n+1}), sg f(x_hat, t_n)),
 
 f the student, d LPIPS with `features`, as published, and else the mean squared distance of the pixels.
-Source: arXiv:2303.01469, Algorithm 2.
+Source: arXiv:2303.01469, Algorithm 2 with mu = 0; the equation numbers are the paper's.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class Consistency(AuxiliaryLoss):
 
     @hookimpl
     def auxiliary_loss(self, state: State, step: Step) -> Term:
+        """Eq. (7)."""
         f, labels, real = state.generator, step.real_labels, step.real.detach()
         n = (step.rand(1, 1, 1) * (self.config.levels - 1)).long()  # [N,1,1,1]
         high, low = self.t[n + 1], self.t[n]
@@ -64,7 +65,7 @@ class Consistency(AuxiliaryLoss):
         return (self.phi(a) - self.phi(b)).square().sum(1).mean()
 
     def heun_step(self, state: State, x: Tensor, high: Tensor, low: Tensor, labels: Tensor | None) -> Tensor:
-        """The teacher's way from x at noise level `high` down to `low` [N,1,1,1]."""
+        """Eq. (6): the teacher's way from x at noise level `high` down to `low` [N,1,1,1]."""
 
         def slope(x: Tensor, t: Tensor) -> Tensor:
             return (x - state.hook.teacher_score(state=state, x=x, sigma=t, labels=labels)) / t

@@ -3,12 +3,14 @@
 G is the teacher's network in the consistency form with boundary 0.002, x = G(80 z, 80, c). D is a projected GAN's:
 frozen feature networks, random projections, trained heads; its logits l [N,K], one block of K per feature network.
 
-    (1)  L_G = sum_networks sum_images mean_K softplus(-l(x))
-    (2)  L_D = the same of softplus(l(x)) + softplus(-l(real))
-    (3)  R1  = 16 (gamma / 2) mean_images |d sum l(real) / d real|^2, an update of its own every 16th iteration
+    (a)  L_G = sum_networks sum_images mean_K softplus(-l(x))
+    (b)  L_D = the same of softplus(l(x)) + softplus(-l(real))
+    (c)  R1  = 16 (gamma / 2) mean_images |d sum l(real) / d real|^2, an update of its own every 16th iteration
 
 Hinge: -l(x); relu(1 + l(x)) + relu(1 - l(real)). D's Adam: lr 16/17, beta2^(16/17), for the additional updates.
-(1) and (2) are sums over the batch as in the code; the paper's mean is `reduction = "mean"`.
+(a) and (b) are sums over the batch as in the code; the paper's mean is `reduction = "mean"`.
+The sum over discriminators is Projected GAN's, arXiv:2111.01007, Sec. 3; (c) is Eq. (9) of arXiv:1801.04406, lazy as
+in arXiv:1912.04958. The letters are ours.
 GDD-I: all convolutions within the residual blocks stay as they are, see freeze.py.
 Source: arXiv:2405.20750 and 2506.09376 (D2O, D2O-F), in the form of the authors' code (github.com/Zyriix/GDD).
 """
@@ -50,7 +52,7 @@ class GddConfig:
     backbones: tuple[Choice[Backbone], ...] = field(default=(Use("random-pyramid"),), validator=min_len(1))
     loss: str = field(default="non-saturating", validator=in_(("non-saturating", "hinge")))
     reduction: str = field(default="sum", validator=in_(("sum", "mean")))  # over the batch; sum: the code's, per GPU
-    r1_gamma: float = field(default=1e-4, validator=ge(0))  # 0: no R1 turns
+    r1_gamma: float = field(default=1e-4, validator=ge(0))  # gamma of R1; 0: no R1 turns
     r1_every: int = field(default=16, validator=ge(1))  # iterations
     # the heads
     projection: int = field(default=64, validator=ge(1))  # channels of the finest projected map
@@ -111,11 +113,13 @@ class Gdd(GeneratorLoss):
 
     @hookimpl
     def generator_loss(self, step: Step) -> Tensor:
+        """(a) [N]."""
         with self.D.batch_statistics():
             return self.reduced(losses.generator_loss(self.D(step.x, step), self.config.loss), step)
 
     @hookimpl
     def critic_loss(self, step: Step) -> Tensor:
+        """(b), in turn "r1" (c) [N]."""
         c = self.config
         if step.turn == "r1":
             real = step.real.requires_grad_()

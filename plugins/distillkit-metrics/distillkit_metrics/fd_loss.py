@@ -1,7 +1,10 @@
 """FD-loss: the Frechet distance itself as a term, over a population much larger than the batch.
 
-    FD = |m - m_r|^2 + tr(S + S_r - 2 (S_r^1/2 S S_r^1/2)^1/2),    term = sum over embeddings of FD / sg(FD)
+    (2)  FD   = |m - m_r|^2 + tr(S + S_r - 2 (S_r^1/2 S S_r^1/2)^1/2)
+    (6)  term = sum over embeddings of FD / sg(FD)
 
+Equation numbers are the paper's, whose (6) has sg(FD) + c, c = 0.01, and whose letters are mu_g, mu_r, Sigma_g, Sigma_r
+for m, m_r, S, S_r.
 m, S: mean and covariance of the features of the last `population` generated images, the batch among them with its
 gradient; m_r, S_r: of the real images. sg: without gradient, so that every embedding counts alike.
 Source: arXiv:2604.28190: "decouple the population size for FD estimation (e.g. 50k) from the batch size for gradient

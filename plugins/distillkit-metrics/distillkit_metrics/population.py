@@ -1,4 +1,7 @@
-"""Mean and covariance over far more generated images than one batch holds, differentiable in the batch."""
+"""Mean and covariance over far more generated images than one batch holds, differentiable in the batch.
+
+Queue and moving average are the two estimators of FD-loss (arXiv:2604.28190); the latter is its Eq. (4) and (5).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,12 @@
-"""EDM2's training loss: makes a teacher from scratch."""
+"""EDM2's training loss: makes a teacher from scratch. Equation numbers are the paper's.
+
+    (15)  lambda(sigma) = (sigma^2 + sigma_data^2) / (sigma sigma_data)^2
+    (16)  ln sigma ~ N(P_mean, P_std^2)
+    (21)  L(D, u) = E (lambda(sigma) / e^u(sigma)) |D(y + n; sigma) - y|^2 + u(sigma)
+
+u(sigma) is the logarithm of the error that the network expects of itself. As in the code, u counts once per pixel.
+Source: arXiv:2312.02696, Appendix B.2.
+"""
 
 from __future__ import annotations
 
@@ -48,6 +56,7 @@ class Edm2Loss(GeneratorLoss):
 
     @hookimpl
     def generator_loss(self, state: State, step: Step) -> Tensor:
+        """Eq. (21), a sum over the pixels of each image [N]."""
         c, y = self.config, step.real
         sigma = step.lognormal_sigma(c.P_mean, c.P_std)
         D = state.generator(y + sigma * step.randn_like(y), sigma, step.labels)
