@@ -1,4 +1,10 @@
-"""DMD2's classifier as a supplementary term for any method."""
+"""DMD2's classifier as a supplementary term for any method: arXiv:2405.14867, Sec. 4.3, Eq. (4).
+
+    (a)  L_gen = mean softplus(-l(x))                                    the term
+    (b)  L_cls = mean softplus(l(x)) + mean softplus(-l(real))           of the head, in a turn of its own
+
+Letters as in dmd2.py: l(y) are the head's logits at y + sigma_t n, t ~ U{0 ... diffusion_gan_max_timestep - 1}.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +27,8 @@ if TYPE_CHECKING:
 class Adversarial(AuxiliaryLoss):
     """DMD2's classifier as a GAN term, on features of a fake score or of the teacher (arXiv:2405.14867).
 
-    Eq. (a) and (b) of dmd2.py. Other than in DMD2 only the head trains on (b), in a turn of its own; the features are
-    the host's fake score as the host trains it, or the frozen teacher's.
+    Other than in DMD2 only the head trains on (b), in a turn of its own; the features are the host's fake score as the
+    host trains it, or the frozen teacher's.
     """
 
     @frozen(kw_only=True)
