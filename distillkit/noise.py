@@ -44,6 +44,8 @@ def rows(
 
     Row i is a function of (seed, stream, i) alone, so neither micro-batches nor ranks nor a resume change it.
     """
+    if torch.device(device).type == "meta":  # shapes alone
+        return torch.empty(n, *shape, device=device)
     draw = {"randn": torch.randn, "rand": torch.rand}[kind]
     start = first // BLOCK
     stop = math.ceil((first + n) / BLOCK)

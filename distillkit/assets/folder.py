@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from distillkit.api import InputError
@@ -16,6 +18,19 @@ LOCK = "assets.lock"  # as `sha256sum -c` reads it
 def home() -> Path:
     """Where what any run may use again is kept: $DISTILLKIT_HOME, by default ~/.cache/distillkit."""
     return Path(os.environ.get("DISTILLKIT_HOME") or Path.home() / ".cache" / "distillkit")
+
+
+@contextmanager
+def elsewhere(place: str) -> Iterator[None]:
+    """Inside, what runs keep for later runs is kept there."""
+    before = os.environ.get("DISTILLKIT_HOME")
+    os.environ["DISTILLKIT_HOME"] = place
+    try:
+        yield
+    finally:
+        del os.environ["DISTILLKIT_HOME"]
+        if before is not None:
+            os.environ["DISTILLKIT_HOME"] = before
 
 
 def folder() -> Path:

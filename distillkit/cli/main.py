@@ -58,6 +58,8 @@ def parser() -> argparse.ArgumentParser:
     _recipe(check)
     check.add_argument("--toml", action="store_true", help="print the resolved recipe only, as TOML")
 
+    _plan(commands.add_parser("plan", help="say what a recipe takes, and whether it fits; run and download nothing"))
+
     _plugins(commands.add_parser("plugins", help="list what a recipe can name, or explain one"))
 
     _compare(commands.add_parser("compare", help="show runs side by side, and write a page of their curves"))
@@ -83,6 +85,14 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _plan(command: argparse.ArgumentParser) -> None:
+    _recipe(command)
+    command.add_argument("--memory", "--device-memory", type=_positive, metavar="GB",
+                         help="of the device (default: of the GPU, else what is available here)")  # fmt: skip
+    command.add_argument("--measure", action="store_true", help="time a few iterations where no run tells the speed")
+    command.add_argument("--price-per-hour", type=_positive, metavar="X", help="of the device, for the cost column")
+
+
 def _plugins(command: argparse.ArgumentParser) -> None:
     command.add_argument("name", nargs="?", metavar="NAME", help="what follows `use =`")
     command.add_argument("--kind", metavar="KIND", help="only this kind, such as generator_loss")
@@ -103,13 +113,14 @@ def _compare(command: argparse.ArgumentParser) -> None:
 
 
 def _study(command: argparse.ArgumentParser) -> None:
-    command.add_argument("study", type=Path, metavar="STUDY", help="a TOML file: name, seeds, [[cell]] or [grid]")
+    command.add_argument("study", type=Path, metavar="STUDY", help="a TOML file: name, seeds, [[vary.AXIS]], [[cell]]")
     command.add_argument(
         "--jobs", type=_jobs, default=1, metavar="N", help="runs at once, one thread each (%(default)s)"
     )
     command.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs are (%(default)s)")
     command.add_argument("--out", type=Path, metavar="DIR", help="for page, study.json and logs (RUNS/study-NAME)")
     command.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables here as well")
+    command.add_argument("--no-run", action="store_true", help="start nothing, compare what is finished")
 
 
 def _data(command: argparse.ArgumentParser) -> None:
@@ -157,6 +168,13 @@ def _size(text: str) -> tuple[int, int]:
     if len(parts) != 2 or not all(part.isascii() and part.isdigit() and 1 <= int(part) <= 4096 for part in parts):
         raise argparse.ArgumentTypeError(f"a size is N or WIDTHxHEIGHT, from 1 to 4096: {text[:64]!r}")
     return int(parts[0]), int(parts[1])
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"a number above 0: {text[:64]!r}")
+    return value
 
 
 def _share(text: str) -> float:

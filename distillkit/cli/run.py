@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from argparse import Namespace
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -42,11 +39,12 @@ def _smoke(arguments: Namespace) -> int:
     """Try the wiring: every recipe of the graph, tiny and short, in a folder that goes again -> exit code."""
     if arguments.resume or arguments.seeds:
         raise UsageError("--smoke runs a RECIPE once: no --resume, no --seeds")
+    from distillkit.assets.folder import elsewhere
     from distillkit.engine import runner, smoke
     from distillkit.registry import Catalog
 
     catalog = Catalog.installed()
-    with TemporaryDirectory(prefix="distillkit-smoke-") as folder, _home(folder):
+    with TemporaryDirectory(prefix="distillkit-smoke-") as folder, elsewhere(folder):
         outcomes = runner.run(
             arguments.recipe, sets=arguments.sets, seed=arguments.seed, runs=Path(folder) / "runs",
             screen=screen.choose(), change=lambda recipe: smoke.small(recipe, Path(folder), catalog),
@@ -54,16 +52,3 @@ def _smoke(arguments: Namespace) -> int:
     names = ", ".join(outcome.recipe_name for outcome in outcomes)
     console().print(f"smoke run done: {names}; its numbers mean nothing, nothing was kept", soft_wrap=True)
     return 0
-
-
-@contextmanager
-def _home(folder: str) -> Iterator[None]:
-    """Inside, what runs keep for later runs is kept there."""
-    before = os.environ.get("DISTILLKIT_HOME")
-    os.environ["DISTILLKIT_HOME"] = folder
-    try:
-        yield
-    finally:
-        del os.environ["DISTILLKIT_HOME"]
-        if before is not None:
-            os.environ["DISTILLKIT_HOME"] = before

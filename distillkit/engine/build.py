@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from distillkit import noise
-from distillkit.api import Choice, Component, InputError, Turn, UsageError
+from distillkit.api import Choice, Component, Dataset, InputError, Turn, UsageError
 from distillkit.assets.folder import home
 from distillkit.engine import foreign, student
 from distillkit.engine import manager as managers
@@ -32,12 +33,19 @@ def build(recipe: Recipe, catalog: Catalog) -> State:
     dataset.open(Path.cwd())
     if len(dataset) == 0:
         raise InputError(f"dataset {recipe.dataset.name!r} holds no images")
+    return assemble(recipe, catalog, device, dataset, lambda path: foreign.load_network(Path.cwd() / path, catalog))
+
+
+def assemble(
+    recipe: Recipe, catalog: Catalog, device: torch.device, dataset: Dataset, load: Callable[[str | Path], nn.Module]
+) -> State:
+    """The live objects of a recipe around an opened data set; `load` makes the network of a checkpoint."""
     components = build_components(recipe)
     hooks = managers.manager(components)
     state = State(
         recipe=recipe, device=device, dtype=DTYPES[recipe.run.precision], dataset=dataset,
         held_out=dataset.held_out(), cache=home(), hook=hooks.hook, components=components,
-        load_network=lambda path: foreign.load_network(Path.cwd() / path, catalog).to(device),
+        load_network=lambda path: load(path).to(device),
         with_dropout=lambda network: with_dropout(network, recipe.generator.dropout, catalog),
         teacher=components.get("teacher_score"),
     )  # fmt: skip

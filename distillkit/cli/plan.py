@@ -1,0 +1,122 @@
+"""`distillkit plan`: what a recipe and those it builds on take, and whether that fits; nothing is run or downloaded."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from distillkit.cli.console import console
+from distillkit.engine import formats
+from distillkit.plan import fit
+from distillkit.plan.speed import Speed, logged, measured, trained_with
+from distillkit.plan.stages import Stage, stages
+from distillkit.registry import Catalog
+
+UNKNOWN = "?"
+
+
+def main(arguments: Namespace) -> int:
+    """Count everything and tell -> exit code; what is missing is told, and no error."""
+    catalog, out = Catalog.installed(), console()
+    found = stages(arguments.recipe, arguments.sets, arguments.runs, catalog)
+    speeds = [speed_of(stage, arguments.measure, catalog) for stage in found]
+    memory = fit.device(arguments.memory, found[-1].recipe.run.device)
+    out.print(Padding(chain(found, speeds, arguments.price_per_hour), (1, 0, 1, 0)))
+    if found[-1].cost is not None:
+        show(found[-1], out)
+    notes(found, speeds, out)
+    share = f"{fit.size(memory.usable, 'B')} of {fit.size(memory.memory, 'B')}, {memory.source}"
+    out.print(
+        Text.assemble(("memory: ", "dim"), f"{share}; the rest is left to the device's own needs"), soft_wrap=True
+    )
+    out.print(Text(fit.verdict(found, memory), "bold"), soft_wrap=True)
+    return 0
+
+
+def speed_of(stage: Stage, measure: bool, catalog: Catalog) -> Speed | None:
+    """From a run, or measured if that was asked for and what it needs is here."""
+    known = logged(stage.run)
+    if known is None and measure and stage.cost is not None and not trained_with(stage):
+        return measured(stage, catalog)
+    return known
+
+
+def chain(found: Sequence[Stage], speeds: Sequence[Speed | None], price: float | None) -> Table:
+    """One row per recipe, parents first."""
+    table = _table("recipe", "to do", "memory", "per image", "in all", "img/s", "time left", *["cost"] * bool(price))
+    for stage, speed in zip(found, speeds, strict=True):
+        table.add_row(stage.recipe.name, *_row(stage, speed), *([_cost(stage, speed, price)] if price else []))
+    return table
+
+
+def _row(stage: Stage, speed: Speed | None) -> Iterator[str]:
+    yield "reuse" if stage.finished else f"{stage.recipe.run.kimg:g} kimg"
+    yield fit.size(stage.cost.largest.peak, "B") if stage.cost else UNKNOWN
+    yield fit.size(stage.cost.flops / stage.cost.batch, "FLOP") if stage.cost else UNKNOWN
+    yield fit.size(stage.flops, "FLOP") if stage.cost else UNKNOWN
+    yield formats.rate(speed.img_per_sec) if speed else UNKNOWN
+    yield formats.duration(speed.seconds_left(stage.recipe)) if speed else UNKNOWN
+
+
+def _cost(stage: Stage, speed: Speed | None, price: float) -> str:
+    return f"{price * speed.seconds_left(stage.recipe) / 3600:.2f}" if speed else UNKNOWN
+
+
+def show(stage: Stage, out: Console) -> None:
+    """Who holds how much, and the turns of an iteration, of the recipe that was asked for."""
+    roles = _table(f"in {stage.recipe.name}", "parameters", "weights", "gradients", "optimizer", "sum")
+    for role in stage.roles:
+        parts = role.weights, role.gradients, role.optimizer
+        count = f"{role.parameters:,}" if role.parameters else "-"
+        roles.add_row(
+            role.name, count, *(fit.size(part, "B") if part else "-" for part in parts), fit.size(sum(parts), "B")
+        )
+    out.print(Padding(roles, (0, 0, 1, 0)))
+    run, cost = stage.recipe.run, stage.cost
+    turns = _table("turn", "every", "per image", "kept", "gradients", "activations*", "at most")
+    kept = sum(role.weights + role.optimizer for role in stage.roles)
+    for turn in cost.turns:
+        parts = kept, turn.gradients, max(turn.peak - kept - turn.gradients, 0), turn.peak
+        turns.add_row(
+            turn.name,
+            str(turn.every),
+            fit.size(turn.flops / cost.batch, "FLOP"),
+            *(fit.size(part, "B") for part in parts),
+        )
+    out.print(turns)
+    passes = cost.flops / cost.batch / stage.forward if stage.forward else 0
+    for line in (
+        f"* and working memory, of {cost.micro_batch} images at a time of {run.batch}, {run.precision}: an estimate, "
+        "from the recipe's own steps on tensors without content",
+        f"an image costs {passes:.1f} forward passes of the generator, {fit.size(stage.forward, 'FLOP')} each",
+    ):
+        out.print(Text(line, "dim"), soft_wrap=True)
+
+
+def notes(found: Sequence[Stage], speeds: Sequence[Speed | None], out: Console) -> None:
+    """Where the speeds are from, what is missing, and what could not be counted."""
+    lines = []
+    for stage, speed in zip(found, speeds, strict=True):
+        if speed is None:
+            source = "no run of it in --runs; --measure times a few iterations where data and networks are here"
+        else:
+            source = speed.source
+        lines.append(("img/s of " + stage.recipe.name, source))
+        lines += [("missing", name) for name in stage.missing]
+        if stage.unknown:
+            lines.append((stage.recipe.name, stage.unknown))
+    for name, text in dict.fromkeys(lines):
+        out.print(Text.assemble((f"{name}: ", "dim"), text), soft_wrap=True)
+
+
+def _table(first: str, *columns: str) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(first, overflow="fold")
+    for name in columns:
+        table.add_column(name, justify="left" if name == "to do" else "right", no_wrap=True)
+    return table

@@ -1,0 +1,1 @@
+"""What a recipe will cost, before it runs: its own steps on torch's "meta" device, where tensors have shapes alone."""

@@ -1,0 +1,125 @@
+"""Iterations of a recipe on the meta device: the engine's own turns, their work and their memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import attrs
+import torch
+from attrs import frozen
+from torch import nn
+
+from distillkit.engine import turns
+from distillkit.engine.build import assemble
+from distillkit.engine.state import State
+from distillkit.plan import parts
+from distillkit.plan.meta import DEVICE, Live
+from distillkit.plan.parts import Card
+from distillkit.recipe.schema import Recipe
+from distillkit.registry import Catalog
+
+PASSES = 2  # micro-batches of an iteration here, at most: further ones add work in proportion, and no memory
+
+
+@frozen(kw_only=True)
+class TurnCost:
+    """One turn, once."""
+
+    name: str
+    every: int  # iterations
+    flops: float  # over the whole batch
+    peak: float  # bytes alive at most, with all that is kept between turns
+    gradients: int  # bytes of them
+
+
+@frozen(kw_only=True)
+class Cost:
+    """What iterations with this batch and micro-batch take."""
+
+    batch: int
+    micro_batch: int
+    turns: tuple[TurnCost, ...]
+
+    @property
+    def largest(self) -> TurnCost:
+        """The turn that needs most memory."""
+        return max(self.turns, key=lambda turn: turn.peak)
+
+    @property
+    def flops(self) -> float:
+        """Of one iteration, over the turns that come every so often."""
+        return sum(turn.flops / turn.every for turn in self.turns)
+
+
+def build(recipe: Recipe, cards: Mapping[str, Card], catalog: Catalog) -> State:
+    """The recipe's live objects on the meta device, optimizers ready; `cards` are those of its checkpoints.
+
+    Without metrics, and with auxiliary losses that act from start to end.
+    """
+    slots = [attrs.evolve(term.slot, start_kimg=0.0, stop_kimg=None) for term in recipe.auxiliary_loss]
+    terms = [attrs.evolve(term, slot=slot) for term, slot in zip(recipe.auxiliary_loss, slots, strict=True)]
+    recipe = attrs.evolve(recipe, auxiliary_loss=tuple(terms), evaluate=())
+    images = parts.images(recipe, next(iter(cards.values()), None))
+
+    def load(path: str | Path) -> nn.Module:
+        return parts.network(cards[str(path)], catalog)
+
+    with DEVICE:  # for what components make without naming a device
+        state = assemble(recipe, catalog, DEVICE, images, load)
+    for updater in state.updaters.values():
+        for p in updater.params:
+            p.grad = torch.empty_like(p)
+        updater.optimizer.step()
+        updater.optimizer.zero_grad()
+    return state
+
+
+def cost(state: State, live: Live, batch: int, micro: int) -> Cost:
+    """Of iterations with `batch` images in micro-batches of `micro`, from smaller ones."""
+    if batch <= PASSES * micro:
+        return _iterate(state, live, batch, micro)
+    few = _iterate(state, live, PASSES * micro, micro)
+    if not state.auxiliaries:  # each micro-batch by itself
+        return _grown(few, attrs.evolve(few, batch=0, turns=tuple(map(_nothing, few.turns))), batch)
+    return _grown(_iterate(state, live, (PASSES + 1) * micro, micro), few, batch)
+
+
+def _nothing(turn: TurnCost) -> TurnCost:
+    """The turn without images: no work, the same memory."""
+    return attrs.evolve(turn, flops=0)
+
+
+def _grown(larger: Cost, smaller: Cost, batch: int) -> Cost:
+    """A straight line through two batches, which have the same micro-batch, on to a third."""
+    far = (batch - smaller.batch) / (larger.batch - smaller.batch)
+    grown = [
+        attrs.evolve(a, flops=b.flops + far * (a.flops - b.flops), peak=b.peak + far * (a.peak - b.peak))
+        for a, b in zip(larger.turns, smaller.turns, strict=True)
+    ]
+    return attrs.evolve(larger, batch=batch, turns=tuple(grown))
+
+
+def _iterate(state: State, live: Live, batch: int, micro: int) -> Cost:
+    """An iteration in which every turn is due, again if the first one made something to keep."""
+    run = attrs.evolve(state.recipe.run, batch=batch, micro_batch=micro)
+    state.recipe = attrs.evolve(state.recipe, run=run)
+    state.nimg, state.iteration = max(state.total - batch, 0), 0  # all waiting is over
+    while True:
+        state.made.clear()
+        before = live.bytes
+        found = Cost(batch=batch, micro_batch=micro, turns=tuple(_take(state, live, turn) for turn in state.turns))
+        state.made.clear()
+        state.records.clear()
+        if live.bytes <= before + SCALARS:
+            return found
+
+
+SCALARS = 4096  # bytes: sums and averages of single numbers
+
+
+def _take(state: State, live: Live, turn: turns.Turn) -> TurnCost:
+    live.restart()
+    turns.take(state, turn)
+    gradients = sum(p.nbytes for name in turn.trains for p in state.updaters[name].params)
+    return TurnCost(name=turn.name, every=turn.every, flops=live.flops, peak=live.peak, gradients=gradients)

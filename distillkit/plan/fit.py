@@ -1,0 +1,74 @@
+"""Does it fit: memory of the device against what the largest turn takes, and what to change."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from attrs import frozen
+
+from distillkit.plan.stages import Stage
+
+GB, PREFIXES = 1e9, ("", "k", "M", "G", "T", "P", "E", "Z")
+FREE = 0.1  # share of the device's memory left to its context, workspaces and gaps between blocks
+
+
+@frozen(kw_only=True)
+class Device:
+    """Memory to fit into, in bytes, and where that number is from."""
+
+    memory: float
+    source: str
+
+    @property
+    def usable(self) -> float:
+        return self.memory * (1 - FREE)
+
+
+def device(gigabytes: float | None, name: str) -> Device:
+    """As asked, else this machine's GPU, else what its main memory has available; `name`: run.device."""
+    if gigabytes is not None:
+        return Device(memory=gigabytes * GB, source="as asked")
+    if name != "cpu" and torch.cuda.is_available():
+        facts = torch.cuda.get_device_properties(0)
+        return Device(memory=facts.total_memory, source=facts.name)
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
+    return Device(memory=float(lines["MemAvailable"].split()[0]) * 1024, source="available in this machine, no GPU")
+
+
+def largest(stage: Stage, memory: Device) -> int:
+    """The largest micro-batch that fits, a divisor of the batch; 0: none does."""
+    batch = stage.recipe.run.batch
+    fitting = [m for m in range(1, batch + 1) if batch % m == 0 and stage.peak(m) <= memory.usable]
+    return max(fitting, default=0)
+
+
+def verdict(stages: list[Stage], memory: Device) -> str:
+    """One line: whether all that is left to run fits, and what to change."""
+    left = [stage for stage in stages if not stage.finished]
+    unknown = [stage.recipe.name for stage in left if stage.cost is None]
+    if unknown:
+        return f"cannot tell whether it fits: {', '.join(unknown)} cannot be counted"
+    if not left:
+        return "finished: nothing is left to run"
+    worst = max(left, key=lambda stage: stage.cost.largest.peak)
+    need, micro, best = worst.cost.largest.peak, worst.cost.micro_batch, largest(worst, memory)
+    said = f"{size(need, 'B')} with run.micro_batch = {micro} ({worst.recipe.name}), {size(memory.usable, 'B')} usable"
+    if need <= memory.usable:
+        return f"fits: {said}" + (f"; run.micro_batch = {best} would fit too" if best > micro else "")
+    if best:
+        return f"does not fit: {said}; fits with run.micro_batch = {best} ({size(worst.peak(best), 'B')})"
+    return f"does not fit: {said}; nor with run.micro_batch = 1 ({size(worst.peak(1), 'B')}); {_smaller(worst)}"
+
+
+def _smaller(stage: Stage) -> str:
+    if stage.recipe.run.precision in ("fp32", "tf32", "fp64"):
+        return 'try run.precision = "bf16", or a smaller network'
+    return "take a smaller network"
+
+
+def size(value: float, unit: str) -> str:
+    """For people: 36.5 GB, 420 MB, 8.77 kFLOP."""
+    power = min(max(int(math.log10(value * 1.0005) // 3), 0), len(PREFIXES) - 1) if value > 0 else 0
+    return f"{value / 1000**power:.3g} {PREFIXES[power]}{unit}"

@@ -1,0 +1,154 @@
+"""torch's "meta" device made fit for a whole training step: no numbers are computed, and none is needed."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.flop_counter import flop_registry
+
+DEVICE = torch.device("meta")
+HALVES = (torch.float32, torch.bfloat16, torch.float16)
+READ = torch.ops.aten._local_scalar_dense.default  # what float(t), int(t), bool(t) and t.item() come to
+
+
+def _group_norm(x: Tensor, weight: Any, bias: Any, N: int, C: int, HxW: int, group: int, eps: float) -> tuple:
+    return torch.empty_like(x), x.new_empty(N, group), x.new_empty(N, group)
+
+
+def _group_norm_backward(
+    grad: Tensor, x: Tensor, mean: Tensor, rstd: Tensor, weight: Tensor | None, N: int, C: int, HxW: int, group: int,
+    mask: list[bool],
+) -> tuple:  # fmt: skip
+    return torch.empty_like(x) if mask[0] else None, *(x.new_empty(C) if asked else None for asked in mask[1:])
+
+
+# torch's own, written out in parts, take as long as all the rest together.
+SHORT = {
+    torch.ops.aten.native_group_norm.default: _group_norm,
+    torch.ops.aten.native_group_norm_backward.default: _group_norm_backward,
+}
+
+
+class Live(TorchDispatchMode):
+    """Bytes of the meta tensors that are alive, their peak, and the work done; a number read from a tensor is 1.
+
+    FlopCounterMode's formulas without its tracking of modules, which torch.autograd.grad in a component does not bear.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = self.peak = self.flops = 0
+        self.known: set[int] = set()  # storages; views share one
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
+        if func is READ and args[0].is_meta:
+            return torch.ones((), dtype=args[0].dtype, device="cpu").item()
+        made = SHORT.get(func, func) if isinstance(args[0] if args else None, Tensor) and args[0].is_meta else func
+        out = made(*args, **(kwargs or {}))
+        if count := flop_registry.get(getattr(func, "_overloadpacket", None)):
+            self.flops += count(*args, **(kwargs or {}), out_val=out)
+        for value in tree_leaves(out):
+            if isinstance(value, Tensor) and value.is_meta:
+                self._see(value.untyped_storage())
+        return out
+
+    def restart(self) -> None:
+        """Look for the peak, and count work, from here on."""
+        self.peak, self.flops = self.bytes, 0
+
+    def _see(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key not in self.known:
+            self.known.add(key)
+            self.bytes += size
+            self.peak = max(self.peak, self.bytes)
+            weakref.finalize(storage, self._gone, key, size)
+
+    def _gone(self, key: int, size: int) -> None:
+        self.known.discard(key)
+        self.bytes -= size
+
+
+@contextmanager
+def blank() -> Iterator[Live]:
+    """Inside, tensors of the meta device are counted, and autocast does there what it does on a GPU."""
+    before, torch.autocast = torch.autocast, Autocast
+    try:
+        with _Out(), Live() as live:
+            yield live
+    finally:
+        torch.autocast = before
+
+
+class _Out(TorchFunctionMode):
+    """The ways out of the meta device that never reach a dispatcher: a list is of ones, a copy stays where it is."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is Tensor.tolist and args[0].is_meta:
+            return torch.ones(args[0].shape, dtype=args[0].dtype, device="cpu").tolist()
+        if func is Tensor.cpu and args[0].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+F = torch.nn.functional
+# Of the lists in torch's documentation of CUDA autocast, what denoisers and feature networks call.
+LOW = {
+    torch.conv1d, torch.conv2d, torch.conv_transpose2d, F.conv1d, F.conv2d, F.conv_transpose2d, F.linear, torch.matmul,
+    Tensor.matmul, Tensor.__matmul__, torch.mm, Tensor.mm, torch.bmm, Tensor.bmm, torch.addmm, torch.baddbmm,
+    torch.einsum, F.scaled_dot_product_attention,
+}  # fmt: skip
+FULL = {
+    torch.group_norm, F.group_norm, torch.layer_norm, F.layer_norm, F.softmax, torch.softmax, Tensor.softmax, torch.exp,
+    Tensor.exp, torch.log, Tensor.log, torch.pow, Tensor.pow, torch.rsqrt, Tensor.rsqrt, torch.sum, Tensor.sum,
+    torch.norm, Tensor.norm, F.softplus, F.mse_loss,
+}  # fmt: skip
+
+
+class Autocast(TorchFunctionMode):
+    """torch.autocast, which knows no meta tensors, by the rules of a GPU; weights are cast once within it."""
+
+    entered: list[Autocast] = []  # the innermost one decides
+
+    def __init__(self, device_type: str, dtype: torch.dtype | None = None, enabled: bool = True, **_: Any) -> None:
+        super().__init__()
+        self.dtype = (dtype or torch.bfloat16) if enabled else None
+        self.cast: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def __enter__(self) -> Autocast:
+        self.entered.append(self)
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self.entered.pop()
+        self.cast.clear()
+        super().__exit__(*error)
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        to = None
+        if self.dtype is not None and self.entered[-1] is self:
+            to = self.dtype if func in LOW else torch.float32 if func in FULL else None
+        if to is not None:
+            args, kwargs = tree_map(lambda value: self._to(value, to), (args, kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+    def _to(self, value: Any, dtype: torch.dtype) -> Any:
+        if not isinstance(value, Tensor) or value.dtype not in HALVES or value.dtype == dtype:
+            return value
+        if not (value.is_leaf and value.requires_grad and dtype == self.dtype):
+            return value.to(dtype)
+        if id(value) not in self.cast:
+            self.cast[id(value)] = value, value.to(dtype)
+        return self.cast[id(value)][1]

@@ -1,0 +1,106 @@
+"""Images per second: of runs of the same recipe, or of a few iterations made now; never without its source."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import attrs
+import torch
+from attrs import frozen
+
+from distillkit.assets.folder import elsewhere, folder
+from distillkit.assets.locate import located, wanted
+from distillkit.engine import loop, student, threads
+from distillkit.engine.build import build
+from distillkit.engine.metrics import MetricsLog
+from distillkit.engine.rundir import RunDir
+from distillkit.plan.stages import Stage
+from distillkit.recipe import choice_from_table
+from distillkit.recipe.schema import Recipe
+from distillkit.registry import Catalog
+
+WARM_UP, SECONDS, ITERATIONS = 2, 5.0, 20  # of a measurement: not counted, at least, at most
+PAIRS = 512  # stored pairs, at most: how many there are is no matter of speed
+
+
+@frozen(kw_only=True)
+class Speed:
+    """Images per second while training, and what is left."""
+
+    img_per_sec: float
+    source: str
+    done: int = 0  # images seen
+
+    def seconds_left(self, recipe: Recipe) -> float:
+        return max(recipe.run.kimg * 1000 - self.done, 0) / self.img_per_sec
+
+
+def logged(run: RunDir | None) -> Speed | None:
+    """Of a run's own ticks: all its images over all its seconds of training."""
+    if run is None or not run.metrics.is_file():
+        return None
+    ticks = [row for row in MetricsLog(run.metrics).read() if row["what"] == "tick"]
+    if not ticks or not ticks[-1]["seconds"]:
+        return None
+    nimg, seconds = ticks[-1]["nimg"], ticks[-1]["seconds"]
+    return Speed(img_per_sec=nimg / seconds, source=str(run.path), done=nimg)
+
+
+def trained_with(stage: Stage) -> tuple[str, ...]:
+    """The files that training needs and that are missing; metrics are not measured here."""
+    needed = {asset.name for asset in wanted(attrs.evolve(stage.recipe, evaluate=()))}
+    return tuple(name for name in stage.missing if name in needed)
+
+
+def measured(stage: Stage, catalog: Catalog) -> Speed:
+    """Of a few real iterations, with late losses and turns; results of other recipes are stood in for at random.
+
+    Raises InputError where the data or a network are missing.
+    """
+    with TemporaryDirectory(prefix="distillkit-plan-") as place:
+        recipe = located(_ready(stage, Path(place), catalog), folder())
+        torch.set_num_threads(recipe.run.threads or threads.choose())
+        with elsewhere(place):
+            state = build(recipe, catalog)
+            state.nimg = max(state.total - state.batch * (WARM_UP + ITERATIONS), 0)
+            period = max(turn.every for turn in state.turns)
+            for _ in range(WARM_UP):
+                loop.iterate(state)
+            start, n, seconds = time.perf_counter(), 0, 0.0
+            while not n or n % period or not (seconds >= SECONDS or n >= ITERATIONS):
+                loop.iterate(state)
+                if state.device.type == "cuda":
+                    torch.cuda.synchronize()
+                n, seconds = n + 1, time.perf_counter() - start
+    where = torch.cuda.get_device_name() if state.device.type == "cuda" else f"CPU, threads: {torch.get_num_threads()}"
+    return Speed(img_per_sec=n * state.batch / seconds, source=f"measured now, {n} iterations, {where}")
+
+
+def _ready(stage: Stage, place: Path, catalog: Catalog) -> Recipe:
+    """The recipe without metrics, with few stored pairs, and with networks of random weights for other recipes'."""
+    recipe = attrs.evolve(stage.chained, evaluate=(), run=attrs.evolve(stage.chained.run, max_nonfinite=10**9))
+    for i, (name, card) in enumerate(stage.parents.items()):
+        path = place / str(i)
+        choice = choice_from_table("network", card["network"], catalog, where="the card of a network")
+        made = student.new_network(choice, card["resolution"], card["channels"], card["label_dim"])
+        student.save(path, made, {})
+        recipe = _renamed(recipe, name, str(path))
+    terms = []
+    for term in recipe.auxiliary_loss:
+        if getattr(term.config, "pairs", 0) > PAIRS:
+            term = attrs.evolve(term, config=attrs.evolve(term.config, pairs=PAIRS))
+        terms.append(attrs.evolve(term, slot=attrs.evolve(term.slot, start_kimg=0.0, stop_kimg=None)))
+    return attrs.evolve(recipe, auxiliary_loss=tuple(terms))
+
+
+def _renamed(recipe: Recipe, old: str, new: str) -> Recipe:
+    """The recipe with another path for a checkpoint."""
+    teacher = recipe.teacher_score
+    if recipe.generator.checkpoint == old:
+        recipe = attrs.evolve(recipe, generator=attrs.evolve(recipe.generator, checkpoint=new))
+    if teacher is not None and getattr(teacher.config, "checkpoint", None) == old:
+        config = attrs.evolve(teacher.config, checkpoint=new)
+        recipe = attrs.evolve(recipe, teacher_score=attrs.evolve(teacher, config=config))
+    return recipe

@@ -1,0 +1,124 @@
+"""The recipes to run, parents first: what each one takes, or why that cannot be told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import attrs
+import torch
+from attrs import frozen
+
+from distillkit.api import InputError, UsageError
+from distillkit.assets.folder import folder
+from distillkit.assets.locate import wanted
+from distillkit.engine import runner
+from distillkit.engine.rundir import RunDir
+from distillkit.engine.runner import Node
+from distillkit.engine.state import State
+from distillkit.plan import dry
+from distillkit.plan.dry import Cost
+from distillkit.plan.meta import DEVICE, Live, blank
+from distillkit.plan.parts import Card, card_of
+from distillkit.plan.roles import Role, roles
+from distillkit.recipe.schema import Recipe
+from distillkit.registry import Catalog
+
+
+@frozen(kw_only=True)
+class Stage:
+    """One recipe of the chain; without `cost` it is `unknown` why."""
+
+    recipe: Recipe
+    run: RunDir | None  # of the same fingerprint, to reuse or to go on with
+    missing: tuple[str, ...]  # assets
+    chained: Recipe  # with the path of another recipe where `from` puts the result of that
+    parents: dict[str, Card] = attrs.field(factory=dict)  # by that path
+    unknown: str = ""
+    cost: Cost | None = None
+    sizes: tuple[Cost, ...] = ()  # two sizes of micro-batch, which a straight line goes through
+    roles: tuple[Role, ...] = ()
+    forward: float = 0.0  # FLOPs of the generator's forward pass on one image
+
+    @property
+    def finished(self) -> bool:
+        return self.run is not None and self.run.status() == "finished"
+
+    @property
+    def flops(self) -> float:
+        """Of the whole run."""
+        return self.cost.flops / self.cost.batch * self.recipe.run.kimg * 1000 if self.cost else 0.0
+
+    def peak(self, micro: int) -> float:
+        """Bytes at most with this micro-batch, from the two sizes."""
+        a, b = self.sizes[0], self.sizes[-1]
+        if a.micro_batch == b.micro_batch:
+            return a.largest.peak
+        slope = (b.largest.peak - a.largest.peak) / (b.micro_batch - a.micro_batch)
+        return a.largest.peak + slope * (micro - a.micro_batch)
+
+
+def stages(path: Path, sets: Sequence[str], runs: Path, catalog: Catalog) -> list[Stage]:
+    """Every recipe of the graph, the asked one last. Raises RecipeProblems, UsageError for what `run` refuses as well.
+
+    Nothing is downloaded, trained or written, and no network has weights.
+    """
+    nodes, cards = runner.graph(path, sets, catalog, None), dict[str, Card]()
+    return [_stage(node, runner.existing(node, runs), cards, catalog) for node in nodes]
+
+
+def _stage(node: Node, run: RunDir | None, cards: dict[str, Card], catalog: Catalog) -> Stage:
+    """One of them; `cards` are of the results so far, by the path of their recipe, and gain this one's."""
+    missing = tuple(asset.name for asset in wanted(node.recipe) if not (folder() / asset.name).is_file())
+    recipe = chained(node)
+    needed = {name: cards[name] for name in checkpoints(recipe) if name in cards}
+    bare = Stage(recipe=node.recipe, run=run, missing=missing, chained=recipe, parents=needed)
+    try:
+        own = {name: needed[name] if name in needed else card_of(name, catalog) for name in checkpoints(recipe)}
+        with blank() as live:
+            state = dry.build(recipe, own, catalog)
+            cards[str(node.recipe.path.resolve())] = state.generator.card
+            return _measured(bare, state, live)
+    except InputError as error:
+        return attrs.evolve(bare, unknown=str(error).partition("\n")[0])
+
+
+def chained(node: Node) -> Recipe:
+    """The recipe with the path of a parent's recipe where `from` will put its result."""
+    recipe, parents = node.recipe, {table: str(path) for table, path in node.parents.items()}
+    if path := parents.get("generator"):
+        recipe = attrs.evolve(recipe, generator=attrs.evolve(recipe.generator, checkpoint=path))
+    if path := parents.get("teacher_score"):
+        teacher = recipe.teacher_score
+        if not hasattr(teacher.config, "checkpoint"):
+            raise UsageError(f"teacher_score.from: {teacher.name!r} takes no checkpoint")
+        config = attrs.evolve(teacher.config, checkpoint=path)
+        recipe = attrs.evolve(recipe, teacher_score=attrs.evolve(teacher, config=config))
+    return recipe
+
+
+def checkpoints(recipe: Recipe) -> Iterator[str]:
+    """Of the generator, the teacher and its guidance."""
+    teacher = recipe.teacher_score
+    guidance = teacher and teacher.slot.guidance
+    for table in (recipe.generator, teacher and teacher.config, guidance and guidance.config):
+        if name := getattr(table, "checkpoint", None):
+            yield name
+
+
+def _measured(stage: Stage, state: State, live: Live) -> Stage:
+    run = stage.recipe.run
+    micro = run.micro_batch or run.batch
+    other = next((m for m in (micro // 2, micro * 2) if m and run.batch % m == 0), micro)
+    sizes = [dry.cost(state, live, run.batch, m) for m in dict.fromkeys((micro, other))]
+    return attrs.evolve(stage, cost=sizes[0], sizes=tuple(sizes), roles=tuple(roles(state, live.bytes)),
+                        forward=_forward(state, live))  # fmt: skip
+
+
+def _forward(state: State, live: Live) -> float:
+    x = torch.empty(1, *state.dataset.shape, device=DEVICE, dtype=state.dtype)
+    labels = torch.empty(1, state.dataset.label_dim, device=DEVICE) if state.dataset.label_dim else None
+    live.restart()
+    with torch.no_grad():
+        state.networks["generator"](x, torch.empty(1, 1, 1, 1, device=DEVICE), labels)
+    return live.flops
