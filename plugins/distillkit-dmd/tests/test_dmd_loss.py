@@ -183,7 +183,8 @@ def analytic_score(config, x_t, sigma):
     return torch.autograd.grad(log_p.sum(), x_t)[0]
 
 
-def test_against_the_closed_form_teacher_the_gradient_is_the_weighted_difference_of_analytic_scores():
+@pytest.mark.parametrize(("cls", "config"), [(Dmd, {}), (Dmd2, {"gan": False})])
+def test_against_the_closed_form_teacher_the_gradient_is_the_weighted_difference_of_analytic_scores(cls, config):
     real, fake = MixtureConfig(), MixtureConfig(modes=3, radius=0.4, std=0.2)
     score = {
         name: lambda x, sigma, labels=None, config=config: MixtureTeacher(config).teacher_score(None, x, sigma, labels)
@@ -193,10 +194,12 @@ def test_against_the_closed_form_teacher_the_gradient_is_the_weighted_difference
     x, n = (torch.randn(32, 2, 1, 1, generator=generator, dtype=torch.float64) for _ in range(2))
     t = torch.randint(20, 981, (32, 1, 1, 1), generator=generator)
     sigma = grid_sigma(SimpleNamespace(uniform=lambda low, high: t.double() + 0.5), 0, 999)
-    loss, _ = ready(Dmd, None, score["fake"])
+    loss, state = ready(cls, None, nn.Identity(), **config)
+    loss.fake_score = score["fake"]
     x_t = x + sigma * n
     step = ReplayStep(x.clone().requires_grad_(), t.double(), sigma, x_t)
-    loss.generator_loss(step, score["real"]).sum().backward()
+    arguments = {"state": state} if cls is Dmd2 else {}
+    loss.generator_loss(step=step, teacher_score=score["real"], **arguments).sum().backward()
     gap = analytic_score(fake, x_t, sigma) - analytic_score(real, x_t, sigma)
     w = sigma**2 * 2 / (score["real"](x_t, sigma) - x).abs().sum(1, keepdim=True)
     torch.testing.assert_close(step.x.grad, w * gap / 2, rtol=1e-6, atol=1e-9)  # / 2: the mean over two values
