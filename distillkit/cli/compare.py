@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from distillkit.cli.console import console
-from distillkit.compare import Comparison, Run, compare, tables, write_page
+from distillkit.compare import Comparison, Run, compare, matrix, tables, write_page
 
 GAP = 2  # characters between columns
 
@@ -30,13 +30,13 @@ def main(arguments: Namespace) -> int:
 
 
 def show(c: Comparison, out: Console, page: Path) -> None:
-    """Both tables, as wide as the terminal, and where the page is."""
-    for table in _parts(tables.final(c), out.width):
-        out.print(Padding(drawn(table), (1, 0, 0, 0)))
-    for target in c.targets:
-        table = tables.way(c, target)
-        out.print(Padding(Text(table.title), (1, 0, 0, 0)))
-        out.print(drawn(table))
+    """All tables, as wide as the terminal; of metrics without curves only the list. And where the page is."""
+    for whole in matrix.every(c, ()):
+        out.print(Padding(Text(whole.title), (1, 0, 0, 0)))
+        for i, table in enumerate(_parts(whole, out.width)):
+            out.print(Padding(drawn(table), (min(i, 1), 0, 0, 0)))
+        if whole.note:
+            out.print(Text(whole.note, "dim"))
     out.print(Padding(Text.assemble(("page  ", "dim"), str(page)), (1, 0, 0, 0)))
 
 
@@ -55,10 +55,10 @@ def _parts(table: tables.Table, width: int) -> Iterator[tables.Table]:
 
 
 def drawn(table: tables.Table) -> RenderableType:
-    """A table for the terminal; the best of a column is bold."""
+    """A table for the terminal; what is best or better is bold, what is worse italic."""
     shown = Table(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False, padding=(0, GAP, 0, 0), show_edge=False)
     for i, name in enumerate(table.head):
         shown.add_column(name, justify="right" if i else "left", overflow="fold", ratio=None)
     for row in table.rows:
-        shown.add_row(*(Text(cell.text, "bold" if cell.best else "") for cell in row))
+        shown.add_row(*(Text(cell.text, "bold" if cell.best else "italic" if cell.worse else "") for cell in row))
     return shown

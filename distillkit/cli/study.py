@@ -6,18 +6,19 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from distillkit.api import DistillkitError
+from distillkit.api import DistillkitError, UsageError
 from distillkit.cli import compare
 from distillkit.cli.console import console
 from distillkit.registry import Catalog
-from distillkit.study import Job, jobs, read, work, write_results
+from distillkit.study import Job, jobs, look, read, work, write_results
 from distillkit.study.results import write_markdown
-from distillkit.study.work import Progress, took
+from distillkit.study.work import DONE, Progress, took
 
 STYLES = {"running": "cyan", "finished": "green", "reused": "green", "diverged": "red", "failed": "red",
           "left out": "red"}  # fmt: skip
@@ -28,10 +29,13 @@ def main(arguments: Namespace) -> int:
     """Run what is missing, compare all -> exit code; 1 where a cell failed or nothing can be compared."""
     study = read(arguments.study, Catalog.installed())
     todo = jobs(study, Catalog.installed())
-    out = arguments.out or arguments.runs / f"study-{study.name}"
-    with _screen(todo) as show:
-        done = work(todo, arguments.runs, out / "logs", arguments.jobs, show)
-    note = f"{arguments.jobs} runs at once" if arguments.jobs > 1 else ""
+    out = _made(arguments.out or arguments.runs / f"study-{study.name}")
+    if arguments.no_run:
+        done = look(todo, arguments.runs, out / "logs")
+    else:
+        with _screen(todo) as show:
+            done = work(todo, arguments.runs, out / "logs", arguments.jobs, show)
+    note = _note(done, arguments.jobs)
     results = write_results(study, done, arguments.runs, out, note)
     if results.comparison is not None:
         compare.show(results.comparison, console(), results.page)
@@ -39,11 +43,27 @@ def main(arguments: Namespace) -> int:
         print(f"error: nothing to compare: {results.why_not}", file=sys.stderr)
     print(f"json  {results.json}")
     if arguments.markdown and results.comparison is not None:
-        write_markdown(study, results, arguments.markdown, f"{note}." if note else "")
+        write_markdown(study, results, arguments.markdown, note)
     bad = [one for one in done if one.bad]
     for one in bad:
         print(f"error: {one.job.name} {one.state}: {one.reason}; log: {one.log}", file=sys.stderr)
     return DistillkitError.exit_code if bad or results.comparison is None else 0
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make {folder}: {error.strerror}; --out names another folder") from error
+    return folder
+
+
+def _note(done: Sequence[Progress], at_once: int) -> str:
+    """What a reader must know of how the numbers came about."""
+    cells = [one for one in done if one.job.cell]
+    finished = sum(one.state in DONE for one in cells)
+    parts = [f"{at_once} runs at once"] if at_once > 1 else []
+    return ", ".join(parts + ([f"{finished} of {len(cells)} runs finished"] if finished < len(cells) else []))
 
 
 @contextmanager

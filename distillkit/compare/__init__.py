@@ -2,7 +2,9 @@
 
 from distillkit.compare.comparison import Comparison, compare
 from distillkit.compare.groups import Group, groups
+from distillkit.compare.markdown import markdown
 from distillkit.compare.page import write_page
+from distillkit.compare.rows import compare_rows
 from distillkit.compare.runs import Run
 
-__all__ = ["Comparison", "Group", "Run", "compare", "groups", "write_page"]
+__all__ = ["Comparison", "Group", "Run", "compare", "compare_rows", "groups", "markdown", "write_page"]

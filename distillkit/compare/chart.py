@@ -11,6 +11,7 @@ from attrs import field, frozen
 from distillkit.engine import formats, svg
 
 COLOURS = 8  # CSS classes s0 ... s7
+LOG_FROM = 6.0  # ratio of values; earlier than in a report, since what matters is how curves differ at their ends
 
 
 @frozen
@@ -41,7 +42,7 @@ def draw(chart: Chart) -> str:
     """The chart as an <svg> element."""
     spots = [spot for curve in chart.curves.values() for spot in curve if math.isfinite(spot.mean)]
     x_axis = svg.Axis.over([spot.x for spot in spots], svg.LEFT, svg.WIDTH - svg.RIGHT)
-    y_axis = svg.Axis.over(_values(spots, chart), svg.HEIGHT - svg.BOTTOM, svg.TOP, pad=True, log=True)
+    y_axis = svg.Axis.over(_values(spots, chart), svg.HEIGHT - svg.BOTTOM, svg.TOP, pad=True, log_from=LOG_FROM)
     parts = [
         f'<svg viewBox="0 0 {svg.WIDTH} {svg.HEIGHT}" role="img" aria-label="{escape(chart.title)}">',
         f'<text class="title" x="{svg.LEFT}" y="14">{escape(chart.title)} against {escape(chart.x_label)}</text>',
@@ -58,7 +59,7 @@ def _values(spots: Sequence[Spot], chart: Chart) -> list[float]:
     values = [spot.mean for spot in spots] + list(chart.references.values())
     edges = [spot.mean - spot.sd for spot in spots] + [spot.mean + spot.sd for spot in spots]
     low, high = min(values, default=0.0), max(values, default=0.0)
-    wide = low > 0 and high / low >= svg.LOG_FROM
+    wide = low > 0 and high / low >= LOG_FROM
     return values + [edge for edge in edges if edge > low / 2 or not wide]
 
 

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from attrs import frozen
+from attrs import field, frozen
 
 from distillkit.api import UsageError
 from distillkit.compare import curves, measured
@@ -40,6 +40,8 @@ class Comparison:
     metrics: tuple[str, ...]
     targets: tuple[Target, ...]  # of the metrics with curves
     within: float
+    rows: Mapping[str, Comparison] = field(factory=dict)  # of a study with axes: the columns of each, against the first
+    rest: Comparison | None = None  # beside rows: the groups that are in none
 
     def curve(self, group: Group, metric: str) -> list[Point]:
         """Mean over seeds of the finished runs."""
@@ -89,9 +91,16 @@ def compare(
     if not base.finished:
         raise UsageError(f"the baseline {base.label!r} has no finished run: {base.seeds}")
     measured.check([group for group in found if group.finished], anyway)
-    names = _metrics(found)
-    targets = [_target(base, metric, within) for metric in _main(names, base, metrics)]
-    return Comparison(tuple(found), base, tuple(names), tuple(targets), within)
+    names = measured_metrics(found)
+    return of_groups(found, base, names, curved(names, base, metrics), within)
+
+
+def of_groups(
+    found: Sequence[Group], base: Group, names: Sequence[str], main: Sequence[str], within: float
+) -> Comparison:
+    """Groups that are known to have been measured alike; `main` are the metrics with curves."""
+    targets = tuple(_target(base, metric, within) for metric in main)
+    return Comparison(tuple(found), base, tuple(names), targets, within)
 
 
 def _baseline(found: Sequence[Group], asked: str | None) -> Group:
@@ -107,18 +116,19 @@ def _baseline(found: Sequence[Group], asked: str | None) -> Group:
     raise UsageError(f"no single group is called {asked!r}; groups: {', '.join(group.label for group in found)}")
 
 
-def _metrics(found: Sequence[Group]) -> list[str]:
+def measured_metrics(found: Sequence[Group]) -> list[str]:
     """Metrics of all groups in the order measured, without floors and spreads."""
     rows = [row for group in found for run in group.finished for row in results.table(run.scores.student)]
     return list(dict.fromkeys(row.name for row in rows))
 
 
-def _main(names: Sequence[str], base: Group, asked: Sequence[str]) -> list[str]:
+def curved(names: Sequence[str], base: Group, asked: Sequence[str]) -> list[str]:
+    """The metrics with curves: those asked for, or the first of the baseline's."""
     if asked:
         return [_named(name, names) for name in asked]
     known = [name for name in names if higher_is_better(name) is not None]
-    curved = [name for name in known if len(curves.mean_curve(base.finished, name)) > 1]
-    return (curved or known)[:CURVES]
+    drawn = [name for name in known if len(curves.mean_curve(base.finished, name)) > 1]
+    return (drawn or known)[:CURVES]
 
 
 def _named(asked: str, names: Sequence[str]) -> str:

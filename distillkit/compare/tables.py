@@ -1,4 +1,4 @@
-"""The two tables of a comparison as text: final numbers, and the way there; shared by terminal, page and Markdown."""
+"""The two tables of a comparison: final numbers, and the way there; shared by terminal, page and Markdown."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from attrs import frozen
 
 from distillkit.compare.comparison import Comparison, Target
-from distillkit.compare.curves import Reached, Spread
+from distillkit.compare.curves import Spread
 from distillkit.compare.direction import higher_is_better
 from distillkit.compare.groups import Group
 from distillkit.engine import formats
@@ -18,10 +18,11 @@ PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 
 @frozen
 class Cell:
-    """Text, and whether it is the best of its column."""
+    """Text, and whether it stands out."""
 
     text: str
-    best: bool = False
+    best: bool = False  # bold
+    worse: bool = False  # italic
 
 
 @frozen
@@ -31,25 +32,29 @@ class Table:
     title: str
     head: list[str]
     rows: list[list[Cell]]
+    note: str = ""
 
 
 def final(c: Comparison) -> Table:
     """Mean and spread of each group, then teacher and floor where they were measured."""
-    names, short = c.metrics, [name.rpartition("/")[2] for name in c.metrics]
-    heads = [last if short.count(last) == 1 else name for name, last in zip(names, short, strict=True)]
-    rows = [[Cell(group.label), *(_final(c, group, name) for name in names)] for group in c.groups]
+    short = [name.rpartition("/")[2] for name in c.metrics]
+    heads = [last if short.count(last) == 1 else name for name, last in zip(c.metrics, short, strict=True)]
+    heads = [f"{head} {arrow(name)}".strip() for head, name in zip(heads, c.metrics, strict=True)]
+    more = ["seeds", "img/s"] if c.rows else []  # otherwise the way's table has them
+    rows = [[Cell(group.label), *(_final(c, group, name) for name in c.metrics)] for group in c.groups]
+    for row, group in zip(rows, c.groups, strict=True):
+        row += [Cell(text) for text in (group.seeds, formats.rate(c.speed(group)))[: len(more)]]
     for kind, told in (("teacher", "teacher"), ("floor", "floor: real v real")):
-        values = [c.reference(kind, name) for name in names]
+        values = [c.reference(kind, name) for name in c.metrics]
         if any(value is not None for value in values):
-            rows.append([Cell(told), *(Cell(MISSING if v is None else formats.number(v)) for v in values)])
-    return Table(
-        "final values", ["", *(f"{head} {arrow(name)}".strip() for head, name in zip(heads, names, strict=True))], rows
-    )
+            texts = [MISSING if value is None else formats.number(value) for value in values]
+            rows.append([Cell(text) for text in (told, *texts, *([""] * len(more)))])
+    return Table("final values", ["", *heads, *more], rows)
 
 
 def _final(c: Comparison, group: Group, metric: str) -> Cell:
     value = c.final(group, metric)
-    return Cell(MISSING) if value is None else Cell(spread(value), value.mean == c.best(metric))
+    return Cell(MISSING) if value is None else Cell(spread(value), value.mean == c.best(metric) and not c.rows)
 
 
 def spread(value: Spread) -> str:
@@ -64,44 +69,37 @@ def arrow(metric: str) -> str:
 
 def way(c: Comparison, target: Target) -> Table:
     """Images and seconds until the baseline's final value, and their shares of what the baseline needs."""
-    base = c.reached(c.baseline, target)
     found = {group.label: c.reached(group, target) for group in c.groups}
-    first = min((place.kimg for place in found.values() if place), default=math.nan)
+    first = min((there.kimg for there in found.values() if there), default=math.nan)
     rows = []
     for group in c.groups:
-        place = found[group.label]
-        cells = [Cell(group.label), Cell(group.seeds)]
-        best = place is not None and place.kimg == first and len(c.groups) > 1
-        rows.append([*cells, Cell(_place(place, base, "kimg"), best), Cell(_place(place, base, "seconds")),
-                     Cell(formats.rate(c.speed(group)))])  # fmt: skip
+        there = found[group.label]
+        best = there is not None and there.kimg == first and len(c.groups) > 1
+        images, seconds = (place(c, group, target, axis) for axis in ("kimg", "seconds"))
+        speed = formats.rate(c.speed(group))
+        rows.append([Cell(group.label), Cell(group.seeds), Cell(images, best), Cell(seconds), Cell(speed)])
     return Table(sentence(c, target), ["", "seeds", "kimg", "seconds", "img/s"], rows)
 
 
 def sentence(c: Comparison, target: Target) -> str:
     """What is reached, with its number."""
-    sign = "\N{GREATER-THAN OR EQUAL TO}" if target.higher else "\N{LESS-THAN OR EQUAL TO}"
     near = f", within {100 * c.within:g} %" if c.within else ""
-    value = formats.number(target.value)
-    return f"until {target.metric} {sign} {value}: the final value of {c.baseline.label}{near}"
+    return f"until {target.metric} {goal(target)}: the final value of {c.baseline.label}{near}"
 
 
-def _place(place: Reached | None, base: Reached | None, axis: str) -> str:
-    """ "60.8 (76 %)": images or seconds, and their share of the baseline's."""
-    if place is None:
+def goal(target: Target) -> str:
+    """The value to reach, with the side on which it is reached."""
+    sign = "\N{GREATER-THAN OR EQUAL TO}" if target.higher else "\N{LESS-THAN OR EQUAL TO}"
+    return f"{sign} {formats.number(target.value)}"
+
+
+def place(c: Comparison, group: Group, target: Target, axis: str) -> str:
+    """ "60.8 (76 %)": images or seconds until the target, and their share of what the baseline needs."""
+    if not math.isfinite(target.value) or not c.curve(group, target.metric):
+        return MISSING
+    there, base = c.reached(group, target), c.reached(c.baseline, target)
+    if there is None:
         return "never"
-    value, reference = getattr(place, axis), getattr(base, axis) if base else 0.0
-    sign = "" if place.exact else "\N{LESS-THAN OR EQUAL TO} "
+    value, reference = getattr(there, axis), getattr(base, axis) if base else 0.0
+    sign = "" if there.exact else "\N{LESS-THAN OR EQUAL TO} "
     return f"{sign}{value:.3g}" + (f" ({100 * value / reference:.0f} %)" if reference else "")
-
-
-def markdown(c: Comparison) -> str:
-    """Both tables as GitHub's Markdown."""
-    return "\n\n".join(_markdown(table) for table in (final(c), *(way(c, target) for target in c.targets))) + "\n"
-
-
-def _markdown(table: Table) -> str:
-    lines = ["| " + " | ".join(table.head) + " |", "|" + "---|" + "---:|" * (len(table.head) - 1)]
-    for row in table.rows:
-        cells = [f"**{cell.text}**" if cell.best else cell.text for cell in row]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return f"{table.title[0].upper()}{table.title[1:]}\n\n" + "\n".join(lines)

@@ -32,7 +32,8 @@ def draw(chart: Chart) -> str:
     finite = [(x, y) for x, y in chart.points if math.isfinite(y)]
     references = {name: y for name, y in chart.references.items() if math.isfinite(y)}
     x_axis = Axis.over([x for x, _ in chart.points], LEFT, WIDTH - RIGHT)
-    y_axis = Axis.over([y for _, y in finite] + list(references.values()), HEIGHT - BOTTOM, TOP, pad=True, log=True)
+    values = [y for _, y in finite] + list(references.values())
+    y_axis = Axis.over(values, HEIGHT - BOTTOM, TOP, pad=True, log_from=LOG_FROM)
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(chart.title)}">',
         f'<text class="title" x="{LEFT}" y="14">{escape(chart.title)}</text>',
@@ -55,9 +56,12 @@ class Axis:
     log: bool
 
     @classmethod
-    def over(cls, values: Sequence[float], start: float, stop: float, *, pad: bool = False, log: bool = False) -> Axis:
+    def over(
+        cls, values: Sequence[float], start: float, stop: float, *, pad: bool = False, log_from: float = math.inf
+    ) -> Axis:
+        """An axis for all values, logarithmic where the largest is at least `log_from` times the smallest."""
         low, high = (min(values), max(values)) if values else (0.0, 1.0)
-        log = log and low > 0 and high / low >= LOG_FROM
+        log = low > 0 and high / low >= log_from
         if log:
             low, high = math.log10(low), math.log10(high)
         if high - low <= 1e-9 * max(abs(low), abs(high)):

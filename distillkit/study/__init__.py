@@ -3,6 +3,6 @@
 from distillkit.study.jobs import Job, jobs
 from distillkit.study.plan import Cell, Study, read
 from distillkit.study.results import write_results
-from distillkit.study.work import work
+from distillkit.study.work import look, work
 
-__all__ = ["Cell", "Job", "Study", "jobs", "read", "work", "write_results"]
+__all__ = ["Cell", "Job", "Study", "jobs", "look", "read", "work", "write_results"]

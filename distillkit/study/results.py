@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
 from distillkit.api import UsageError
-from distillkit.compare import Comparison, Run, compare, tables, write_page
+from distillkit.compare import Comparison, Group, Run, compare, compare_rows, markdown, tables, write_page
 from distillkit.engine import files
 from distillkit.study.jobs import Job
-from distillkit.study.plan import Study
+from distillkit.study.plan import Cell, Study
 from distillkit.study.work import Progress
 
 
@@ -29,68 +30,80 @@ class Results:
 def write_results(study: Study, done: Sequence[Progress], runs: Path, out: Path, note: str = "") -> Results:
     """Write study.json always, and the page if there is something to compare."""
     comparison, why_not = None, ""
+    found = {one.job.fingerprint: Run.read(folder.path) for one in done if (folder := one.job.find(runs))}
     try:
-        comparison = _compare(study, [one.job for one in done], runs)
-        write_page(comparison, out / "compare.html", title=study.name, note=note)
+        comparison = _compare(study, [one.job for one in done if one.job.cell], found)
+        write_page(comparison, out / "compare.html", title=study.name, note=note, setup=_setup(study))
     except UsageError as error:
         why_not = str(error)
-    files.write_json(out / "study.json", _facts(study, done, runs, comparison))
+    cells = [_cell(study, cell, [one for one in done if one.job.cell], found) for cell in study.cell]
+    facts = {"schema": 1, "name": study.name, "seeds": list(study.seeds), "cells": cells}
+    files.write_json(out / "study.json", {**facts, "comparison": _numbers(comparison)})
     return Results(comparison, why_not, out / "compare.html", out / "study.json")
 
 
-def _compare(study: Study, jobs: Sequence[Job], runs: Path) -> Comparison:
+def _compare(study: Study, jobs: Sequence[Job], found: Mapping[str, Run]) -> Comparison:
     """The cells by their labels, in the order of the study."""
-    read: list[Run] = []
-    labels: dict[Path, str] = {}
-    for job in jobs:
-        folder = job.find(runs) if job.cell else None
-        if folder is not None:
-            labels[folder.path] = job.cell[0]
-            read.append(Run.read(folder.path))
     order = [cell.label for cell in study.cell]
-    read.sort(key=lambda run: order.index(labels[run.path]))
-    if not read:
+    ours = [job for job in jobs if job.cell and job.fingerprint in found]
+    ours.sort(key=lambda job: order.index(job.cell[0]))
+    if not ours:
         raise UsageError("no run of this study exists yet")
-    base = study.baseline or study.cell[0].label
-    return compare(read, baseline=base, metrics=study.metrics, within=study.within, labels=labels)
+    labels = {found[job.fingerprint].path: job.cell[0] for job in ours}
+    asked = {"baseline": study.baseline or order[0], "metrics": study.metrics, "within": study.within}
+    read = [found[job.fingerprint] for job in ours]
+    if study.vary:
+        return compare_rows(read, labels, study.rows(), **asked)
+    return compare(read, labels=labels, **asked)
 
 
-def _facts(study: Study, done: Sequence[Progress], runs: Path, c: Comparison | None) -> dict[str, Any]:
-    cells = [
-        {"label": cell.label, "recipe": cell.recipe, "set": [*study.set, *cell.set],
-         "runs": [_run(one, runs) for one in done if one.job.cell and one.job.cell[0] == cell.label]}
-        for cell in study.cell
-    ]  # fmt: skip
-    return {"schema": 1, "name": study.name, "seeds": list(study.seeds), "cells": cells, "comparison": _numbers(c)}
+def _setup(study: Study) -> tables.Table | None:
+    """The options of the axes and the cells beside them, as the study has them; None without axes."""
+    inside = {label for row in study.rows().values() for label in row.values()}
+    options = [(axis, option) for axis, options in study.vary.items() for option in options]
+    cells = [("cell", cell) for cell in study.cell if cell.label not in inside]
+    rows = [(axis, one.label, one.recipe or "", "  ".join(one.set)) for axis, one in (*options, *cells)]
+    made = [[tables.Cell(text) for text in row] for row in (("", "all", "", "  ".join(study.set)), *rows)]
+    return tables.Table("", ["axis", "option", "recipe", "settings"], made) if study.vary else None
 
 
-def _run(one: Progress, runs: Path) -> dict[str, Any]:
-    facts: dict[str, Any] = {
-        "seed": one.job.cell and one.job.cell[1],
-        "state": one.state,
-        "fingerprint": one.job.fingerprint,
-    }
-    folder = one.job.find(runs)
-    if folder is not None:
-        run = Run.read(folder.path)
-        facts |= {"run": str(folder.path), "nimg": run.nimg, "seconds": run.seconds, "versions": run.versions}
+def _cell(study: Study, cell: Cell, done: Sequence[Progress], found: Mapping[str, Run]) -> dict[str, Any]:
+    runs = [_run(one, found.get(one.job.fingerprint)) for one in done if one.job.cell and one.job.cell[0] == cell.label]
+    return {"label": cell.label, "recipe": cell.recipe, "set": [*study.set, *cell.set], "runs": runs}
+
+
+def _run(one: Progress, run: Run | None) -> dict[str, Any]:
+    """What became of one run; its folder is named as it lies below --runs."""
+    job = one.job
+    facts: dict[str, Any] = {"seed": job.cell and job.cell[1], "state": one.state, "fingerprint": job.fingerprint}
+    if run is not None:
+        facts |= {"run": run.path.name, "nimg": run.nimg, "seconds": run.seconds, "versions": run.versions}
         facts |= {"metrics": run.scores.student, "teacher": run.scores.teacher}
     return facts | ({"reason": one.reason} if one.reason else {})
 
 
 def _numbers(c: Comparison | None) -> dict[str, Any] | None:
+    """Of all groups against one baseline, or of each row against its own."""
     if c is None:
         return None
-    groups = []
-    for group in c.groups:
-        spreads = {name: c.final(group, name) for name in c.metrics}
-        final = {name: {"mean": s.mean, "sd": s.sd, "n": s.n} for name, s in spreads.items() if s is not None}
-        places = {target.metric: c.reached(group, target) for target in c.targets}
-        reached = {name: p and {"kimg": p.kimg, "seconds": p.seconds, "exact": p.exact} for name, p in places.items()}
-        groups.append({"label": group.label, "seeds": group.seeds, "final": final, "reached": reached,
-                       "img_per_sec": c.speed(group)})  # fmt: skip
-    targets = {target.metric: {"final": target.final, "reach": target.value} for target in c.targets}
+    if c.rows:
+        return {"rows": {name: _numbers(row) for name, row in c.rows.items()}, "others": _numbers(c.rest)}
+    targets = {t.metric: {"final": _known(t.final), "reach": _known(t.value)} for t in c.targets}
+    groups = [_group(c, group) for group in c.groups]
     return {"baseline": c.baseline.label, "within": c.within, "targets": targets, "groups": groups}
+
+
+def _group(c: Comparison, group: Group) -> dict[str, Any]:
+    spreads = {name: c.final(group, name) for name in c.metrics}
+    final = {name: {"mean": s.mean, "sd": s.sd, "n": s.n} for name, s in spreads.items() if s is not None}
+    places = {target.metric: c.reached(group, target) for target in c.targets}
+    reached = {name: p and {"kimg": p.kimg, "seconds": p.seconds, "exact": p.exact} for name, p in places.items()}
+    return {"label": group.label, "seeds": group.seeds, "final": final, "reached": reached,
+            "img_per_sec": _known(c.speed(group))}  # fmt: skip
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def write_markdown(study: Study, results: Results, path: Path, note: str = "") -> None:
@@ -98,7 +111,8 @@ def write_markdown(study: Study, results: Results, path: Path, note: str = "") -
     if results.comparison is None:
         raise UsageError(f"nothing to write to {path}: {results.why_not}")
     seeds = ", ".join(map(str, study.seeds))
-    text = f"# {study.name}\n\nSeeds {seeds}. {note}\n\n{tables.markdown(results.comparison)}".replace(". \n", ".\n")
+    facts = f"Seeds {seeds}. {note}." if note else f"Seeds {seeds}."
+    text = f"# {study.name}\n\n{facts}\n\n{markdown(results.comparison)}"
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:

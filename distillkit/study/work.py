@@ -56,9 +56,8 @@ def work(
 
     `show` is called about ten times a second. Raises Preempted after a signal, when all processes have saved.
     """
+    all_ = look(jobs, runs, logs)
     logs.mkdir(parents=True, exist_ok=True)
-    all_ = [Progress(job, logs / f"{i:03d}-{_slug(job.name)}.log") for i, job in enumerate(jobs)]
-    _look(all_, runs)
     with StopRequest() as stop:
         try:
             while any(one.state in ("waiting", "running") for one in all_):
@@ -72,8 +71,9 @@ def work(
     return all_
 
 
-def _look(all_: Sequence[Progress], runs: Path) -> None:
-    """Note what earlier sessions have done, and what nobody waits for."""
+def look(jobs: Sequence[Job], runs: Path, logs: Path) -> list[Progress]:
+    """What earlier sessions have done, and what nobody waits for; all else is waiting."""
+    all_ = [Progress(job, logs / f"{i:03d}-{_slug(job.name)}.log") for i, job in enumerate(jobs)]
     for one in all_:
         found = one.job.find(runs)
         if found is not None and found.status() == "finished":
@@ -84,6 +84,7 @@ def _look(all_: Sequence[Progress], runs: Path) -> None:
         waited_for = any(one.job.fingerprint in other.job.needs and other.state == "waiting" for other in all_)
         if one.state == "waiting" and one.job.cell is None and not waited_for:
             one.state = "not needed"
+    return all_
 
 
 def _advance(all_: Sequence[Progress], runs: Path, at_once: int) -> None:

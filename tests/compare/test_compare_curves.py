@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from distillkit.compare import Run, compare, curves, tables
+from distillkit.compare import Run, compare, curves, markdown, tables
 from distillkit.compare.curves import Point, Spread
 from distillkit.compare.direction import higher_is_better
 
@@ -112,6 +112,6 @@ def test_a_metric_where_more_is_better_is_reached_from_below(folder):
 
 
 def test_markdown_has_every_table(folder):
-    text = tables.markdown(compare([Run.read(folder("a|b", [4, 2])), Run.read(folder("c", [4, 1]))]))
+    text = markdown(compare([Run.read(folder("a|b", [4, 2])), Run.read(folder("c", [4, 1]))]))
     assert "| a\\|b | 2 |" in text and "| c | **1** |" in text
     assert text.count("|---|") == 2

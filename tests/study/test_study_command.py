@@ -1,8 +1,10 @@
-"""`distillkit study` for real: two cells and their common ancestor, tables, page, JSON, Markdown; and again."""
+"""`distillkit study` for real: axes, a cell beside them and their common ancestor; tables, page, JSON, Markdown."""
 
 from __future__ import annotations
 
 import json
+
+import pytest
 
 from distillkit.cli.main import main
 
@@ -27,10 +29,12 @@ use = "mixture"
 every_kimg = 0.016
 images = 64
 """
-STUDY = """
+HEAD = """
 schema = 1
 name = "tiny"
 seeds = [3]
+"""
+CELLS = """
 [[cell]]
 recipe = "base.toml"
 set = ["run.batch=8"]
@@ -42,24 +46,75 @@ label = "broken"
 recipe = "base.toml"
 set = ["dataset.std=1e-300", "teacher_score.use=edm", "teacher_score.checkpoint=missing"]
 """
+AXES = """
+[[vary.size]]
+label = "eight"
+recipe = "base.toml"
+set = ["run.batch=8"]
+[[vary.rate]]
+label = "slow"
+[[vary.rate]]
+label = "fast"
+set = ["generator.optimizer.lr=0.01"]
+"""
 
 
-def test_a_study_compares_what_ran_and_tells_what_did_not(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
     (tmp_path / "base.toml").write_text(BASE)
     (tmp_path / "child.toml").write_text('schema = 1\nextends = "base.toml"\n[generator]\nfrom = "base.toml"\n')
-    (tmp_path / "tiny.toml").write_text(STUDY)
+    return tmp_path
+
+
+def test_a_study_compares_what_ran_and_tells_what_did_not(here, capsys):
+    (here / "tiny.toml").write_text(HEAD + CELLS)
     assert main(["study", "tiny.toml", "--jobs", "2", "--markdown", "tiny.md"]) == 1
     shown = capsys.readouterr()
     assert "error: broken, seed 3 failed: exit code 3: " in shown.err
     assert "is missing; a network is" in shown.err and shown.err.count("error:") == 1
     assert "on_mode" in shown.out and "until mixture/on_mode" in shown.out
-    facts = json.loads((tmp_path / "runs/study-tiny/study.json").read_text())
+    facts = json.loads((here / "runs/study-tiny/study.json").read_text())
     assert [cell["label"] for cell in facts["cells"]] == ["base", "child", "broken"]
     assert [cell["runs"][0]["state"] for cell in facts["cells"]] == ["finished", "finished", "failed"]
     assert facts["cells"][0]["runs"][0]["metrics"].keys() >= {"mixture/on_mode", "mixture/sw2"}
     assert facts["comparison"]["baseline"] == "base"
-    assert "| child |" in (tmp_path / "tiny.md").read_text()
-    assert "base" in (tmp_path / "runs/study-tiny/compare.html").read_text()
-    assert len(list((tmp_path / "runs").glob("0*"))) == 3  # the child's ancestor is one; the refused run leaves nothing
+    assert "| child |" in (here / "tiny.md").read_text()
+    assert "base" in (here / "runs/study-tiny/compare.html").read_text()
+    assert len(list((here / "runs").glob("0*"))) == 3  # the child's ancestor is one; the refused run leaves nothing
+
+
+def test_axes_become_a_matrix_and_no_run_starts_nothing(here, capsys):
+    (here / "tiny.toml").write_text(HEAD + AXES)
+    assert main(["study", "tiny.toml", "--runs", str(here / "elsewhere")]) == 0
+    (here / "more.toml").write_text('schema = 1\nextends = "tiny.toml"\nname = "more"\nseeds = [3, 4]\n')
+    capsys.readouterr()
+    assert main(["study", "more.toml", "--runs", "elsewhere", "--no-run", "--markdown", "more.md"]) == 0
+    shown = capsys.readouterr().out
+    assert "running" not in shown and "kimg until mixture/on_mode is as good as 'slow'" in shown
+    assert len(list((here / "elsewhere").glob("0*"))) == 2
+    facts = json.loads((here / "elsewhere/study-more/study.json").read_text())
+    runs = [run for cell in facts["cells"] for run in cell["runs"]]
+    assert [run["state"] for run in runs] == ["reused", "waiting"] * 2
+    assert [run.get("run") for run in runs[::2]] == ["0001-base", "0002-base"]  # no path of this machine
+    assert str(here) not in json.dumps(facts)
+    row = facts["comparison"]["rows"]["eight"]
+    assert (row["baseline"], [group["label"] for group in row["groups"]]) == ("slow", ["slow", "fast"])
+    assert facts["comparison"]["others"] is None
+    assert "Seeds 3, 4. 2 of 4 runs finished.\n" in (here / "more.md").read_text()
+    assert "generator.optimizer.lr=0.01" in (here / "elsewhere/study-more/compare.html").read_text()
+
+
+def test_no_run_without_any_run_says_so(here, capsys):
+    (here / "tiny.toml").write_text(HEAD + AXES)
+    assert main(["study", "tiny.toml", "--no-run"]) == 1
+    assert "error: nothing to compare: no run of this study exists yet" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_anything_runs(here, capsys):
+    (here / "tiny.toml").write_text(HEAD + AXES)
+    (here / "file").write_text("")
+    assert main(["study", "tiny.toml", "--out", "file/x"]) == 2
+    assert "error: cannot make file/x: Not a directory; --out names another folder" in capsys.readouterr().err
+    assert not (here / "runs").exists()

@@ -1,0 +1,89 @@
+"""Tables of a comparison in rows: one metric each, rows against columns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from distillkit.compare import tables
+from distillkit.compare.comparison import Comparison
+from distillkit.compare.curves import LAST, Spread
+from distillkit.compare.direction import higher_is_better
+from distillkit.compare.groups import Group
+from distillkit.compare.tables import MISSING, PLUS_MINUS, Cell, Table
+
+
+def every(c: Comparison, metrics: Sequence[str]) -> list[Table]:
+    """All tables of a comparison; those of its rows first, for `metrics`."""
+    if not c.rows:
+        return [tables.final(c), *(tables.way(c, target) for target in c.targets)]
+    beside = [tables.way(c.rest, target) for target in c.rest.targets] if c.rest else []
+    return [*finals(c, metrics), *ways(c), *beside, tables.final(c)]
+
+
+def finals(c: Comparison, metrics: Sequence[str]) -> list[Table]:
+    """Final values of each metric, those with curves first; the first table has the note."""
+    main = [target.metric for target in c.targets]
+    order = [*main, *(name for name in metrics if name not in main)]
+    note = (
+        f"Mean {PLUS_MINUS} standard deviation over seeds. Bold is better than {first(c)!r} of the same row by more "
+        "than both standard deviations together, italic is worse by as much."
+    )
+    return [_final(c, metric, note if metric == order[0] else "") for metric in order]
+
+
+def first(c: Comparison) -> str:
+    """The column that the others are compared with."""
+    return next(iter(c.rows.values())).baseline.label
+
+
+def _head(c: Comparison) -> list[str]:
+    return [group.label for group in next(iter(c.rows.values())).groups]
+
+
+def _final(c: Comparison, metric: str, note: str) -> Table:
+    most = max(len(group.finished) for group in c.groups)
+    rows = [[Cell(name), *(_value(row, group, metric, most) for group in row.groups)] for name, row in c.rows.items()]
+    return Table(f"{metric} {tables.arrow(metric)}".strip(), ["", *_head(c)], rows, note)
+
+
+def _value(row: Comparison, group: Group, metric: str, most: int) -> Cell:
+    """Mean and spread, with the number of seeds where others have more; what became of the runs if none has it."""
+    value, base = row.final(group, metric), row.final(row.baseline, metric)
+    if value is None:
+        return Cell(MISSING if group.finished or not group.runs else group.seeds.partition(", ")[2])
+    text = tables.spread(value) + (f" (n={value.n})" if value.n < most else "")
+    gain = clear_gain(value, base, metric) if base else 0.0
+    return Cell(text, best=gain > 0, worse=gain < 0)
+
+
+def clear_gain(value: Spread, base: Spread, metric: str) -> float:
+    """By how much it is better, negative where worse; 0 within both standard deviations, or where nothing is known."""
+    higher = higher_is_better(metric)
+    if value.sd is None or base.sd is None or higher is None:
+        return 0.0
+    gain = (value.mean - base.mean) * (1 if higher else -1)
+    return gain if abs(gain) > value.sd + base.sd else 0.0
+
+
+def ways(c: Comparison) -> list[Table]:
+    """Images, then seconds, until the row's first cell's final value; the first table has the note."""
+    near = f", made worse by {100 * c.within:g} %" if c.within else ""
+    note = (
+        f"To reach: the mean of the last {LAST} evaluations of {first(c)!r} in that row{near}. It is reached where the "
+        "mean curve over seeds, a straight line between evaluations, first is as good. In brackets: the share of what "
+        f"{first(c)!r} needs."
+    )
+    made = [_way(c, i, axis) for i in range(len(c.targets)) for axis in ("kimg", "seconds")]
+    return [Table(one.title, one.head, one.rows, note if one is made[0] else "") for one in made]
+
+
+def _way(c: Comparison, i: int, axis: str) -> Table:
+    rows = []
+    for name, row in c.rows.items():
+        target = row.targets[i]
+        goal = tables.goal(target) if math.isfinite(target.value) else MISSING
+        places = [tables.place(row, group, target, axis) for group in row.groups]
+        rows.append([Cell(text) for text in (name, goal, *places)])
+    title = f"{axis} until {c.targets[i].metric} is as good as {first(c)!r} of that row at its end"
+    return Table(title, ["", "to reach", *_head(c)], rows)
