@@ -86,12 +86,17 @@ class Step:
     @cached_property
     def real(self) -> Tensor:
         """Real images [N,C,H,W] in [-1,1]."""
-        return self.state.dataset.sampled(self.index, self._data_noise).to(self.state.device, self.state.dtype)
+        return self._on_device(self.state.dataset.sampled(self.index, self._data_noise))
 
     @cached_property
     def labels(self) -> Tensor | None:
         """Labels [N,L] of x, and of the real images unless x is of another turn; None when unconditional."""
-        return self._labels(self._index(self.images_of))
+        return None if self.host_labels is None else self._on_device(self.host_labels)
+
+    @cached_property
+    def host_labels(self) -> Tensor | None:
+        """The same on the CPU, where the data are: to look into without waiting for the device."""
+        return self.state.dataset.labels(self._index(self.images_of))
 
     def _data_noise(self, *shape: int) -> Tensor:
         """Unit normal [N, *shape] of a stream of its own, where the data are."""
@@ -100,15 +105,17 @@ class Step:
     @property
     def real_labels(self) -> Tensor | None:
         """Labels [N,L] of the real images; None when unconditional."""
-        return self.labels if self.images_of == self.turn else self._labels(self.index)
+        if self.images_of == self.turn or self.labels is None:
+            return self.labels
+        return self._on_device(self.state.dataset.labels(self.index))
 
     def _index(self, turn: str) -> Tensor:
         size = len(self.state.dataset)
         return noise.shuffled(self.state.seed, f"{turn}/data", self.nimg + self.first, self.n, size)
 
-    def _labels(self, index: Tensor) -> Tensor | None:
-        labels = self.state.dataset.labels(index)
-        return None if labels is None else labels.to(self.state.device, self.state.dtype)
+    def _on_device(self, x: Tensor) -> Tensor:
+        """A copy that waits for nothing which is under way there."""
+        return x.to(self.state.device, self.state.dtype, non_blocking=True)
 
     # Generated images.
 

@@ -13,6 +13,7 @@ from distillkit.engine.state import State
 from distillkit.testing import toys
 from distillkit.testing.component import ComponentContract
 from distillkit.testing.training import copied, differences, gradients, iterations, losses, moved, run, weights
+from distillkit.testing.watch import thawed, waits
 
 
 class TrainingContract(ComponentContract):
@@ -20,6 +21,7 @@ class TrainingContract(ComponentContract):
 
     batch_level: ClassVar[str] = ""  # why a micro-batch cannot give the numbers of the whole batch, if it cannot
     unconditional: ClassVar[toys.Tables] = {"dataset": {"label_dim": 0}}  # tables that take the labels away
+    waits: ClassVar[dict[str, str]] = {}  # "file.py:function" in which a step has to wait for the device: why
 
     def variants(self) -> list[toys.Tables]:
         """Further tables under which everything must hold."""
@@ -61,6 +63,21 @@ class TrainingContract(ComponentContract):
             rest = iterations(straight) - 2
             snapshot.restore(resumed, *copied(run(straight, 2)))
             assert differences(copied(run(resumed, rest)), copied(run(straight, rest))) == []
+
+    def test_a_step_does_not_wait_for_the_device(self) -> None:
+        for tables in self.variants():
+            state = run(self.state(**tables), 2)
+            with waits(self.waits) as found:
+                run(state, iterations(state))
+            assert not found, f"{', '.join(sorted(set(found)))}; see `waits` of the contract"
+
+    def test_weights_that_do_not_train_want_no_gradients(self) -> None:
+        for tables in self.variants():
+            state = run(self.state(**tables), 1)
+            for turn in state.turns:
+                with thawed([p for name in turn.trains for p in state.updaters[name].params]) as found:
+                    turns.take(state, turn)
+                assert not found, f"turn {turn.name!r}: {', '.join(sorted(set(found)))}"
 
     def test_micro_batches_give_the_gradient_of_the_whole_batch(self) -> None:
         if self.batch_level:

@@ -130,6 +130,36 @@ class Littering(GeneratorLoss):
         return energy(step.x)
 
 
+class Curious(GeneratorLoss):
+    """Looks at a number while the device is still computing it."""
+
+    @hookimpl
+    def generator_loss(self, step: Any) -> Tensor:
+        loss = energy(step.x)
+        return loss if float(loss.detach().sum()) > 0 else 2 * loss
+
+
+class Picky(GeneratorLoss):
+    """Chooses rows by a condition, so that the host must learn how many they are."""
+
+    @hookimpl
+    def generator_loss(self, step: Any) -> Tensor:
+        loss = energy(step.x)
+        return loss + 0 * loss[loss > 0].sum()
+
+
+class Thawed(GeneratorLoss):
+    """Forgets to freeze the network it looks through."""
+
+    @hookimpl
+    def setup(self, state: Any) -> None:
+        self.net = torch.nn.Conv2d(state.dataset.channels, 1, 1)
+
+    @hookimpl
+    def generator_loss(self, step: Any) -> Tensor:
+        return energy(step.x + self.net(step.x))
+
+
 TestOneNumber = caught(OneNumber, "test_every_loss_is_one_finite_number_per_image", by=PluginError)
 PATIENT = {"run": {"max_nonfinite": 99}}
 TestInfinite = caught(Infinite, "test_some_iterations_are_finite_and_move_the_generator_alone", recipe=PATIENT)
@@ -142,6 +172,9 @@ TestForgetful = caught(Forgetful, "test_a_run_goes_on_from_a_checkpoint_bit_for_
 TestMeddling = caught(Meddling, "test_some_iterations_are_finite_and_move_the_generator_alone")
 TestReaching = caught(Reaching, "test_a_turn_moves_the_networks_it_trains_and_no_other")
 TestLittering = caught(Littering, "test_no_gradient_is_left_on_a_network_that_does_not_train")
+TestCurious = caught(Curious, "test_a_step_does_not_wait_for_the_device")
+TestPicky = caught(Picky, "test_a_step_does_not_wait_for_the_device")
+TestThawed = caught(Thawed, "test_weights_that_do_not_train_want_no_gradients")
 
 
 class Vector(AuxiliaryLoss):
@@ -179,6 +212,14 @@ class Absent(AuxiliaryLoss):
         return Term("absent", energy(step.x - self.mean).mean())
 
 
+class Fetching(AuxiliaryLoss):
+    """Computes on the host."""
+
+    @hookimpl
+    def auxiliary_loss(self, step: Any) -> Term:
+        return Term("fetching", energy(step.x).mean() * max(step.x.detach().flatten().tolist()))
+
+
 class Backwards(AuxiliaryLoss):
     """Would train the real images."""
 
@@ -191,4 +232,5 @@ TestVector = caught(Vector, "test_a_term_is_a_scalar_with_a_gradient_at_the_imag
 TestDetached = caught(Detached, "test_a_term_is_a_scalar_with_a_gradient_at_the_images")
 TestNoisy = caught(Noisy, "test_two_runs_from_one_seed_are_the_same_bits")
 TestAbsent = caught(Absent, "test_a_run_goes_on_from_a_checkpoint_bit_for_bit")
+TestFetching = caught(Fetching, "test_a_step_does_not_wait_for_the_device")
 TestBackwards = caught(Backwards, "test_no_gradient_reaches_real_images_or_the_teacher")
