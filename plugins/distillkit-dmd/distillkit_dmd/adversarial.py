@@ -13,7 +13,20 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from distillkit.api import AuxiliaryLoss, Term, Turn, deep_iterable, field, frozen, ge, gt, hookimpl, in_, le
+from distillkit.api import (
+    AuxiliaryLoss,
+    Term,
+    Turn,
+    UsageError,
+    deep_iterable,
+    field,
+    frozen,
+    ge,
+    gt,
+    hookimpl,
+    in_,
+    le,
+)
 from distillkit.noise import fold
 from distillkit_dmd.classifier import classifier_for
 from distillkit_dmd.config import OptimizerConfig
@@ -41,6 +54,8 @@ class Adversarial(AuxiliaryLoss):
     @hookimpl
     def setup(self, state: State) -> None:
         self.features = self.network(state)
+        if self.features is None and state.teacher is None:
+            raise UsageError('auxiliary_loss "adversarial" needs the features of a fake score or a [teacher_score]')
         head = classifier_for(state, self.features, self.config.taps, fold(state.seed, "adversarial", "init"))
         self.classifier = state.add_network("adversarial", head, self.config.optimizer())
         made_by = [turn.name for turn in state.turns if "generator" in turn.trains] or ["generator"]
