@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -35,6 +36,16 @@ def split(classes: list[int], held_out: int, seed: int) -> tuple[list[int], list
     return [i for i in range(len(classes)) if i not in test], sorted(test)
 
 
+@cache  # the file is text, which takes long to read
+def everything() -> tuple[Tensor, Tensor]:
+    """All images x [1797,1,8,8] in [-1,1] and their digits, int64 [1797]."""
+    from sklearn.datasets import load_digits
+
+    raw = load_digits()
+    x = torch.from_numpy(raw.images).float().unsqueeze(1) / 8 - 1  # 17 gray levels, 0..16
+    return x, torch.from_numpy(raw.target).long()
+
+
 class Digits(Dataset):
     """Handwritten digits, 1x8x8, ten classes, with held-out images (from scikit-learn, no download).
 
@@ -54,12 +65,8 @@ class Digits(Dataset):
         self.label_dim = CLASSES if config.conditional else 0
 
     def open(self, root: Path) -> None:
-        """Read and split the images; `root` is not used."""
-        from sklearn.datasets import load_digits
-
-        raw = load_digits()
-        x = torch.from_numpy(raw.images).float().unsqueeze(1) / 8 - 1  # 17 gray levels, 0..16
-        classes = torch.from_numpy(raw.target).long()
+        """Split the images; `root` is not used."""
+        x, classes = everything()
         train, test = split(classes.tolist(), self.config.held_out, self.config.split_seed)
         self._x, self._classes = x[train], classes[train]
         self._test: tuple[Tensor, Tensor] | None = (x[test], classes[test]) if test else None
