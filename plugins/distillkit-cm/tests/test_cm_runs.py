@@ -1,4 +1,4 @@
-"""CD, CT and ECT in the engine: what an iteration costs, every term beside them, exact resumes, saved students."""
+"""CD, CT and ECT in the engine: what an iteration costs, weights of terms, exact resumes, saved students."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ UNET = {"use": "edm-ddpmpp", "model_channels": 8, "channel_mult": [1, 2], "num_b
 HOSTS = {"cd": {"mu": 0.9, "N": 8}, "ct": {"s1": 20}, "ect": {"double_kimg": 0.016, "c": 0.01}}
 PIXELS = {"use": "embedding", "real_batch": 16, "embeddings": [{"use": "pixels"}]}
 TERMS = {
-    "nothing": [],
-    "auto": [PIXELS],
     "fixed": [{**PIXELS, "weight": 1.0}],
     "two": [PIXELS, {**PIXELS, "ratio": 1.0}],
 }
@@ -32,7 +30,8 @@ def make(host, terms=(), network=UNET, **tables):
 
 @pytest.mark.parametrize("term", TERMS)
 @pytest.mark.parametrize("host", HOSTS)
-def test_every_host_runs_with_every_term_and_resumes_bit_for_bit(host, term):
+def test_every_host_runs_with_terms_of_given_weights_and_resumes_bit_for_bit(host, term):
+    """Each term of its own weight: tests/engine/test_hosts_and_terms.py."""
     straight, resumed = (make(host, TERMS[term]) for _ in range(2))
     for _ in range(3):
         loop.iterate(straight)
