@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distillkit import __version__
-from distillkit.engine import files, formats, results, student
+from distillkit.engine import files, formats, licences, results, student
 from distillkit.recipe.load import load
 
 if TYPE_CHECKING:
@@ -40,7 +41,11 @@ def write_cards(source: Path, made: Student, to: str, difference: float, folder:
         "data": _use(recipe.get("dataset")),
     }  # fmt: skip
     exported = {"format": to, "dtype": "float32", "difference": difference, "by": f"distillkit {__version__}"}
-    card = {**made.card, **facts, "licence": None, "export": exported}
+    found = licences.of_run(run) if recipe else made.card.get("licence")  # of what was exported before: in its card
+    known = {key: value for key, value in facts.items() if value is not None}
+    card = {**facts, **made.card, **known, "licence": found or None, "export": exported}
+    if warning := licences.non_commercial(found):
+        warnings.warn(f"{folder.name} is {warning}", stacklevel=2)
     files.write_json(folder / student.CARD, card)
     scores = results.read(run, []) if recipe else results.Scores(student={})
     text = "\n".join(_page(card, made, scores, _how(to, folder.name, bool(made.label_dim))))
@@ -67,8 +72,10 @@ def _page(card: dict[str, Any], made: Student, scores: results.Scores, how: str)
         "sampler": f"{card['sample']['use']} ({sampler})" if sampler else card["sample"]["use"],
         "trained on": f"{card['nimg'] / 1000:g} kimg" if "nimg" in card else None,
         "made with": ", ".join(f"{name} {number}" for name, number in card.get("versions", {}).items()) or None,
-        "licence": "unknown: those of the teacher and of the data may bind it",
+        "licence": licences.told(card["licence"]),
     })  # fmt: skip
+    if warning := licences.non_commercial(card["licence"]):
+        yield f"\nThis student is {warning}."
     yield "\n## Measured\n"
     yield from _measured(scores)
     yield f"\n## How to load\n\n```python\n{how}\n```\n"

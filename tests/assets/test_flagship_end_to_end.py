@@ -232,8 +232,12 @@ def check_student(run: Path, capsys) -> None:
     assert main(["data", "check", "drawn.zip"]) == 0
     assert "4 images, 16x16x3" in capsys.readouterr().out
     assert main(["export", str(run), "--to", "safetensors", "student"]) == 0
-    assert "largest difference from the student 0 over" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "largest difference from the student 0 over" in told.out
+    assert f"warning: student is not for commercial use: made with {TEACHER} (CC BY-NC-SA 4.0)" in told.err
     ours, theirs = distillkit.load(run), distillkit.load("student")
     x = ours(n=2, seed=0, device="cpu")
     assert x.shape == (2, 3, PIXELS, PIXELS) and torch.equal(x, theirs(n=2, seed=0, device="cpu"))
-    assert f"edm, {TEACHER}" in Path("student/README.md").read_text()
+    page = Path("student/README.md").read_text()
+    assert f"edm, {TEACHER}" in page and "not for commercial use" in page
+    assert theirs.card["licence"] == {TEACHER: "CC BY-NC-SA 4.0", IMAGES: "unknown"}
