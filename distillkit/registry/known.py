@@ -29,6 +29,7 @@ _OFFERED = {
         "evaluate": "frechet fid kid inception-score precision-recall rel-fid",
         "auxiliary_loss": "frechet",
         "features": "digits-classifier inception torchscript",
+        "embedding": "lpips-torchscript",
     },
 }
 

@@ -135,12 +135,27 @@ class TinyInception(nn.Module):
         return features if return_features else features.softmax(1)
 
 
+class TinyLpips(TinyInception):
+    """Called like StyleGAN's vgg16.pt: images in [0,255] -> features whose squared distance counts."""
+
+    def forward(self, x: Tensor, resize_images: bool = True, return_lpips: bool = False) -> Tensor:
+        return self.conv(x / 255).tanh().flatten(1)
+
+
+def write_lpips(self: Any, folder: Path) -> None:
+    write_script(TinyLpips, folder / "vgg16.pt")
+
+
 def write_inception(self: Any, folder: Path) -> None:
     """The TorchScript file that the metrics with published protocols are given."""
+    write_script(TinyInception, folder / "features.pt")
+
+
+def write_script(network: type[nn.Module], path: Path) -> None:
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of a format that published networks still have
         torch.manual_seed(0)
-        torch.jit.save(torch.jit.script(TinyInception()), folder / "features.pt")
+        torch.jit.save(torch.jit.script(network()), path)
 
 
 def published(images: int) -> dict[str, Any]:
@@ -183,6 +198,12 @@ NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     **{
         ("backbone", name): {"config": {"weights": "weights.pth", "size": 32}, "files": write_weights}
         for name in ("squeezenet", "vgg16-bn", "efficientnet-lite0", "deit")
+    },
+    ("embedding", "lpips-torchscript"): {
+        "config": {"network": "vgg16.pt", "size": 16},
+        "files": write_lpips,
+        "channels": (1, 3),
+        "seeded": False,
     },
     ("embedding", "lpips-vgg16"): {
         "config": {"weights": "vgg16.pth", "size": 32},

@@ -47,10 +47,10 @@ def load(path: Path, expected: str | None) -> tuple[nn.Module, str]:
             warnings.simplefilter("ignore", DeprecationWarning)  # published networks come in this format only
             return torch.jit.load(io.BytesIO(raw), map_location="cpu").eval(), digest
     except RuntimeError as error:
-        raise InputError(f"{path}: not a TorchScript file ({_reason(error)})") from error
+        raise InputError(f"{path}: not a TorchScript file ({reason(error)})") from error
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The line of torch's message that says what happened: of an error inside a network, the last one."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[-1 if "TorchScript interpreter" in lines[0] else 0][:200]
@@ -83,7 +83,7 @@ class TorchScript(Features):
         try:
             tried = self(torch.zeros(2, *dataset.shape))
         except (RuntimeError, AttributeError, torch.jit.Error) as error:
-            raise InputError(f"{path}: cannot be called as wanted ({_reason(error)})") from error
+            raise InputError(f"{path}: cannot be called as wanted ({reason(error)})") from error
         wrong = [list(part.shape) for part in tried.values() if part.ndim != 2 or len(part) != 2]
         if wrong:
             raise InputError(f"{path}: gave {wrong[0]} for 2 images, expected [2, D]")
