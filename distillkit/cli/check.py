@@ -2,23 +2,66 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from rich.syntax import Syntax
 
+from distillkit.api import UsageError
 from distillkit.cli import screen
 from distillkit.cli.console import console
 
 
 def main(arguments: Namespace) -> int:
-    """Show the recipe and the plan -> exit code."""
+    """Show the recipe and the plan; of several, and of studies, only what is wrong -> exit code."""
+    from distillkit.recipe.load import load
+
+    (first, *others) = arguments.recipe
+    if not others and not _is_study(load(first).data):
+        return _show(first, arguments)
+    if arguments.toml:
+        raise UsageError("--toml prints one recipe; name one, and no study")
+    return max(_valid(path, arguments.sets) for path in arguments.recipe)
+
+
+def _is_study(data: Mapping[str, Any]) -> bool:
+    return "seeds" in data
+
+
+def _valid(path: Path, sets: Sequence[str]) -> int:
+    """Say that it is, or all that is wrong with it -> exit code."""
+    from attrs import evolve
+
+    from distillkit.engine import runner  # torch comes with it
+    from distillkit.recipe.load import load
+    from distillkit.registry import Catalog
+    from distillkit.study import jobs, read
+
+    catalog = Catalog.installed()
+    try:
+        if _is_study(load(path).data):
+            study = read(path, catalog)
+            print(f"valid  {path}  {len(jobs(evolve(study, set=(*study.set, *sets)), catalog))} runs")
+        else:
+            runner.graph(path, sets, catalog, None)
+            print(f"valid  {path}")
+    except UsageError as error:
+        print(str(error), file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _show(path: Path, arguments: Namespace) -> int:
     from distillkit.assets.folder import folder
     from distillkit.assets.locate import require
-    from distillkit.engine import runner  # torch comes with it
+    from distillkit.engine import runner
     from distillkit.recipe import to_toml
     from distillkit.registry import Catalog
 
-    nodes = runner.graph(arguments.recipe, arguments.sets, Catalog.installed(), None)
+    nodes = runner.graph(path, arguments.sets, Catalog.installed(), None)
     text = to_toml(nodes[-1].recipe, made_with=nodes[-1].versions)
     if arguments.toml:
         print(text, end="")
@@ -30,6 +73,6 @@ def main(arguments: Namespace) -> int:
         print(text)
     found = [runner.existing(node, arguments.runs) for node in nodes]
     screen.choose().plan(runner.rows(nodes, found))
-    print(f"\n{arguments.recipe} is a valid recipe; nothing was built.")
-    require(arguments.recipe, runner.unfinished(nodes, found), folder())
+    print(f"\n{path} is a valid recipe; nothing was built.")
+    require(path, runner.unfinished(nodes, found), folder())
     return 0

@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="run a recipe, and first the recipes it builds on")
-    _recipe(run, optional=True)
+    _recipe(run, number="?")
     seeds = run.add_mutually_exclusive_group()
     seeds.add_argument("--seed", type=_seed, metavar="N", help="instead of the recipe's run.seed")
     seeds.add_argument("--seeds", type=_seeds, metavar="0,1,2", help="run once for each, show mean and spread")
@@ -54,8 +54,8 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--again", action="store_true", help="run even what is finished with the same fingerprint")
     run.add_argument("--smoke", action="store_true", help="try the wiring: tiny networks, random images, two ticks")
 
-    check = commands.add_parser("check", help="show the resolved recipe and the plan; build nothing")
-    _recipe(check)
+    check = commands.add_parser("check", help="show the resolved recipe and the plan, or check many; build nothing")
+    _recipe(check, number="+")
     check.add_argument("--toml", action="store_true", help="print the resolved recipe only, as TOML")
 
     _plan(commands.add_parser("plan", help="say what a recipe takes, and whether it fits; run and download nothing"))
@@ -184,8 +184,8 @@ def _share(text: str) -> float:
     return value
 
 
-def _recipe(command: argparse.ArgumentParser, *, optional: bool = False) -> None:
-    command.add_argument("recipe", type=Path, nargs="?" if optional else None, metavar="RECIPE", help="a TOML file")
+def _recipe(command: argparse.ArgumentParser, *, number: str | None = None) -> None:
+    command.add_argument("recipe", type=Path, nargs=number, metavar="RECIPE", help="a TOML file")
     command.add_argument(
         "--set", dest="sets", action="append", default=[], metavar="KEY=VALUE",
         help="override a key, such as generator_loss.alpha=1.0 (TOML values; may be repeated)",

@@ -1,0 +1,64 @@
+"""`distillkit check` of several recipes and of studies: what is valid, and all that is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from distillkit.cli.main import main
+
+RECIPE = """
+schema = 1
+[run]
+kimg = 1
+batch = 8
+[dataset]
+use = "gaussian-mixture"
+[generator]
+init = "scratch"
+network = { use = "mlp" }
+[sample]
+use = "one-step"
+[generator_loss]
+use = "edm"
+"""
+STUDY = 'schema = 1\nname = "s"\nseeds = [0, 1]\n[[cell]]\nrecipe = "a.toml"\n'
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.toml").write_text(RECIPE)
+    (tmp_path / "b.toml").write_text('schema = 1\nextends = "a.toml"\n[run]\nbatch = 4\n')
+    (tmp_path / "wrong.toml").write_text('schema = 1\nextends = "a.toml"\n[run]\nbath = 4\nkimgs = 3\n')
+    (tmp_path / "study.toml").write_text(STUDY)
+    (tmp_path / "grid.toml").write_text(STUDY + "[grid]\n")
+
+
+def test_several_valid_recipes_and_a_study_are_a_line_each(capsys):
+    assert main(["check", "a.toml", "b.toml", "study.toml"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["valid  a.toml", "valid  b.toml", "valid  study.toml  2 runs"]
+
+
+def test_the_problems_of_all_are_listed_and_the_valid_ones_still_named(capsys):
+    assert main(["check", "wrong.toml", "a.toml", "grid.toml", "none.toml"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "valid  a.toml\n"
+    for told in (
+        "wrong.toml:4  run.bath",
+        "wrong.toml:5  run.kimgs",
+        "grid.toml:6  grid  unknown table",
+        "no such file",
+    ):
+        assert told in shown.err
+    assert "keys here: schema, name, seeds, set, teacher_seeds, vary, cell" in shown.err
+
+
+def test_settings_go_to_each_recipe_and_study(capsys):
+    assert main(["check", "a.toml", "study.toml", "--set", "run.kimgs=1"]) == 2
+    assert capsys.readouterr().err.count("did you mean kimg?") == 2
+
+
+def test_one_study_is_checked_and_has_no_toml_to_print(capsys):
+    assert main(["check", "study.toml"]) == 0
+    assert main(["check", "study.toml", "--toml"]) == 2
+    assert "--toml prints one recipe" in capsys.readouterr().err
