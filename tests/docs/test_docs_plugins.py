@@ -84,13 +84,15 @@ def test_the_code_of_the_worked_example_is_what_new_writes(tmp_path):
     assert block("<!-- the same text as the template") == module.read_text()
 
 
-def test_the_study_of_the_worked_example_can_be_planned(tmp_path):
+def test_the_studies_of_the_worked_example_can_be_planned(tmp_path):
     shutil.copy(ROOT / "recipes/gaussians_sid.toml", tmp_path)
     recipe = block("Only what differs is written").replace('"my-di"', '"diff-instruct"')
     (tmp_path / "gaussians_my_di.toml").write_text(recipe)
     (tmp_path / "my_di.toml").write_text(block("A study runs each cell"))
     catalog = Catalog.installed()
     assert len(jobs(read(tmp_path / "my_di.toml", catalog), catalog)) == 6
+    (tmp_path / "my_terms.toml").write_text(block("A question such as"))
+    assert len(jobs(read(tmp_path / "my_terms.toml", catalog), catalog)) == 12
 
 
 def test_links_of_the_page_lead_somewhere():
