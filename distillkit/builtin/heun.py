@@ -55,7 +55,7 @@ def heun(
     """Unit normal z [N,C,H,W] -> x [N,C,H,W], float64 outside the network; `noise(i)`: the churn noise of step i."""
 
     def slope(x: Tensor, t: float) -> Tensor:
-        return (x - net(x.to(z.dtype), z.new_tensor(t), labels).to(x.dtype)) / t
+        return (x - net(x.to(z.dtype), z.new_full((), t), labels).to(x.dtype)) / t
 
     t = times(net, config)
     x = z.double() * t[0]

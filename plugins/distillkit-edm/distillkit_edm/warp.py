@@ -45,9 +45,9 @@ def margins(source: Tensor, H: int, W: int) -> tuple[int, int, int, int]:
     x, y = (W - 1) / 2, (H - 1) / 2
     corners = source.new_tensor([[-x, x, x, -x], [-y, -y, y, y], [1, 1, 1, 1]])
     reach = (source @ corners)[:, :2].transpose(0, 1).flatten(1)  # [xy, N * corner]
-    low, high = (-reach).amax(1), reach.amax(1)
+    ends = torch.stack([(-reach).amax(1), reach.amax(1)])
     half, most = source.new_tensor([x, y]), source.new_tensor([W - 1, H - 1])
-    low, high = ((m + 2 * BORDER - half).clamp(min=0).minimum(most).ceil().int().tolist() for m in (low, high))
+    low, high = (ends + 2 * BORDER - half).clamp(min=0).minimum(most).ceil().int().tolist()  # the host waits for these
     return low[0], high[0], low[1], high[1]
 
 

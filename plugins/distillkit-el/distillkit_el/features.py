@@ -27,7 +27,7 @@ class RealFeatures:
     def __call__(self, index: Tensor) -> Iterator[Tensor]:
         """Features [M,D] of int64 index [M], one embedding after the other."""
         if self.bank is not None:
-            index = index.to(self.device)
+            index = index.to(self.device, non_blocking=True)
             yield from (features[index] for features in self.bank)
         else:
             images = self._images(index)
@@ -44,7 +44,7 @@ class RealFeatures:
         return bank
 
     def _images(self, index: Tensor) -> Tensor:
-        return self.dataset.images(index).to(self.device, self.dtype)
+        return self.dataset.images(index).to(self.device, self.dtype, non_blocking=True)
 
 
 @torch.no_grad()

@@ -114,10 +114,11 @@ class EmbeddingLoss(AuxiliaryLoss):
         mmd = partial(mmd2, kernel=self.kernel, biased=self.biased)
         if self.config.mode == "marginal":
             return mmd(fake, real, s2=s2)
-        labels = step.labels.to(fake), state.dataset.labels(index).to(fake)
-        if self.config.mode == "joint":
-            return joint(mmd, fake, real, s2, *labels, beta=self.config.beta)
-        return per_class(mmd, fake, real, s2, *labels, fewest=1 if self.biased else 2)
+        real_labels = state.dataset.labels(index)
+        if self.config.mode == "per_class":
+            return per_class(mmd, fake, real, s2, step.host_labels, real_labels, fewest=1 if self.biased else 2)
+        real_labels = real_labels.to(fake, non_blocking=True)
+        return joint(mmd, fake, real, s2, step.labels.to(fake), real_labels, beta=self.config.beta)
 
     def _index(self, state: State) -> Tensor:
         """Which real images this step sees, int64 [M]: a function of the seed and of images seen."""

@@ -28,11 +28,20 @@ def joint(
 def per_class(
     mmd: Distance, fake: Tensor, real: Tensor, s2: Tensor, fake_labels: Tensor, real_labels: Tensor, fewest: int
 ) -> Tensor:
-    """MMD class by class, weighted by the generated images in it -> []; classes below `fewest` rows are left out."""
-    fake_class, real_class = fake_labels.argmax(1), real_labels.argmax(1)
+    """MMD class by class, weighted by the generated images in it -> []; classes below `fewest` rows are left out.
+
+    The labels are on the CPU: how many images a class has is known there without waiting for the device.
+    """
+    ours, theirs = (rows_by_class(labels) for labels in (fake_labels, real_labels))
     total, counted = fake.sum() * 0, 0  # a zero that reaches fake: this batch may hold no class twice
-    for label, n in enumerate(fake_class.bincount().tolist()):
-        ours, theirs = fake_class == label, real_class == label
-        if n >= fewest and int(theirs.sum()) >= fewest:
-            total, counted = total + n * mmd(fake[ours], real[theirs], s2=s2), counted + n
+    for mine, other in zip(ours, theirs, strict=True):
+        if min(len(mine), len(other)) >= fewest:
+            mine, other = (rows.to(fake.device, non_blocking=True) for rows in (mine, other))
+            total, counted = total + len(mine) * mmd(fake[mine], real[other], s2=s2), counted + len(mine)
     return total / max(counted, 1)
+
+
+def rows_by_class(labels: Tensor) -> tuple[Tensor, ...]:
+    """The rows of each class, ascending, of one-hot labels [N,L] on the CPU -> L times int64 [n]."""
+    classes = labels.argmax(1)
+    return classes.argsort(stable=True).split(classes.bincount(minlength=labels.shape[1]).tolist())
