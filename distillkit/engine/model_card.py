@@ -82,7 +82,7 @@ def _page(card: dict[str, Any], made: Student, scores: results.Scores, how: str)
     yield (
         f"z is unit normal noise [N,{channels},{size},{size}]"
         + (f", labels are one-hot [N,{made.label_dim}]" if made.label_dim else "")
-        + "; x is in [-1,1]."
+        + ("; x are latents, which distillkit.load decodes." if card.get("decoder") else "; x is in [-1,1].")
     )
     yield f"Largest difference of a pixel from the student that was trained: {card['export']['difference']:.2g}.\n"
 
