@@ -160,7 +160,7 @@ def test_the_gradient_is_that_of_the_pairs_in_a_plain_loop(home):
     world = state(weight=1.0, batch=4)
     generator, found = world.networks["generator"], {}
     updater = world.updaters["generator"]
-    updater.step = lambda nimg, total: found.update(grad=[p.grad.clone() for p in updater.params])
+    updater.step = lambda nimg, total, bad: found.update(grad=[p.grad.clone() for p in updater.params])
     turns.take(world, world.turns[-1])
     generator.requires_grad_(True)
     loss = regression(world).auxiliary_loss(world).value
