@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from attrs import field, frozen
 from attrs.validators import in_, matches_re, optional
 
-KINDS = ("teacher", "reference", "features", "data")
+KINDS = ("teacher", "reference", "vae", "features", "data")
 UNKNOWN = "unknown"
 MB = 1_000_000
 LARGEST_MB = 4_000  # of a download whose size is not known

@@ -70,11 +70,12 @@ def test_the_table_says_where_each_comes_from_and_how_large_it_is():
     }
 
 
-def test_nine_teachers_are_published_with_four_bytes_a_parameter():
+def test_teachers_are_as_large_as_their_weights_in_single_precision_or_edm2s_in_half():
     teachers = {asset.name: asset.mb for asset in table().values() if asset.kind == "teacher"}
-    assert len(teachers) == 9
+    assert (sum("edm-" in name for name in teachers), sum("edm2-" in name for name in teachers)) == (9, 7)
     assert teachers["edm-cifar10-32x32-uncond-vp.pkl"] == round(4 * 55_733_891 / 1e6)
     assert teachers["edm-imagenet-64x64-cond-adm.pkl"] == round(4 * 295_899_267 / 1e6)
+    assert teachers["edm2-img512-xs-2147483-0.135.pkl"] == round(2 * 124_713_253 / 1e6)
 
 
 @pytest.mark.parametrize("url", ["http://host/a.pkl", "https://host/a.pkl?x=1", "file:///a.pkl"])

@@ -15,9 +15,9 @@ from distillkit.registry import Catalog
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 DATA = ("cifar10_cond", "cifar10_uncond", "ffhq", "afhq", "imagenet64")
-PAPERS = sorted(path.stem for path in RECIPES.glob("*.toml") if path.stem.startswith(DATA))
+PAPERS = sorted(path.stem for path in RECIPES.glob("*.toml") if path.stem.startswith((*DATA, "imagenet512")))
 PAGE = (RECIPES / "README.md").read_text(encoding="utf-8")
-TEACHERS = {  # of SiD and its kind; GDD starts from the other ("ve") networks
+TEACHERS = {  # of SiD and its kind; GDD and CD start from the other ("ve") networks
     "cifar10_cond": "edm-cifar10-32x32-cond-vp.pkl",
     "cifar10_uncond": "edm-cifar10-32x32-uncond-vp.pkl",
     "ffhq": "edm-ffhq-64x64-uncond-vp.pkl",
@@ -76,17 +76,24 @@ def test_a_recipe_is_short_and_extends_what_it_changes(name):
         assert f'extends = "{name.removesuffix("_el")}.toml"' in text and len(text.splitlines()) <= 9
 
 
-@pytest.mark.parametrize("name", PAPERS)
+@pytest.mark.parametrize("name", [name for name in PAPERS if name.startswith(DATA)])
 def test_data_and_teacher_are_those_of_the_paper(name, recipes):
     recipe, data = recipes[name], next(data for data in DATA if name.startswith(data))
     assert recipe.dataset.config.path == IMAGES.get(data, "cifar-10-python.tar.gz")
     assert recipe.dataset.config.labels == (data in ("cifar10_cond", "imagenet64"))
-    teacher = TEACHERS[data].replace("-vp", "-ve") if "gdd" in name else TEACHERS[data]
-    assert recipe.teacher_score.config.checkpoint == teacher
+    ncsnpp = "gdd" in name or "_cd" in name
+    teacher = TEACHERS[data].replace("-vp", "-ve") if ncsnpp else TEACHERS[data]
+    scratch = "_ct" in name
+    assert recipe.teacher_score is None if scratch else recipe.teacher_score.config.checkpoint == teacher
     (fid,) = recipe.evaluate
     assert (fid.config.protocol, fid.config.images) == ("edm", 50_000)
     assert fid.config.reference == IMAGES.get(data, "cifar10-32x32.zip").replace(".zip", ".npz")
-    files = {teacher, recipe.dataset.config.path, fid.config.reference, "inception-2015-12-05.pt"}
+    files = {
+        recipe.dataset.config.path,
+        fid.config.reference,
+        "inception-2015-12-05.pt",
+        *([] if scratch else [teacher]),
+    }
     assert files <= {asset.name for asset in wanted(recipe)}
 
 
@@ -172,6 +179,36 @@ def test_consistency_models_have_the_published_constants(recipes):
     assert (ect.generator.optimizer.name, ect.generator.optimizer.lr) == ("radam", 1e-4)
     assert (loss.P_mean, loss.P_std, loss.q, loss.k, loss.b, loss.c, loss.double_kimg) == (-1.1, 2.0, 2, 8, 1, 0, 3200)
     assert 0.5 ** (128 / (1000 * ect.generator.ema_halflife_kimg)) == pytest.approx(0.9999, abs=1e-7)
+
+
+def test_consistency_from_scratch_and_on_cifar_has_the_published_constants(recipes):
+    cd, ct, large = (recipes[name] for name in ("cifar10_uncond_cd", "cifar10_uncond_ct", "imagenet64_ct"))
+    for recipe in (cd, ct):
+        assert (recipe.run.batch, recipe.run.kimg, recipe.generator.optimizer.lr) == (512, 800 * 512, 4e-4)
+        assert 0.5 ** (512 / (1000 * recipe.generator.ema_halflife_kimg)) == pytest.approx(0.9999, abs=1e-7)
+        assert recipe.dataset.config.xflip and recipe.generator_loss.config.distance == "lpips"
+    assert (cd.generator_loss.config.N, cd.generator_loss.config.mu) == (18, 0)
+    assert cd.generator.optimizer.warmup_kimg == 10_000
+    assert (large.run.batch, large.run.kimg, large.generator.optimizer.lr) == (2048, 800 * 2048, 1e-4)
+    schedules = [(c.s0, c.s1, c.mu0) for c in (ct.generator_loss.config, large.generator_loss.config)]
+    assert schedules == [(2, 150, 0.9), (2, 200, 0.95)]
+    networks = [recipe.generator.network for recipe in (ct, large)]
+    assert [(one.name, one.config.channel_mult) for one in networks] == [
+        ("edm-ncsnpp", (2, 2, 2)), ("edm-adm", (1, 2, 3, 4))
+    ]  # fmt: skip
+    assert all(recipe.generator.init == "scratch" for recipe in (ct, large))
+
+
+def test_dmd_on_imagenet_and_dmd2_on_cifar_have_the_published_constants(recipes):
+    dmd, dmd2 = recipes["imagenet64_dmd"], recipes["cifar10_cond_dmd2"]
+    assert (dmd.run.batch, dmd.run.kimg) == (336, 350 * 336)
+    adam, (term,) = dmd.generator.optimizer, dmd.auxiliary_loss
+    assert (adam.lr, dmd.generator_loss.config.lr, adam.warmup_kimg) == (2e-6, 2e-6, 500 * 0.336)
+    assert (term.slot.weight, term.config.pairs, term.config.sampler.config.steps) == (0.25, 25_000, 256)
+    loss = dmd2.generator_loss.config
+    assert (dmd2.run.batch, dmd2.run.kimg, dmd2.generator.optimizer.lr, loss.lr) == (2048, 204_800, 1e-4, 1e-4)
+    assert (loss.update, loss.features, loss.taps, loss.fake_weight) == ("alternate", "teacher", (32, 16, 8), "none")
+    assert loss.gen_cls_loss_weight == 1e-3 and loss.dfake_gen_update_ratio == 5
 
 
 def test_the_embedding_loss_is_four_architectures_by_four_seeds(recipes):
