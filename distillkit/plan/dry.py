@@ -19,6 +19,7 @@ from distillkit.plan.parts import Card
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
 
+SCALARS = 4096  # bytes: sums and averages of single numbers
 PASSES = 2  # micro-batches of an iteration here, at most: further ones add work in proportion, and no memory
 
 
@@ -75,14 +76,19 @@ def build(recipe: Recipe, cards: Mapping[str, Card], catalog: Catalog) -> State:
     return state
 
 
-def cost(state: State, live: Live, batch: int, micro: int) -> Cost:
-    """Of iterations with `batch` images in micro-batches of `micro`, from smaller ones."""
-    if batch <= PASSES * micro:
-        return _iterate(state, live, batch, micro)
-    few = _iterate(state, live, PASSES * micro, micro)
+def cost(state: State, live: Live, batch: int, few: Cost) -> Cost:
+    """Of iterations with `batch` images, from those of a `few` of its micro-batches."""
+    micro = few.micro_batch
+    if batch <= few.batch:
+        return few
     if not state.auxiliaries:  # each micro-batch by itself
         return _grown(few, attrs.evolve(few, batch=0, turns=tuple(map(_nothing, few.turns))), batch)
     return _grown(_iterate(state, live, (PASSES + 1) * micro, micro), few, batch)
+
+
+def small(state: State, live: Live, batch: int, micro: int) -> Cost:
+    """Of iterations of a few micro-batches: the memory of many, but for what each image keeps to the end."""
+    return _iterate(state, live, min(PASSES * micro, batch), micro)
 
 
 def _nothing(turn: TurnCost) -> TurnCost:
@@ -113,9 +119,6 @@ def _iterate(state: State, live: Live, batch: int, micro: int) -> Cost:
         state.records.clear()
         if live.bytes <= before + SCALARS:
             return found
-
-
-SCALARS = 4096  # bytes: sums and averages of single numbers
 
 
 def _take(state: State, live: Live, turn: turns.Turn) -> TurnCost:

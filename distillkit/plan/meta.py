@@ -14,27 +14,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import flop_registry
 
+from distillkit.plan.memo import Memo
+
 DEVICE = torch.device("meta")
 HALVES = (torch.float32, torch.bfloat16, torch.float16)
+COPY = torch.ops.aten.copy_.default
 READ = torch.ops.aten._local_scalar_dense.default  # what float(t), int(t), bool(t) and t.item() come to
-
-
-def _group_norm(x: Tensor, weight: Any, bias: Any, N: int, C: int, HxW: int, group: int, eps: float) -> tuple:
-    return torch.empty_like(x), x.new_empty(N, group), x.new_empty(N, group)
-
-
-def _group_norm_backward(
-    grad: Tensor, x: Tensor, mean: Tensor, rstd: Tensor, weight: Tensor | None, N: int, C: int, HxW: int, group: int,
-    mask: list[bool],
-) -> tuple:  # fmt: skip
-    return torch.empty_like(x) if mask[0] else None, *(x.new_empty(C) if asked else None for asked in mask[1:])
-
-
-# torch's own, written out in parts, take as long as all the rest together.
-SHORT = {
-    torch.ops.aten.native_group_norm.default: _group_norm,
-    torch.ops.aten.native_group_norm_backward.default: _group_norm_backward,
-}
 
 
 class Live(TorchDispatchMode):
@@ -46,13 +31,15 @@ class Live(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.bytes = self.peak = self.flops = 0
+        self.memo = Memo()
         self.known: set[int] = set()  # storages; views share one
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
         if func is READ and args[0].is_meta:
             return torch.ones((), dtype=args[0].dtype, device="cpu").item()
-        made = SHORT.get(func, func) if isinstance(args[0] if args else None, Tensor) and args[0].is_meta else func
-        out = made(*args, **(kwargs or {}))
+        if func is COPY and args[1].is_meta and not args[0].is_meta:
+            return args[0]  # weights into a buffer that is made on the CPU whatever the device
+        out = self.memo(func, args, kwargs or {})
         if count := flop_registry.get(getattr(func, "_overloadpacket", None)):
             self.flops += count(*args, **(kwargs or {}), out_val=out)
         for value in tree_leaves(out):

@@ -36,7 +36,7 @@ class Stage:
     parents: dict[str, Card] = attrs.field(factory=dict)  # by that path
     unknown: str = ""
     cost: Cost | None = None
-    sizes: tuple[Cost, ...] = ()  # two sizes of micro-batch, which a straight line goes through
+    slope: float = 0.0  # bytes that one more image in a micro-batch takes
     roles: tuple[Role, ...] = ()
     forward: float = 0.0  # FLOPs of the generator's forward pass on one image
 
@@ -50,12 +50,8 @@ class Stage:
         return self.cost.flops / self.cost.batch * self.recipe.run.kimg * 1000 if self.cost else 0.0
 
     def peak(self, micro: int) -> float:
-        """Bytes at most with this micro-batch, from the two sizes."""
-        a, b = self.sizes[0], self.sizes[-1]
-        if a.micro_batch == b.micro_batch:
-            return a.largest.peak
-        slope = (b.largest.peak - a.largest.peak) / (b.micro_batch - a.micro_batch)
-        return a.largest.peak + slope * (micro - a.micro_batch)
+        """Bytes at most with this micro-batch."""
+        return self.cost.largest.peak + self.slope * (micro - self.cost.micro_batch)
 
 
 def stages(path: Path, sets: Sequence[str], runs: Path, catalog: Catalog) -> list[Stage]:
@@ -110,9 +106,13 @@ def _measured(stage: Stage, state: State, live: Live) -> Stage:
     run = stage.recipe.run
     micro = run.micro_batch or run.batch
     other = next((m for m in (micro // 2, micro * 2) if m and run.batch % m == 0), micro)
-    sizes = [dry.cost(state, live, run.batch, m) for m in dict.fromkeys((micro, other))]
-    return attrs.evolve(stage, cost=sizes[0], sizes=tuple(sizes), roles=tuple(roles(state, live.bytes)),
-                        forward=_forward(state, live))  # fmt: skip
+    few, slope = dry.small(state, live, run.batch, micro), 0.0
+    cost = dry.cost(state, live, run.batch, few)
+    if other != micro:
+        apart = dry.small(state, live, run.batch, other).largest.peak - few.largest.peak
+        slope = apart / (other - micro)
+    held = tuple(roles(state, live.bytes))
+    return attrs.evolve(stage, cost=cost, slope=slope, roles=held, forward=_forward(state, live))
 
 
 def _forward(state: State, live: Live) -> float:

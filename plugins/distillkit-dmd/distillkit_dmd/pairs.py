@@ -42,19 +42,29 @@ class Pairs:
 
     def __init__(self, state: State, sampler: Choice[Sample], count: int, seed: int) -> None:
         """Make the shards that are missing. Raises InputError for one that is damaged."""
+        if state.device.type == "meta":  # shapes alone are asked for, as by `distillkit plan`
+            self.shards = [blank(state)] * -(-count // SHARD)
+            return
         self.folder = state.cache / "pairs" / fingerprint(state, sampler, seed)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.shards = []
+        n = min(SHARD, count)
         for first in range(0, count, SHARD):
-            path = self.folder / f"{first:08d}.safetensors"
+            path = self.folder / f"{first:08d}{'' if n == SHARD else f'-{n}'}.safetensors"
             if not path.is_file():
-                write(path, make(state, sampler, first, seed))
+                write(path, make(state, sampler, first, n, seed))
             self.shards.append(read(path))
 
     def __getitem__(self, index: Tensor) -> dict[str, Tensor]:
         """Rows of an int64 index [n]."""
         rows = [{name: t[i % SHARD] for name, t in self.shards[i // SHARD].items()} for i in index.tolist()]
         return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def blank(state: State) -> dict[str, Tensor]:
+    """A shard without content."""
+    sizes = {"z": state.dataset.shape, "y": state.dataset.shape, "labels": (state.dataset.label_dim,)}
+    return {name: torch.empty(SHARD, *size, device=state.device) for name, size in sizes.items() if size != (0,)}
 
 
 def fingerprint(state: State, sampler: Choice[Sample], seed: int) -> str:
@@ -73,16 +83,16 @@ def fingerprint(state: State, sampler: Choice[Sample], seed: int) -> str:
 
 
 @torch.no_grad()
-def make(state: State, sampler: Choice[Sample], first: int, seed: int) -> dict[str, Tensor]:
-    """Pairs first ... first + SHARD - 1; z and labels do not depend on the device, classes are uniform."""
-    z = noise.rows("randn", seed, "pairs/z", first, SHARD, state.dataset.shape)
+def make(state: State, sampler: Choice[Sample], first: int, n: int, seed: int) -> dict[str, Tensor]:
+    """Pairs first ... first + n - 1; z and labels do not depend on the device, classes are uniform."""
+    z = noise.rows("randn", seed, "pairs/z", first, n, state.dataset.shape)
     pairs = {"z": z}
     if state.dataset.label_dim:
-        u = noise.rows("rand", seed, "pairs/labels", first, SHARD, ())
+        u = noise.rows("rand", seed, "pairs/labels", first, n, ())
         pairs["labels"] = torch.eye(state.dataset.label_dim)[(u * state.dataset.label_dim).long()]
     part, chunks = sampler.build(), []
     with state.generating(Denoiser(state)):
-        for i in range(0, SHARD, state.recipe.run.micro_batch or state.batch):
+        for i in range(0, n, state.recipe.run.micro_batch or state.batch):
             rows = slice(i, i + (state.recipe.run.micro_batch or state.batch))
             given = {name: t[rows].to(state.device, state.dtype) for name, t in pairs.items()}
             chunks.append(part.sample(state=state, z=given["z"], labels=given.get("labels")).float().cpu())

@@ -1,0 +1,116 @@
+"""`distillkit plan`: what it says of recipes whose files are missing, of runs, and of memory; its exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import attrs
+import pytest
+
+from distillkit.cli.main import main
+from distillkit.engine import runner
+from distillkit.engine.rundir import RunDir
+from distillkit.plan import fit
+from distillkit.plan.dry import Cost, TurnCost
+from distillkit.plan.stages import Stage
+from distillkit.recipe import read
+from distillkit.registry import Catalog
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+GAUSSIANS = RECIPES / "gaussians_sid.toml"
+
+
+@pytest.fixture(autouse=True)
+def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISTILLKIT_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+
+
+def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(["plan", *arguments]) == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_missing_files_are_told_and_no_error_and_no_memory_is_taken() -> None:
+    call = [sys.executable, "-m", "distillkit", "plan", str(RECIPES / "cifar10_uncond_sid.toml"), "--memory", "8"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    done = subprocess.run(call, capture_output=True, text=True, env={**os.environ, "COLUMNS": "120"})
+    assert done.returncode == 0, done.stderr
+    for part in (
+        "missing: edm-cifar10-32x32-uncond-vp.pkl",
+        "missing: cifar-10-python.tar.gz",
+        "55,733,891",
+        "fake_score",
+    ):
+        assert part in done.stdout
+    assert done.stdout.splitlines()[-1].startswith(("fits", "does not fit"))
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    assert peak == before or peak < 800_000  # kB; the weights, averages and moments of this recipe are 1.8 GB
+    assert "\x1b" not in done.stdout
+
+
+def test_gaussians_fit_and_nothing_is_said_about_speed_without_a_source(capsys: pytest.CaptureFixture[str]) -> None:
+    text = told(capsys, str(GAUSSIANS), "--memory", "1")
+    assert "fits: " in text
+    assert "img/s of gaussians_sid: no run of it in --runs" in text
+    assert "8,770" in text  # [4,64], 2 x [64,64], [64,2] with biases: 320 + 8320 + 130
+    assert not Path("runs").exists()
+
+
+def test_speed_comes_from_a_run_of_the_same_recipe_and_gives_time_and_cost(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    node = runner.graph(GAUSSIANS, (), Catalog.installed(), None)[-1]
+    run = RunDir.create(tmp_path / "runs", "gaussians_sid", node.fingerprint, node.versions)
+    row = {"what": "tick", "nimg": 128_000, "kimg": 128.0, "seconds": 64.0, "img_per_sec": 1.0}
+    run.metrics.write_text(json.dumps(row) + "\n")
+    text = told(capsys, str(GAUSSIANS), "--price-per-hour", "30")
+    assert f"img/s of gaussians_sid: runs/{run.path.name}" in text
+    assert "2000 3 min 12 s 1.60" in text  # 384 kimg left at 2000 img/s are 192 s
+
+
+def test_measuring_runs_real_iterations_and_leaves_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    text = told(capsys, str(GAUSSIANS), "--measure", "--set", "run.batch=16", "--set", "run.threads=1")
+    assert "measured now, 20 iterations, CPU, threads: 1" in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_nobody_knows_is_said_to_be_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    text = told(capsys, str(RECIPES / "afhq_sid.toml"), "--set", "teacher_score.checkpoint=mine.pkl")
+    assert "mine.pkl is missing, and its architecture is not known here" in text
+    assert "cannot tell whether it fits" in text
+
+
+def test_an_unreadable_recipe_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "nowhere.toml"]) == 2
+    assert main(["plan", str(GAUSSIANS), "--memory", "0"]) == 2
+    assert "nowhere.toml" in capsys.readouterr().err
+
+
+def stage(micro: int) -> Stage:
+    """A stage of 64 images whose largest turn takes 1 GB and 0.5 GB for each image of a micro-batch."""
+    recipe = read(GAUSSIANS)
+    recipe = attrs.evolve(recipe, run=attrs.evolve(recipe.run, batch=64, micro_batch=micro))
+    turn = TurnCost(name="generator", every=1, flops=1.0, peak=1e9 + micro * 5e8, gradients=0)
+    cost = Cost(batch=64, micro_batch=micro, turns=(turn,))
+    return Stage(recipe=recipe, chained=recipe, run=None, missing=(), cost=cost, slope=5e8)
+
+
+@pytest.mark.parametrize(
+    ("micro", "memory", "first", "last"),
+    [
+        (32, 20, "fits: 17 GB with run.micro_batch = 32 ", "18 GB usable"),
+        (16, 20, "fits: 9 GB with run.micro_batch = 16 ", "; run.micro_batch = 32 would fit too"),
+        (64, 20, "does not fit: 33 GB with run.micro_batch = 64 ", "; fits with run.micro_batch = 32 (17 GB)"),
+        (64, 1, "does not fit: 33 GB with", 'nor with run.micro_batch = 1 (1.5 GB); try run.precision = "bf16", '
+                                            "or a smaller network"),
+    ],
+)  # fmt: skip
+def test_the_verdict_names_the_micro_batch_that_fits(micro: int, memory: float, first: str, last: str) -> None:
+    said = fit.verdict([stage(micro)], fit.device(memory, "auto"))
+    assert said.startswith(first) and said.endswith(last)

@@ -1,0 +1,152 @@
+"""What `distillkit plan` counts: networks by hand and by the fixtures, work by FlopCounterMode, memory by itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from distillkit.engine import build as engine
+from distillkit.engine import loop, student
+from distillkit.plan import dry, parts
+from distillkit.plan.meta import blank
+from distillkit.plan.roles import roles
+from distillkit.plan.stages import Stage, stages
+from distillkit.recipe import choice_from_table, read
+from distillkit.registry import Catalog
+
+ROOT = Path(__file__).parents[2]
+ARCH = json.loads((ROOT / "plugins/distillkit-edm/tests/data/edm_arch.json").read_text())
+BATCH = 4
+UNET = {"use": "edm-ddpmpp", "model_channels": 32, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4],
+        "dropout": 0.0}  # fmt: skip
+RECIPE = """
+schema = 1
+[run]
+kimg = 1
+batch = 4
+threads = 1
+device = "cpu"
+[dataset]
+use = "digits"
+[teacher_score]
+use = "edm"
+checkpoint = "{teacher}"
+[generator_loss]
+use = "{loss}"
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Callable[..., Path]:
+    """A method's name -> a recipe whose teacher is a small U-Net."""
+
+    def write(loss: str, more: str = "") -> Path:
+        network = student.new_network(choice_from_table("network", UNET, Catalog.installed(), "here"), 8, 1, 10)
+        student.save(tmp_path / "teacher", network, {})
+        path = tmp_path / "recipe.toml"
+        path.write_text(RECIPE.format(teacher=tmp_path / "teacher", loss=loss) + more)
+        return path
+
+    return write
+
+
+def planned(path: Path, tmp_path: Path, *sets: str) -> Stage:
+    return stages(path, sets, tmp_path / "runs", Catalog.installed())[-1]
+
+
+@pytest.mark.parametrize("name", list(ARCH))
+def test_a_released_network_is_known_without_its_file(name: str) -> None:
+    catalog = Catalog.installed()
+    network = parts.network(parts.published()["network"][f"{name}.pkl"], catalog)
+    assert {k: list(v.shape) for k, v in network.state_dict().items()} == ARCH[name]["state_dict"]
+    assert sum(p.numel() for p in network.parameters()) == ARCH[name]["num_params"]
+    assert all(p.is_meta for p in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("recipe_name", "asset", "parameters"),
+    [("cifar10_uncond_sid", "edm-cifar10-32x32-uncond-vp.pkl", 55_733_891),
+     ("afhq_sid", "edm-afhqv2-64x64-uncond-vp.pkl", 61_805_571)],
+)  # fmt: skip
+def test_bytes_by_role_are_those_worked_by_hand(recipe_name: str, asset: str, parameters: int) -> None:
+    catalog = Catalog.installed()
+    card = parts.card_of(asset, catalog)
+    with blank() as live:
+        state = dry.build(read(ROOT / "recipes" / f"{recipe_name}.toml"), {asset: card}, catalog)
+        assert all(p.is_meta for network in state.networks.values() for p in network.parameters())
+        found = {role.name: role for role in roles(state, live.bytes)}
+    filters = found["teacher"].weights - 4 * parameters  # resampling filters, which are no parameters
+    assert 0 < filters < 1000
+    for name in ("generator", "fake_score"):
+        role = found[name]
+        assert role.parameters == parameters
+        assert (role.weights, role.gradients, role.optimizer) == (
+            4 * parameters + filters,
+            4 * parameters,
+            8 * parameters,
+        )
+    for name in ("generator's average", "teacher"):
+        assert (found[name].parameters, found[name].gradients, found[name].optimizer) == (parameters, 0, 0)
+    assert found["features and averages kept"].weights < 1000
+    assert sum(role.weights + role.optimizer for role in found.values()) == live.bytes
+
+
+@pytest.mark.parametrize("loss", ["sid", "diff-instruct"])
+def test_the_work_is_what_flop_counter_mode_sees_in_a_real_iteration(
+    recipe: Callable[..., Path], tmp_path: Path, loss: str
+) -> None:
+    path = recipe(loss)
+    state = engine.build(read(path), Catalog.installed())
+    loop.iterate(state)  # what is made once, is made
+    with FlopCounterMode(display=False) as counter:
+        loop.iterate(state)
+    cost = planned(path, tmp_path).cost
+    assert cost.flops == counter.get_total_flops()
+
+
+def test_sid_costs_eleven_forward_passes_with_micro_batches_too(recipe: Callable[..., Path], tmp_path: Path) -> None:
+    for sets in ((), ("run.micro_batch=1",)):
+        stage = planned(recipe("sid"), tmp_path, *sets)
+        assert stage.cost.flops / BATCH / stage.forward == pytest.approx(11, rel=0.02)
+        assert stage.flops == pytest.approx(stage.cost.flops / BATCH * 1000)
+
+
+def test_a_term_on_the_whole_batch_costs_one_more_forward_pass_with_micro_batches(
+    recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = recipe("sid", '[[auxiliary_loss]]\nuse = "embedding"\n[[auxiliary_loss.embeddings]]\nuse = "pixels"\n')
+    whole, parted = planned(path, tmp_path), planned(path, tmp_path, "run.micro_batch=1")
+    more = (parted.cost.flops - whole.cost.flops) / BATCH
+    assert more == pytest.approx(whole.forward, rel=0.03)
+
+
+def test_memory_of_other_micro_batches_is_told_before_it_is_tried(recipe: Callable[..., Path], tmp_path: Path) -> None:
+    path = recipe("sid")
+    small, large = (planned(path, tmp_path, "run.batch=64", f"run.micro_batch={m}") for m in (8, 32))
+    assert small.peak(32) == pytest.approx(large.cost.largest.peak, rel=0.05)
+    assert large.cost.largest.peak > 2 * small.cost.largest.peak
+
+
+def test_bf16_layers_take_less_than_fp32_ones_and_more_than_half(recipe: Callable[..., Path], tmp_path: Path) -> None:
+    path = recipe("sid")
+    full, half = (
+        planned(path, tmp_path, "run.batch=64", f'run.precision="{p}"').cost.largest.peak for p in ("fp32", "bf16")
+    )
+    assert 0.5 * full < half < full
+
+
+def test_counting_leaves_no_trace_in_torch() -> None:
+    autocast = torch.autocast
+    with blank() as live:
+        kept = torch.empty(3, 5, device="meta")
+        assert live.bytes == 60
+        kept.view(5, 3)
+        (kept + kept).sum()
+        assert (live.bytes, live.peak) == (60, 124)  # a view takes nothing; a sum and its total are gone
+        assert [kept.sum().item(), bool(kept.sum()), kept[0].tolist()] == [1.0, True, [1.0] * 5]
+    assert torch.autocast is autocast
