@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from distillkit.assets.table import table
 from distillkit.engine import build as engine
 from distillkit.engine import loop, student
 from distillkit.plan import dry, parts
@@ -20,7 +22,8 @@ from distillkit.recipe import choice_from_table, read
 from distillkit.registry import Catalog
 
 ROOT = Path(__file__).parents[2]
-ARCH = json.loads((ROOT / "plugins/distillkit-edm/tests/data/edm_arch.json").read_text())
+ARCHES = ROOT / "plugins/distillkit-edm/tests/data"
+ARCH = json.loads((ARCHES / "edm_arch.json").read_text())
 BATCH = 4
 UNET = {"use": "edm-ddpmpp", "model_channels": 32, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4],
         "dropout": 0.0}  # fmt: skip
@@ -66,6 +69,22 @@ def test_a_released_network_is_known_without_its_file(name: str) -> None:
     assert {k: list(v.shape) for k, v in network.state_dict().items()} == ARCH[name]["state_dict"]
     assert sum(p.numel() for p in network.parameters()) == ARCH[name]["num_params"]
     assert all(p.is_meta for p in network.parameters())
+
+
+def test_edm2_networks_have_the_released_ones_parameters() -> None:
+    sizes = json.loads((ARCHES / "edm2_arch.json").read_text())
+    known = {name: card for name, card in parts.published()["network"].items() if name.startswith("edm2-")}
+    assert len(known) >= 7
+    for name, card in known.items():
+        size = re.match(r"edm2-img\d+-[a-z]+", name)[0]
+        network = parts.network(card, Catalog.installed())
+        assert sum(p.numel() for p in network.parameters()) == sizes[size]["num_params"], name
+
+
+def test_every_teacher_of_the_asset_table_is_known_by_its_architecture() -> None:
+    teachers = {asset.name: asset.network for asset in table().values() if asset.kind == "teacher"}
+    known = parts.published()["network"]
+    assert {name: known[name]["network"]["use"] for name in teachers} == teachers
 
 
 @pytest.mark.parametrize(
