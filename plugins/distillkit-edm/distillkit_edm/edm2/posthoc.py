@@ -6,13 +6,12 @@ An average of relative width sigma_rel at image t weighs the weights of image s 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors.torch
-import torch
 from torch import Tensor
 
 from distillkit.api import InputError
@@ -36,11 +35,8 @@ def rebuild(folder: Path, sigma_rel: float, nimg: int | None = None) -> dict[str
     if not kept:
         raise InputError(f"{folder}: holds no averages of `power-ema` ({file_name(nimg or 0, 0.05)} or earlier)")
     times, widths, paths = zip(*kept, strict=True)
-    total: dict[str, Tensor] = {}
-    for path, share in zip(paths, coefficients(times, widths, nimg or max(times), sigma_rel), strict=True):
-        tensors = safetensors.torch.load_file(path)
-        total = {name: total.get(name, 0) + t.double() * float(share) for name, t in tensors.items()}
-    return {name: t.to(tensors[name].dtype) for name, t in total.items()}
+    shares = coefficients(times, widths, nimg or max(times), sigma_rel)
+    return combine(map(safetensors.torch.load_file, paths), shares)
 
 
 def gamma_of(sigma_rel: Any) -> Any:
@@ -72,13 +68,12 @@ def coefficients(nimg: Any, sigma_rel: Any, to_nimg: float, to_sigma_rel: float)
     return shares / shares.sum()
 
 
-def combine(averages: Sequence[dict[str, Tensor]], shares: Sequence[float]) -> dict[str, Tensor]:
-    """The weights, by name, of a sum of averages [n] by their shares [n]; computed in float64."""
-    total = {}
-    for name, first in averages[0].items():
-        parts = [one[name].double() * float(share) for one, share in zip(averages, shares, strict=True)]
-        total[name] = torch.stack(parts).sum(0).to(first.dtype)
-    return total
+def combine(averages: Iterable[dict[str, Tensor]], shares: Sequence[float]) -> dict[str, Tensor]:
+    """The weights, by name, of a sum of averages [n] by their shares [n]; computed in float64, one after the other."""
+    total: dict[str, Tensor] = {}
+    for one, share in zip(averages, shares, strict=True):
+        total = {name: total.get(name, 0) + t.double() * float(share) for name, t in one.items()}
+    return {name: t.to(one[name].dtype) for name, t in total.items()}
 
 
 def _product(t_a: Any, gamma_a: Any, t_b: Any, gamma_b: Any) -> Any:
