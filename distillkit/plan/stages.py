@@ -77,6 +77,8 @@ def _stage(node: Node, run: RunDir | None, cards: dict[str, Card], catalog: Cata
             return _measured(bare, state, live)
     except InputError as error:
         return attrs.evolve(bare, unknown=str(error).partition("\n")[0])
+    except NotImplementedError as error:  # torch's, for what needs numbers
+        return attrs.evolve(bare, unknown=f"a part of it cannot do without numbers: {str(error).partition('.')[0]}")
 
 
 def chained(node: Node) -> Recipe:

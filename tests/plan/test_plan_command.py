@@ -11,9 +11,10 @@ from pathlib import Path
 
 import attrs
 import pytest
+import torch
 
 from distillkit.cli.main import main
-from distillkit.engine import runner
+from distillkit.engine import runner, turns
 from distillkit.engine.rundir import RunDir
 from distillkit.plan import fit
 from distillkit.plan.dry import Cost, TurnCost
@@ -84,6 +85,18 @@ def test_a_network_nobody_knows_is_said_to_be_unknown(capsys: pytest.CaptureFixt
     text = told(capsys, str(RECIPES / "afhq_sid.toml"), "--set", "teacher_score.checkpoint=mine.pkl")
     assert "mine.pkl is missing, and its architecture is not known here" in text
     assert "cannot tell whether it fits" in text
+
+
+def test_a_part_that_needs_numbers_is_named_and_no_bug(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def take(*_: object) -> None:
+        torch.ones(3, device="meta").nonzero()
+
+    monkeypatch.setattr(turns, "take", take)
+    text = told(capsys, str(GAUSSIANS))
+    assert "a part of it cannot do without numbers" in text
+    assert "cannot tell whether it fits: gaussians_sid" in text
 
 
 def test_an_unreadable_recipe_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
