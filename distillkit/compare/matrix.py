@@ -44,7 +44,7 @@ def _head(c: Comparison) -> list[str]:
 def _final(c: Comparison, metric: str, note: str) -> Table:
     most = max(len(group.finished) for group in c.groups)
     rows = [[Cell(name), *(_value(row, group, metric, most) for group in row.groups)] for name, row in c.rows.items()]
-    return Table(f"{metric} {tables.arrow(metric)}".strip(), ["", *_head(c)], rows, note)
+    return Table(f"final {metric} {tables.arrow(metric)}".strip(), ["", *_head(c)], rows, note)
 
 
 def _value(row: Comparison, group: Group, metric: str, most: int) -> Cell:
@@ -72,7 +72,7 @@ def ways(c: Comparison) -> list[Table]:
     note = (
         f"To reach: the mean of the last {LAST} evaluations of {first(c)!r} in that row{near}. It is reached where the "
         "mean curve over seeds, a straight line between evaluations, first is as good. In brackets: the share of what "
-        f"{first(c)!r} needs."
+        f"{first(c)!r} needs. Seconds are of training alone, and depend on what else the machine did."
     )
     made = [_way(c, i, axis) for i in range(len(c.targets)) for axis in ("kimg", "seconds")]
     return [Table(one.title, one.head, one.rows, note if one is made[0] else "") for one in made]

@@ -54,7 +54,7 @@ def test_each_row_has_a_target_of_its_own(found):
 
 def test_final_values_are_rows_against_columns_with_what_became_of_the_others(found):
     (table,) = matrix.finals(found, ["m/fd"])
-    assert table.title == "m/fd \N{DOWNWARDS ARROW}" and table.head == ["", "itself", "EL", "FD"]
+    assert table.title == "final m/fd \N{DOWNWARDS ARROW}" and table.head == ["", "itself", "EL", "FD"]
     assert texts(table) == {
         "SiD": ["5 \N{PLUS-MINUS SIGN} 1.4", "3.25 \N{PLUS-MINUS SIGN} 0.35", "1 diverged"],
         "DI": ["2.1 \N{PLUS-MINUS SIGN} 0.14", "8.5 \N{PLUS-MINUS SIGN} 0.71", "-"],
@@ -129,7 +129,8 @@ def test_rows_may_be_measured_differently_but_not_cells_of_a_row(folder, tables)
 def test_markdown_has_the_matrices_then_the_others_then_the_list(found):
     text = markdown(found)
     places = [text.index(part) for part in (
-        "M/fd", "Kimg until m/fd", "Seconds until m/fd", "Until m/fd \N{LESS-THAN OR EQUAL TO} 5.25", "Final values"
+        "Final m/fd", "Kimg until m/fd", "Seconds until m/fd", "Until m/fd \N{LESS-THAN OR EQUAL TO} 5.25",
+        "Final values",
     )]  # fmt: skip
     assert places == sorted(places)
     assert "| DI | 2.1 \N{PLUS-MINUS SIGN} 0.14 | *8.5 \N{PLUS-MINUS SIGN} 0.71* | - |" in text
