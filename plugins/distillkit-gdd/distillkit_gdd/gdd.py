@@ -28,6 +28,7 @@ from distillkit.api import (
     GeneratorLoss,
     Optimizer,
     Turn,
+    UsageError,
     Use,
     field,
     frozen,
@@ -102,7 +103,11 @@ class Gdd(GeneratorLoss):
     def setup(self, state: State) -> None:
         c = self.config
         names = [name for name, _ in state.generator.named_parameters()]
-        state.frozen |= frozen_names(names, c.freeze)
+        frozen = frozen_names(names, c.freeze)
+        if c.freeze and not frozen:
+            name = type(state.generator).__name__
+            raise UsageError(f"GDD-I freezes convolutions in a U-Net's residual blocks; {name} has none: take `gdd`")
+        state.frozen |= frozen
         self.D = Discriminator(state, c)
         state.turns = [
             Turn(name="generator", trains=("generator",), losses=("generator_loss",)),

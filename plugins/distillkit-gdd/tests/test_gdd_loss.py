@@ -12,6 +12,7 @@ import torch
 from distillkit_gdd.gdd import Gdd, GddI
 from torch import nn
 
+from distillkit.api import UsageError
 from distillkit.engine import loop
 from distillkit.testing import toy_state
 from distillkit.testing.training import moved, weights
@@ -137,6 +138,11 @@ def test_gdd_i_moves_only_what_its_level_leaves():
     assert {"model.enc.8x8_conv.weight", "model.dec.8x8_aux_conv.weight"}.isdisjoint(state.frozen)
     assert not any(p.grad is not None for p in state.generator.parameters())
     assert GddI.Config().freeze == 1
+
+
+def test_gdd_i_refuses_a_network_of_which_it_would_freeze_nothing():
+    with pytest.raises(UsageError, match="MlpDenoiser has none: take `gdd`"):
+        toy_state(generator_loss={"use": "gdd-i"})
 
 
 def test_the_frozen_half_of_the_discriminator_never_moves_and_gets_no_gradient():
