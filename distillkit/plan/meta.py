@@ -23,13 +23,14 @@ READ = torch.ops.aten._local_scalar_dense.default  # what float(t), int(t), bool
 
 
 class Live(TorchDispatchMode):
-    """Bytes of the meta tensors that are alive, their peak, and the work done; a number read from a tensor is 1.
+    """Bytes of a device's tensors that are alive, their peak, and the work done; a number read from a meta tensor is 1.
 
     FlopCounterMode's formulas without its tracking of modules, which torch.autograd.grad in a component does not bear.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device = DEVICE) -> None:
         super().__init__()
+        self.device = device
         self.bytes = self.peak = self.flops = 0
         self.memo = Memo()
         self.known: set[int] = set()  # storages; views share one
@@ -43,7 +44,7 @@ class Live(TorchDispatchMode):
         if count := flop_registry.get(getattr(func, "_overloadpacket", None)):
             self.flops += count(*args, **(kwargs or {}), out_val=out)
         for value in tree_leaves(out):
-            if isinstance(value, Tensor) and value.is_meta:
+            if isinstance(value, Tensor) and value.device == self.device:
                 self._see(value.untyped_storage())
         return out
 

@@ -15,7 +15,7 @@ from distillkit.assets.table import table
 from distillkit.engine import build as engine
 from distillkit.engine import loop, student
 from distillkit.plan import dry, parts
-from distillkit.plan.meta import blank
+from distillkit.plan.meta import Live, blank
 from distillkit.plan.roles import roles
 from distillkit.plan.stages import Stage, stages
 from distillkit.recipe import choice_from_table, read
@@ -126,6 +126,16 @@ def test_the_work_is_what_flop_counter_mode_sees_in_a_real_iteration(
         loop.iterate(state)
     cost = planned(path, tmp_path).cost
     assert cost.flops == counter.get_total_flops()
+
+
+def test_the_memory_is_that_of_a_real_iteration(recipe: Callable[..., Path], tmp_path: Path) -> None:
+    path, sets = recipe("sid"), ("run.batch=64", "run.micro_batch=32")
+    with Live(torch.device("cpu")) as live:
+        state = engine.build(read(path, sets), Catalog.installed())
+        loop.iterate(state)
+        live.restart()
+        loop.iterate(state)
+    assert planned(path, tmp_path, *sets).cost.largest.peak == pytest.approx(live.peak, rel=0.05)
 
 
 def test_sid_costs_eleven_forward_passes_with_micro_batches_too(recipe: Callable[..., Path], tmp_path: Path) -> None:
