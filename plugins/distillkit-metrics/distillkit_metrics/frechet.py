@@ -11,7 +11,7 @@ from torch import Tensor
 from distillkit.api import Choice, Dataset, Diverged, Evaluate, Features, Sample, Use, field, frozen, ge, hookimpl
 from distillkit_metrics.facts import drawn
 from distillkit_metrics.kid import kid
-from distillkit_metrics.manifold import density_coverage, precision_recall
+from distillkit_metrics.manifold import density_coverage, precision_recall, radii
 from distillkit_metrics.statistics import Moments, frechet_distance, moments, principal_axes
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from distillkit.engine.state import State
 
 CHUNK = 500  # images per call of the feature network
+NEIGHBOURS = 10_000  # real images at most that neighbours and KID are taken among: their cost is the square of it
 SPATIAL_AXES = 64  # principal axes of the middle layer that sFD keeps
 
 
@@ -31,6 +32,12 @@ def measured(features: Features, x: Tensor) -> dict[str, Tensor]:
     """Features by name, float64 [n,D], of quantised x [n,C,H,W]."""
     parts = [features(quantised(chunk)) for chunk in x.split(CHUNK)]
     return {name: torch.cat([part[name] for part in parts]).double().cpu() for name in parts[0]}
+
+
+def measured_set(features: Features, dataset: Dataset) -> dict[str, Tensor]:
+    """Features by name, float64 [N,D], of every image; the images themselves are never in memory together."""
+    parts = [measured(features, dataset.pixels(index)) for index in torch.arange(len(dataset)).split(CHUNK)]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def stratified_labels(dataset: Dataset, n: int) -> Tensor | None:
@@ -92,7 +99,9 @@ class Frechet(Evaluate):
         """Measure the real images once."""
         features = self.config.features.build()
         features.prepare(state.dataset, state.held_out, state.cache)
-        self._train = measured(features, state.dataset.images(torch.arange(len(state.dataset))))
+        self._train = measured_set(features, state.dataset)
+        self._near = self._train["penultimate"][:: -(-len(state.dataset) // NEIGHBOURS)]
+        self._radii = {k: radii(self._near, k) for k in {self.config.k_precision, self.config.k_coverage}}
         self._axes = principal_axes(self._train["spatial"], SPATIAL_AXES) if "spatial" in self._train else None
         self._train_moments = self._layers(self._train)
         self._test_moments, self._floors, self._features = None, {}, features
@@ -125,8 +134,7 @@ class Frechet(Evaluate):
         return found
 
     def _measure_held_out(self, held_out: Dataset) -> None:
-        index = torch.arange(len(held_out))
-        test, labels = measured(self._features, held_out.images(index)), held_out.labels(index)
+        test, labels = measured_set(self._features, held_out), held_out.labels(torch.arange(len(held_out)))
         self._test_moments = self._layers(test)
         floors = self._compare(test)
         # The distance is symmetric: training images are exactly as far from the held-out ones.
@@ -147,9 +155,9 @@ class Frechet(Evaluate):
 
     def _compare(self, fake: dict[str, Tensor]) -> dict[str, float]:
         """Everything that compares with the training images."""
-        sides = self._train["penultimate"], fake["penultimate"]
-        precision, recall = precision_recall(*sides, self.config.k_precision)
-        density, coverage = density_coverage(*sides, self.config.k_coverage)
+        sides, k_p, k_c = (self._near, fake["penultimate"]), self.config.k_precision, self.config.k_coverage
+        precision, recall = precision_recall(*sides, k_p, self._radii[k_p])
+        density, coverage = density_coverage(*sides, k_c, self._radii[k_c])
         return self._distances(fake, self._train_moments) | {
             "kid": kid(*sides), "precision": precision, "recall": recall, "density": density, "coverage": coverage,
         }  # fmt: skip

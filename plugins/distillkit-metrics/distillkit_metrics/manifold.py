@@ -28,20 +28,26 @@ def _share_inside(centers: Tensor, radius: Tensor, probes: Tensor) -> float:
     return float(torch.cat(inside).double().mean())
 
 
-def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> tuple[float, float]:
-    """Share of fake [M,D] in the balls around real [N,D], and the reverse. Source: arXiv:1904.06991, Eq. (1)-(2)."""
-    real, fake = real.double(), fake.double()
-    return _share_inside(real, radii(real, k), fake), _share_inside(fake, radii(fake, k), real)
+def precision_recall(real: Tensor, fake: Tensor, k: int = 3, known: Tensor | None = None) -> tuple[float, float]:
+    """Share of fake [M,D] in the balls around real [N,D], and the reverse; `known`: radii(real, k) [N].
 
-
-def density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> tuple[float, float]:
-    """Mean number of real balls around a fake image over k, and share of real balls that hold a fake image.
-
-    Balls are open, so that a copy of the real images has density 1, not (k+1)/k. Source: arXiv:2002.09797, Eq. (3)-(4).
+    Source: arXiv:1904.06991, Eq. (1)-(2).
     """
     real, fake = real.double(), fake.double()
+    known = radii(real, k) if known is None else known
+    return _share_inside(real, known, fake), _share_inside(fake, radii(fake, k), real)
+
+
+def density_coverage(real: Tensor, fake: Tensor, k: int = 5, known: Tensor | None = None) -> tuple[float, float]:
+    """Mean number of real balls around a fake image over k, and share of real balls that hold a fake image.
+
+    Balls are open, so that a copy of the real images has density 1, not (k+1)/k; `known`: radii(real, k) [N].
+    Source: arXiv:2002.09797, Eq. (3)-(4).
+    """
+    real, fake = real.double(), fake.double()
+    known = radii(real, k) if known is None else known
     counts = []  # of fake images in each real ball
-    for part, radius in zip(real.split(ROWS), radii(real, k).split(ROWS), strict=True):
+    for part, radius in zip(real.split(ROWS), known.split(ROWS), strict=True):
         counts.append((_distances(part, fake) < radius[:, None]).sum(1))
     held = torch.cat(counts).double()
     return float(held.sum() / (k * len(fake))), float((held > 0).double().mean())

@@ -183,3 +183,13 @@ def test_measuring_in_chunks_changes_nothing(toy: Dataset, monkeypatch: pytest.M
     monkeypatch.setattr("distillkit_metrics.frechet.CHUNK", 7)
     for name, value in measured(features, x).items():
         torch.testing.assert_close(value, whole[name])
+
+
+def test_neighbours_are_sought_among_a_part_of_many_images(toy: Dataset, state, monkeypatch) -> None:
+    whole = frechet().evaluate(state, copying(toy, 0.1))
+    monkeypatch.setattr("distillkit_metrics.frechet.NEIGHBOURS", len(toy) // 3 + 1)
+    metric = frechet()
+    part = metric.evaluate(state, copying(toy, 0.1))
+    assert len(metric._near) == len(range(0, len(toy), 3))
+    assert all(whole[name] != part[name] for name in ("precision", "density", "coverage", "kid"))
+    assert part["fd"] == whole["fd"] and part["fd_floor"] == whole["fd_floor"]
