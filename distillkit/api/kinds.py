@@ -258,6 +258,10 @@ class Importer(Component):
         """
         raise NotImplementedError
 
+    def write(self, path: Path, network: nn.Module) -> bool:
+        """Write a file that `read` reads, for smoke runs to stand in for a published one -> whether it can."""
+        return False
+
 
 # In pipeline order. The first five are hooks with a TOML table of their own; the rest are parts of those.
 KINDS: dict[str, type[Component]] = {

@@ -8,12 +8,13 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from distillkit.api import Importer
 from distillkit_edm.nvpickle import read_pickle
 from distillkit_edm.nvpickle.architecture import check_tensors
 from distillkit_edm.nvpickle.refused import UnsafeFile
+from distillkit_edm.nvpickle.write import pickled
 from distillkit_edm.state_dict import card_from_shapes
 
 
@@ -22,6 +23,10 @@ class NvPickle(Importer):
 
     def read(self, path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         return read_pickle(path)
+
+    def write(self, path: Path, network: nn.Module) -> bool:
+        path.write_bytes(pickled(network))
+        return True
 
 
 class StateDict(Importer):
