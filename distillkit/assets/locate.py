@@ -16,13 +16,13 @@ V = TypeVar("V")
 
 def located(value: V, where: Path) -> V:
     """The recipe or config with every name of an asset replaced by its path, unless there is a file of that name."""
-    return _mapped(value, lambda asset: str(where / asset.name))
+    return mapped(value, lambda asset: str(where / asset.name))
 
 
 def wanted(value: Any) -> list[Asset]:
     """The assets that a recipe or config names, each once."""
     found: dict[str, Asset] = {}
-    _mapped(value, lambda asset: found.setdefault(asset.name, asset).name)
+    mapped(value, lambda asset: found.setdefault(asset.name, asset).name)
     return list(found.values())
 
 
@@ -47,20 +47,20 @@ def _told(recipe: Path, missing: list[Asset], where: Path) -> Iterator[str]:
     yield f"To try the wiring without them, in seconds: distillkit run {recipe} --smoke"
 
 
-def _mapped(value: Any, path_of: Any) -> Any:
+def mapped(value: Any, path_of: Any) -> Any:
     """The value with `path_of(asset)` for each string in it that is an asset's name and no file here."""
     if isinstance(value, str):
         asset = table().get(value)
         return value if asset is None or Path(value).exists() else path_of(asset)
     if isinstance(value, list | tuple):
-        parts = [_mapped(part, path_of) for part in value]
+        parts = [mapped(part, path_of) for part in value]
         same = all(new is old for new, old in zip(parts, value, strict=True))
         return value if same else type(value)(parts)
     if isinstance(value, dict):
-        return {key: _mapped(part, path_of) for key, part in value.items()}
+        return {key: mapped(part, path_of) for key, part in value.items()}
     if not attrs.has(type(value)):
         return value
     old = {one.name: getattr(value, one.name) for one in attrs.fields(type(value)) if one.init}
-    new = {name: _mapped(part, path_of) for name, part in old.items()}
+    new = {name: mapped(part, path_of) for name, part in old.items()}
     changed = {name: part for name, part in new.items() if part is not old[name] and part != old[name]}
     return attrs.evolve(value, **changed) if changed else value

@@ -27,7 +27,7 @@ def catalog():
 def test_a_recipe_becomes_small_and_names_no_file_of_others(name, catalog, tmp_path):
     recipe = read(RECIPES / f"{name}.toml", catalog=catalog)
     made = small(recipe, tmp_path, catalog)
-    assert wanted(made) == [] and (made.run.batch, made.run.kimg, made.run.tick_kimg) == (4, 0.016, 0.008)
+    assert wanted(made) == [] and (made.run.batch, made.run.kimg, made.run.tick_kimg) == (4, 0.008, 0.004)
     assert made.generator_loss.cls is recipe.generator_loss.cls and made.sample == recipe.sample
     assert [term.cls for term in made.auxiliary_loss] == [term.cls for term in recipe.auxiliary_loss]
     assert made.parents == recipe.parents and made.name == recipe.name
@@ -39,10 +39,12 @@ def test_what_waits_in_the_recipe_does_not_wait(catalog, tmp_path):
     assert (loss.generator_after_kimg, loss.gan_after_kimg, loss.alpha, loss.augment.config.p) == (0, 0, 1.0, 0.12)
 
 
-def test_published_backbones_and_metrics_are_stood_in_for_or_left_out(catalog, tmp_path):
+def test_published_backbones_feature_networks_and_statistics_are_stood_in_for(catalog, tmp_path):
     made = small(read(RECIPES / "cifar10_cond_gdd.toml", catalog=catalog), tmp_path, catalog)
     assert [part.name for part in made.generator_loss.config.backbones] == ["random-pyramid", "random-pyramid"]
-    assert made.evaluate == () and made.run.keep_best is None
+    (fid,) = made.evaluate
+    assert fid.config.features.config.network == str(tmp_path / "features.pt") and fid.config.images == 64
+    assert fid.config.reference == str(tmp_path / "reference.npz") and made.run.keep_best == "fid/fd"
 
 
 def test_the_teacher_is_a_tiny_one_of_the_same_family(catalog, tmp_path, monkeypatch):
@@ -50,8 +52,9 @@ def test_the_teacher_is_a_tiny_one_of_the_same_family(catalog, tmp_path, monkeyp
     for name, family in (("ffhq_sid", "edm-ddpmpp"), ("ffhq_gdd", "edm-ncsnpp"), ("imagenet64_sid", "edm-adm")):
         state = build(small(read(RECIPES / f"{name}.toml", catalog=catalog), tmp_path, catalog), catalog)
         teacher = state.teacher.network
-        assert teacher.card["network"]["use"] == family and (teacher.resolution, teacher.channels) == (16, 3)
+        assert teacher.card["network"]["use"] == family and (teacher.resolution, teacher.channels) == (8, 3)
         assert sum(p.numel() for p in teacher.parameters()) < 1_000_000
+        assert [path.name for path in tmp_path.glob(f"{family}*")] == [f"{family}-{teacher.label_dim}.pkl"]
         assert teacher.label_dim == state.dataset.label_dim == (4 if name.startswith("imagenet") else 0)
 
 
@@ -59,7 +62,7 @@ def test_the_family_of_a_file_of_your_own_is_read_from_it(catalog, tmp_path, mon
     monkeypatch.setenv("DISTILLKIT_HOME", str(tmp_path / "home"))
     pickle = RECIPES.parent / "plugins/distillkit-edm/tests/data/edm_ncsnpp_tiny.pkl"
     recipe = read(RECIPES / "ffhq_sid.toml", [f'teacher_score.checkpoint="{pickle}"'], catalog)
-    assert small(recipe, tmp_path, catalog).teacher_score.config.checkpoint == str(tmp_path / "edm-ncsnpp-0")
+    assert small(recipe, tmp_path, catalog).teacher_score.config.checkpoint == str(tmp_path / "edm-ncsnpp-0.pkl")
 
 
 def test_the_flagship_runs_through_and_leaves_nothing(tmp_path, monkeypatch, capsys):
