@@ -41,7 +41,7 @@ class Vae:
         weights = self.path / WEIGHTS if self.path.is_dir() else self.path
         if not weights.is_file():
             raise InputError(f"{weights}: no such file; a VAE is a folder of diffusers, or sd-vae-ft-mse.safetensors")
-        if importlib.util.find_spec("diffusers") is None:
+        if not has_diffusers():
             raise InputError(f"{self.path}: a VAE {MISSING}")
 
     @torch.no_grad()
@@ -66,6 +66,11 @@ class Vae:
             self.require()
             self._net = load(self.path).eval().requires_grad_(False)
         return self._net.to(device)
+
+
+def has_diffusers() -> bool:
+    """Whether diffusers is installed; it is not imported."""
+    return importlib.util.find_spec("diffusers") is not None
 
 
 def load(path: Path) -> nn.Module:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +22,7 @@ from distillkit.engine.loaded import load as load_student
 from distillkit.testing import toy_state
 
 PIXELS = 8
-needs_diffusers = pytest.mark.skipif(importlib.util.find_spec("diffusers") is None, reason="diffusers is not installed")
+needs_diffusers = pytest.mark.skipif(not vae.has_diffusers(), reason="diffusers is not installed")
 
 
 class Mosaic(nn.Module):
@@ -59,7 +58,7 @@ def mosaic(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The path of a stand-in autoencoder."""
     Path("mosaic.safetensors").write_bytes(b"")
     monkeypatch.setattr(vae, "load", lambda path: Mosaic())
-    monkeypatch.setattr(vae.importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(vae, "has_diffusers", lambda: True)
     return "mosaic.safetensors"
 
 
@@ -138,9 +137,17 @@ def test_real_images_are_shown_and_measured_as_pixels(mosaic):
     assert bare.pixels(torch.tensor([1])).shape == (1, 4, 4, 4), "without a VAE latents are shown as they are"
 
 
+def test_a_metric_of_latents_that_nothing_decodes_is_a_usage_error(mosaic, capsys):
+    assert main(["data", "pack", "pets", "latents.zip", "--vae", mosaic]) == 0
+    fid = '\n[[evaluate]]\nuse = "inception-score"\nfeatures = { use = "inception", network = "none.pt" }\n'
+    Path("small.toml").write_text(RECIPE.replace('vae = "mosaic.safetensors"\n', "") + fid)
+    assert main(["run", "small.toml"]) == 2
+    assert "dataset.vae names what decodes them" in capsys.readouterr().err
+
+
 def test_without_diffusers_one_line_names_the_extra(folder, monkeypatch, capsys):
     Path("vae.safetensors").write_bytes(b"")
-    monkeypatch.setattr(vae.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(vae, "has_diffusers", lambda: False)
     assert main(["data", "pack", "pets", "latents.zip", "--vae", "vae.safetensors"]) == 3
     (line,) = capsys.readouterr().err.splitlines()
     assert 'pip install "distillkit-datasets[vae]"' in line and not Path("latents.zip").exists()

@@ -16,6 +16,7 @@ from distillkit.api import (
     Evaluate,
     Features,
     Sample,
+    UsageError,
     field,
     frozen,
     ge,
@@ -49,6 +50,9 @@ class Published(Evaluate):
 
     @hookimpl
     def setup(self, state: State) -> None:
+        """Raises UsageError for latents that nothing decodes."""
+        if state.dataset.latent and state.dataset.pixels(torch.arange(1)).shape[1] == state.dataset.channels:
+            raise UsageError("metrics see pixels, but the data set holds latents: dataset.vae names what decodes them")
         self.features = self.config.features.build()
         self.features.prepare(state.dataset, state.held_out, state.cache)
         self._told: dict[str, str] = {}
