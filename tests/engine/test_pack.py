@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from distillkit.api import InputError, Picture, UsageError
-from distillkit.engine.pack import center_crop, center_crop_wide, pack, resize
+from distillkit.engine.pack import center_crop, center_crop_dhariwal, center_crop_wide, pack, resize
 
 
 def noise(height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarray:
@@ -107,3 +107,20 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is no folder"):
         pack([Picture("x", noise(4, 4))], tmp_path / "none" / "b.zip", None)
     assert (tmp_path / "a.zip").read_bytes() == b"mine"
+
+
+def test_dhariwals_crop_halves_then_fits_the_shorter_side_then_cuts_the_middle() -> None:
+    pixels = noise(22, 45)
+    half = Image.fromarray(pixels).resize((22, 11), Image.Resampling.BOX)  # 22 is twice 10 and more, 11 is not
+    fitted = np.array(half.resize((20, 10), Image.Resampling.BICUBIC))
+    assert np.array_equal(center_crop_dhariwal(pixels, 10, 10), fitted[:, 5:15])
+    assert center_crop_dhariwal(noise(7, 4, 1), 8, 8).shape == (8, 8, 3), "small ones grow, grey ones become RGB"
+
+
+def test_latents_are_packed_as_arrays_under_edm2s_names(tmp_path: Path) -> None:
+    made = pack([Picture("a", noise(4, 4), 1)], tmp_path / "x.zip", None, encode=lambda u: u.transpose(2, 0, 1) / 2)
+    with ZipFile(tmp_path / "x.zip") as archive:
+        assert archive.namelist() == ["00000/img-mean-std-00000000.npy", "dataset.json"]
+        array = np.load(BytesIO(archive.read("00000/img-mean-std-00000000.npy")))
+        assert json.loads(archive.read("dataset.json")) == {"labels": [["00000/img-mean-std-00000000.npy", 1]]}
+    assert np.array_equal(array, noise(4, 4).transpose(2, 0, 1) / 2) and made.images == made.labels == 1
