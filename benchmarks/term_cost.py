@@ -1,0 +1,69 @@
+"""What a further loss costs: CPU time of an iteration of each host of el_digits.toml, beside the host as it is.
+
+Usage: OMP_NUM_THREADS=1 python benchmarks/term_cost.py [--repeats 30]        prints a table in Markdown
+
+Images to a target, times these ratios, are seconds to the target that no other work on the machine disturbed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+import numpy as np
+import torch
+from step_overhead import RECIPES, measure, ratio, teacher
+
+from distillkit.engine import loop
+from distillkit.engine.build import build
+from distillkit.recipe import read
+from distillkit.registry import Catalog
+
+HOSTS = ("sid", "sida", "di", "dmd", "dmd2", "cd", "gdd")
+PERIOD = {"dmd2": 5, "gdd": 16}  # iterations after which turns and lazy terms repeat
+SETS = {  # at their full rate from the first iteration; few pairs, which are as dear as many
+    "sida": ("generator_loss.generator_after_kimg=0", "generator_loss.gan_after_kimg=0"),
+    "dmd": ("auxiliary_loss.0.pairs=128",),
+}
+TERMS = {
+    "itself": None,
+    "EL": '{use="embedding"}',
+    "EL on pixels": '{use="embedding", embeddings=[{use="pixels"}]}',
+    "FD-loss": '{use="frechet", population=2000}',
+}
+
+
+def iterations(host: str, term: str | None, folder: Path, catalog: Catalog) -> Callable[[], None]:
+    """One period of a host with a term, on a teacher with random weights."""
+    sets = SETS.get(host, ()) if term is None or host != "dmd" else ()
+    terms = () if term is None else (f"auxiliary_loss=[{term}]",)
+    recipe = read(RECIPES / f"digits_{host}.toml", (*sets, *terms, "run.threads=1", 'run.device="cpu"'), catalog)
+    choice = recipe.teacher_score
+    choice = attrs.evolve(choice, config=attrs.evolve(choice.config, checkpoint=str(folder)))
+    state = build(attrs.evolve(recipe, teacher_score=choice), catalog)
+    return lambda: [loop.iterate(state) for _ in range(PERIOD.get(host, 1))] and None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=30, help="iterations of each, at least (%(default)s)")
+    repeats = parser.parse_args().repeats
+    torch.set_num_threads(1)
+    catalog = Catalog.installed()
+    print("| | ms an iteration | " + " | ".join(list(TERMS)[1:]) + " |\n|---|---|" + "---|" * (len(TERMS) - 1))
+    with tempfile.TemporaryDirectory() as folder:
+        teacher(Path(folder), catalog)
+        for host in HOSTS:
+            loops = {name: iterations(host, term, Path(folder), catalog) for name, term in TERMS.items()}
+            times = measure(loops, max(5, repeats // PERIOD.get(host, 1)))
+            own = times["itself"][:, 0]
+            ratios = (ratio(times[name][:, 0], own) for name in list(TERMS)[1:])
+            cells = " | ".join(f"{middle:.2f} ({low:.2f} ... {high:.2f})" for middle, low, high in ratios)
+            print(f"| {host} | {np.median(own) / PERIOD.get(host, 1):.0f} | {cells} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
