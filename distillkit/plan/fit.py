@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import torch
 from attrs import frozen
 
+from distillkit.api import UsageError
 from distillkit.plan.stages import Stage
 
 GB, PREFIXES = 1e9, ("", "k", "M", "G", "T", "P", "E", "Z")
@@ -33,8 +35,18 @@ def device(gigabytes: float | None, name: str) -> Device:
     if name != "cpu" and torch.cuda.is_available():
         facts = torch.cuda.get_device_properties(0)
         return Device(memory=facts.total_memory, source=facts.name)
-    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
-    return Device(memory=float(lines["MemAvailable"].split()[0]) * 1024, source="available in this machine, no GPU")
+    return main_memory(Path("/proc/meminfo"))
+
+
+def main_memory(meminfo: Path) -> Device:
+    """What Linux calls available, elsewhere all there is. Raises UsageError where neither is told."""
+    if meminfo.is_file():
+        lines = dict(line.split(":") for line in meminfo.read_text(encoding="ascii").splitlines())
+        return Device(memory=float(lines["MemAvailable"].split()[0]) * 1024, source="available in this machine, no GPU")
+    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
+        raise UsageError("this system does not tell how much memory it has; say it: --memory 16 (in GB)")
+    size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return Device(memory=size, source="all of this machine's, no GPU")
 
 
 def largest(stage: Stage, memory: Device) -> int:

@@ -13,6 +13,7 @@ import attrs
 import pytest
 import torch
 
+from distillkit.api import UsageError
 from distillkit.cli.main import main
 from distillkit.engine import runner, turns
 from distillkit.engine.rundir import RunDir
@@ -127,3 +128,13 @@ def stage(micro: int) -> Stage:
 def test_the_verdict_names_the_micro_batch_that_fits(micro: int, memory: float, first: str, last: str) -> None:
     said = fit.verdict([stage(micro)], fit.device(memory, "auto"))
     assert said.startswith(first) and said.endswith(last)
+
+
+def test_memory_is_what_linux_calls_available_and_elsewhere_all_there_is(tmp_path: Path, monkeypatch) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal:       16000 kB\nMemAvailable:    8000 kB\n")
+    assert fit.main_memory(meminfo).memory == 8000 * 1024
+    assert fit.main_memory(tmp_path / "none").memory == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    monkeypatch.setattr(os, "sysconf_names", {})
+    with pytest.raises(UsageError, match="--memory 16"):
+        fit.main_memory(tmp_path / "none")
