@@ -9,6 +9,7 @@ _OFFERED = {
         "generator_loss": "edm edm2",
         "augment": "edm",
         "importer": "pkl bin pt pth safetensors",
+        "evaluate": "power-ema",
     },
     "distillkit-sid": {"generator_loss": "sid sida sid2a"},
     "distillkit-dmd": {"generator_loss": "dmd dmd2", "auxiliary_loss": "regression adversarial"},
@@ -24,7 +25,7 @@ _OFFERED = {
     "distillkit-el": {"auxiliary_loss": "embedding"},
     "distillkit-embeddings": {"embedding": "convnet multiscale residual attention pixels"},
     "distillkit-kernels": {"kernel": "rbf laplace imq energy linear"},
-    "distillkit-datasets": {"dataset": "digits image-zip image-folder npz cifar10"},
+    "distillkit-datasets": {"dataset": "digits image-zip image-folder npz cifar10 latents"},
     "distillkit-metrics": {
         "evaluate": "frechet fid kid inception-score precision-recall rel-fid",
         "auxiliary_loss": "frechet",

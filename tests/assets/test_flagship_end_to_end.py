@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
 import resource
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from distillkit_edm.networks import DdpmPP
+from distillkit_edm.nvpickle.write import pickled
 from distillkit_metrics import torchscript
 from PIL import Image
 from torch import Tensor, nn
@@ -88,13 +88,11 @@ class SmallInception(nn.Module):
 
 def teacher() -> bytes:
     """A random network as NVIDIA's code would have pickled it."""
-    spec = importlib.util.spec_from_file_location("nvidia", ROOT / "plugins/distillkit-edm/tests/nvidia_files.py")
-    nvidia = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(nvidia)
     keys = {key: tuple(value) if isinstance(value, list) else value for key, value in UNET.items()}
     network = DdpmPP(DdpmPP.Config(**keys, dropout=0.25)).module(PIXELS, 3, 0)
-    arguments = {"img_resolution": PIXELS, "img_channels": 3, "label_dim": 0, "dropout": 0.25, **UNET}
-    return nvidia.snapshot(network, lambda meta: meta["state"]["_init_kwargs"].update(arguments))
+    unet = {"use": "edm-ddpmpp", "dropout": 0.25, **UNET}
+    network.card = {"network": unet, "resolution": PIXELS, "channels": 3, "label_dim": 0}
+    return pickled(network)
 
 
 def photographs(folder: Path) -> None:
