@@ -19,7 +19,8 @@ def test_a_study_of_ours_has_no_problem_and_no_cell_twice(path):
     study = read(path, CATALOG)
     made = jobs(evolve(study, seeds=(0,)), CATALOG)
     assert sum(job.cell is not None for job in made) == len(study.cell)
-    assert [list(row) for row in study.rows().values()] == [["itself", "EL", "EL on pixels", "FD-loss"]] * 7
+    if path.name.startswith("el_"):
+        assert [list(row) for row in study.rows().values()] == [["itself", "EL", "EL on pixels", "FD-loss"]] * 7
 
 
 def test_the_embedding_loss_as_an_option_is_the_recipe_that_has_it(tmp_path):
