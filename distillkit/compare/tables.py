@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from attrs import frozen
 
@@ -41,7 +42,8 @@ def final(c: Comparison) -> Table:
     heads = [last if short.count(last) == 1 else name for name, last in zip(c.metrics, short, strict=True)]
     heads = [f"{head} {arrow(name)}".strip() for head, name in zip(heads, c.metrics, strict=True)]
     more = ["seeds", "img/s"] if c.rows else []  # otherwise the way's table has them
-    rows = [[Cell(group.label), *(_final(c, group, name) for name in c.metrics)] for group in c.groups]
+    best = {} if c.rows else {name: c.best(name) for name in c.metrics}
+    rows = [[Cell(group.label), *(_final(c, group, name, best) for name in c.metrics)] for group in c.groups]
     for row, group in zip(rows, c.groups, strict=True):
         row += [Cell(text) for text in (group.seeds, formats.rate(c.speed(group)))[: len(more)]]
     for kind, told in (("teacher", "teacher"), ("floor", "floor: real v real")):
@@ -52,9 +54,9 @@ def final(c: Comparison) -> Table:
     return Table("final values", ["", *heads, *more], rows)
 
 
-def _final(c: Comparison, group: Group, metric: str) -> Cell:
+def _final(c: Comparison, group: Group, metric: str, best: Mapping[str, float]) -> Cell:
     value = c.final(group, metric)
-    return Cell(MISSING) if value is None else Cell(spread(value), value.mean == c.best(metric) and not c.rows)
+    return Cell(MISSING) if value is None else Cell(spread(value), value.mean == best.get(metric))
 
 
 def spread(value: Spread) -> str:

@@ -133,18 +133,36 @@ class RunDir:
 def find(root: Path, fingerprint: str) -> RunDir | None:
     """The newest finished run with this fingerprint, else the newest one that can go on, else None."""
     other = None
-    for path in reversed([path for path in _runs(root) if not path.is_symlink()]):
-        try:
-            run = RunDir.open(path)
-            status = run.status()
-        except (InputError, UsageError) as error:
-            warnings.warn(f"left out: {error}", stacklevel=2)
-            continue
+    for run, status in _newest_first(root):
         if run.fingerprint == fingerprint:
             if status == "finished":
                 return run
             other = other or run
     return other
+
+
+def by_fingerprint(root: Path) -> dict[str, RunDir]:
+    """What `find` gives for every fingerprint there is, from one look at each run."""
+    found: dict[str, RunDir] = {}
+    finished: set[str] = set()
+    for run, status in _newest_first(root):
+        if run.fingerprint not in found or (status == "finished" and run.fingerprint not in finished):
+            found[run.fingerprint] = run
+        if status == "finished":
+            finished.add(run.fingerprint)
+    return found
+
+
+def _newest_first(root: Path) -> Iterator[tuple[RunDir, str]]:
+    """The runs that can be read, with their status; warns of the others."""
+    for path in reversed([path for path in _runs(root) if not path.is_symlink()]):
+        try:
+            run = RunDir.open(path)
+            status = run.status()
+        except (InputError, UsageError) as error:
+            warnings.warn(f"left out: {error}", stacklevel=3)
+            continue
+        yield run, status
 
 
 def _number(path: Path) -> int:

@@ -7,8 +7,7 @@ from pathlib import Path
 from attrs import evolve, frozen
 
 from distillkit.api import UsageError
-from distillkit.engine import rundir, runner
-from distillkit.engine.rundir import RunDir
+from distillkit.engine import runner
 from distillkit.engine.runner import Node
 from distillkit.registry import Catalog
 from distillkit.study.plan import Cell, Study
@@ -32,10 +31,6 @@ class Job:
         sets = [part for text in self.sets for part in ("--set", text)]
         seed = [] if self.seed is None else ["--seed", str(self.seed)]
         return ["run", str(self.recipe), *sets, *seed, "--runs", str(runs)]
-
-    def find(self, runs: Path) -> RunDir | None:
-        """The run, in whatever state."""
-        return rundir.find(runs, self.fingerprint)
 
 
 def jobs(study: Study, catalog: Catalog) -> list[Job]:

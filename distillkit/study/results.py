@@ -11,7 +11,7 @@ from attrs import frozen
 
 from distillkit.api import UsageError
 from distillkit.compare import Comparison, Group, Run, compare, compare_rows, markdown, tables, write_page
-from distillkit.engine import files
+from distillkit.engine import files, rundir
 from distillkit.study.jobs import Job
 from distillkit.study.plan import Cell, Study
 from distillkit.study.work import Progress
@@ -30,13 +30,15 @@ class Results:
 def write_results(study: Study, done: Sequence[Progress], runs: Path, out: Path, note: str = "") -> Results:
     """Write study.json always, and the page if there is something to compare."""
     comparison, why_not = None, ""
-    found = {one.job.fingerprint: Run.read(folder.path) for one in done if (folder := one.job.find(runs))}
+    ours = {one.job.fingerprint for one in done}
+    known = rundir.by_fingerprint(runs)
+    found = {fingerprint: Run.read(run.path) for fingerprint, run in known.items() if fingerprint in ours}
     try:
-        comparison = _compare(study, [one.job for one in done if one.job.cell], found)
+        comparison = _compare(study, [one.job for one in done], found)
         write_page(comparison, out / "compare.html", title=study.name, note=note, setup=_setup(study))
     except UsageError as error:
         why_not = str(error)
-    cells = [_cell(study, cell, [one for one in done if one.job.cell], found) for cell in study.cell]
+    cells = [_cell(study, cell, done, found) for cell in study.cell]
     facts = {"schema": 1, "name": study.name, "seeds": list(study.seeds), "cells": cells}
     files.write_json(out / "study.json", {**facts, "comparison": _numbers(comparison)})
     return Results(comparison, why_not, out / "compare.html", out / "study.json")

@@ -13,7 +13,7 @@ from pathlib import Path
 from attrs import define, field
 
 from distillkit.api import Preempted
-from distillkit.engine import formats
+from distillkit.engine import formats, rundir
 from distillkit.engine.signals import StopRequest
 from distillkit.study.jobs import Job
 
@@ -74,8 +74,9 @@ def work(
 def look(jobs: Sequence[Job], runs: Path, logs: Path) -> list[Progress]:
     """What earlier sessions have done, and what nobody waits for; all else is waiting."""
     all_ = [Progress(job, logs / f"{i:03d}-{_slug(job.name)}.log") for i, job in enumerate(jobs)]
+    known = rundir.by_fingerprint(runs)
     for one in all_:
-        found = one.job.find(runs)
+        found = known.get(one.job.fingerprint)
         if found is not None and found.status() == "finished":
             one.state = "reused"
         elif found is not None and found.status() == "diverged":
