@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+
+FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)  # disk, file size limit, quota: a ResourceError
+
 
 class DistillkitError(Exception):
     """Anything we can explain to a user without a traceback."""

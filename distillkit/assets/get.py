@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from distillkit.api import InputError, ResourceError, UsageError
+from distillkit.api.errors import FULL
 from distillkit.assets import folder as folders
 from distillkit.assets.fetch import Progress, Rules, fetch
 from distillkit.assets.table import Asset, hosts
@@ -51,7 +51,7 @@ def _writing(where: Path) -> Iterator[None]:
         where.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        full = error.errno in FULL
         hint = "make room, then `get` again to go on" if full else "set DISTILLKIT_HOME to a folder of yours"
         raise (ResourceError if full else UsageError)(f"{where}: {error.strerror or error}; {hint}") from error
 

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from distillkit.api.errors import InputError, ResourceError
+from distillkit.api.errors import FULL, InputError, ResourceError
 from distillkit.engine import files, manifest
 
 STATE = "state.json"
@@ -149,7 +149,7 @@ def _save_file(content: dict[str, Tensor], path: Path) -> None:
 
 def _explain(error: OSError, path: Path, tensors: dict[str, Tensor]) -> ResourceError:
     text = f"cannot save {path}: {error.strerror or error}"
-    if error.errno in files.FULL:
+    if error.errno in FULL:
         needed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) / 2**20
         free = shutil.disk_usage(path.parent).free / 2**20
         text += f"; needs {needed:.1f} MiB, {free:.1f} MiB free: make room, earlier checkpoints are intact"

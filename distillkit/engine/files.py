@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -16,7 +15,6 @@ from typing import Any
 
 from distillkit.api.errors import UsageError
 
-FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)  # disk, file size limit, quota
 _SAFE = os.O_NOFOLLOW | os.O_CLOEXEC
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from attrs import frozen
 
-from distillkit.api.errors import InputError, ResourceError, UsageError
+from distillkit.api.errors import FULL, InputError, ResourceError, UsageError
 from distillkit.engine import files
 
 _NAME = re.compile(r"(\d{4,})-.+")
@@ -44,7 +44,7 @@ class RunDir:
             root.mkdir(parents=True, exist_ok=True)
             return cls(_reserve(root, name, info), info)
         except OSError as error:
-            kind = ResourceError if error.errno in files.FULL else UsageError
+            kind = ResourceError if error.errno in FULL else UsageError
             raise kind(f"cannot make a run folder in {root}: {error.strerror}; choose another place") from error
 
     @classmethod

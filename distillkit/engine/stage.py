@@ -15,6 +15,7 @@ import attrs
 import torch
 
 from distillkit.api import DistillkitError, InputError, ResourceError, UsageError
+from distillkit.api.errors import FULL
 from distillkit.engine import checkpoint, evaluation, files, report, student, threads
 from distillkit.engine.best import Best
 from distillkit.engine.build import build
@@ -173,7 +174,7 @@ def resource(error: Exception) -> ResourceError | None:
         return ResourceError(
             f"out of memory: {text[text.find('you tried') :] if on_cpu else text}; lower run.micro_batch"
         )
-    if isinstance(error, OSError) and error.errno in files.FULL:
+    if isinstance(error, OSError) and error.errno in FULL:
         return ResourceError(f"disk full: {error.strerror}: {error.filename}; make room and resume")
     return None
 

@@ -7,7 +7,6 @@ import json
 import os
 import resource
 import shlex
-import warnings
 from functools import partial
 from pathlib import Path
 
@@ -19,19 +18,19 @@ from distillkit_edm.networks import DdpmPP
 from distillkit_edm.nvpickle.write import pickled
 from distillkit_metrics import torchscript
 from PIL import Image
-from torch import Tensor, nn
 
 import distillkit
 from distillkit.assets import get
 from distillkit.assets.fetch import Rules
 from distillkit.assets.table import table
 from distillkit.cli.main import main
+from distillkit.engine import stand_ins
 
 ROOT = Path(__file__).parents[2]
 FLAGSHIP = ROOT / "recipes/afhq_sid2a_el.toml"
 TEACHER, IMAGES, INCEPTION = "edm-afhqv2-64x64-uncond-vp.pkl", "afhqv2-64x64.zip", "inception-2015-12-05.pt"
 REFERENCE = "afhqv2-64x64.npz"
-PIXELS, WIDTH = 16, 16  # of an image; features
+PIXELS = 16  # of an image
 UNET = {"model_channels": 8, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [8], "augment_dim": 9}
 MISSING = """\
 4 files are missing for {recipe}; nothing was run.
@@ -74,18 +73,6 @@ features = { use = "inception", network = "inception-2015-12-05.pt" }
 """
 
 
-class SmallInception(nn.Module):
-    """Called like the published file."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, WIDTH, 3, stride=2)
-
-    def forward(self, x: Tensor, return_features: bool = False, no_output_bias: bool = False) -> Tensor:
-        features = self.conv(x.float() / 255).relu().mean((2, 3))
-        return features if return_features else features.softmax(1)
-
-
 def teacher() -> bytes:
     """A random network as NVIDIA's code would have pickled it."""
     keys = {key: tuple(value) if isinstance(value, list) else value for key, value in UNET.items()}
@@ -109,13 +96,11 @@ def published(https, tmp_path, monkeypatch) -> dict[str, bytes]:
     """What the server has; the table of assets leads there. The test runs in an empty folder with an empty home."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DISTILLKIT_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(torchscript, "INCEPTION_WIDTH", WIDTH)  # so that it is an FID
+    monkeypatch.setattr(torchscript, "INCEPTION_WIDTH", stand_ins.WIDTH)  # so that it is an FID
     monkeypatch.setattr(get, "Rules", partial(Rules, timeout=0.5))
     torch.manual_seed(0)
     photographs(Path("AFHQ"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.jit.save(torch.jit.script(SmallInception()), "net.pt")
+    stand_ins.script(Path("net.pt"))
     assert main(["data", "pack", "AFHQ", "small.zip", "--resolution", str(PIXELS), "--labels", "none"]) == 0
     assert main(["data", "stats", "small.zip", "stats.npz", "--network", "net.pt"]) == 0
     files = {TEACHER: teacher(), INCEPTION: Path("net.pt").read_bytes(), REFERENCE: Path("stats.npz").read_bytes()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from io import BytesIO
+from typing import IO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -14,12 +15,16 @@ from distillkit_datasets.zipsafe import one_line
 LARGEST = 16 << 20  # bytes of a file; moments of 4x64x64 latents take 128 KiB
 
 
+def header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether in the order of Fortran, and kind of the numbers that follow. Raises nearly anything."""
+    version = npy.read_magic(file)
+    return (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(file)
+
+
 def decode_npy(name: str, data: bytes) -> np.ndarray:
     """Finite numbers float32 [C,H,W]. Raises InputError that begins with `name`."""
     try:
         file = BytesIO(data)
-        version = npy.read_magic(file)
-        header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, fortran, dtype = header(file)
     except Exception as error:  # a damaged header makes numpy raise nearly anything: SyntaxError, TokenError ...
         raise InputError(f"{name}: no readable .npy file ({one_line(error)})") from error

@@ -7,12 +7,12 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import numpy as np
-from numpy.lib import format as npy
 
 from distillkit.api import InputError
 from distillkit_datasets.arrays import Arrays
 from distillkit_datasets.held_out import SplitImageSet
 from distillkit_datasets.labels import Labels
+from distillkit_datasets.npy import header
 from distillkit_datasets.zipsafe import one_line, open_zip
 
 LARGEST = 16 << 30  # bytes of an array; it is held in memory
@@ -62,8 +62,6 @@ def array(archive: ZipFile, names: tuple[str, ...]) -> np.ndarray | None:
 def plain_array(archive: ZipFile, name: str) -> np.ndarray:
     """Numbers [...] whose header agrees with their size. Raises ValueError and what zipfile raises."""
     with archive.open(name) as file:
-        version = npy.read_magic(file)
-        header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, fortran, dtype = header(file)
         want = math.prod(shape) * dtype.itemsize
         if dtype.hasobject or dtype.kind not in "iu" or any(n < 0 for n in shape):
