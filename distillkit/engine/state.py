@@ -13,7 +13,7 @@ from attrs import define, field
 from torch import Tensor, nn
 
 from distillkit import noise
-from distillkit.api import Component, Dataset, Optimizer, TeacherScore, Turn, UsageError
+from distillkit.api import Choice, Component, Dataset, Embedding, Optimizer, TeacherScore, Turn, UsageError
 from distillkit.engine.optim import Updater
 from distillkit.engine.records import Records
 from distillkit.engine.skips import Skips
@@ -120,6 +120,11 @@ class State:
         self.networks[name] = network.to(self.device, self.dtype)
         self.settings[name] = optimizer
         return network
+
+    def embedding(self, choice: Choice[Embedding]) -> nn.Module:
+        """The features that a field `Choice[Embedding]` of a config names, on the run's device and frozen."""
+        net = choice.build().module(self.dataset.resolution, self.dataset.channels, self.seed)
+        return net.to(self.device, self.dtype)
 
     def seed_masks(self, *parts: int | str) -> None:
         """Make torch's own generators, which dropout draws from, a function of seed, images seen and `parts`."""

@@ -69,9 +69,7 @@ class Pair(GeneratorLoss):
     @hookimpl
     def setup(self, state: State) -> None:
         if self.config.features is not None:
-            dataset = state.dataset
-            phi = self.config.features.build().module(dataset.resolution, dataset.channels, state.seed)
-            self.phi = phi.to(state.device, state.dtype)
+            self.phi = state.embedding(self.config.features)
         if self.moves():
             self.target = copy.deepcopy(state.generator).requires_grad_(False).train()  # dropout, with equal masks
 

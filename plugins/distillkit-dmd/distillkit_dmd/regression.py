@@ -67,11 +67,7 @@ class Regression(AuxiliaryLoss):
             raise UsageError('auxiliary_loss "regression" needs a [teacher_score] table: it makes the pairs')
         c = self.config
         self.pairs = Pairs(state, c.sampler, c.pairs, c.seed)
-        self.phi = None
-        if c.features is not None:
-            dataset = state.dataset
-            self.phi = c.features.build().module(dataset.resolution, dataset.channels, state.seed)
-            self.phi = self.phi.to(state.device, state.dtype)
+        self.phi = None if c.features is None else state.embedding(c.features)
 
     @hookimpl
     def auxiliary_loss(self, state: State) -> Term:

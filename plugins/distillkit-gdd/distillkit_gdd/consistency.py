@@ -41,11 +41,7 @@ class Consistency(AuxiliaryLoss):
             raise UsageError('auxiliary_loss "consistency" follows a teacher: the recipe needs a [teacher_score] table')
         self.t = noise.rho_grid(torch.linspace(1, 0, self.config.levels, dtype=torch.float64))  # ascending
         self.t = self.t.to(state.device, state.dtype)
-        self.phi = None
-        if self.config.features is not None:
-            dataset = state.dataset
-            phi = self.config.features.build().module(dataset.resolution, dataset.channels, state.seed)
-            self.phi = phi.to(state.device, state.dtype)
+        self.phi = None if self.config.features is None else state.embedding(self.config.features)
 
     @hookimpl
     def auxiliary_loss(self, state: State, step: Step) -> Term:
