@@ -17,7 +17,7 @@ from distillkit.engine import foreign, student
 from distillkit.engine import manager as managers
 from distillkit.engine.optim import Updater
 from distillkit.engine.state import Hooked, State
-from distillkit.recipe.schema import Recipe
+from distillkit.recipe.schema import Generator, Recipe
 from distillkit.registry import Catalog
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}
@@ -46,7 +46,7 @@ def assemble(
         recipe=recipe, device=device, dtype=DTYPES[recipe.run.precision], dataset=dataset,
         held_out=dataset.held_out(), cache=home(), hook=hooks.hook, components=components,
         load_network=lambda path: load(path).to(device),
-        with_dropout=lambda network: with_dropout(network, recipe.generator.dropout, catalog),
+        with_dropout=lambda network: with_dropout(network, recipe.generator, catalog),
         teacher=components.get("teacher_score"),
     )  # fmt: skip
     state.auxiliaries = hooked(hooks, "auxiliary_loss", recipe.auxiliary_loss)
@@ -135,11 +135,15 @@ def make_generator(state: State, catalog: Catalog) -> nn.Module:
     return network.to(state.device, state.dtype).requires_grad_(True)
 
 
-def with_dropout(network: nn.Module, dropout: float | None, catalog: Catalog) -> nn.Module:
+def with_dropout(network: nn.Module, table: Generator, catalog: Catalog) -> nn.Module:
     """A copy; a dropout of 0 is also that of networks which have none."""
-    if dropout is None or not (dropout or "dropout" in network.card["network"]):
-        return copy.deepcopy(network)
-    return student.with_config(network, {"dropout": dropout}, catalog, "generator.dropout")
+    network = copy.deepcopy(network)
+    if table.dropout or (table.dropout == 0 and "dropout" in network.card["network"]):
+        network = student.with_config(network, {"dropout": table.dropout}, catalog, "generator.dropout")
+    if table.dropout_resolution is not None:
+        keys = {"dropout_resolution": table.dropout_resolution}
+        network = student.with_config(network, keys, catalog, "generator.dropout_resolution")
+    return network
 
 
 def frozen_names(network: nn.Module, patterns: tuple[str, ...]) -> frozenset[str]:

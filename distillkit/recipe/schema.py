@@ -49,6 +49,7 @@ class Generator:
     checkpoint: str | None = None  # start from a result folder, a student.safetensors, or a file that an importer reads
     network: Choice[Network] | None = None  # architecture; for init = "scratch"
     dropout: float | None = field(default=None, validator=optional(and_(ge(0), lt(1))))  # of critics too; none: as made
+    dropout_resolution: int | None = field(default=None, validator=optional(ge(1)))  # networks `edm2`: none above it
     freeze: tuple[str, ...] = ()  # parameter-name patterns (fnmatch) that do not train
     optimizer: Optimizer = field(factory=Optimizer)
     ema: str = field(default="halflife", validator=in_(("halflife", "power", "none")))

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from distillkit.api import InputError, UsageError
-from distillkit.engine import student
+from distillkit.engine import build, student
 from distillkit.recipe import choice_from_table
+from distillkit.recipe.schema import Generator
 from distillkit.registry import Catalog
 
 CATALOG = Catalog.installed()
@@ -102,6 +103,22 @@ def test_dropout_changes_and_the_weights_do_not() -> None:
     twin = student.with_config(net, {"dropout": 0.4}, CATALOG, "generator.dropout")
     assert twin.card["network"]["dropout"] == 0.4 and net.card["network"]["dropout"] == 0.0
     assert all(torch.equal(p, q) for p, q in zip(net.state_dict().values(), twin.state_dict().values(), strict=True))
+
+
+def test_dropout_of_coarse_levels_alone() -> None:
+    keys = {
+        "model_channels": 8,
+        "channel_mult": [1, 2],
+        "num_blocks": 1,
+        "attn_resolutions": [],
+        "channels_per_head": 8,
+    }
+    table = Generator(dropout=0.4, dropout_resolution=4)
+    twin = build.with_dropout(network("edm2", **keys), table, CATALOG)
+    assert (twin.card["network"]["dropout"], twin.card["network"]["dropout_resolution"]) == (0.4, 4)
+    other = network("edm-ddpmpp", model_channels=4, channel_mult=[1], num_blocks=1, attn_resolutions=[])
+    with pytest.raises(UsageError, match="generator.dropout_resolution: the network 'edm-ddpmpp' has no key"):
+        build.with_dropout(other, table, CATALOG)
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,8 @@ def test_data_and_teacher_are_those_of_the_paper(name, recipes):
     assert recipe.dataset.config.labels == (data in ("cifar10_cond", "imagenet64"))
     ncsnpp = "gdd" in name or "_cd" in name
     teacher = TEACHERS[data].replace("-vp", "-ve") if ncsnpp else TEACHERS[data]
+    if name.startswith("imagenet64_ect"):
+        teacher = "edm2-img64-s-1073741-0.075.pkl"
     scratch = "_ct" in name
     assert recipe.teacher_score is None if scratch else recipe.teacher_score.config.checkpoint == teacher
     (fid,) = recipe.evaluate
@@ -179,6 +181,13 @@ def test_consistency_models_have_the_published_constants(recipes):
     assert (ect.generator.optimizer.name, ect.generator.optimizer.lr) == ("radam", 1e-4)
     assert (loss.P_mean, loss.P_std, loss.q, loss.k, loss.b, loss.c, loss.double_kimg) == (-1.1, 2.0, 2, 8, 1, 0, 3200)
     assert 0.5 ** (128 / (1000 * ect.generator.ema_halflife_kimg)) == pytest.approx(0.9999, abs=1e-7)
+    large = recipes["imagenet64_ect"]
+    loss, adam = large.generator_loss.config, large.generator.optimizer
+    assert (large.run.batch, large.run.kimg, large.generator.dropout) == (128, 100 * 128, 0.4)
+    assert (large.generator.dropout_resolution, loss.weight, loss.boundary, loss.double_kimg) == (16, "edm", 0, 3200)
+    assert (adam.name, adam.lr, adam.betas, adam.schedule) == ("adam", 1e-3, (0.9, 0.99), "inverse_sqrt")
+    assert adam.ref_kimg * 1000 == 2000 * large.run.batch
+    assert (loss.P_mean, loss.P_std, loss.q, loss.k, loss.b, loss.c) == (-0.8, 1.6, 4, 8, 1, 0.06)
 
 
 def test_consistency_from_scratch_and_on_cifar_has_the_published_constants(recipes):

@@ -173,6 +173,26 @@ def test_dropout_acts_in_training_only_and_activations_are_clipped(edm_data, io)
     assert max(float(f.detach().abs().max()) for f in clipped) == 0.5
 
 
+def test_dropout_can_be_left_to_the_coarse_levels(edm_data, io) -> None:
+    args = io["x"], io["sigma"], io["class_labels"]
+    net = tiny(edm_data, dropout=0.5, dropout_resolution=8).train()
+    net.force_normalization(False)
+    steady = [torch.equal(a, b) for a, b in zip(net.encoder_features(*args), net.encoder_features(*args), strict=True)]
+    assert steady == [True, True, False, False]  # 16x16, 16x16, 8x8, 8x8
+    decoded = [net.eval().unet.dec["16x16_up"](io["x"].new_ones(1, 64, 8, 8), torch.ones(1, 64)) for _ in range(2)]
+    net.unet.dec["16x16_up"].train()
+    decoded.append(net.unet.dec["16x16_up"](io["x"].new_ones(1, 64, 8, 8), torch.ones(1, 64)))
+    assert all(torch.equal(out, decoded[0]) for out in decoded)
+
+
+def test_a_pass_without_gradients_leaves_the_weights_alone(net, io) -> None:
+    """As ECT's target does: forced normalisation belongs to an update."""
+    before = {name: p.detach().clone() for name, p in net.named_parameters()}
+    with torch.no_grad():
+        net.train()(io["x"], io["sigma"], io["class_labels"])
+    assert all(torch.equal(p, before[name]) for name, p in net.named_parameters())
+
+
 def test_second_derivatives_exist(net, io) -> None:
     x = io["x"][:2].clone().requires_grad_(True)
     (g,) = torch.autograd.grad(net.encoder(x, io["sigma"][:2]).sum(), x, create_graph=True)

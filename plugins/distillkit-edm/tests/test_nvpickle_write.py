@@ -13,10 +13,18 @@ from distillkit.testing.toys import catalog
 SMALL = {"model_channels": 16, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4]}
 
 
-@pytest.mark.parametrize("use", ["edm-ddpmpp", "edm-ncsnpp", "edm-adm", "edm2"])
+@pytest.mark.parametrize(
+    ("use", "more"),
+    [
+        ("edm-ddpmpp", {"augment_dim": 9}),
+        ("edm-ncsnpp", {"augment_dim": 9}),
+        ("edm-adm", {"channels_per_head": 8}),
+        ("edm2", {"channels_per_head": 8}),
+        ("edm2", {"channels_per_head": 8, "dropout_resolution": 4}),  # ECT's
+    ],
+)
 @pytest.mark.parametrize("label_dim", [0, 3])
-def test_a_written_network_is_read_with_the_same_bits(use, label_dim, tmp_path):
-    more = {"channels_per_head": 8} if use in ("edm-adm", "edm2") else {"augment_dim": 9}
+def test_a_written_network_is_read_with_the_same_bits(use, more, label_dim, tmp_path):
     choice = choice_from_table("network", {"use": use, **SMALL, **more, "dropout": 0.13}, catalog(), "here")
     network = student.new_network(choice, 8, 2, label_dim)
     importer = NvPickle(NvPickle.Config())

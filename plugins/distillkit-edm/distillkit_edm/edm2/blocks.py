@@ -17,6 +17,7 @@ class BlockStyle(NamedTuple):
 
     emb_channels: int
     dropout: float
+    dropout_resolution: int  # of a block's output, at most, for dropout
     res_balance: float  # share of the residual branch
     attn_balance: float  # share of self-attention
     channels_per_head: int
@@ -65,7 +66,8 @@ class Block(nn.Module):
         scale = self.emb_linear(emb, self.emb_gain) + 1
         y = self.conv_res0(mp_silu(x))
         y = mp_silu(y * scale[:, :, None, None].to(y.dtype))
-        y = self.conv_res1(F.dropout(y, style.dropout, self.training))
+        drops = self.training and y.shape[-1] <= style.dropout_resolution
+        y = self.conv_res1(F.dropout(y, style.dropout, drops))
         x = mp_sum(x if self.encodes else self._skip(x), y, style.res_balance)
         if self.heads:
             mixed = attention(self.attn_qkv(x), self.heads)

@@ -62,7 +62,8 @@ class MPFourier(nn.Module):
 class MPConv(nn.Module):
     """Convolution of odd size `kernel` (0: a linear layer) by weights of unit norm per output, without bias.
 
-    In training each call first overwrites the weights by their normalised values: arXiv:2312.02696, Eq. (66).
+    In training each call for gradients first overwrites the weights by their normalised values (arXiv:2312.02696,
+    Eq. (66)).
     """
 
     force_normalization = True  # false: not even in training; SiDA's choice for size s
@@ -80,7 +81,7 @@ class MPConv(nn.Module):
     def _unit(self) -> Tensor:
         """Weights of unit variance per output."""
         w, dims = self.weight, tuple(range(1, self.weight.ndim))
-        if self.training and self.force_normalization:
+        if self.training and self.force_normalization and torch.is_grad_enabled():
             with torch.no_grad():
                 w.copy_(normalize(w, dims))
             w = w.clone()  # the next call overwrites them, which must not spoil the backward pass of this one

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf
 
-from distillkit.api import Network, UsageError, field, frozen, ge, gt, in_, le, lt, min_len
+from distillkit.api import Network, UsageError, field, frozen, ge, gt, in_, le, lt, min_len, optional
 from distillkit_edm.edm2.blocks import BlockStyle
 from distillkit_edm.edm2.precond import Edm2Precond
 from distillkit_edm.edm2.unet import Edm2UNet
@@ -27,6 +27,7 @@ class Edm2(Network):
         res_balance: float = field(default=0.3, validator=SHARE)  # share of a block's residual branch
         attn_balance: float = field(default=0.3, validator=SHARE)  # share of self-attention
         dropout: float = field(default=0.0, validator=[ge(0), lt(1)])
+        dropout_resolution: int | None = field(default=None, validator=optional(ge(1)))  # no dropout above it
         clip_act: float = field(default=256.0, validator=gt(0))  # largest activation
         logvar_channels: int = field(default=128, validator=ge(0))  # of the error's estimate; 0: none
         # "ect": EDM's form in training, the consistency form in evaluation
@@ -42,7 +43,8 @@ class Edm2(Network):
         widths = [c.model_channels * mult for mult in c.channel_mult]
         self._check(resolution, widths)
         style = BlockStyle(
-            max(widths), c.dropout, c.res_balance, c.attn_balance, c.channels_per_head, c.clip_act,
+            max(widths), c.dropout, c.dropout_resolution or resolution, c.res_balance, c.attn_balance,
+            c.channels_per_head, c.clip_act,
         )  # fmt: skip
         unet = Edm2UNet(
             resolution, channels, label_dim, widths, c.num_blocks, c.attn_resolutions, c.label_balance,

@@ -49,6 +49,7 @@ NETWORKS: dict[str, type[Network]] = {"edm-ddpmpp": DdpmPP, "edm-ncsnpp": NcsnPP
 WHOLE = {
     "img_resolution": 4096, "img_channels": 64, "label_dim": 100_000, "model_channels": 2048, "channel_mult_emb": 16,
     "num_blocks": 32, "augment_dim": 64, "channels_per_head": 1024, "logvar_channels": 4096,
+    "dropout_resolution": 4096,
 }  # fmt: skip
 LISTS = {"channel_mult": 16, "attn_resolutions": 4096}
 REALS = (
@@ -92,6 +93,8 @@ def _edm2(module: Module, given: dict[Any, Any]) -> str:
     for key in ("force_normalization", "use_gan", "return_logvar"):
         given.pop(key, None)
     given.setdefault("model_channels", 192)
+    if (largest := given.pop("dropout_res", None)) not in (None, 0):  # ECT's name; 0 is none as well
+        given["dropout_resolution"] = largest
     if "logvar_linear" not in module.state["_modules"]:
         given["logvar_channels"] = 0
     return "edm2"

@@ -64,7 +64,8 @@ def arguments(card: dict[str, Any]) -> dict[str, Any]:
     given |= {key: list(value) for key, value in network.items() if key in LISTS}
     given |= {key: value for key, value in network.items() if key in WHOLE or key in REALS}
     if network["use"] == "edm2":
-        return given
+        largest = given.pop("dropout_resolution", None)
+        return given if largest is None else {**given, "dropout_res": largest}
     unet = "DhariwalUNet" if network["use"] == "edm-adm" else "SongUNet"
     return {**given, "use_fp16": False, "model_type": unet, **STYLES.get(network["use"], {})}
 
