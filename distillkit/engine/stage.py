@@ -16,7 +16,7 @@ import torch
 
 from distillkit.api import DistillkitError, InputError, ResourceError, UsageError
 from distillkit.api.errors import FULL
-from distillkit.engine import checkpoint, evaluation, files, report, student, threads
+from distillkit.engine import checkpoint, evaluation, files, licences, report, student, threads
 from distillkit.engine.best import Best
 from distillkit.engine.build import build
 from distillkit.engine.draw import Drawer
@@ -121,6 +121,10 @@ def finish(
     }  # fmt: skip
     if state.dataset.latent:
         card["decoder"] = load(run.resolved).data["dataset"]  # as written: names of assets stay names
+    if found := licences.of_run(run.path):
+        card["licence"] = found
+    if warning := licences.non_commercial(found):
+        screen.line(f"the student is {warning}")
     student.save(run.result, state.ema, card)
     sampler = teacher_drawer(state, teacher, catalog)
     measured = teacher and {"metrics": teacher.metrics, "nfe": teacher.nfe}
