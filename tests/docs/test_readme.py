@@ -1,0 +1,55 @@
+"""The README's lines run, on what its first command makes, made short."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from distillkit.cli.main import main
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+LINES = re.search(r"each of these lines works.*?```sh\n(.*?)```", README, re.S)[1].splitlines()
+CHAIN = ("digits_teacher", "digits_sid", "digits_sida", "digits_sid2a", "digits_sid2a_el")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """recipes/ and runs/ as after `distillkit run recipes/digits_sid2a_el.toml`, with few images."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "recipes").mkdir()
+    for name in CHAIN:
+        text = re.sub(r"^kimg = .*", "kimg = 0.256", (ROOT / "recipes" / f"{name}.toml").read_text(), flags=re.M)
+        (folder / "recipes" / f"{name}.toml").write_text(text)
+    assert f"distillkit run recipes/{CHAIN[-1]}.toml" in README
+    assert main(["run", str(folder / f"recipes/{CHAIN[-1]}.toml"), "--runs", str(folder / "runs")]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_line_of_the_readme_works(line, finished, monkeypatch, capsys):
+    monkeypatch.chdir(finished)
+    program, *words = shlex.split(line)
+    if program == "python":
+        done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=True)
+        assert done.stdout == "torch.Size([16, 1, 8, 8])\n"
+    else:
+        assert program == "distillkit" and main(words) == 0, capsys.readouterr().err
+
+
+def test_the_table_has_every_command_that_help_has(capsys):
+    main(["--help"])
+    helped = set(re.findall(r"^    (\w+)  ", capsys.readouterr().out, re.M))
+    assert helped == set(re.findall(r"^\| `distillkit (\w+)", README, re.M))
+
+
+def test_what_they_wrote_is_there(finished):
+    """Runs last: the files that the lines above name."""
+    run = "runs/0003-digits_sid2a_el"
+    for name in ("compare.html", "sheet.png", "drawn.zip", "exported/student.pt2", f"{run}/report.html"):
+        assert (finished / name).is_file(), name
