@@ -137,13 +137,13 @@ def make_generator(state: State, catalog: Catalog) -> nn.Module:
 
 def with_dropout(network: nn.Module, table: Generator, catalog: Catalog) -> nn.Module:
     """A copy; a dropout of 0 is also that of networks which have none."""
-    network = copy.deepcopy(network)
-    if table.dropout or (table.dropout == 0 and "dropout" in network.card["network"]):
-        network = student.with_config(network, {"dropout": table.dropout}, catalog, "generator.dropout")
-    if table.dropout_resolution is not None:
-        keys = {"dropout_resolution": table.dropout_resolution}
-        network = student.with_config(network, keys, catalog, "generator.dropout_resolution")
-    return network
+    keys = {"dropout": table.dropout, "dropout_resolution": table.dropout_resolution}
+    if table.dropout == 0 and "dropout" not in network.card["network"]:
+        del keys["dropout"]
+    changes = {key: value for key, value in keys.items() if value is not None}
+    for key, value in changes.items():
+        network = student.with_config(network, {key: value}, catalog, f"generator.{key}")
+    return network if changes else copy.deepcopy(network)
 
 
 def frozen_names(network: nn.Module, patterns: tuple[str, ...]) -> frozenset[str]:

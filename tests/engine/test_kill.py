@@ -70,6 +70,7 @@ def test_twenty_kills_change_nothing(
         status, _ = server.run("run", str(recipe), "--runs", f"cut{round}", **how)
         assert status in (0, -signal.SIGKILL), (tmp_path / "server.log").read_text()
         round += status == 0
+        seconds *= 1 if status else 0.9  # the first run may have been slower than this one
         killed += [how] if status else []
     status, _ = server.run("run", str(recipe), "--runs", f"cut{round}")
     assert status == 0
