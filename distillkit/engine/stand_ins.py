@@ -45,14 +45,13 @@ def network(checkpoint: str, folder: Path, labels: int, latent: bool, catalog: C
     """A tiny network of the checkpoint's family, in a file of its kind. Raises InputError if that cannot be told."""
     assets = wanted(checkpoint)
     family = assets[0].network if assets else foreign.load_network(Path(checkpoint), catalog).card["network"]["use"]
-    channels = 4 if latent else 3
-    path = folder / f"{family}-{channels}-{labels}{Path(checkpoint).suffix}"
+    path = folder / f"{family}{'-latents' * latent}-{labels}{Path(checkpoint).suffix}"
     if not path.exists():
         choice = tiny(choice_from_table("network", {"use": family}, catalog, "--smoke"))
         if hasattr(choice.config, "augment_dim"):
             choice = attrs.evolve(choice, config=attrs.evolve(choice.config, augment_dim=AUGMENT_DIM))
         torch.manual_seed(0)
-        write(student.new_network(choice, PIXELS, channels, labels), path, table_of(choice), catalog)
+        write(student.new_network(choice, PIXELS, 4 if latent else 3, labels), path, table_of(choice), catalog)
     return str(path)
 
 
