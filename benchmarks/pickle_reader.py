@@ -13,24 +13,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "plugins/distillkit-edm/tests"))
-
 SECONDS, SHARE = 2.0, 1.3  # of the file's size in memory
-ARGUMENTS = {
-    "img_resolution": 32, "img_channels": 3, "label_dim": 10, "use_fp16": False, "model_type": "SongUNet",
-    "model_channels": 128, "channel_mult": [2, 2, 2], "augment_dim": 9, "dropout": 0.13,
-}  # fmt: skip
+CIFAR10 = {"channel_mult": [2, 2, 2], "augment_dim": 9, "dropout": 0.13}  # of edm-cifar10-32x32-cond-vp.pkl
+SMALL = {"model_channels": 4, "channel_mult": [1], "num_blocks": 1, "attn_resolutions": []}
 
 
-def write(path: Path) -> None:
-    """The network of edm-cifar10-32x32-cond-vp.pkl with random weights."""
-    from distillkit_edm.networks import DdpmPP
-    from nvidia_files import Writer
+def write(path: Path, keys: dict[str, Any]) -> int:
+    """A DDPM++ with random weights -> its parameters."""
+    from distillkit_edm.nvpickle.write import pickled
 
-    net = DdpmPP(DdpmPP.Config(channel_mult=(2, 2, 2), augment_dim=9, dropout=0.13)).module(32, 3, 10)
-    assert sum(p.numel() for p in net.parameters()) == 55_735_299
-    with open(path, "wb") as file:
-        Writer(file, lambda meta: meta["state"].update(_init_kwargs=ARGUMENTS)).dump({"ema": net})
+    from distillkit.engine import student
+    from distillkit.recipe import choice_from_table
+    from distillkit.registry import Catalog
+
+    choice = choice_from_table("network", {"use": "edm-ddpmpp", **keys}, Catalog.installed(), "here")
+    net = student.new_network(choice, 32, 3, 10)
+    path.write_bytes(pickled(net))
+    return sum(p.numel() for p in net.parameters())
 
 
 def peak() -> int:
@@ -50,13 +49,12 @@ def measured(function: Callable[[], Any]) -> tuple[float, int]:
 def measure(what: str, path: Path) -> None:
     """One line: what, seconds, share of the file's size in memory. Runs in a process of its own."""
     from distillkit_edm.nvpickle import read_pickle
-    from nvidia_files import snapshot
 
     from distillkit.engine.foreign import convert
     from distillkit.registry import Catalog
 
     small, catalog = path.with_name(f"small-{what}.pkl"), Catalog.installed()
-    small.write_bytes(snapshot())
+    write(small, SMALL)
     jobs = {
         "read": lambda file: read_pickle(file),
         "convert": lambda file: convert(file, file.with_name(f"{file.stem}-{what}"), catalog),
@@ -70,13 +68,13 @@ def measure(what: str, path: Path) -> None:
 
 def main() -> None:
     if sys.argv[1:]:
-        return write(Path(sys.argv[2])) if sys.argv[1] == "write" else measure(sys.argv[1], Path(sys.argv[2]))
+        return measure(sys.argv[1], Path(sys.argv[2]))
     with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder, "network.pkl"))
-        for what in ("write", "read", "read", "read", "convert"):
-            subprocess.run([sys.executable, __file__, what, path], check=True)
-            if what == "write":
-                print(f"{Path(path).stat().st_size / 1e6:.1f} MB; at most {SECONDS} s and {SHARE} x to read")
+        path = Path(folder, "network.pkl")
+        size = write(path, CIFAR10)
+        print(f"{size:,} parameters, {path.stat().st_size / 1e6:.1f} MB; at most {SECONDS} s and {SHARE} x to read")
+        for what in ("read", "read", "read", "convert"):
+            subprocess.run([sys.executable, __file__, what, str(path)], check=True)
 
 
 if __name__ == "__main__":
