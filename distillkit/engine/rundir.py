@@ -143,14 +143,13 @@ def find(root: Path, fingerprint: str) -> RunDir | None:
 
 def by_fingerprint(root: Path) -> dict[str, RunDir]:
     """What `find` gives for every fingerprint there is, from one look at each run."""
-    found: dict[str, RunDir] = {}
-    finished: set[str] = set()
+    newest: dict[str, RunDir] = {}
+    finished: dict[str, RunDir] = {}
     for run, status in _newest_first(root):
-        if run.fingerprint not in found or (status == "finished" and run.fingerprint not in finished):
-            found[run.fingerprint] = run
+        newest.setdefault(run.fingerprint, run)
         if status == "finished":
-            finished.add(run.fingerprint)
-    return found
+            finished.setdefault(run.fingerprint, run)
+    return newest | finished
 
 
 def _newest_first(root: Path) -> Iterator[tuple[RunDir, str]]:
