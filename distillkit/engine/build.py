@@ -141,9 +141,9 @@ def with_dropout(network: nn.Module, table: Generator, catalog: Catalog) -> nn.M
     if table.dropout == 0 and "dropout" not in network.card["network"]:
         del keys["dropout"]
     changes = {key: value for key, value in keys.items() if value is not None}
-    for key, value in changes.items():
-        network = student.with_config(network, {key: value}, catalog, f"generator.{key}")
-    return network if changes else copy.deepcopy(network)
+    if not changes:
+        return copy.deepcopy(network)
+    return student.with_config(network, changes, catalog, ", ".join(f"generator.{key}" for key in changes))
 
 
 def frozen_names(network: nn.Module, patterns: tuple[str, ...]) -> frozenset[str]:
