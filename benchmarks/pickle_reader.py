@@ -72,6 +72,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "network.pkl")
         size = write(path, CIFAR10)
+        assert size == 55_735_299
         print(f"{size:,} parameters, {path.stat().st_size / 1e6:.1f} MB; at most {SECONDS} s and {SHARE} x to read")
         for what in ("read", "read", "read", "convert"):
             subprocess.run([sys.executable, __file__, what, str(path)], check=True)

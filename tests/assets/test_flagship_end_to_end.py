@@ -14,7 +14,6 @@ import attrs
 import numpy as np
 import pytest
 import torch
-from distillkit_edm.networks import DdpmPP
 from distillkit_edm.nvpickle.write import pickled
 from distillkit_metrics import torchscript
 from PIL import Image
@@ -24,7 +23,9 @@ from distillkit.assets import get
 from distillkit.assets.fetch import Rules
 from distillkit.assets.table import table
 from distillkit.cli.main import main
-from distillkit.engine import stand_ins
+from distillkit.engine import stand_ins, student
+from distillkit.recipe import choice_from_table
+from distillkit.registry import Catalog
 
 ROOT = Path(__file__).parents[2]
 FLAGSHIP = ROOT / "recipes/afhq_sid2a_el.toml"
@@ -75,11 +76,8 @@ features = { use = "inception", network = "inception-2015-12-05.pt" }
 
 def teacher() -> bytes:
     """A random network as NVIDIA's code would have pickled it."""
-    keys = {key: tuple(value) if isinstance(value, list) else value for key, value in UNET.items()}
-    network = DdpmPP(DdpmPP.Config(**keys, dropout=0.25)).module(PIXELS, 3, 0)
-    unet = {"use": "edm-ddpmpp", "dropout": 0.25, **UNET}
-    network.card = {"network": unet, "resolution": PIXELS, "channels": 3, "label_dim": 0}
-    return pickled(network)
+    choice = choice_from_table("network", {"use": "edm-ddpmpp", "dropout": 0.25, **UNET}, Catalog.installed(), "here")
+    return pickled(student.new_network(choice, PIXELS, 3, 0))
 
 
 def photographs(folder: Path) -> None:
