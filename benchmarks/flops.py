@@ -12,10 +12,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from distillkit.engine import loop
-from distillkit.engine.state import State
 from distillkit.mmd import mmd2
+from distillkit.run import loop
 from distillkit.testing import toy_state
+from distillkit.train.state import State
 
 UNET = {
     "use": "edm-ddpmpp", "model_channels": 32, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4],

@@ -22,12 +22,12 @@ def write(path: Path, keys: dict[str, Any]) -> int:
     """A DDPM++ with random weights -> its parameters."""
     from distillkit_edm.nvpickle.write import pickled
 
-    from distillkit.engine import student
+    from distillkit.networks import network_file
     from distillkit.recipe import choice_from_table
     from distillkit.registry import Catalog
 
     choice = choice_from_table("network", {"use": "edm-ddpmpp", **keys}, Catalog.installed(), "here")
-    net = student.new_network(choice, 32, 3, 10)
+    net = network_file.new_network(choice, 32, 3, 10)
     path.write_bytes(pickled(net))
     return sum(p.numel() for p in net.parameters())
 
@@ -50,7 +50,7 @@ def measure(what: str, path: Path) -> None:
     """One line: what, seconds, share of the file's size in memory. Runs in a process of its own."""
     from distillkit_edm.nvpickle import read_pickle
 
-    from distillkit.engine.foreign import convert
+    from distillkit.networks.imported import convert
     from distillkit.registry import Catalog
 
     small, catalog = path.with_name(f"small-{what}.pkl"), Catalog.installed()

@@ -17,12 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distillkit.engine import loop, student
-from distillkit.engine.build import build
-from distillkit.engine.state import State
+from distillkit.networks import network_file
 from distillkit.noise import edm_weight
 from distillkit.recipe import read
 from distillkit.registry import Catalog
+from distillkit.run import loop
+from distillkit.train.build import build
+from distillkit.train.state import State
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 TARGET = 1.03
@@ -100,8 +101,8 @@ class ByHand:
 def teacher(folder: Path, catalog: Catalog) -> None:
     """The network of digits_teacher.toml with random weights."""
     recipe = read(RECIPES / "digits_teacher.toml", (), catalog)
-    network: nn.Module = student.new_network(recipe.generator.network, 8, 1, 10)
-    student.save(folder, network, {})
+    network: nn.Module = network_file.new_network(recipe.generator.network, 8, 1, 10)
+    network_file.save(folder, network, {})
 
 
 def make_state(folder: Path, shared: bool) -> State:

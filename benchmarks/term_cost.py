@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from step_overhead import RECIPES, measure, ratio, teacher
 
-from distillkit.engine import loop
-from distillkit.engine.build import build
 from distillkit.recipe import read
 from distillkit.registry import Catalog
+from distillkit.run import loop
+from distillkit.train.build import build
 
 HOSTS = ("sid", "sida", "di", "dmd", "dmd2", "cd", "gdd")
 PERIOD = {"dmd2": 5, "gdd": 16}  # iterations after which turns and lazy terms repeat

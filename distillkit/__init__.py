@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from distillkit.engine.loaded import Student, load
+    from distillkit.networks.loaded import Student, load
 
 __version__ = "0.1.0"
 __all__ = ["Student", "__version__", "load"]
@@ -14,7 +14,7 @@ __all__ = ["Student", "__version__", "load"]
 def __getattr__(name: str) -> Any:
     """`load` and `Student` bring torch with them: only when they are asked for."""
     if name in ("load", "Student"):
-        from distillkit.engine import loaded
+        from distillkit.networks import loaded
 
         return getattr(loaded, name)
     raise AttributeError(f"module 'distillkit' has no attribute {name!r}")

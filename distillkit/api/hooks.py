@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from distillkit.api.types import Draw, Term
-    from distillkit.engine.state import State
-    from distillkit.engine.step import Step
+    from distillkit.train.state import State
+    from distillkit.train.step import Step
 
 hookspec = pluggy.HookspecMarker("distillkit")
 hookimpl = pluggy.HookimplMarker("distillkit")

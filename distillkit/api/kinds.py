@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from distillkit.api.types import Picture
-    from distillkit.engine.state import State
-    from distillkit.engine.step import Step
+    from distillkit.train.state import State
+    from distillkit.train.step import Step
 
 
 def _weight(instance: Any, attribute: Any, value: float | str) -> None:

@@ -12,7 +12,7 @@ from distillkit.noise import SIGMA_MIN
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from distillkit.engine.state import State
+    from distillkit.train.state import State
 
 
 def _falling(instance: Any, attribute: Any, sigmas: tuple[float, ...]) -> None:

@@ -10,7 +10,7 @@ from distillkit.api import Guidance, UsageError, field, frozen, ge, hookimpl
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from distillkit.engine.state import State
+    from distillkit.train.state import State
 
 
 class ClassifierFree(Guidance):

@@ -14,7 +14,7 @@ from distillkit.noise import RHO, SIGMA_MAX, SIGMA_MIN, fold, rho_grid
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from distillkit.engine.state import State
+    from distillkit.train.state import State
 
 
 class Heun(Sample):

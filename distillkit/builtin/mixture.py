@@ -14,7 +14,7 @@ from distillkit.api import Dataset, Evaluate, TeacherScore, UsageError, and_, fi
 
 if TYPE_CHECKING:
     from distillkit.api import Draw
-    from distillkit.engine.state import State
+    from distillkit.train.state import State
 
 
 @frozen(kw_only=True)

@@ -9,7 +9,7 @@ from distillkit.api import Sample, field, frozen, gt, hookimpl
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from distillkit.engine.state import State
+    from distillkit.train.state import State
 
 
 class OneStep(Sample):

@@ -35,9 +35,9 @@ def _valid(path: Path, sets: Sequence[str]) -> int:
     """Say that it is, or all that is wrong with it -> exit code."""
     from attrs import evolve
 
-    from distillkit.engine import runner  # torch comes with it
     from distillkit.recipe.load import load
     from distillkit.registry import Catalog
+    from distillkit.run import runner  # torch comes with it
     from distillkit.study import jobs, read
 
     catalog = Catalog.installed()
@@ -57,9 +57,9 @@ def _valid(path: Path, sets: Sequence[str]) -> int:
 def _show(path: Path, arguments: Namespace) -> int:
     from distillkit.assets.folder import folder
     from distillkit.assets.locate import require
-    from distillkit.engine import runner
     from distillkit.recipe import to_toml
     from distillkit.registry import Catalog
+    from distillkit.run import runner
 
     nodes = runner.graph(path, arguments.sets, Catalog.installed(), None)
     text = to_toml(nodes[-1].recipe, made_with=nodes[-1].versions)

@@ -15,7 +15,7 @@ def main(arguments: Namespace) -> int:
         raise UsageError(f"{source}: no such file")
     if out.exists() or out.is_symlink():
         raise UsageError(f"{out} exists already; choose another folder")
-    from distillkit.engine.foreign import convert
+    from distillkit.networks.imported import convert
 
     card = convert(source, out, Catalog.installed())
     size, labels = card["resolution"], card["label_dim"]

@@ -51,7 +51,7 @@ def _dataset(path: Path, **keys: object) -> Dataset:
 
 
 def _pack(arguments: Namespace) -> int:
-    from distillkit.engine.pack import pack
+    from distillkit.images.pack import pack
 
     dataset = _dataset(arguments.source, labels=arguments.labels == "auto")
     encode = arguments.vae and _encoder(arguments.vae)
@@ -100,9 +100,9 @@ def _stats(arguments: Namespace) -> int:
     import numpy as np
 
     from distillkit.assets.folder import home
-    from distillkit.engine.build import pick_device
-    from distillkit.engine.files import write_new
-    from distillkit.engine.moments import moments
+    from distillkit.disk.files import write_new
+    from distillkit.images.moments import moments
+    from distillkit.train.build import pick_device
 
     if arguments.out.exists() or not arguments.out.parent.is_dir():
         raise UsageError(f"{arguments.out} exists already, or its folder does not; choose another name")

@@ -85,7 +85,7 @@ def machine() -> Iterator[Line]:
     try:
         import torch
 
-        from distillkit.engine import threads
+        from distillkit.train import threads
     except (ImportError, OSError) as error:  # a library of it that is missing is an OSError
         yield Line("broken", "torch", f"cannot be imported: {' '.join(str(error).split())[:200]}")
         return

@@ -10,7 +10,7 @@ from distillkit.cli.console import console
 
 def main(arguments: Namespace) -> int:
     """Measure, show and write -> exit code."""
-    from distillkit.engine.measure import measure
+    from distillkit.run.measure import measure
 
     outcome, file = measure(arguments.run, arguments.sets, arguments.recipe, screen.choose())
     console().print(panel.outcome(outcome))

@@ -7,7 +7,7 @@ from argparse import Namespace
 
 def main(arguments: Namespace) -> int:
     """Write, compare and tell how far apart the two are -> exit code."""
-    from distillkit.engine.export import PASSES, export
+    from distillkit.networks.export import PASSES, export
 
     done = export(arguments.run, arguments.to, arguments.out)
     print(

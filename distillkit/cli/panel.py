@@ -13,7 +13,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from distillkit.engine import formats, results
+from distillkit.disk import results
+from distillkit.show import formats
 
 MISSING = "-"
 

@@ -11,11 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from distillkit.cli.console import console
-from distillkit.engine import formats
 from distillkit.plan import fit
 from distillkit.plan.speed import Speed, logged, measured, trained_with
 from distillkit.plan.stages import Stage, stages
 from distillkit.registry import Catalog
+from distillkit.show import formats
 
 UNKNOWN = "?"
 

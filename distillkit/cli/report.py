@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from distillkit.api.errors import UsageError
-from distillkit.engine.report import write_report
+from distillkit.show.report import write_report
 
 
 def main(arguments: Namespace) -> int:

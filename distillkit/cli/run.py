@@ -19,7 +19,7 @@ def main(arguments: Namespace) -> int:
         raise UsageError("--resume goes on with a run as it is: no --set, --seed, --seeds, --again")
     if arguments.smoke:
         return _smoke(arguments)
-    from distillkit.engine import runner  # torch comes with it: only when there is work
+    from distillkit.run import runner  # torch comes with it: only when there is work
 
     out, live = console(), screen.choose()
     students = []
@@ -40,8 +40,8 @@ def _smoke(arguments: Namespace) -> int:
     if arguments.resume or arguments.seeds:
         raise UsageError("--smoke runs a RECIPE once: no --resume, no --seeds")
     from distillkit.assets.folder import elsewhere
-    from distillkit.engine import runner, smoke
     from distillkit.registry import Catalog
+    from distillkit.run import runner, smoke
 
     catalog = Catalog.installed()
     with TemporaryDirectory(prefix="distillkit-smoke-") as folder, elsewhere(folder):

@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from distillkit.cli.console import console
-from distillkit.engine import formats
-from distillkit.engine.screen import Bar, QuietScreen, Screen
+from distillkit.show import formats
+from distillkit.show.screen import Bar, QuietScreen, Screen
 
 
 def choose() -> Screen:

@@ -8,7 +8,7 @@ from html import escape
 
 from attrs import field, frozen
 
-from distillkit.engine import formats, svg
+from distillkit.show import formats, svg
 
 COLOURS = 8  # CSS classes s0 ... s7
 LOG_FROM = 6.0  # ratio of values; earlier than in a report, since what matters is how curves differ at their ends

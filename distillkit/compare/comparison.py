@@ -15,7 +15,7 @@ from distillkit.compare.curves import Point, Reached, Spread
 from distillkit.compare.direction import higher_is_better
 from distillkit.compare.groups import Group, groups
 from distillkit.compare.runs import Run
-from distillkit.engine import results
+from distillkit.disk import results
 
 CURVES = 2  # metrics with curves, where none are asked for
 WITHIN = 0.05

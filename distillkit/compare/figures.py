@@ -8,7 +8,7 @@ from distillkit.compare import tables
 from distillkit.compare.chart import Chart, Spot, colour, draw
 from distillkit.compare.comparison import Comparison, Target
 from distillkit.compare.groups import Group
-from distillkit.engine import html
+from distillkit.show import html
 
 SPREAD = "Lines are means over seeds, bands one standard deviation to each side"
 

@@ -13,7 +13,8 @@ from distillkit.compare.comparison import Comparison
 from distillkit.compare.curves import LAST
 from distillkit.compare.groups import differences, shown
 from distillkit.compare.tables import Cell, Table
-from distillkit.engine import files, html
+from distillkit.disk import files
+from distillkit.show import html
 
 FOOTER = "Written by distillkit compare from the folders of the runs."
 

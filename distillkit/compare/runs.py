@@ -10,10 +10,10 @@ from typing import Any
 from attrs import frozen
 
 from distillkit.api import InputError
-from distillkit.engine import files, results
-from distillkit.engine.metrics import MetricsLog
-from distillkit.engine.results import Scores
-from distillkit.engine.rundir import RunDir
+from distillkit.disk import files, results
+from distillkit.disk.metrics import MetricsLog
+from distillkit.disk.results import Scores
+from distillkit.disk.rundir import RunDir
 from distillkit.recipe.fingerprint import UNIMPORTANT
 
 

@@ -11,7 +11,7 @@ from distillkit.compare.comparison import Comparison, Target
 from distillkit.compare.curves import Spread
 from distillkit.compare.direction import higher_is_better
 from distillkit.compare.groups import Group
-from distillkit.engine import formats
+from distillkit.show import formats
 
 MISSING = "-"
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"

@@ -10,14 +10,14 @@ import torch
 from attrs import frozen
 from torch import nn
 
-from distillkit.engine import turns
-from distillkit.engine.build import assemble
-from distillkit.engine.state import State
 from distillkit.plan import parts
 from distillkit.plan.meta import DEVICE, Live
 from distillkit.plan.parts import Card
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
+from distillkit.train import turns
+from distillkit.train.build import assemble
+from distillkit.train.state import State
 
 SCALARS = 4096  # bytes: sums and averages of single numbers
 PASSES = 2  # micro-batches of an iteration here, at most: further ones add work in proportion, and no memory

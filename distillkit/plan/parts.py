@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from distillkit.api import Dataset, InputError
 from distillkit.assets.folder import folder
 from distillkit.assets.locate import located
-from distillkit.engine import foreign, student
+from distillkit.networks import imported, network_file
 from distillkit.plan.meta import DEVICE
 from distillkit.recipe import choice_from_table
 from distillkit.recipe.schema import Recipe
@@ -51,7 +51,7 @@ def network(card: Card, catalog: Catalog) -> nn.Module:
     """The network of a card, without weights."""
     choice = choice_from_table("network", card["network"], catalog, where="the card of a network")
     with DEVICE:
-        made = student.new_network(choice, card["resolution"], card["channels"], card["label_dim"])
+        made = network_file.new_network(choice, card["resolution"], card["channels"], card["label_dim"])
     return made.eval().requires_grad_(False)
 
 
@@ -59,8 +59,8 @@ def card_of(checkpoint: str, catalog: Catalog) -> Card:
     """What is known of a checkpoint, from its file or, of a released one, by its name. Raises InputError."""
     path = Path(located(checkpoint, folder()))
     if path.exists():
-        if not foreign.is_foreign(path):
-            return student.read_card(path)
+        if not imported.is_foreign(path):
+            return network_file.read_card(path)
         importer = catalog.load("importer", path.suffix.removeprefix(".").lower())
         return importer(importer.Config()).read(path)[0]
     if checkpoint not in published()["network"]:

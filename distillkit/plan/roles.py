@@ -9,7 +9,7 @@ from attrs import frozen
 from torch import Tensor, nn
 
 from distillkit.api import Component
-from distillkit.engine.state import State
+from distillkit.train.state import State
 
 
 @frozen(kw_only=True)

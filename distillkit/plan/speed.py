@@ -12,14 +12,16 @@ from attrs import frozen
 
 from distillkit.assets.folder import elsewhere, folder
 from distillkit.assets.locate import located, wanted
-from distillkit.engine import loop, student, threads
-from distillkit.engine.build import build
-from distillkit.engine.metrics import MetricsLog
-from distillkit.engine.rundir import RunDir
+from distillkit.disk.metrics import MetricsLog
+from distillkit.disk.rundir import RunDir
+from distillkit.networks import network_file
 from distillkit.plan.stages import Stage
 from distillkit.recipe import choice_from_table
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
+from distillkit.run import loop
+from distillkit.train import threads
+from distillkit.train.build import build
 
 WARM_UP, SECONDS, ITERATIONS = 2, 5.0, 20  # of a measurement: not counted, at least, at most
 PAIRS = 512  # stored pairs, at most: how many there are is no matter of speed
@@ -84,8 +86,8 @@ def _ready(stage: Stage, place: Path, catalog: Catalog) -> Recipe:
     for i, (name, card) in enumerate(stage.parents.items()):
         path = place / str(i)
         choice = choice_from_table("network", card["network"], catalog, where="the card of a network")
-        made = student.new_network(choice, card["resolution"], card["channels"], card["label_dim"])
-        student.save(path, made, {})
+        made = network_file.new_network(choice, card["resolution"], card["channels"], card["label_dim"])
+        network_file.save(path, made, {})
         recipe = _renamed(recipe, name, str(path))
     terms = []
     for term in recipe.auxiliary_loss:

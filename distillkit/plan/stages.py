@@ -12,10 +12,7 @@ from attrs import frozen
 from distillkit.api import InputError, UsageError
 from distillkit.assets.folder import folder
 from distillkit.assets.locate import wanted
-from distillkit.engine import runner
-from distillkit.engine.rundir import RunDir
-from distillkit.engine.runner import Node
-from distillkit.engine.state import State
+from distillkit.disk.rundir import RunDir
 from distillkit.plan import dry
 from distillkit.plan.dry import Cost
 from distillkit.plan.meta import DEVICE, Live, blank
@@ -23,6 +20,9 @@ from distillkit.plan.parts import Card, card_of
 from distillkit.plan.roles import Role, roles
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
+from distillkit.run import runner
+from distillkit.run.runner import Node
+from distillkit.train.state import State
 
 
 @frozen(kw_only=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 from attrs import evolve, frozen
 
 from distillkit.api import UsageError
-from distillkit.engine import runner
-from distillkit.engine.runner import Node
 from distillkit.registry import Catalog
+from distillkit.run import runner
+from distillkit.run.runner import Node
 from distillkit.study.plan import Cell, Study
 
 

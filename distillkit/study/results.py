@@ -11,7 +11,7 @@ from attrs import frozen
 
 from distillkit.api import UsageError
 from distillkit.compare import Comparison, Group, Run, compare, compare_rows, markdown, tables, write_page
-from distillkit.engine import files, rundir
+from distillkit.disk import files, rundir
 from distillkit.study.jobs import Job
 from distillkit.study.plan import Cell, Study
 from distillkit.study.work import Progress

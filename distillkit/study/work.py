@@ -13,8 +13,9 @@ from pathlib import Path
 from attrs import define, field
 
 from distillkit.api import Preempted
-from distillkit.engine import formats, rundir
-from distillkit.engine.signals import StopRequest
+from distillkit.disk import rundir
+from distillkit.run.signals import StopRequest
+from distillkit.show import formats
 from distillkit.study.jobs import Job
 
 COMMAND = (sys.executable, "-m", "distillkit")

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from distillkit.api import Choice
-from distillkit.engine.state import State
 from distillkit.recipe import choice_from_table, table_of
 from distillkit.recipe.write import toml
 from distillkit.testing import toys
+from distillkit.train.state import State
 
 SUMMARY = 100  # characters
 

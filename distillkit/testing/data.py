@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from distillkit.api import Dataset
-from distillkit.engine.draw import Drawer
-from distillkit.engine.results import SUFFIXES
+from distillkit.disk.results import SUFFIXES
+from distillkit.evaluate.draw import Drawer
 from distillkit.testing.component import ComponentContract
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from distillkit.api import InputError
-from distillkit.engine import foreign
+from distillkit.networks import imported
 from distillkit.testing import toys
 from distillkit.testing.component import ComponentContract
 
@@ -33,8 +33,8 @@ class ImporterContract(ComponentContract):
             assert tensor.isfinite().all() and torch.equal(tensor, same[name]), name
 
     def test_it_makes_a_network_which_is_read_once(self) -> None:
-        net = foreign.load_network(self.path, toys.catalog())
-        kept = foreign.load_network(self.path, toys.catalog())
+        net = imported.load_network(self.path, toys.catalog())
+        kept = imported.load_network(self.path, toys.catalog())
         _, tensors = self.choice.build().read(self.path)
         x, sigma = torch.zeros(2, net.channels, net.resolution, net.resolution), torch.ones(2, 1, 1, 1)
         assert torch.equal(net(x, sigma), kept(x, sigma))

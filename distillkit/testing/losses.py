@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from distillkit.api import Term
-from distillkit.engine import snapshot, turns
-from distillkit.engine.state import State
 from distillkit.testing import toys
 from distillkit.testing.component import ComponentContract
 from distillkit.testing.training import copied, differences, gradients, iterations, losses, moved, run, weights
 from distillkit.testing.watch import thawed, waits
+from distillkit.train import snapshot, turns
+from distillkit.train.state import State
 
 
 class TrainingContract(ComponentContract):

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distillkit.engine.state import State
-from distillkit.engine.turns import denoise
 from distillkit.testing import toys
 from distillkit.testing.component import ComponentContract
+from distillkit.train.state import State
+from distillkit.train.turns import denoise
 
 
 class Watched(nn.Module):

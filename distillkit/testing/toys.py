@@ -12,19 +12,19 @@ import torch
 
 from distillkit import __version__, noise
 from distillkit.api import Choice, Dataset, GeneratorLoss, Network, TeacherScore, Use, field, frozen, ge, hookimpl
-from distillkit.engine import student
-from distillkit.engine.build import build
-from distillkit.engine.step import Step
+from distillkit.networks import network_file
 from distillkit.recipe import read
 from distillkit.recipe.layer import Layer, overlay
 from distillkit.recipe.write import toml
 from distillkit.registry import Catalog, Offer
+from distillkit.train.build import build
+from distillkit.train.step import Step
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from distillkit.engine.state import State
     from distillkit.recipe import Recipe
+    from distillkit.train.state import State
 
 Tables = dict[str, Any]  # a recipe as TOML would hold it
 
@@ -145,7 +145,7 @@ def new_network(choice: Choice[Network], dataset: Dataset) -> nn.Module:
     """A network for images like the data set's; no layer is left at zero."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = student.new_network(choice, dataset.resolution, dataset.channels, dataset.label_dim)
+        network = network_file.new_network(choice, dataset.resolution, dataset.channels, dataset.label_dim)
         return perturbed(network)
 
 
@@ -159,4 +159,4 @@ def perturbed(network: nn.Module) -> nn.Module:
 
 def save_network(folder: Path, choice: Choice[Network], dataset: Dataset) -> None:
     """A result folder with such a network, for components that take a `checkpoint`."""
-    student.save(folder, new_network(choice, dataset), {})
+    network_file.save(folder, new_network(choice, dataset), {})

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distillkit.engine import loop, snapshot, turns
-from distillkit.engine.state import State
+from distillkit.run import loop
+from distillkit.train import snapshot, turns
+from distillkit.train.state import State
 
 Snapshot = tuple[dict[str, Tensor], dict[str, Any]]
 

@@ -23,9 +23,10 @@ from distillkit.assets import get
 from distillkit.assets.fetch import Rules
 from distillkit.assets.table import table
 from distillkit.cli.main import main
-from distillkit.engine import stand_ins, student
+from distillkit.networks import network_file
 from distillkit.recipe import choice_from_table
 from distillkit.registry import Catalog
+from distillkit.run import stand_ins
 
 ROOT = Path(__file__).parents[2]
 FLAGSHIP = ROOT / "recipes/afhq_sid2a_el.toml"
@@ -77,7 +78,7 @@ features = { use = "inception", network = "inception-2015-12-05.pt" }
 def teacher() -> bytes:
     """A random network as NVIDIA's code would have pickled it."""
     choice = choice_from_table("network", {"use": "edm-ddpmpp", "dropout": 0.25, **UNET}, Catalog.installed(), "here")
-    return pickled(student.new_network(choice, PIXELS, 3, 0))
+    return pickled(network_file.new_network(choice, PIXELS, 3, 0))
 
 
 def photographs(folder: Path) -> None:

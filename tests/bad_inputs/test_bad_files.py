@@ -90,10 +90,11 @@ def test_a_network_that_cannot_be_read_is_told_as_such(lab, name, place):
 ])  # fmt: skip
 def test_a_network_for_other_images_is_refused(lab, table, old, new, shape):
     from distillkit.builtin.mlp import Mlp
-    from distillkit.engine import student
+    from distillkit.networks import network_file
 
     shape = {"resolution": 1, "channels": 2, "label_dim": 0} | shape
-    student.save(lab / "net", student.new_network(Choice("network", "mlp", Mlp, Mlp.Config(), Mlp.Slot()), **shape), {})
+    mlp = Choice("network", "mlp", Mlp, Mlp.Config(), Mlp.Slot())
+    network_file.save(lab / "net", network_file.new_network(mlp, **shape), {})
     lab.edit((old, new))
     words = f"the network is for {shape['channels']} channels, {shape['resolution']} px, {shape['label_dim']} labels"
     lab.refused(["run", "x.toml"], 2, f"{table}: {words}", "the data set has 2 channels, 1 px, 0 labels")
@@ -118,7 +119,7 @@ def damaged(run: Path) -> None:
 
 
 def of_another_recipe(run: Path) -> None:
-    from distillkit.engine import checkpoint
+    from distillkit.disk import checkpoint
 
     stopped(run)
     tensors, meta, path = checkpoint.load_newest(run / "checkpoints", "cpu")

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from distillkit.api import UsageError
-from distillkit.engine.build import build
-from distillkit.engine.turns import denoise
 from distillkit.recipe import choice_from_table, choices, read, to_toml
 from distillkit.testing import save_network, toy_recipe, toy_state, toy_step
 from distillkit.testing.toys import catalog
+from distillkit.train.build import build
+from distillkit.train.turns import denoise
 
 
 def guided(**guidance: Any) -> Any:

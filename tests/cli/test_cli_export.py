@@ -17,9 +17,9 @@ import torch
 import distillkit
 from distillkit.api import UsageError
 from distillkit.cli.main import main
-from distillkit.engine import export, student
-from distillkit.engine.draw import latents
-from distillkit.engine.for_diffusers.student import Student
+from distillkit.evaluate.draw import latents
+from distillkit.networks import export, network_file
+from distillkit.networks.for_diffusers.student import Student
 from distillkit.recipe import choice_from_table
 from distillkit.registry import Catalog
 
@@ -32,11 +32,11 @@ WITH_ONNX = all(importlib.util.find_spec(name) for name in export.ONNX)
 def saved(folder: Path, network: dict, labels: int, **card: object) -> None:
     """A student of random weights for 8x8 images of three channels."""
     torch.manual_seed(0)
-    net = student.new_network(choice_from_table("network", network, Catalog.installed(), "here"), 8, 3, labels)
+    net = network_file.new_network(choice_from_table("network", network, Catalog.installed(), "here"), 8, 3, labels)
     with torch.no_grad():
         for p in net.parameters():
             p.add_(0.05 * torch.randn_like(p))
-    student.save(folder, net, {"sample": {"use": "one-step", "sigma_init": 2.0}, "seed": 0, "nimg": 5000, **card})
+    network_file.save(folder, net, {"sample": {"use": "one-step", "sigma_init": 2.0}, "seed": 0, "nimg": 5000, **card})
 
 
 @pytest.fixture(autouse=True)

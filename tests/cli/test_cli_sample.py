@@ -12,8 +12,8 @@ from PIL import Image
 
 import distillkit
 from distillkit.cli.main import main
-from distillkit.engine import student
-from distillkit.engine.pictures import to_bytes
+from distillkit.images.pictures import to_bytes
+from distillkit.networks import network_file
 from distillkit.recipe import choice_from_table
 from distillkit.registry import Catalog
 
@@ -21,9 +21,9 @@ from distillkit.registry import Catalog
 def saved(folder: Path, channels: int = 3, labels: int = 4) -> None:
     choice = choice_from_table("network", {"use": "mlp", "width": 8}, Catalog.installed(), "here")
     torch.manual_seed(0)
-    network = student.new_network(choice, 8, channels, labels)
+    network = network_file.new_network(choice, 8, channels, labels)
     torch.nn.init.normal_(network.out.weight)
-    student.save(folder, network, {"sample": {"use": "one-step"}, "seed": 0})
+    network_file.save(folder, network, {"sample": {"use": "one-step"}, "seed": 0})
 
 
 @pytest.fixture

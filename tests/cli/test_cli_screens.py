@@ -16,7 +16,7 @@ from rich.console import Console
 from distillkit.cli import panel, screen
 from distillkit.cli.console import console
 from distillkit.cli.main import main
-from distillkit.engine.screen import QuietScreen
+from distillkit.show.screen import QuietScreen
 
 METRICS = {"frechet/fd": 2.345, "frechet/fd_sd": 0.0567, "frechet/fd_floor": 0.421, "frechet/recall": 0.875}
 SHOWS = (
@@ -145,8 +145,8 @@ def test_run_asks_the_engine_once_per_seed_and_shows_each(tmp_path, monkeypatch,
         asked.append((path, arguments["seed"], arguments["sets"], arguments["again"]))
         return [result(tmp_path)]
 
-    monkeypatch.setitem(sys.modules, "distillkit.engine.runner", SimpleNamespace(run=engine))
-    monkeypatch.setattr("distillkit.engine.runner", SimpleNamespace(run=engine), raising=False)
+    monkeypatch.setitem(sys.modules, "distillkit.run.runner", SimpleNamespace(run=engine))
+    monkeypatch.setattr("distillkit.run.runner", SimpleNamespace(run=engine), raising=False)
     assert main(["run", "a.toml", "--seeds", "3,4", "--set", "run.kimg=1", "--set", "run.batch=2", "--again"]) == 0
     assert asked == [(Path("a.toml"), seed, ["run.kimg=1", "run.batch=2"], True) for seed in (3, 4)]
     assert capsys.readouterr().out.count("digits_sid") == 3

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from distillkit.engine import turns
 from distillkit.recipe import choice_from_table
 from distillkit.testing import save_network
 from distillkit.testing.toys import catalog, merged, toy_state
 from distillkit.testing.training import iterations, run
 from distillkit.testing.watch import thawed, waits
+from distillkit.train import turns
 
 UNET = {
     "use": "edm-ddpmpp", "model_channels": 8, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4],

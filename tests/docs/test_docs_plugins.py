@@ -13,12 +13,12 @@ import pytest
 
 from distillkit.api import KINDS, Hooks, Turn
 from distillkit.cli.main import parser
-from distillkit.engine.state import State
-from distillkit.engine.step import Step
 from distillkit.new import New, generate
 from distillkit.registry import Catalog
 from distillkit.study import jobs, read
 from distillkit.testing import CONTRACTS
+from distillkit.train.state import State
+from distillkit.train.step import Step
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/plugins.md").read_text(encoding="utf-8")

@@ -15,13 +15,14 @@ import torch
 
 from distillkit.api import UsageError
 from distillkit.cli.main import main
-from distillkit.engine import runner, turns
-from distillkit.engine.rundir import RunDir
+from distillkit.disk.rundir import RunDir
 from distillkit.plan import fit
 from distillkit.plan.dry import Cost, TurnCost
 from distillkit.plan.stages import Stage
 from distillkit.recipe import read
 from distillkit.registry import Catalog
+from distillkit.run import runner
+from distillkit.train import turns
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 GAUSSIANS = RECIPES / "gaussians_sid.toml"

@@ -12,14 +12,15 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from distillkit.assets.table import table
-from distillkit.engine import build as engine
-from distillkit.engine import loop, student
+from distillkit.networks import network_file
 from distillkit.plan import dry, parts
 from distillkit.plan.meta import Live, blank
 from distillkit.plan.roles import roles
 from distillkit.plan.stages import Stage, stages
 from distillkit.recipe import choice_from_table, read
 from distillkit.registry import Catalog
+from distillkit.run import loop
+from distillkit.train import build as engine
 
 ROOT = Path(__file__).parents[2]
 ARCHES = ROOT / "plugins/distillkit-edm/tests/data"
@@ -49,8 +50,8 @@ def recipe(tmp_path: Path) -> Callable[..., Path]:
     """A method's name -> a recipe whose teacher is a small U-Net."""
 
     def write(loss: str, more: str = "") -> Path:
-        network = student.new_network(choice_from_table("network", UNET, Catalog.installed(), "here"), 8, 1, 10)
-        student.save(tmp_path / "teacher", network, {})
+        network = network_file.new_network(choice_from_table("network", UNET, Catalog.installed(), "here"), 8, 1, 10)
+        network_file.save(tmp_path / "teacher", network, {})
         path = tmp_path / "recipe.toml"
         path.write_text(RECIPE.format(teacher=tmp_path / "teacher", loss=loss) + more)
         return path

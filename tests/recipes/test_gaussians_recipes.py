@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from distillkit.builtin.mixture import MixtureConfig
-from distillkit.engine import loop
-from distillkit.engine.build import build
-from distillkit.engine.draw import Drawer
-from distillkit.engine.state import State
+from distillkit.evaluate.draw import Drawer
 from distillkit.recipe import read
 from distillkit.registry import Catalog
+from distillkit.run import loop
+from distillkit.train.build import build
+from distillkit.train.state import State
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 ALL = sorted(path.stem for path in RECIPES.glob("gaussians_*.toml"))

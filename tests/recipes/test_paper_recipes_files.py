@@ -12,7 +12,7 @@ import pytest
 from distillkit.api import Picture
 from distillkit.assets.folder import folder
 from distillkit.cli.main import main
-from distillkit.engine.pack import pack
+from distillkit.images.pack import pack
 
 ROOT = Path(__file__).parents[2]
 PICKLE = ROOT / "plugins/distillkit-edm/tests/data/edm_ncsnpp_tiny.pkl"  # written by EDM's code: 16 px, no classes

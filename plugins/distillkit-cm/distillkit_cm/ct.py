@@ -23,8 +23,8 @@ from distillkit.api import field, frozen, ge, gt, in_, lt, optional
 from distillkit_cm.pair import Pair, PairConfig, Teacher
 
 if TYPE_CHECKING:
-    from distillkit.engine.state import State
-    from distillkit.engine.step import Step
+    from distillkit.train.state import State
+    from distillkit.train.step import Step
 
 
 class Ct(Pair):

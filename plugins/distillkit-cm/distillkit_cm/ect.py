@@ -27,8 +27,8 @@ from distillkit_cm.distance import distance, weight
 from distillkit_cm.pair import twice
 
 if TYPE_CHECKING:
-    from distillkit.engine.state import State
-    from distillkit.engine.step import Step
+    from distillkit.train.state import State
+    from distillkit.train.step import Step
 
 
 class Ect(GeneratorLoss):

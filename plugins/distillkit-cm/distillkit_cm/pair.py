@@ -14,8 +14,8 @@ from distillkit.noise import RHO, SIGMA_MAX, SIGMA_MIN, rho_grid
 from distillkit_cm.distance import DISTANCES, WEIGHTS, distance, weight
 
 if TYPE_CHECKING:
-    from distillkit.engine.state import State
-    from distillkit.engine.step import Step
+    from distillkit.train.state import State
+    from distillkit.train.step import Step
 
 Teacher = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
 

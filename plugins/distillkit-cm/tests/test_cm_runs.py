@@ -7,9 +7,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from distillkit.api import UsageError
-from distillkit.engine import loop, snapshot, student
+from distillkit.networks import network_file
+from distillkit.run import loop
 from distillkit.testing import toy_state
 from distillkit.testing.toys import catalog
+from distillkit.train import snapshot
 
 UNET = {"use": "edm-ddpmpp", "model_channels": 8, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4],
         "dropout": 0.1}  # fmt: skip
@@ -31,7 +33,7 @@ def make(host, terms=(), network=UNET, **tables):
 @pytest.mark.parametrize("term", TERMS)
 @pytest.mark.parametrize("host", HOSTS)
 def test_every_host_runs_with_terms_of_given_weights_and_resumes_bit_for_bit(host, term):
-    """Each term of its own weight: tests/engine/test_hosts_and_terms.py."""
+    """Each term of its own weight: tests/run/test_hosts_and_terms.py."""
     straight, resumed = (make(host, TERMS[term]) for _ in range(2))
     for _ in range(3):
         loop.iterate(straight)
@@ -65,8 +67,8 @@ def test_a_saved_student_makes_the_same_images(host, tmp_path):
     state = make(host)
     for _ in range(2):
         loop.iterate(state)
-    student.save(tmp_path, state.ema, {})
-    loaded = student.load_network(tmp_path, catalog())
+    network_file.save(tmp_path, state.ema, {})
+    loaded = network_file.load_network(tmp_path, catalog())
     x = torch.randn(2, *state.dataset.shape, generator=torch.Generator().manual_seed(0))
     for sigma in (0.004, 0.5, 80.0):
         assert torch.equal(loaded(sigma * x, torch.tensor(sigma)), state.ema(sigma * x, torch.tensor(sigma)))

@@ -18,7 +18,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from distillkit.api import InputError
 from distillkit.cli.main import main
-from distillkit.engine.loaded import load as load_student
+from distillkit.networks.loaded import load as load_student
 from distillkit.testing import toy_state
 
 PIXELS = 8

@@ -27,8 +27,8 @@ from distillkit.api import Augment, Choice, GeneratorLoss, Optimizer, UsageError
 from distillkit.noise import edm_weight, fold
 
 if TYPE_CHECKING:
-    from distillkit.engine.state import State
-    from distillkit.engine.step import Step
+    from distillkit.train.state import State
+    from distillkit.train.step import Step
 
 Teacher = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from distillkit.engine import loop
+from distillkit.run import loop
 from distillkit.testing import toy_state
 
 UNET = {

@@ -33,8 +33,8 @@ from distillkit_dmd.config import OptimizerConfig
 from distillkit_dmd.dmd import T, grid_sigma
 
 if TYPE_CHECKING:
-    from distillkit.engine.state import State
-    from distillkit.engine.step import Step
+    from distillkit.train.state import State
+    from distillkit.train.step import Step
 
 
 class Adversarial(AuxiliaryLoss):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from distillkit.api import UsageError
 
 if TYPE_CHECKING:
-    from distillkit.engine.state import State
+    from distillkit.train.state import State
 
 
 class Head(nn.Sequential):

@@ -28,8 +28,8 @@ from distillkit.noise import edm_weight, rho_grid
 from distillkit_dmd.config import SharedConfig
 
 if TYPE_CHECKING:
-    from distillkit.engine.state import State
-    from distillkit.engine.step import Step
+    from distillkit.train.state import State
+    from distillkit.train.step import Step
 
 Teacher = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
 T = 1000  # noise levels

@@ -30,8 +30,8 @@ from distillkit_dmd.config import SharedConfig
 from distillkit_dmd.dmd import Dmd, T, Teacher, grid_sigma, start
 
 if TYPE_CHECKING:
-    from distillkit.engine.state import State
-    from distillkit.engine.step import Step
+    from distillkit.train.state import State
+    from distillkit.train.step import Step
 
 
 class Dmd2(Dmd):

@@ -18,7 +18,7 @@ from distillkit import noise
 from distillkit.api import Choice, InputError, Sample
 
 if TYPE_CHECKING:
-    from distillkit.engine.state import State
+    from distillkit.train.state import State
 
 SHARD = 512  # pairs per file
 VERSION = 1  # raise it when anything below changes what is made

@@ -34,7 +34,7 @@ from distillkit.api import (
 from distillkit_dmd.pairs import Pairs
 
 if TYPE_CHECKING:
-    from distillkit.engine.state import State
+    from distillkit.train.state import State
 
 LAMBDA_REG = 0.25  # arXiv:2311.18828, Section 3.3; 0.5 for CIFAR-10 without labels
 

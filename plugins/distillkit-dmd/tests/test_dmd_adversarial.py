@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from distillkit.api import UsageError
-from distillkit.engine import loop
+from distillkit.run import loop
 from distillkit.testing import toy_state
 
 UNET = {"use": "edm-ddpmpp", "model_channels": 8, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4]}

@@ -8,8 +8,9 @@ from distillkit_dmd.classifier import Head, classifier_for
 from torch.utils.flop_counter import FlopCounterMode
 
 from distillkit.api import UsageError
-from distillkit.engine import loop, turns
+from distillkit.run import loop
 from distillkit.testing import toy_state
+from distillkit.train import turns
 
 UNET = {
     "use": "edm-ddpmpp", "model_channels": 16, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4],

@@ -9,8 +9,9 @@ from distillkit_dmd.regression import Regression
 from torch import nn
 
 from distillkit.api import Choice, InputError
-from distillkit.engine import loop, turns
+from distillkit.run import loop
 from distillkit.testing import toy_state, toy_step
+from distillkit.train import turns
 
 
 @pytest.fixture(autouse=True)

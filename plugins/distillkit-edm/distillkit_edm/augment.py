@@ -13,7 +13,7 @@ from distillkit_edm.warp import rotation, scaling, translation, warp
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from distillkit.engine.step import Step
+    from distillkit.train.step import Step
 
 
 class EdmAugment(Augment):

@@ -9,7 +9,7 @@ from distillkit.api import TeacherScore, UsageError, frozen, hookimpl
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from distillkit.engine.state import State
+    from distillkit.train.state import State
 
 
 class EdmTeacher(TeacherScore):

@@ -11,8 +11,8 @@ from distillkit_edm.edm2.averages import PowerEma
 from distillkit_edm.edm2.posthoc import file_name, gamma_of, rebuild
 
 from distillkit.api import InputError
-from distillkit.engine.draw import Drawer
-from distillkit.engine.loop import iterate
+from distillkit.evaluate.draw import Drawer
+from distillkit.run.loop import iterate
 from distillkit.testing import toy_state
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from distillkit_edm.importers import NvPickle, StateDict
 
-from distillkit.engine import student
+from distillkit.networks import network_file
 from distillkit.recipe import choice_from_table
 from distillkit.testing.toys import catalog
 
@@ -26,7 +26,7 @@ SMALL = {"model_channels": 16, "channel_mult": [1, 2], "num_blocks": 1, "attn_re
 @pytest.mark.parametrize("label_dim", [0, 3])
 def test_a_written_network_is_read_with_the_same_bits(use, more, label_dim, tmp_path):
     choice = choice_from_table("network", {"use": use, **SMALL, **more, "dropout": 0.13}, catalog(), "here")
-    network = student.new_network(choice, 8, 2, label_dim)
+    network = network_file.new_network(choice, 8, 2, label_dim)
     importer = NvPickle(NvPickle.Config())
     assert importer.write(tmp_path / "a.pkl", network)
     card, tensors = importer.read(tmp_path / "a.pkl")

@@ -44,8 +44,8 @@ from distillkit_el.modes import joint, per_class
 from distillkit_el.networks import UnitLength, draw
 
 if TYPE_CHECKING:
-    from distillkit.engine.state import State
-    from distillkit.engine.step import Step
+    from distillkit.train.state import State
+    from distillkit.train.step import Step
 
 
 class EmbeddingLoss(AuxiliaryLoss):

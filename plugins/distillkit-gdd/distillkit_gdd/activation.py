@@ -18,7 +18,7 @@ from distillkit.api import Evaluate, UsageError, field, frozen, ge, hookimpl
 from distillkit_gdd.heatmap import heatmap
 
 if TYPE_CHECKING:
-    from distillkit.engine.state import State
+    from distillkit.train.state import State
 
 CHUNK = 128  # images per pass
 

@@ -20,8 +20,8 @@ from distillkit import noise
 from distillkit.api import AuxiliaryLoss, Choice, Embedding, Term, UsageError, field, frozen, ge, hookimpl
 
 if TYPE_CHECKING:
-    from distillkit.engine.state import State
-    from distillkit.engine.step import Step
+    from distillkit.train.state import State
+    from distillkit.train.step import Step
 
 
 class Consistency(AuxiliaryLoss):

@@ -14,7 +14,7 @@ from distillkit.api import frozen, ge
 from distillkit_gdd.published import Published, PublishedConfig
 
 if TYPE_CHECKING:
-    from distillkit.engine.state import State
+    from distillkit.train.state import State
 
 DIM, DEPTH, HEADS, PATCH, SIZE = 768, 12, 12, 16, 224
 TAPS, TOKENS = (2, 5, 8, 11), 2  # blocks whose outputs are the maps; class and distillation token

@@ -14,8 +14,8 @@ from distillkit_gdd.heads import Head, Heads
 from distillkit_gdd.projection import Projection
 
 if TYPE_CHECKING:
-    from distillkit.engine.state import State
-    from distillkit.engine.step import Step
+    from distillkit.train.state import State
+    from distillkit.train.step import Step
 
 
 class Discriminator:

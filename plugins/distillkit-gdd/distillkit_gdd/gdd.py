@@ -44,8 +44,8 @@ from distillkit_gdd.discriminator import Discriminator
 from distillkit_gdd.freeze import frozen_names
 
 if TYPE_CHECKING:
-    from distillkit.engine.state import State
-    from distillkit.engine.step import Step
+    from distillkit.train.state import State
+    from distillkit.train.step import Step
 
 
 @frozen(kw_only=True)

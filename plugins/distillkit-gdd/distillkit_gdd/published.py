@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from distillkit.api import Backbone, InputError, UsageError, field, frozen, ge
 
 if TYPE_CHECKING:
-    from distillkit.engine.state import State
+    from distillkit.train.state import State
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation of images in [0,1], RGB
 HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)

@@ -12,7 +12,7 @@ from distillkit import noise
 from distillkit.api import Backbone, field, frozen, ge
 
 if TYPE_CHECKING:
-    from distillkit.engine.state import State
+    from distillkit.train.state import State
 
 
 class RandomPyramid(Backbone):

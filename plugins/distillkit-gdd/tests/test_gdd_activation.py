@@ -10,7 +10,7 @@ from distillkit_gdd.activation import LayerActivation, activations, last_convolu
 from torch import nn
 
 from distillkit.api import UsageError
-from distillkit.engine.draw import Drawer
+from distillkit.evaluate.draw import Drawer
 from distillkit.testing import toy_state
 
 UNET = {

@@ -7,7 +7,7 @@ import torch
 from distillkit_gdd.consistency import Consistency
 
 from distillkit.api import UsageError
-from distillkit.engine import loop
+from distillkit.run import loop
 from distillkit.testing import toy_state, toy_step
 
 TABLE = {"use": "consistency"}

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from distillkit.engine import loop
+from distillkit.run import loop
 from distillkit.testing import toy_state
 
 UNET = {

@@ -13,7 +13,7 @@ from distillkit_gdd.gdd import Gdd, GddI
 from torch import nn
 
 from distillkit.api import UsageError
-from distillkit.engine import loop
+from distillkit.run import loop
 from distillkit.testing import toy_state
 from distillkit.testing.training import moved, weights
 

@@ -11,7 +11,7 @@ from distillkit_gdd.vgg import WIDTHS, Features
 from torch import nn
 
 from distillkit.api import InputError, UsageError
-from distillkit.engine import loop
+from distillkit.run import loop
 from distillkit.testing import toy_state
 
 CHANNELS = [stage[-1] for stage in WIDTHS]

@@ -37,8 +37,8 @@ from distillkit_metrics.population import POPULATIONS
 from distillkit_metrics.statistics import moments
 
 if TYPE_CHECKING:
-    from distillkit.engine.state import State
-    from distillkit.engine.step import Step
+    from distillkit.train.state import State
+    from distillkit.train.step import Step
 
 CHUNK = 500  # real images per pass
 

@@ -14,7 +14,7 @@ from distillkit_metrics.statistics import Moments, Sums, frechet_distance
 
 if TYPE_CHECKING:
     from distillkit.api import Draw
-    from distillkit.engine.state import State
+    from distillkit.train.state import State
 
 DDOF = {"edm": 1, "stylegan": 0}
 

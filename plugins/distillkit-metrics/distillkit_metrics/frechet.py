@@ -16,7 +16,7 @@ from distillkit_metrics.statistics import Moments, frechet_distance, moments, pr
 
 if TYPE_CHECKING:
     from distillkit.api import Draw
-    from distillkit.engine.state import State
+    from distillkit.train.state import State
 
 CHUNK = 500  # images per call of the feature network
 NEIGHBOURS = 10_000  # real images at most that neighbours and KID are taken among: their cost is the square of it

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from distillkit.api import Draw
-    from distillkit.engine.state import State
+    from distillkit.train.state import State
 
 
 def inception_score(p: Tensor, splits: int = 10) -> tuple[float, float]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from distillkit.api import Draw
-    from distillkit.engine.state import State
+    from distillkit.train.state import State
 
 
 class PrecisionRecall(Published):

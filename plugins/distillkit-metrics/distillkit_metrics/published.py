@@ -29,7 +29,7 @@ from distillkit_metrics.frechet import quantised
 
 if TYPE_CHECKING:
     from distillkit.api import Draw
-    from distillkit.engine.state import State
+    from distillkit.train.state import State
 
 
 @frozen(kw_only=True)

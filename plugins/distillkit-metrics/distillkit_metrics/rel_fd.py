@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from distillkit.api import Draw
-    from distillkit.engine.state import State
+    from distillkit.train.state import State
 
 
 class RelFid(Evaluate):

@@ -18,9 +18,9 @@ from distillkit_metrics.statistics import Sums, frechet_distance, moments
 from distillkit_metrics.torchscript import Inception
 
 from distillkit.api import Diverged, Images, InputError, UsageError
-from distillkit.engine.draw import Drawer
-from distillkit.engine.state import State
+from distillkit.evaluate.draw import Drawer
 from distillkit.testing import toy_state
+from distillkit.train.state import State
 
 INCEPTION = {"use": "inception", "network": "inception.pt"}
 

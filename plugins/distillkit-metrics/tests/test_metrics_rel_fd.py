@@ -7,7 +7,7 @@ from distillkit_metrics.frechet import measured, stratified_labels
 from distillkit_metrics.statistics import frechet_distance, moments
 
 from distillkit.api import UsageError
-from distillkit.engine.draw import Drawer
+from distillkit.evaluate.draw import Drawer
 from distillkit.testing import toy_state
 
 FEATURES = {"use": "digits-classifier", "iterations": 10}

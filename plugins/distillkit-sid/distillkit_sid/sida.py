@@ -26,8 +26,8 @@ from distillkit_sid.config import SharedConfig
 from distillkit_sid.sid import Sid, Teacher, alternating, denoising_loss, sid_loss, sid_weight
 
 if TYPE_CHECKING:
-    from distillkit.engine.state import State
-    from distillkit.engine.step import Step
+    from distillkit.train.state import State
+    from distillkit.train.step import Step
 
 
 class Sida(Sid):

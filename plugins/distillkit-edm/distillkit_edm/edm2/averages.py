@@ -12,7 +12,7 @@ from distillkit.api import Evaluate, deep_iterable, field, frozen, gt, hookimpl,
 from distillkit_edm.edm2.posthoc import WIDEST, file_name, power_beta
 
 if TYPE_CHECKING:
-    from distillkit.engine.state import State
+    from distillkit.train.state import State
 
 
 class PowerEma(Evaluate):

@@ -18,8 +18,8 @@ from distillkit.noise import SIGMA_DATA, edm_weight
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from distillkit.engine.state import State
-    from distillkit.engine.step import Step
+    from distillkit.train.state import State
+    from distillkit.train.step import Step
 
 
 class Edm2Loss(GeneratorLoss):

@@ -1,0 +1,1 @@
+"""What survives a crash: all that a run writes goes through here."""

@@ -1,0 +1,221 @@
+"""Checkpoints: one folder each, safetensors and JSON only, complete or not there at all, every file hashed.
+
+The caller holds the run's lock: one process saves and resumes a run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from distillkit.api.errors import FULL, InputError, ResourceError
+from distillkit.disk import files, manifest
+
+STATE = "state.json"
+_NAME = re.compile(r"kimg-(\d{6,})\.(\d{3})")
+_GROUP = re.compile(r"\w[\w.-]*")
+
+
+def save(
+    folder: Path, nimg: int, tensors: dict[str, Tensor], meta: dict[str, Any], keep: int, pinned: Collection[str] = ()
+) -> Path:
+    """Save `tensors` (any shapes; one file per name before the first "/") and `meta` (JSON values) after `nimg` images.
+
+    Of the older checkpoints the newest `keep` (this one included) and those named in `pinned` stay.
+    Raises ResourceError when the disk is full; the earlier checkpoints are then as they were.
+    """
+    state = _encode(meta)
+    path = folder / name(nimg)
+    tmp = folder / f".tmp-{path.name}"
+    try:
+        folder.mkdir(exist_ok=True)
+        _clean(folder)
+        _write(tmp, path.name, tensors, state)
+        _make_way(path)
+        os.rename(tmp, path)
+        files.fsync(folder)
+    except BaseException as error:
+        files.remove(tmp)
+        _restore(folder)
+        if isinstance(error, OSError):
+            raise _explain(error, path, tensors) from error
+        raise
+    _prune(folder, {path.name, *pinned}, keep)
+    return path
+
+
+def load_newest(folder: Path, device: torch.device | str) -> tuple[dict[str, Tensor], dict[str, Any], Path] | None:
+    """Tensors on `device`, meta and path of the newest undamaged checkpoint; None when there is none.
+
+    A damaged one is set aside with a warning. Raises InputError when there are only damaged ones.
+    """
+    try:
+        _clean(folder)
+        for path in reversed(_all(folder)):
+            try:
+                return *_load(path, device), path
+            except manifest.Damaged as damage:
+                _set_aside(path, damage)
+    except OSError as error:
+        raise InputError(f"cannot read the checkpoints in {folder}: {error}") from error
+    damaged = sorted(path.name for path in folder.glob("damaged-*"))
+    if damaged:
+        raise InputError(
+            f"no undamaged checkpoint in {folder}, only {', '.join(damaged)}: remove them to start from the beginning"
+        )
+    return None
+
+
+def load(path: Path, device: torch.device | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors on `device` and meta of this checkpoint. Raises InputError if it is damaged or gone."""
+    try:
+        return _load(path, device)
+    except manifest.Damaged as damage:
+        raise InputError(f"checkpoint {path} is damaged: {damage}") from damage
+
+
+def newest(folder: Path) -> Path | None:
+    """The newest complete checkpoint; it may still be damaged."""
+    return next(reversed(_all(folder)), None)
+
+
+def name(nimg: int) -> str:
+    """What the folder of a checkpoint after so many images is called."""
+    return f"kimg-{nimg // 1000:06d}.{nimg % 1000:03d}"
+
+
+def nimg(path: Path) -> int:
+    """Images seen at a checkpoint, from its name; -1 for any other name."""
+    match = _NAME.fullmatch(path.name)
+    return int(match[1] + match[2]) if match else -1
+
+
+def _all(folder: Path) -> list[Path]:
+    """Complete checkpoints, oldest first."""
+    return sorted((path for path in folder.glob("kimg-*") if nimg(path) >= 0), key=nimg)
+
+
+def _encode(meta: dict[str, Any]) -> bytes:
+    def check(value: Any) -> None:
+        if isinstance(value, dict):
+            wrong = [key for key in value if not isinstance(key, str)]
+            if wrong:  # json would turn 1 into "1"
+                raise TypeError(f"checkpoint meta has a key that is no string: {wrong[0]!r}")
+        if isinstance(value, dict | list | tuple):
+            for item in value.values() if isinstance(value, dict) else value:
+                check(item)
+
+    check(meta)
+    return json.dumps(meta).encode()
+
+
+def _write(tmp: Path, name: str, tensors: dict[str, Tensor], state: bytes) -> None:
+    tmp.mkdir()
+    files.write_new(tmp / STATE, state)
+    for group in sorted({key.partition("/")[0] for key in tensors}):
+        if not _GROUP.fullmatch(group):
+            raise ValueError(f"checkpoint tensors cannot go to a file of this name: {group!r}")
+        content = {
+            key: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+            for key, tensor in tensors.items()
+            if key.partition("/")[0] == group
+        }
+        _save_file(content, tmp / f"{group}.safetensors")
+    manifest.write(tmp, name)
+    files.fsync(tmp)
+
+
+def _save_file(content: dict[str, Tensor], path: Path) -> None:
+    try:
+        save_file(content, path)
+    except SafetensorError as error:  # its I/O errors carry the system's number as text only
+        number = re.search(r"(?:os error |code: )(\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+    files.fsync(path)
+
+
+def _explain(error: OSError, path: Path, tensors: dict[str, Tensor]) -> ResourceError:
+    text = f"cannot save {path}: {error.strerror or error}"
+    if error.errno in FULL:
+        needed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) / 2**20
+        free = shutil.disk_usage(path.parent).free / 2**20
+        text += f"; needs {needed:.1f} MiB, {free:.1f} MiB free: make room, earlier checkpoints are intact"
+    return ResourceError(text)
+
+
+def _load(path: Path, device: torch.device | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    names = manifest.check(path)
+    tensors: dict[str, Tensor] = {}
+    try:
+        meta = json.loads(manifest.or_damaged(path / STATE, files.read))
+        for name in names:
+            if name.endswith(".safetensors"):  # copied: what it gives may be a view of the mapped file
+                tensors |= {key: value.to(device, copy=True) for key, value in load_file(path / name).items()}
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise manifest.Damaged(str(error)) from error
+    return tensors, meta
+
+
+# Names: `.tmp-x` is not finished, `.old-x` makes way for a new x, `damaged-x` is kept for people to look at.
+
+
+def _clean(folder: Path) -> None:
+    """Remove what a killed process left."""
+    _restore(folder)
+    for path in [*folder.glob(".tmp-*"), *folder.glob(".old-*")]:
+        files.remove(path)
+
+
+def _restore(folder: Path) -> None:
+    """Put a checkpoint back whose successor of the same name never arrived."""
+    for old in folder.glob(".old-*"):
+        path = folder / old.name.removeprefix(".old-")
+        if not os.path.lexists(path):
+            os.rename(old, path)
+
+
+def _make_way(path: Path) -> None:
+    """The same images were saved before: resumed and stopped at once, or fallen back from a damaged one."""
+    if not os.path.lexists(path):
+        return
+    try:
+        manifest.check(path)
+    except manifest.Damaged as damage:
+        _set_aside(path, damage)
+    else:
+        os.rename(path, path.with_name(f".old-{path.name}"))
+
+
+def _set_aside(path: Path, damage: manifest.Damaged) -> None:
+    target, number = path.with_name(f"damaged-{path.name}"), 1
+    while os.path.lexists(target):
+        number += 1
+        target = path.with_name(f"damaged-{path.name}-{number}")
+    os.rename(path, target)
+    files.fsync(path.parent)
+    warnings.warn(f"checkpoint {path.name} is damaged: {damage}; kept as {target.name}, not used", stacklevel=3)
+
+
+def _prune(folder: Path, wanted: Collection[str], keep: int) -> None:
+    """Delete all but the newest `keep`; a half deleted one never has a checkpoint's name."""
+    outdated = [path for path in _all(folder)[: -max(keep, 1)] if path.name not in wanted]
+    try:
+        for path in outdated:
+            os.rename(path, path.with_name(f".tmp-{path.name}"))
+        for path in [*folder.glob(".tmp-*"), *folder.glob(".old-*")]:
+            files.remove(path)
+    except OSError as error:  # the new checkpoint is safe, so training goes on; the next save tries again
+        warnings.warn(f"cannot remove old checkpoints in {folder}: {error.strerror}", stacklevel=3)

@@ -1,0 +1,73 @@
+"""The list of a checkpoint's files with their hashes: finds any change that storage or people made to them."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from distillkit.disk import files
+
+NAME = "manifest.json"
+_LOST = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EIO)  # the file is gone or its sectors are
+
+
+class Damaged(Exception):
+    """The checkpoint is not what was saved; the message names the file and the hashes."""
+
+
+def write(folder: Path, name: str) -> None:
+    """Hash every file of `folder` into its manifest; `name` is what the folder will be called."""
+    entries = {
+        path.name: {"sha256": files.sha256(path), "size": path.stat().st_size} for path in sorted(folder.iterdir())
+    }
+    files.write_new(folder / NAME, _encode(name, entries)[0])
+
+
+def check(folder: Path) -> list[str]:
+    """Names of the files, all of them as they were saved; raises Damaged."""
+    expected = _expected(folder)
+    for name, digest in expected.items():
+        _compare(name, digest, or_damaged(folder / name, files.sha256))
+    return list(expected)
+
+
+def or_damaged(path: Path, read: Callable[[Path], Any]) -> Any:
+    """`read(path)`; a lost file is Damaged, any other trouble (no permission ...) says nothing about the checkpoint."""
+    try:
+        return read(path)
+    except OSError as error:
+        if error.errno in _LOST:
+            raise Damaged(f"{path.name} cannot be read: {os.strerror(error.errno)}") from error
+        raise
+
+
+def _expected(folder: Path) -> dict[str, str]:
+    """Digest of each file, from a manifest that is itself as it was written."""
+    text = or_damaged(folder / NAME, files.read)
+    try:
+        found = json.loads(text)
+        again, digest = _encode(found["checkpoint"], found["files"])
+        expected = {name: entry["sha256"] for name, entry in found["files"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Damaged(f"{NAME} is not a manifest") from error
+    _compare(NAME, found.get("sha256"), digest)
+    if again != text or found["checkpoint"] != folder.name or any(Path(name).name != name for name in expected):
+        raise Damaged(f"{NAME} was changed, or belongs to another checkpoint")
+    return expected
+
+
+def _encode(name: str, entries: dict[str, Any]) -> tuple[bytes, str]:
+    """The manifest's bytes and the digest of its content that it carries itself."""
+    content = {"checkpoint": name, "files": entries}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return (json.dumps({**content, "sha256": digest}, indent=1) + "\n").encode(), digest
+
+
+def _compare(name: str, expected: object, found: str) -> None:
+    if found != expected:
+        raise Damaged(f"{name} has sha256 {found[:16]}, expected {str(expected)[:16]}")

@@ -1,0 +1,123 @@
+"""metrics.jsonl: one JSON line per tick and per evaluation, nimg strictly increasing per kind, also after a resume."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from distillkit.api.errors import InputError, ResourceError
+from distillkit.disk import files
+
+
+class MetricsLog:
+    """The rows of one run; each has `what` ("tick", "evaluate") and `nimg`. Opening it changes nothing on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd: int | None = None
+        self._last = _last(self.read())
+
+    def read(self) -> list[dict[str, Any]]:
+        """All rows; a torn last line (one that is being written) is left out."""
+        return [row for _, row in self._lines()]
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Add one row, handed to the system at once; NaN and infinities become the strings "nan", "inf", "-inf"."""
+        what, nimg = row["what"], row["nimg"]
+        if nimg <= self._last.get(what, -1):
+            raise ValueError(f"metrics: {what} at nimg {nimg} after one at {self._last[what]}")
+        line = (json.dumps(_plain(row), allow_nan=False) + "\n").encode()
+        with self._explained():
+            if self._fd is None:
+                self._fd = self._open()
+            _write(self._fd, line)
+        self._last[what] = nimg
+
+    def sync(self) -> None:
+        """Force the rows to the disk; called with each checkpoint, so that a resume finds every row before it."""
+        if self._fd is not None:
+            with self._explained():
+                os.fsync(self._fd)
+
+    def truncate(self, nimg: int) -> None:
+        """On resume: drop a torn last line and the rows after `nimg` images, which will be made again."""
+        self.close()
+        if not self.path.exists():
+            return
+        kept = [(line, row) for line, row in self._lines() if row["nimg"] <= nimg]
+        with self._explained():
+            files.write_atomic(self.path, b"".join(line for line, _ in kept))
+        self._last = _last(row for _, row in kept)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ResourceError(f"cannot write {self.path}: {error.strerror}") from error
+
+    def _open(self) -> int:
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        files.fsync(self.path.parent)
+        os.ftruncate(fd, files.read(self.path).rfind(b"\n") + 1)  # nothing may follow a torn line
+        return fd
+
+    def _lines(self) -> list[tuple[bytes, dict[str, Any]]]:
+        if not self.path.exists():
+            return []
+        try:
+            lines = files.read(self.path).splitlines(keepends=True)
+        except OSError as error:
+            raise InputError(f"cannot read {self.path}: {error.strerror}") from error
+        parsed = [(line, _parse(line)) for line in lines]
+        for number, (line, row) in enumerate(parsed, 1):
+            if row is None and line.endswith(b"\n"):
+                warnings.warn(f"{self.path}:{number}: not a row of metrics, left out", stacklevel=3)
+        return [(line, row) for line, row in parsed if row is not None]
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+        return row if line.endswith(b"\n") and isinstance(row["nimg"], int) and "what" in row else None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def _last(rows: Iterable[dict[str, Any]]) -> dict[str, int]:
+    return {row["what"]: row["nimg"] for row in rows}
+
+
+def _plain(value: Any) -> Any:
+    """The value with every non-finite float as a string, which any JSON reader takes."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(float(value))
+    return value
+
+
+def _write(fd: int, line: bytes) -> None:
+    """The whole line or, when the disk is full, nothing of it."""
+    size = os.fstat(fd).st_size
+    try:
+        if os.write(fd, line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError:
+        os.ftruncate(fd, size)
+        raise

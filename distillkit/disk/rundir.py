@@ -1,0 +1,239 @@
+"""The folder of one run: its number, its files, who uses it and how it ended."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import re
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from distillkit.api.errors import FULL, InputError, ResourceError, UsageError
+from distillkit.disk import files
+
+_NAME = re.compile(r"(\d{4,})-.+")
+_AGAIN = (6, 75, 130, 143)  # exit codes after which the same command goes on
+
+
+@frozen
+class RunDir:
+    """A run's folder; `info` is its run.json: fingerprint, recipe, created, versions."""
+
+    path: Path
+    info: dict[str, Any]
+
+    @classmethod
+    def create(cls, root: Path, name: str, fingerprint: str = "", versions: dict[str, str] | None = None) -> RunDir:
+        """Make `root/NNNN-name` with the next free number, also when several processes do so at once."""
+        info = {
+            "fingerprint": fingerprint,
+            "recipe": name,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": versions or {},
+        }
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            return cls(_reserve(root, name, info), info)
+        except OSError as error:
+            kind = ResourceError if error.errno in FULL else UsageError
+            raise kind(f"cannot make a run folder in {root}: {error.strerror}; choose another place") from error
+
+    @classmethod
+    def open(cls, path: Path) -> RunDir:
+        """An existing run."""
+        if not os.path.lexists(path / "run.json"):
+            raise UsageError(f"{path} is not a run folder: it has no run.json")
+        info = _read_json(path / "run.json")
+        if not isinstance(info.get("fingerprint"), str):
+            raise InputError(f"{path / 'run.json'} has no fingerprint")
+        return cls(path, info)
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies resolved recipe and plugin versions."""
+        return self.info["fingerprint"]
+
+    @property
+    def recipe(self) -> Path:
+        """What was asked, byte for byte."""
+        return self.path / "recipe.toml"
+
+    @property
+    def resolved(self) -> Path:
+        """The recipe with every default."""
+        return self.path / "resolved.toml"
+
+    @property
+    def metrics(self) -> Path:
+        """One line per tick and evaluation."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def samples(self) -> Path:
+        """Folder of pictures."""
+        return self.path / "samples"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def result(self) -> Path:
+        """Folder of the finished student; made at the end."""
+        return self.path / "result"
+
+    @property
+    def report(self) -> Path:
+        """The page about the run."""
+        return self.path / "report.html"
+
+    @property
+    def log(self) -> Path:
+        """What was printed."""
+        return self.path / "log.txt"
+
+    @property
+    def exit(self) -> Path:
+        """How it ended."""
+        return self.path / "exit.json"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the only process that writes here; raises UsageError when another one is. Freed by any kind of death."""
+        fd = _open_locked(self.path)
+        try:
+            yield
+        finally:
+            os.close(fd)
+
+    def write_exit(self, code: int, reason: str, nimg: int, checkpoint: str | None) -> None:
+        """Note how the run ended; wrappers lose exit codes."""
+        files.write_json(self.exit, {"code": code, "reason": reason, "nimg": nimg, "checkpoint": checkpoint})
+
+    def status(self) -> str:
+        """One of "finished", "unfinished" (going on, killed or to be started again), "diverged", "failed"."""
+        if not os.path.lexists(self.exit):
+            return "unfinished"
+        code = _read_json(self.exit).get("code")
+        if code in _AGAIN:
+            return "unfinished"
+        return {0: "finished", 4: "diverged"}.get(code, "failed")
+
+
+def find(root: Path, fingerprint: str) -> RunDir | None:
+    """The newest finished run with this fingerprint, else the newest one that can go on, else None."""
+    other = None
+    for run, status in _newest_first(root):
+        if run.fingerprint == fingerprint:
+            if status == "finished":
+                return run
+            other = other or run
+    return other
+
+
+def by_fingerprint(root: Path) -> dict[str, RunDir]:
+    """What `find` gives for every fingerprint there is, from one look at each run."""
+    newest: dict[str, RunDir] = {}
+    finished: dict[str, RunDir] = {}
+    for run, status in _newest_first(root):
+        newest.setdefault(run.fingerprint, run)
+        if status == "finished":
+            finished.setdefault(run.fingerprint, run)
+    return newest | finished
+
+
+def _newest_first(root: Path) -> Iterator[tuple[RunDir, str]]:
+    """The runs that can be read, with their status; warns of the others."""
+    for path in reversed([path for path in _runs(root) if not path.is_symlink()]):
+        try:
+            run = RunDir.open(path)
+            status = run.status()
+        except (InputError, UsageError) as error:
+            warnings.warn(f"left out: {error}", stacklevel=3)
+            continue
+        yield run, status
+
+
+def _number(path: Path) -> int:
+    match = _NAME.fullmatch(path.name)
+    return int(match[1]) if match else 0
+
+
+def _runs(root: Path) -> list[Path]:
+    """Numbered folders, oldest first."""
+    try:
+        return sorted((path for path in root.iterdir() if _number(path)), key=_number)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UsageError(f"cannot look for runs in {root}: {error.strerror}; choose another place") from error
+
+
+def _reserve(root: Path, name: str, info: dict[str, Any]) -> Path:
+    """Numbers are given out by mkdir of `.new-NNNN`; the folder is complete before it gets its name."""
+    label = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:100] or "run"
+    number = max(map(_number, _runs(root)), default=0)
+    while True:
+        number += 1
+        new = root / f".new-{number:04d}"
+        try:
+            new.mkdir()
+        except FileExistsError:
+            continue
+        if any(_number(path) == number for path in _runs(root)):  # taken between our look and our mkdir
+            new.rmdir()
+            continue
+        for folder in ("samples", "checkpoints"):
+            (new / folder).mkdir()
+        files.write_json(new / "run.json", info)
+        path = root / f"{number:04d}-{label}"
+        os.rename(new, path)
+        files.fsync(root)
+        return path
+
+
+def _open_locked(folder: Path) -> int:
+    try:
+        fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        try:
+            _flock(fd, folder)
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        except BaseException:
+            os.close(fd)
+            raise
+    except OSError as error:
+        raise UsageError(f"cannot lock {folder}: {error.strerror}") from error
+    return fd
+
+
+def _flock(fd: int, folder: Path) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        owner = os.pread(fd, 200, 0).decode(errors="replace") or "another process"
+        raise UsageError(f"{folder} is in use by {owner}: wait for it, or stop it") from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
+            raise
+        warnings.warn(f"{folder} is on a disk without locks: let only one process use it", stacklevel=5)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(files.read(path))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path} does not hold a JSON object")
+    return value

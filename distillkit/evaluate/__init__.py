@@ -1,0 +1,1 @@
+"""Numbers and pictures of the averaged generator."""

@@ -1,0 +1,70 @@
+"""The best average so far by one metric, and the checkpoint that holds it: `[run] keep_best`."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from attrs import asdict, frozen
+
+from distillkit.api import UsageError
+from distillkit.disk import checkpoint
+from distillkit.train import snapshot
+from distillkit.train.state import State
+
+
+@frozen
+class Best:
+    """The lowest value seen, and after how many images."""
+
+    value: float
+    nimg: int
+
+    @property
+    def checkpoint(self) -> str:
+        return checkpoint.name(self.nimg)
+
+
+class Keeper:
+    """Follows the metric over the evaluations of a run."""
+
+    def __init__(self, state: State) -> None:
+        self.state, self.metric = state, state.recipe.run.keep_best
+        self.best: Best | None = None
+        named = [part.name for part in state.evaluators if part.slot.every_kimg is not None]
+        if self.metric is not None and self.metric.split("/")[0] not in named:
+            raise UsageError(
+                f"run.keep_best = {self.metric!r}: no [[evaluate]] with every_kimg gives it; those here: "
+                f"{', '.join(named) or 'none'}"
+            )
+
+    def improved(self, found: dict[str, float]) -> bool:
+        """Take note of an evaluation -> whether it is the best so far. Raises UsageError for an unknown metric."""
+        if self.metric is None or not any(name.split("/")[0] == self.metric.split("/")[0] for name in found):
+            return False
+        if self.metric not in found:
+            raise UsageError(f"run.keep_best = {self.metric!r} was not measured; there are {', '.join(found)}")
+        value = found[self.metric]
+        if math.isfinite(value) and (self.best is None or value < self.best.value):
+            self.best = Best(value, self.state.nimg)
+            return True
+        return False
+
+    @property
+    def pinned(self) -> tuple[str, ...]:
+        return (self.best.checkpoint,) if self.best else ()
+
+    def take_back(self, checkpoints: Path) -> bool:
+        """Put the best average into `state.ema` -> False where it is the last one. Raises InputError if it is lost."""
+        if self.best is None or self.best.nimg == self.state.nimg:
+            return False
+        tensors, _ = checkpoint.load(checkpoints / self.best.checkpoint, self.state.device)
+        self.state.ema.load_state_dict(snapshot.under(tensors, "ema/generator/"))
+        return True
+
+    def saved(self) -> dict[str, Any] | None:
+        return asdict(self.best) if self.best else None
+
+    def restore(self, saved: dict[str, Any] | None) -> None:
+        self.best = Best(**saved) if saved else None

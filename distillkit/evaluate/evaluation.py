@@ -1,0 +1,101 @@
+"""Metrics and pictures of a run, from the averaged generator."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from distillkit.api import PluginError
+from distillkit.disk.rundir import RunDir
+from distillkit.evaluate.draw import Drawer
+from distillkit.images import pictures
+from distillkit.show.screen import Screen
+from distillkit.train.state import Hooked, State
+
+COLUMNS = 10
+
+
+def evaluate(draw: Drawer, parts: list[Hooked], screen: Screen) -> dict[str, float]:
+    """Metrics by "<component>/<name>" of the given evaluate components."""
+    found: dict[str, float] = {}
+    with screen.progress("evaluate", len(parts), "metrics") as bar:
+        for part in parts:
+            for metrics in part.call(state=draw.state, draw=draw):
+                if not isinstance(metrics, dict):
+                    raise PluginError(f"evaluate {part.name!r} returned {str(metrics)[:60]}, expected {{name: number}}")
+                found |= {f"{part.name}/{name}": checked(part.name, name, value) for name, value in metrics.items()}
+            bar.advance(1)
+    return found
+
+
+def checked(component: str, name: str, value: float) -> float:
+    if not isinstance(value, float | int) or isinstance(value, bool):
+        raise PluginError(f"evaluate {component!r} returned {name} = {repr(value)[:60]}, expected a number")
+    return float(value)
+
+
+def protocol(state: State, screen: Screen) -> dict[str, dict[str, str]]:
+    """What each evaluate component says of its numbers, also shown."""
+    parts = {part.name: state.components[f"evaluate.{i}"] for i, part in enumerate(state.evaluators)}
+    told = {name: {str(k): str(v) for k, v in part.facts.items()} for name, part in parts.items() if part.facts}
+    for name, facts in told.items():
+        screen.line(f"{name}: " + "; ".join(f"{key}: {value}" for key, value in facts.items()))
+    return told
+
+
+def due(state: State, finished: bool) -> list[Hooked]:
+    """The evaluate components whose turn it is; all of them at the end."""
+    return [part for part in state.evaluators if finished or crossed(state, part.slot.every_kimg)]
+
+
+def crossed(state: State, every_kimg: float | None) -> bool:
+    """Whether the last iteration passed a multiple of so many kimg."""
+    if every_kimg is None:
+        return False
+    every = every_kimg * 1000
+    return math.floor(state.nimg / every) > math.floor((state.nimg - state.batch) / every)
+
+
+def column_names(state: State) -> list[str] | None:
+    """What the columns of a grid show: classes take turns, so a column is a class if there are ten at most."""
+    dim = state.dataset.label_dim
+    if not 2 <= dim <= COLUMNS:
+        return None
+    return list(getattr(state.dataset, "class_names", [str(i) for i in range(dim)]))
+
+
+def real_images(state: State, n: int) -> Tensor:
+    """Real images [n,C,H,W] whose classes take turns like the generated ones'."""
+    index = torch.arange(len(state.dataset))
+    labels = state.dataset.labels(index)
+    if labels is None:
+        return state.dataset.pixels(index[:n])
+    by_class = [index[labels.argmax(1) == c] for c in range(labels.shape[1])]
+    picked = [by_class[i % len(by_class)] for i in range(n)]
+    return state.dataset.pixels(torch.stack([rows[i // len(by_class) % len(rows)] for i, rows in enumerate(picked)]))
+
+
+def write_grid(state: State, run: RunDir) -> Path:
+    """Pictures of fixed seeds at this point of the run."""
+    draw = Drawer.student(state)
+    names = column_names(state)
+    columns = len(names) if names else COLUMNS
+    path = run.samples / f"kimg-{state.nimg / 1000:010.3f}.png"
+    real = real_images(state, 1000) if state.dataset.shape[1:] == (1, 1) else None
+    title = f"{state.recipe.name}   {state.nimg / 1000:g} kimg   NFE {draw.nfe}"
+    x = draw(state.recipe.run.grid).x
+    return pictures.grid(x, path, columns=columns, labels=names, title=title, real=real)
+
+
+def write_comparison(state: State, run: RunDir, teacher: Drawer | None) -> Path:
+    """Real images, the teacher's and the student's, below each other."""
+    n = 3 * COLUMNS if state.dataset.shape[1:] != (1, 1) else 1000
+    student = Drawer.student(state)
+    rows = {"real": real_images(state, n)}
+    if teacher is not None:
+        rows[f"teacher, NFE {teacher.nfe}"] = teacher(n).x
+    rows[f"student, NFE {student.nfe}"] = student(n).x
+    return pictures.side_by_side(rows, run.samples / "comparison.png", column_names(state))

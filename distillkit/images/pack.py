@@ -1,0 +1,156 @@
+"""Images of any kind into a zip in the layout of EDM: stored PNGs of one size, or their latents, and dataset.json."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from io import BytesIO
+from pathlib import Path
+from zipfile import ZipFile, ZipInfo
+
+import numpy as np
+from attrs import frozen
+from PIL import Image
+
+from distillkit.api import InputError, Picture, UsageError
+from distillkit.disk.files import fsync
+
+Pixels = np.ndarray  # uint8 [H,W,C]
+Transform = Callable[[Pixels, int, int], Pixels | None]
+Encode = Callable[[Pixels], np.ndarray]  # -> mean and std of latents, float32 [2C,h,w]
+
+
+def resize(pixels: Pixels, width: int, height: int) -> Pixels:
+    """Lanczos; an image that has the size already is left alone."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    image = Image.fromarray(pixels if pixels.shape[2] > 1 else pixels[:, :, 0])
+    resized = np.array(image.resize((width, height), Image.Resampling.LANCZOS))
+    return resized if resized.ndim == 3 else resized[:, :, None]
+
+
+def center_crop(pixels: Pixels, width: int, height: int) -> Pixels:
+    """The largest square in the middle, in RGB, resized."""
+    side = min(pixels.shape[:2])
+    top, bottom = ((pixels.shape[0] + sign * side) // 2 for sign in (-1, 1))
+    left, right = ((pixels.shape[1] + sign * side) // 2 for sign in (-1, 1))
+    return resize(_rgb(pixels[top:bottom, left:right]), width, height)
+
+
+def center_crop_wide(pixels: Pixels, width: int, height: int) -> Pixels | None:
+    """Rows in the middle resized to width x height, on black width x width; None: the image is too small."""
+    rows = round(width * pixels.shape[0] / pixels.shape[1])
+    if pixels.shape[1] < width or rows < height:
+        return None
+    top, bottom = ((pixels.shape[0] + sign * rows) // 2 for sign in (-1, 1))
+    canvas = np.zeros((width, width, 3), np.uint8)
+    canvas[(width - height) // 2 : (width + height) // 2] = resize(_rgb(pixels[top:bottom]), width, height)
+    return canvas
+
+
+def _rgb(pixels: Pixels) -> Pixels:
+    return pixels if pixels.shape[2] == 3 else pixels.repeat(3, axis=2)
+
+
+def center_crop_dhariwal(pixels: Pixels, width: int, height: int) -> Pixels:
+    """Halved while it is twice too large, the shorter side resized, the middle cropped: ImageNet's for EDM2.
+
+    Source: arXiv:2105.05233, in the form of its authors' code.
+    """
+    image = Image.fromarray(_rgb(pixels))
+    while min(image.size) >= 2 * width:
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+    scale = width / min(image.size)
+    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
+    top, left = (image.height - height) // 2, (image.width - width) // 2
+    return np.array(image)[top : top + height, left : left + width]
+
+
+TRANSFORMS: dict[str, Transform] = {
+    "center-crop": center_crop, "center-crop-wide": center_crop_wide, "center-crop-dhariwal": center_crop_dhariwal,
+}  # fmt: skip
+
+
+@frozen
+class Packed:
+    """What was written."""
+
+    images: int
+    shape: tuple[int, int, int]  # H, W, C
+    labels: int  # images with a label: all or none
+    left_out: int  # too small for center-crop-wide
+
+
+def pack(
+    pictures: Iterable[Picture],
+    out: Path,
+    size: tuple[int, int] | None,
+    transform: str | None = None,
+    encode: Encode | None = None,
+) -> Packed:
+    """Write the images, resized to (width, height), to a zip that must not exist; `encode`: their latents.
+
+    Raises InputError that names the first image which does not fit the others, UsageError if `out` exists.
+    """
+    if out.exists():
+        raise UsageError(f"{out} exists already; remove it, or choose another name")
+    if transform and size is None:
+        raise UsageError(f"--transform {transform} needs a --resolution")
+    part = out.with_name(f".tmp-{out.name}")
+    part.unlink(missing_ok=True)
+    try:
+        with ZipFile(part, "x") as archive:
+            packed = _write(archive, pictures, TRANSFORMS.get(transform or "", resize), size, encode)
+        fsync(part)
+        os.replace(part, out)
+    except FileNotFoundError as error:
+        raise UsageError(f"{out}: cannot be written, {out.parent} is no folder") from error
+    finally:
+        part.unlink(missing_ok=True)
+    fsync(out.parent)
+    return packed
+
+
+def _write(
+    archive: ZipFile, pictures: Iterable[Picture], fit: Transform, size: tuple[int, int] | None, encode: Encode | None
+) -> Packed:
+    labels: list[tuple[str, int | list[float] | None]] = []
+    shape, i = None, -1
+    for i, picture in enumerate(pictures):
+        height, width = picture.pixels.shape[:2]
+        pixels = fit(picture.pixels, *(size or (width, height)))
+        if pixels is None:
+            continue
+        shape = shape or pixels.shape
+        _check(picture.name, pixels.shape, shape)
+        kind, data = ("-mean-std-{:08d}.npy", _npy(encode(pixels))) if encode else ("{:08d}.png", _png(pixels))
+        name = f"{i // 1000:05d}/img{kind.format(i)}"  # the number counts images that are left out, too
+        archive.writestr(ZipInfo(name), data)
+        labels.append((name, picture.label))
+    if shape is None:
+        raise InputError("there are no images to pack" if i < 0 else f"all {i + 1} images are too small")
+    labelled = [pair for pair in labels if pair[1] is not None]
+    whole = len(labelled) == len(labels)
+    archive.writestr(ZipInfo("dataset.json"), json.dumps({"labels": labelled if whole else None}))
+    return Packed(len(labels), shape, len(labelled) if whole else 0, i + 1 - len(labels))
+
+
+def _check(name: str, shape: tuple[int, ...], first: tuple[int, ...]) -> None:
+    text, wanted = ("x".join(map(str, (each[1], each[0], each[2]))) for each in (shape, first))
+    if shape[0] != shape[1]:
+        raise InputError(f"{name}: {text} is not square; --resolution N makes it so")
+    if shape != first:
+        raise InputError(f"{name}: {text}, the first image is {wanted}; all must be alike")
+
+
+def _npy(moments: np.ndarray) -> bytes:
+    file = BytesIO()
+    np.save(file, moments, allow_pickle=False)
+    return file.getvalue()
+
+
+def _png(pixels: Pixels) -> bytes:
+    file = BytesIO()
+    Image.fromarray(pixels if pixels.shape[2] > 1 else pixels[:, :, 0]).save(file, "png", compress_level=0)
+    return file.getvalue()

@@ -1,0 +1,1 @@
+"""Networks on disk and out in the world."""

@@ -1,0 +1,106 @@
+"""A finished student in formats of others, each compared with the student before it is kept."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from attrs import frozen
+from torch import Tensor
+
+from distillkit.api import DistillkitError, UsageError
+from distillkit.disk import files
+from distillkit.evaluate.draw import inputs
+from distillkit.networks import network_file
+from distillkit.networks.for_diffusers.write import to_diffusers
+from distillkit.networks.loaded import Student, load
+from distillkit.networks.model_card import write_cards
+from distillkit.networks.traced import Generate, graph, quiet, save
+
+TOLERANCE = 1e-4  # of a pixel in [-1,1]
+PASSES = (4, 3)  # images in each pass of the comparison: two sizes, so that a graph of one size is found out
+ONNX = ("onnx", "onnxscript", "onnxruntime")
+
+
+@frozen
+class Exported:
+    """What was written, and how far it is from the student."""
+
+    size: int  # bytes
+    difference: float  # largest, of a pixel in [-1,1]
+
+
+def export(source: Path, to: str, out: Path) -> Exported:
+    """Write the student, computing in float32, to a new folder with its cards.
+
+    Raises UsageError if that cannot be, DistillkitError if what was written computes something else.
+    """
+    if os.path.lexists(out) or not out.name:
+        raise UsageError(f"{out} exists already; choose another folder")
+    made = float32(load(source))
+    with files.staged(out) as folder, torch.no_grad():
+        folder.mkdir()
+        apart = difference(made, FORMATS[to](made, source, folder))
+        if not apart <= TOLERANCE:  # NaN is not
+            raise DistillkitError(f"{to}: differs from the student by {apart:.3g}, more than {TOLERANCE}; not kept")
+        write_cards(source, made, to, apart, folder)
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        os.replace(folder, out)
+    return Exported(size, apart)
+
+
+def float32(made: Student) -> Student:
+    made.network.compute_dtype = None
+    return made
+
+
+def difference(made: Student, generate: Generate) -> float:
+    """Largest difference of a pixel over all passes; NaN if there is one in either."""
+    found = []
+    for n in PASSES:
+        given = [tensor for tensor in inputs(list(range(n)), None, made) if tensor is not None]
+        found.append((generate(*given) - made.sample(*given)).abs().max())
+    return float(torch.stack(found).max())
+
+
+def to_safetensors(made: Student, source: Path, folder: Path) -> Generate:
+    """The result folder again, as `distillkit.load` reads it."""
+    for file, name in zip(network_file.files(source), (network_file.WEIGHTS, network_file.CARD), strict=True):
+        shutil.copyfile(file, folder / name)
+    return float32(load(folder)).sample
+
+
+def to_torch_export(made: Student, source: Path, folder: Path) -> Generate:
+    """student.pt2, for torch.export.load."""
+    path = folder / "student.pt2"
+    save(made, path)
+    return torch.export.load(path).module()
+
+
+def to_onnx(made: Student, source: Path, folder: Path) -> Generate:
+    """student.onnx, with inputs z and labels and output x."""
+    missing = [name for name in ONNX if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(f"--to onnx needs {', '.join(missing)}: pip install {' '.join(ONNX)}")
+    path = folder / "student.onnx"
+    with quiet():
+        torch.onnx.export(graph(made), dynamo=True, output_names=["x"], verbose=False).save(path)
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [one.name for one in session.get_inputs()]
+
+    def generate(*given: Tensor) -> Tensor:
+        feed = dict(zip(names, [tensor.numpy() for tensor in given], strict=True))
+        return torch.from_numpy(session.run(None, feed)[0])
+
+    return generate
+
+
+FORMATS: dict[str, Callable[[Student, Path, Path], Generate]] = {
+    "safetensors": to_safetensors, "torch-export": to_torch_export, "onnx": to_onnx, "diffusers": to_diffusers,
+}  # fmt: skip

@@ -1,0 +1,95 @@
+"""Networks from files of another make: read once by an importer, then kept as ours under the file's sha256."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from distillkit.api import InputError
+from distillkit.assets.folder import home
+from distillkit.disk.files import remove, sha256
+from distillkit.disk.tensors import write_tensors
+from distillkit.networks import network_file
+from distillkit.registry import Catalog
+
+
+def load_network(path: Path, catalog: Catalog) -> nn.Module:
+    """The network of a result folder, of our .safetensors, or of a file that an importer reads. Raises InputError."""
+    return network_file.load_network(converted(path, catalog) if is_foreign(path) else path, catalog)
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether it is a file without a card of ours."""
+    return path.is_file() and not (path.suffix == ".safetensors" and path.with_suffix(".json").is_file())
+
+
+def converted(path: Path, catalog: Catalog) -> Path:
+    """The folder in the cache with the network of a foreign file, which is read if that is missing or damaged."""
+    path = path.resolve()
+    digest = sha256(path)
+    folder = home() / "converted" / digest
+    source = _source(path, digest, catalog)
+    if not _intact(folder, source):
+        remove(folder)
+        try:
+            convert(path, folder, catalog, digest)
+        except OSError:
+            if not _intact(folder, source):  # else another process was first
+                raise
+    return folder
+
+
+def convert(path: Path, out: Path, catalog: Catalog, digest: str = "") -> dict[str, Any]:
+    """Write a foreign file's network as a result folder `out`, complete or not at all -> its card.
+
+    Raises InputError if the file is refused or no importer here reads its suffix.
+    """
+    path = path.resolve()
+    importer = catalog.load("importer", _suffix(path, catalog))
+    card, tensors = importer(importer.Config()).read(path)
+    card = {"format": 1, **card, "source": _source(path, digest or sha256(path), catalog)}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".tmp-", dir=out.parent))
+    try:
+        _write(staging, card, tensors)
+        os.replace(staging, out)
+    finally:
+        remove(staging)
+    return card
+
+
+def _write(folder: Path, card: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    weights = folder / network_file.WEIGHTS
+    write_tensors(weights, tensors)
+    card["weights_sha256"] = sha256(weights)
+    (folder / network_file.CARD).write_text(json.dumps(card, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    folder.chmod(0o755)
+
+
+def _source(path: Path, digest: str, catalog: Catalog) -> dict[str, str]:
+    """What a conversion was made from, and by which version of what."""
+    offer = catalog.find("importer", _suffix(path, catalog))
+    return {"sha256": digest, "importer": offer.name, "by": f"{offer.dist} {offer.version}"}
+
+
+def _suffix(path: Path, catalog: Catalog) -> str:
+    """The importer's name. Raises InputError for a suffix that none here reads."""
+    suffix = path.suffix.removeprefix(".").lower()
+    known = sorted({offer.name for offer in catalog.of("importer")})
+    if suffix not in known:
+        read = ", ".join(f".{name}" for name in known) or "no foreign files: pip install distillkit-edm"
+        raise InputError(f"{path}: no network; a result folder is one, and importers here read {read}")
+    return suffix
+
+
+def _intact(folder: Path, source: dict[str, str]) -> bool:
+    try:
+        card = network_file.read_card(folder)
+        return card["source"] == source and card["weights_sha256"] == sha256(folder / network_file.WEIGHTS)
+    except (InputError, KeyError, OSError):
+        return False

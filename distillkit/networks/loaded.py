@@ -1,0 +1,107 @@
+"""A finished student as a function of its seeds: what `distillkit.load` gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pluggy
+import torch
+from attrs import frozen
+from torch import Tensor, nn
+
+from distillkit.api import Dataset, Hooks, Images, InputError, Sample, UsageError
+from distillkit.assets.folder import folder as assets
+from distillkit.assets.locate import located
+from distillkit.evaluate.draw import CHUNK, SEED_BLOCK, Labels, images
+from distillkit.networks import network_file
+from distillkit.recipe import choice_from_table
+from distillkit.registry import Catalog
+from distillkit.train.build import pick_device
+
+Classes = int | Sequence[int] | Tensor | Literal["random"] | None
+
+
+@frozen
+class Sampling:
+    """What a sampler asks of the state where there is no run."""
+
+    generator: nn.Module
+    seed: int  # of the run
+
+
+class Student:
+    """A network with its sampler: `student(n=16, seed=0)` -> images x [n,C,H,W] in [-1,1]."""
+
+    def __init__(self, network: nn.Module, sampler: Sample, card: dict[str, Any], data: Dataset | None = None) -> None:
+        """`data`: the data set that decodes its latents."""
+        self.network, self.sampler, self.card, self.data = network, sampler, card, data
+        self.nfe, self.label_dim = sampler.nfe, network.label_dim
+        self.shape = (network.channels, network.resolution, network.resolution)
+        hooks = pluggy.PluginManager("distillkit")
+        hooks.add_hookspecs(Hooks)
+        hooks.register(sampler)
+        self._hook = hooks.hook
+
+    def __call__(
+        self, n: int = 16, seed: int = 0, labels: Classes = None, device: str | torch.device | None = None
+    ) -> Tensor:
+        """Images 0 ... n-1 of the block `seed`, those of the run's pictures: image i has EDM's seed 50000 seed + i.
+
+        `labels`: a class, classes that take turns, a tensor [n,L], "random" (that seed's class); None: all take turns.
+        `device` None: the GPU where there is one. Raises UsageError for labels that the student does not have.
+        """
+        return self.draw(range(SEED_BLOCK * seed, SEED_BLOCK * seed + n), labels, device).x
+
+    def draw(
+        self, seeds: Sequence[int], labels: Classes = None, device: str | torch.device | None = None, batch: int = CHUNK
+    ) -> Images:
+        """Images of EDM's `seeds`, `batch` in a pass: x [n,C,H,W] and labels [n,L], on the CPU."""
+        if not seeds:
+            raise UsageError("no images were asked for: n must be at least 1")
+        self.network.to(pick_device("auto") if device is None else device)
+        given = self._given(labels, len(seeds))
+        return images(self.sample, list(seeds), given, self, next(self.network.parameters()), batch)
+
+    def sample(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Unit normal z [N,C,H,W], labels [N,L] -> x [N,C,H,W], where the network is."""
+        state = Sampling(self.network, self.card.get("seed", 0))
+        return self._hook.sample(state=state, z=z, labels=labels)
+
+    def decode(self, x: Tensor) -> Tensor:
+        """The pixels [n,c,h,w] in [-1,1] of what the sampler makes, x [n,C,H,W]: x itself unless those are latents."""
+        return x if self.data is None else self.data.decode(x)
+
+    def _given(self, labels: Classes, n: int) -> Labels:
+        """Classes as one-hot rows [n,L]."""
+        dim = self.label_dim
+        if labels is None or (isinstance(labels, str) and labels == "random"):
+            return labels
+        if isinstance(labels, Tensor) and tuple(labels.shape) == (n, dim):
+            return labels
+        if isinstance(labels, str) or (isinstance(labels, Tensor) and labels.ndim > 1):
+            raise UsageError(f'labels: expected classes, a tensor [{n}, {dim}] or "random"')
+        classes = torch.as_tensor(labels).reshape(-1).tolist()
+        wrong = [c for c in classes if type(c) is not int or not 0 <= c < dim]
+        if wrong or not classes:
+            known = f"classes 0 to {dim - 1}" if dim else "no labels"
+            raise UsageError(f"labels: {wrong[0] if wrong else 'nothing'} was asked for; the student has {known}")
+        return torch.eye(dim)[[classes[i % len(classes)] for i in range(n)]]
+
+
+def load(path: str | Path) -> Student:
+    """The student of a run, a result folder or a student.safetensors.
+
+    Raises InputError if files are missing, damaged, or say nothing of a sampler.
+    """
+    path, catalog = Path(path), Catalog.installed()
+    card, where = network_file.read_card(path), network_file.files(path)[1]
+    if "sample" not in card or type(card.get("seed", 0)) is not int:
+        raise InputError(f"{where}: no [sample] table and seed of a run: this is a network, but no student of ours")
+    sampler = choice_from_table("sample", card["sample"], catalog, str(where)).build()
+    network = network_file.load_network(path, catalog)
+    network.compute_dtype = torch.bfloat16 if card.get("precision") == "bf16" else None
+    decoder = card.get("decoder")
+    data = decoder and located(choice_from_table("dataset", decoder, catalog, str(where)), assets()).build()
+    return Student(network, sampler, card, data)

@@ -1,0 +1,115 @@
+"""A network on disk: student.safetensors beside student.json, which says how to build and how to sample it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import attrs
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from distillkit.api import Choice, Dataset, InputError, Network, UsageError
+from distillkit.disk.files import write_atomic
+from distillkit.recipe import choice_from_table, table_of
+from distillkit.registry import Catalog
+
+WEIGHTS, CARD = "student.safetensors", "student.json"
+
+
+def new_network(choice: Choice[Network], resolution: int, channels: int, label_dim: int) -> nn.Module:
+    """A network of random weights that remembers how it was made, for `save` and `with_config`."""
+    network = choice.build().module(resolution, channels, label_dim)
+    network.card = {
+        "network": table_of(choice), "resolution": resolution, "channels": channels, "label_dim": label_dim,
+    }  # fmt: skip
+    return network
+
+
+def save(folder: Path, network: nn.Module, facts: dict[str, Any]) -> None:
+    """Write the network and what its users must know: sampler, images seen, recipe, versions."""
+    folder.mkdir(exist_ok=True)
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
+    write_atomic(folder / WEIGHTS, safetensors.torch.save(tensors))
+    write_atomic(folder / CARD, json.dumps({"format": 1, **network.card, **facts}, indent=1).encode())
+
+
+def files(path: Path) -> tuple[Path, Path]:
+    """Weights and card of a result folder, a run folder, or a .safetensors file."""
+    if path.is_dir() and (path / "result").is_dir():
+        path = path / "result"
+    weights = path / WEIGHTS if path.is_dir() else path
+    card = weights.with_suffix(".json")
+    for file in (weights, card):
+        if not file.is_file():
+            raise InputError(f"{file} is missing; a network is a result folder with {WEIGHTS} and {CARD}")
+    return weights, card
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """The card of a network. Raises InputError if it is missing, damaged or of another kind."""
+    _, file = files(path)
+    try:
+        card = json.loads(file.read_bytes())
+        keys = {"format": int, "network": dict, "resolution": int, "channels": int, "label_dim": int}
+        wrong = [key for key, kind in keys.items() if type(card[key]) is not kind or (kind is int and card[key] < 0)]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"{file}: not the card of a network ({type(error).__name__}: {error})") from error
+    if wrong or card["format"] != 1:
+        raise InputError(f"{file}: not a card this version reads (wrong: {', '.join(wrong) or 'format'})")
+    return card
+
+
+def load_network(path: Path, catalog: Catalog) -> nn.Module:
+    """The network of a result folder or student.safetensors, in evaluation mode, without gradients.
+
+    Raises InputError if files are missing, damaged, or do not fit each other.
+    """
+    weights, _ = files(path)
+    card = read_card(path)
+    choice = choice_from_table("network", card["network"], catalog, where=str(path))
+    try:
+        with torch.random.fork_rng(devices=[]):
+            network = new_network(choice, card["resolution"], card["channels"], card["label_dim"])
+    except (RuntimeError, ValueError, ArithmeticError, MemoryError) as error:
+        reason = str(error).partition("\n")[0][:120]
+        raise InputError(f"{weights.with_suffix('.json')}: no network can be made of this card: {reason}") from error
+    try:
+        tensors = safetensors.torch.load_file(weights)
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{weights}: damaged ({error})") from error
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        lines = str(error).splitlines()
+        raise InputError(
+            f"{weights} does not fit {card['network']['use']!r} of its card: {lines[-1].strip()}"
+        ) from error
+    return network.eval().requires_grad_(False)
+
+
+def check_shape(network: nn.Module, dataset: Dataset, table: str) -> None:
+    """Raises UsageError unless the network makes images like the data set's."""
+    got = (network.channels, network.resolution, network.label_dim)
+    want = (dataset.channels, dataset.resolution, dataset.label_dim)
+    if got != want:
+        words = "{} channels, {} px, {} labels"
+        raise UsageError(f"{table}: the network is for {words.format(*got)}; the data set has {words.format(*want)}")
+
+
+def with_config(network: nn.Module, changes: dict[str, Any], catalog: Catalog, where: str) -> nn.Module:
+    """The same weights in a network built with other keys. Raises UsageError naming `where` they were asked for."""
+    choice = choice_from_table("network", network.card["network"], catalog, where=where)
+    unknown = [key for key in changes if not hasattr(choice.config, key)]
+    if unknown:
+        raise UsageError(f"{where}: the network {choice.name!r} has no key {unknown[0]!r}")
+    try:
+        choice = attrs.evolve(choice, config=attrs.evolve(choice.config, **changes))
+    except ValueError as error:
+        raise UsageError(f"{where}: the network {choice.name!r} cannot do that: {error.args[0]}") from error
+    twin = new_network(choice, network.resolution, network.channels, network.label_dim)
+    twin.load_state_dict(network.state_dict())
+    return twin

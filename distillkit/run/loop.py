@@ -1,0 +1,162 @@
+"""The training loop: iterations, and at ticks lines, metrics, pictures and checkpoints."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from distillkit.api import Diverged, Preempted, ResourceError, Turn
+from distillkit.disk import checkpoint
+from distillkit.disk.metrics import MetricsLog
+from distillkit.disk.rundir import RunDir
+from distillkit.evaluate import evaluation
+from distillkit.evaluate.best import Keeper
+from distillkit.evaluate.draw import Drawer
+from distillkit.run.signals import StopRequest
+from distillkit.show import formats
+from distillkit.show.screen import Screen
+from distillkit.train import ema, snapshot, turns
+from distillkit.train.optim import lr_at
+from distillkit.train.state import State
+
+
+def iterate(state: State) -> None:
+    """One iteration: every turn that is due, the average of the weights, the count of images."""
+    state.made.clear()
+    skipped: list[Tensor] = []  # of the turns that train the generator
+    for turn in state.turns:
+        if due(state, turn):
+            bad = turns.take(state, turn)
+            skipped += [bad] if "generator" in turn.trains else []
+    share = ema.beta(state.recipe.generator, state.nimg, state.batch)
+    stays = torch.stack(skipped).amin() if skipped else None  # the average moves if any of them did something
+    ema.update(state.ema, state.networks["generator"], share, stays)
+    state.hook.after_step(state=state)
+    state.nimg += state.batch
+    state.iteration += 1
+
+
+def due(state: State, turn: Turn) -> bool:
+    """Whether the turn takes place in this iteration."""
+    later = state.iteration - turn.first
+    return later >= 0 and later % turn.every == 0 and state.nimg >= turn.after_kimg * 1000
+
+
+class Training:
+    """A run in progress: the state, where it is written, who watches."""
+
+    def __init__(self, state: State, run: RunDir, screen: Screen, stop: StopRequest) -> None:
+        self.state, self.run, self.screen, self.stop = state, run, screen, stop
+        self.log = MetricsLog(run.metrics)
+        self.seconds = 0.0  # of training, over all sessions
+        self.tick_from = (0, 0.0)  # images and seconds at the last tick
+        self.saved: Path | None = None  # the newest good checkpoint
+        self.keeper = Keeper(state)
+
+    def resume(self) -> bool:
+        """Go back to the newest good checkpoint, and cut the log there -> whether there was one."""
+        found = checkpoint.load_newest(self.run.checkpoints, self.state.device)
+        if found is None:
+            self.log.truncate(-1)
+            return False
+        tensors, meta, self.saved = found
+        snapshot.restore(self.state, tensors, meta)
+        torch.set_num_threads(meta["threads"])  # another count would add up in another order
+        self.seconds = meta["seconds"]
+        self.tick_from = tuple(meta["tick_from"])
+        self.keeper.restore(meta["best"])
+        self.log.truncate(self.state.nimg)
+        return True
+
+    def train(self) -> dict[str, float]:
+        """Run to the end -> the final metrics. Raises Preempted after saving if a signal asked to stop."""
+        state = self.state
+        if state.nimg == 0:
+            evaluation.write_grid(state, self.run)
+        with self.screen.progress(state.recipe.name, state.total, "img") as bar:
+            bar.advance(state.nimg)
+            while state.nimg < state.total:
+                start = time.perf_counter()
+                iterate(self.state)
+                self.seconds += time.perf_counter() - start
+                bar.advance(state.batch)
+                self.maintain(bar)
+        rows = [row for row in self.log.read() if row["what"] == "evaluate" and row["nimg"] == state.nimg]
+        return {name: value for name, value in rows[-1].items() if "/" in name} if rows else {}
+
+    def check(self) -> None:
+        """Wait for the device; raises Diverged if too many updates in a row were not finite."""
+        try:
+            turns.check(self.state)
+        except Diverged as error:
+            good = f"the last good checkpoint is {self.saved}" if self.saved else "there is no checkpoint yet"
+            raise Diverged(f"{error}; {good}") from error
+
+    def maintain(self, bar: object) -> None:
+        """What is due between iterations."""
+        state, settings = self.state, self.state.recipe.run
+        finished = state.nimg >= state.total
+        if finished or evaluation.crossed(state, settings.tick_kimg or settings.kimg / 20):
+            bar.advance(0, **self.tick())
+        parts = evaluation.due(state, finished)
+        improved = bool(parts) and self.evaluate(parts)
+        save = finished or evaluation.crossed(state, settings.checkpoint_kimg or settings.kimg / 5)
+        if save:
+            evaluation.write_grid(state, self.run)
+        if save or improved or self.stop.requested:
+            self.save(finished)
+        if self.stop.requested and not finished:
+            raise Preempted(
+                f"{self.stop.requested}: saved at {state.nimg / 1000:g} kimg; "
+                f"go on with: distillkit run --resume {self.run.path}"
+            )
+
+    def tick(self) -> dict[str, float]:
+        """One line of means since the last tick -> the losses."""
+        self.check()
+        state = self.state
+        means = state.records.means()
+        state.records.clear()
+        nimg, seconds = self.tick_from
+        speed = (state.nimg - nimg) / max(self.seconds - seconds, 1e-9)
+        self.tick_from = (state.nimg, self.seconds)
+        rates = {f"lr/{name}": lr_at(s, state.nimg, state.total) for name, s in state.settings.items()}
+        row = {"what": "tick", "nimg": state.nimg, "kimg": state.nimg / 1000, **means, **rates}
+        skips = state.skipped
+        row |= {"skipped": skips, "seconds": self.seconds, "img_per_sec": speed}
+        self.log.append(row)
+        losses = {name: value for name, value in means.items() if name.startswith(("loss/", "weight/"))}
+        left = (state.total - state.nimg) / max(speed, 1e-9)
+        skipped = f"   {skips} updates skipped (not finite)" if skips else ""
+        self.screen.line(
+            f"{formats.kimg(state.nimg)} kimg   {formats.numbers(losses)}   {formats.rate(speed)} img/s"
+            f"   {formats.duration(left)} left{skipped}"
+        )
+        return losses
+
+    def evaluate(self, parts: list) -> bool:
+        """Measure and log -> whether this is the best so far by run.keep_best."""
+        self.check()
+        found = evaluation.evaluate(Drawer.student(self.state), parts, self.screen)
+        self.log.append({"what": "evaluate", "nimg": self.state.nimg, "kimg": self.state.nimg / 1000, **found,
+                         "seconds": self.seconds})  # fmt: skip
+        shown = {name: value for name, value in found.items() if not name.endswith(("_floor", "_sd"))}
+        self.screen.line(f"{formats.kimg(self.state.nimg)} kimg   {formats.numbers(shown)}")
+        return self.keeper.improved(found)
+
+    def save(self, finished: bool) -> None:
+        """Checkpoint; a full disk is a warning now and an error at the end."""
+        self.check()
+        tensors, meta = snapshot.take(self.state)
+        meta |= {"seconds": self.seconds, "tick_from": list(self.tick_from), "best": self.keeper.saved()}
+        keep = self.state.recipe.run.keep_checkpoints
+        self.log.sync()
+        try:
+            self.saved = checkpoint.save(self.run.checkpoints, self.state.nimg, tensors, meta, keep, self.keeper.pinned)
+        except ResourceError as error:
+            if finished or self.stop.requested:
+                raise
+            self.screen.warn(f"{error}; training goes on, the next checkpoint tries again")

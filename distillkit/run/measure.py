@@ -1,0 +1,106 @@
+"""A finished run's result, measured again, by its own metrics or another recipe's; its training is left alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+
+from distillkit.api import UsageError
+from distillkit.assets.folder import folder as assets
+from distillkit.assets.locate import located, require
+from distillkit.disk import files
+from distillkit.disk.rundir import RunDir
+from distillkit.evaluate import evaluation
+from distillkit.evaluate.draw import Drawer
+from distillkit.recipe import read
+from distillkit.recipe.fingerprint import UNIMPORTANT
+from distillkit.recipe.load import load
+from distillkit.recipe.schema import Recipe
+from distillkit.registry import Catalog
+from distillkit.run import stage
+from distillkit.run.stage import Outcome
+from distillkit.show.screen import Screen
+from distillkit.train import threads
+from distillkit.train.build import build
+
+MAY_SET = ("evaluate.", "run.device=", "run.threads=")  # what changes the measurement and not the student
+
+
+def measure(path: Path, sets: Sequence[str], other: Path | None, screen: Screen) -> tuple[Outcome, Path]:
+    """Evaluate the result of the run `path` -> what was measured, and the file in result/ that says so.
+
+    `other`: the recipe whose [[evaluate]] are asked. Raises UsageError where the run has no result, or no metrics.
+    """
+    wrong = [text for text in sets if not text.strip().startswith(MAY_SET)]
+    if wrong:
+        raise UsageError(f"--set {wrong[0][:80]}: only keys of evaluate, run.device and run.threads can be set here")
+    run, catalog = RunDir.open(path), Catalog.installed()
+    if run.status() != "finished":
+        raise UsageError(f"{path} is {run.status()}: there is no result to measure")
+    recipe = asked(run, sets, other, catalog)
+    torch.set_num_threads(recipe.run.threads or threads.choose())
+    with stage.shown_warnings(screen):
+        state = build(recipe, catalog)
+        start, draw = time.perf_counter(), Drawer.student(state)
+        metrics = evaluation.evaluate(draw, state.evaluators, screen)
+        seconds = time.perf_counter() - start
+        protocol = evaluation.protocol(state, screen)
+    trained = stage.outcome(run, True, None)
+    alike = not sets and other is None
+    told = {"metrics": metrics, "nfe": draw.nfe, "protocol": protocol, "set": list(sets),
+            "recipe": str(other) if other else None, "seconds": seconds}  # fmt: skip
+    file = free_name(run)
+    files.write_json(file, told)
+    # The teacher's numbers stand beside these only where they were measured by the same keys.
+    teacher = trained.teacher if alike else None
+    return attrs.evolve(trained, reused=False, metrics=metrics, seconds=seconds, teacher=teacher), file
+
+
+def asked(run: RunDir, sets: Sequence[str], other: Path | None, catalog: Catalog) -> Recipe:
+    """The run's recipe with its result as the generator and the metrics that were asked for."""
+    own = [text for text in sets if other is None or not text.strip().startswith("evaluate.")]
+    recipe = read(run.resolved, own, catalog)
+    if other is not None:
+        recipe = attrs.evolve(
+            recipe, evaluate=read(other, [text for text in sets if text not in own], catalog).evaluate
+        )
+    if not recipe.evaluate:
+        raise UsageError(f"{other or run.resolved} has no [[evaluate]]: name a recipe that has some with --recipe")
+    require(run.resolved, [recipe], assets())
+    recipe = stage.with_results(located(recipe, assets()), teachers(run, recipe))
+    generator = attrs.evolve(recipe.generator, from_=None, checkpoint=str(run.result.resolve()))
+    return attrs.evolve(recipe, generator=generator)
+
+
+def teachers(run: RunDir, recipe: Recipe) -> dict[str, Outcome]:
+    """The finished run beside this one that its teacher comes from, where it comes from a run."""
+    file = recipe.parents.get("teacher_score")
+    if file is None:
+        return {}
+    wanted = settings(run.path / file)
+    for path in sorted(run.path.parent.glob("*/resolved.toml"), reverse=True):
+        if settings(path) == wanted and (found := RunDir.open(path.parent)).status() == "finished":
+            return {"teacher_score": stage.outcome(found, True, None)}
+    raise UsageError(f"the teacher of {run.path} has no finished run beside it: distillkit run {run.path / file}")
+
+
+def settings(path: Path) -> dict[str, Any]:
+    """What identifies a run in its resolved recipe; a fingerprint changes when a newer version adds a key."""
+    data = load(path).data
+    data["run"] = {key: value for key, value in data["run"].items() if key not in UNIMPORTANT}
+    data.get("made_with", {}).pop("torch", None)
+    return data
+
+
+def free_name(run: RunDir) -> Path:
+    """result/eval-DATE.json, with a number where that is taken."""
+    date = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    names = (run.result / f"eval-{date}{f'-{i}' if i else ''}.json" for i in count())
+    return next(name for name in names if not name.exists())

@@ -1,0 +1,159 @@
+"""`distillkit run`: the recipes a recipe builds on, each run once or reused, in order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from attrs import frozen
+
+from distillkit.api import InputError, ResourceError, UsageError
+from distillkit.assets.folder import folder as assets
+from distillkit.assets.locate import located, require
+from distillkit.disk import files, rundir
+from distillkit.disk.rundir import RunDir
+from distillkit.recipe import fingerprint, plan, to_toml, used_distributions
+from distillkit.recipe.schema import Recipe
+from distillkit.registry import Catalog
+from distillkit.run import stage
+from distillkit.run.stage import Outcome
+from distillkit.show.screen import Screen
+
+Change = Callable[[Recipe], Recipe]
+
+
+@frozen
+class Node:
+    """One recipe of the graph and what identifies its run."""
+
+    recipe: Recipe
+    parents: dict[str, Path]  # table -> path of the recipe whose result it needs
+    fingerprint: str
+    versions: dict[str, str]
+
+
+def graph(
+    path: Path, sets: Sequence[str], catalog: Catalog, seed: int | None, change: Change = lambda recipe: recipe
+) -> list[Node]:
+    """The recipes to run, parents first, each changed before it is anything else."""
+    nodes: dict[Path, Node] = {}
+    for recipe in map(change, plan(path, sets, catalog, seed=seed)):
+        parents = {table: (recipe.path.parent / file).resolve() for table, file in recipe.parents.items()}
+        used = used_distributions(recipe, catalog)
+        prints = {file: nodes[parents[table]].fingerprint for table, file in recipe.parents.items()}
+        versions = {**used, "torch": version("torch")}
+        nodes[recipe.path.resolve()] = Node(recipe, parents, fingerprint(recipe, prints, used), versions)
+    return list(nodes.values())
+
+
+def run(
+    path: Path | None,
+    *,
+    sets: Sequence[str] = (),
+    seed: int | None = None,
+    resume: Path | None = None,
+    runs: Path = Path("runs"),
+    again: bool = False,
+    screen: Screen,
+    change: Change = lambda recipe: recipe,
+) -> list[Outcome]:
+    """Run a recipe and the recipes it builds on -> their outcomes, the asked one last.
+
+    A finished run of the same fingerprint is reused (the asked recipe's too, unless `again`), one that was
+    interrupted goes on. `resume` names a run folder instead of a recipe.
+    """
+    catalog = Catalog.installed()
+    target = None
+    if resume is not None:
+        target = RunDir.open(resume)
+        path, runs = target.resolved, target.path.parent
+    nodes = graph(path, sets, catalog, seed, change)
+    if target is not None and nodes[-1].fingerprint != target.fingerprint:
+        raise UsageError(
+            f"{target.path} was made with other plugins or an edited recipe (fingerprint {target.fingerprint}, "
+            f"now {nodes[-1].fingerprint}); install the versions named in its run.json, or run the recipe anew"
+        )
+    *parents, asked = nodes
+    found = [existing(node, runs) for node in parents]
+    found.append(target if target is not None or again else existing(asked, runs))
+    screen.plan(rows(nodes, found))
+    require(path, unfinished(nodes, found), assets())
+    outcomes: dict[Path, Outcome] = {}
+    for node, old in zip(nodes, found, strict=True):
+        results = {table: outcomes[parent] for table, parent in node.parents.items()}
+        outcomes[node.recipe.path.resolve()] = one(node, old, results, nodes, runs, catalog, screen)
+    return list(outcomes.values())
+
+
+def existing(node: Node, runs: Path) -> RunDir | None:
+    """The run to reuse or to go on with; one that diverged would diverge again."""
+    found = rundir.find(runs, node.fingerprint)
+    return None if found is not None and found.status() == "diverged" else found
+
+
+def rows(nodes: list[Node], found: list[RunDir | None]) -> list[dict[str, str]]:
+    """The plan as a table: what is done with each recipe."""
+    table = []
+    for node, old in zip(nodes, found, strict=True):
+        todo = f"{node.recipe.run.kimg:g} kimg"
+        if old is not None:
+            todo = f"reuse {old.path}" if old.status() == "finished" else f"go on with {old.path}"
+        table.append({"recipe": node.recipe.name, "method": node.recipe.generator_loss.name, "to do": todo})
+    return table
+
+
+def unfinished(nodes: list[Node], found: list[RunDir | None]) -> list[Recipe]:
+    """The recipes that have to run."""
+    pairs = zip(nodes, found, strict=True)
+    return [node.recipe for node, old in pairs if old is None or old.status() != "finished"]
+
+
+def one(
+    node: Node, old: RunDir | None, results: dict[str, Outcome], nodes: list[Node], runs: Path, catalog: Catalog,
+    screen: Screen,
+) -> Outcome:  # fmt: skip
+    """Run one recipe, or reuse or go on with its `old` run; `results` are those of its parents, by table."""
+    if old is not None and old.status() == "finished":
+        return stage.outcome(old, True, results.get("teacher_score"))
+    recipe = node.recipe
+    run = old or RunDir.create(runs, recipe.name, node.fingerprint, node.versions)
+    if not run.resolved.exists():  # new, or killed right after it was made
+        stage.write_recipes(run, *texts(node, nodes))
+    screen.stage(f"{recipe.name}   {recipe.generator_loss.name}, {recipe.run.kimg:g} kimg   {run.path}")
+    start = time.perf_counter()
+    try:
+        stage.execute(located(recipe, assets()), run, results, catalog, screen)
+    except (UsageError, InputError, ResourceError):
+        if old is None and not run.metrics.exists():  # refused before anything was trained: nothing worth a folder
+            files.remove(run.path)
+        raise
+    done = stage.outcome(run, False, results.get("teacher_score"))
+    screen.line(f"done in {time.perf_counter() - start:.0f} s")
+    return done
+
+
+def texts(node: Node, nodes: list[Node]) -> tuple[Recipe, str, dict[str, str]]:
+    """The recipe, its resolved text, and the resolved texts of all it builds on, by file name in from/."""
+    ancestors: dict[Path, Node] = {}
+    by_path = {n.recipe.path.resolve(): n for n in nodes}
+
+    def visit(current: Node) -> None:
+        for parent in current.parents.values():
+            visit(by_path[parent])
+            ancestors[parent] = by_path[parent]
+
+    visit(node)
+    names = {path: unique(path, index, ancestors) for index, path in enumerate(ancestors)}
+
+    def text(n: Node, folder: str) -> str:
+        files = {n.recipe.parents[table]: folder + names[parent] for table, parent in n.parents.items()}
+        return to_toml(n.recipe, made_with=n.versions, files=files)
+
+    return node.recipe, text(node, "from/"), {names[path]: text(n, "") for path, n in ancestors.items()}
+
+
+def unique(path: Path, index: int, paths: dict[Path, Node]) -> str:
+    same = sum(other.name == path.name for other in paths)
+    return path.name if same == 1 else f"{path.stem}-{index}.toml"

@@ -1,0 +1,104 @@
+"""Small files in the real formats, of random content: what a smoke run reads in place of the files of a recipe."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import attrs
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from distillkit.api import Choice, Network, Picture
+from distillkit.assets.locate import wanted
+from distillkit.assets.table import Asset
+from distillkit.images.pack import pack
+from distillkit.networks import imported, network_file
+from distillkit.recipe import choice_from_table, table_of
+from distillkit.registry import Catalog
+
+PIXELS, IMAGES, WIDTH = 8, 32, 16  # of images; of features
+TINY = {  # of a network's keys, those that it has
+    "model_channels": 16, "channel_mult": (1, 1), "num_blocks": 1, "attn_resolutions": (4,), "channels_per_head": 8,
+}  # fmt: skip
+AUGMENT_DIM = 9  # labels of EDM's augmentation
+
+
+def images(folder: Path, labels: int, latent: bool) -> Path:
+    """A zip of random RGB images, or of latents of as many pixels, with classes or without."""
+    path = folder / f"{'latents' if latent else 'images'}-{labels}.zip"
+    if not path.exists():
+        noise = np.random.default_rng(0).integers(0, 256, (IMAGES, PIXELS, PIXELS, 3), dtype=np.uint8)
+        pictures = (Picture(str(i), x, i % labels if labels else None) for i, x in enumerate(noise))
+        pack(pictures, path, None, encode=moments if latent else None)
+    return path
+
+
+def moments(pixels: np.ndarray) -> np.ndarray:
+    """As an autoencoder's: mean and std float32 [8,H,W] of pixels uint8 [H,W,3]."""
+    u = pixels.transpose(2, 0, 1).astype(np.float32) / 25.5 - 5
+    return np.concatenate([u, u[:1], np.full_like(pixels[None, :, :, 0], 1, np.float32).repeat(4, 0)])
+
+
+def network(checkpoint: str, folder: Path, labels: int, latent: bool, catalog: Catalog) -> str:
+    """A tiny network of the checkpoint's family, in a file of its kind. Raises InputError if that cannot be told."""
+    assets = wanted(checkpoint)
+    family = assets[0].network if assets else imported.load_network(Path(checkpoint), catalog).card["network"]["use"]
+    path = folder / f"{family}{'-latents' * latent}-{labels}{Path(checkpoint).suffix}"
+    if not path.exists():
+        choice = tiny(choice_from_table("network", {"use": family}, catalog, "--smoke"))
+        if hasattr(choice.config, "augment_dim"):
+            choice = attrs.evolve(choice, config=attrs.evolve(choice.config, augment_dim=AUGMENT_DIM))
+        torch.manual_seed(0)
+        write(network_file.new_network(choice, PIXELS, 4 if latent else 3, labels), path, table_of(choice), catalog)
+    return str(path)
+
+
+def write(made: nn.Module, path: Path, table: dict, catalog: Catalog) -> None:
+    """By the importer that reads such files; as a result folder where there is none, or it only reads."""
+    suffix = path.suffix.removeprefix(".")
+    if any(offer.name == suffix for offer in catalog.of("importer")):
+        importer = catalog.load("importer", suffix)
+        if importer(importer.Config()).write(path, made):
+            return
+    network_file.save(path, made, {"sampler": table, "nimg": 0})
+
+
+def tiny(choice: Choice[Network]) -> Choice[Network]:
+    """The same kind of network with few channels and two levels."""
+    keys = {name: value for name, value in TINY.items() if hasattr(choice.config, name)}
+    return attrs.evolve(choice, config=attrs.evolve(choice.config, **keys))
+
+
+def measuring(asset: Asset, folder: Path) -> str:
+    """A feature network, or reference statistics of one; the name of what else a metric may want."""
+    if asset.kind not in ("features", "reference"):
+        return asset.name
+    path = folder / (f"features{Path(asset.name).suffix}" if asset.kind == "features" else "reference.npz")
+    if not path.exists():
+        if asset.kind == "features":
+            script(path)
+        else:
+            np.savez(path, mu=np.zeros(WIDTH), sigma=np.eye(WIDTH))
+    return str(path)
+
+
+class FewFeatures(nn.Module):
+    """Called like the published Inception file: bytes x [n,3,H,W] -> features [n,16], or class probabilities."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, WIDTH, 3, stride=2)
+
+    def forward(self, x: Tensor, return_features: bool = False, no_output_bias: bool = False) -> Tensor:
+        features = self.conv(x.float() / 255).relu().mean((2, 3))
+        return features if return_features else features.softmax(1)
+
+
+def script(path: Path) -> None:
+    """A TorchScript file: the format of published feature networks."""
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.manual_seed(0)
+        torch.jit.save(torch.jit.script(FewFeatures()), path)

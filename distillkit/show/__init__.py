@@ -1,0 +1,1 @@
+"""Pages, charts and lines on a screen."""

@@ -1,0 +1,45 @@
+"""One self-contained HTML page: it loads nothing, runs nothing, and holds its pictures."""
+
+from __future__ import annotations
+
+import base64
+from html import escape
+from importlib import resources
+from pathlib import Path
+
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # the page can load nothing
+
+
+def page(title: str, body: str, footer: str, css: str = "") -> str:
+    """A whole page around `body`; title and footer are text, the body is HTML; `css` comes after the common styles."""
+    css = resources.files("distillkit.show").joinpath("page.css").read_text(encoding="utf-8") + css
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{escape(title)}</title>
+<style>
+{css}</style>
+</head>
+<body>
+{body}
+<footer>{escape(footer)}</footer>
+</body>
+</html>
+"""
+
+
+def section(title: str, body: str) -> str:
+    """A titled part of the page; nothing where it has no body."""
+    return f"<section><h2>{escape(title)}</h2>\n{body}</section>" if body else ""
+
+
+def picture(path: Path, caption: str, css: str = "") -> str:
+    """A PNG under its caption, held by the page itself."""
+    data = base64.b64encode(path.read_bytes()).decode()
+    told = escape(caption)
+    image = f'<img alt="{told}" src="data:image/png;base64,{data}">'
+    return f'<figure class="{css}"><figcaption>{told}</figcaption>{image}</figure>\n'

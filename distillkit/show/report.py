@@ -1,0 +1,176 @@
+"""report.html: everything about a run on one self-contained page, built from its folder alone."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from distillkit.api.errors import InputError
+from distillkit.disk import files, results
+from distillkit.disk.metrics import MetricsLog
+from distillkit.show import formats, html, svg
+
+NOT_CURVES = {"what", "nimg", "kimg", "seconds"}
+FOOTER = "Written by distillkit from this run's folder; `distillkit report` writes it again."
+
+
+def write_report(run_dir: Path, *, title: str | None = None) -> Path:
+    """Write `run_dir/report.html` and return its path; parts that a run does not have are left out.
+
+    Raises InputError for a damaged run.json or exit.json.
+    """
+    rows = MetricsLog(run_dir / "metrics.jsonl").read()
+    scores = results.read(run_dir, rows)
+    name = title or str(_json(run_dir / "run.json").get("recipe") or run_dir.resolve().name)
+    sections = [
+        _header(name, run_dir, rows),
+        html.section("Result", _scores(scores)),
+        html.section("Protocol", _protocol(scores.protocol)),
+        html.section("Pictures", _pictures(run_dir / "samples")),
+        html.section("Metrics", _charts(_metric_charts(rows, scores))),
+        html.section("Training", _charts(_tick_charts(rows))),
+        html.section("Resolved recipe", _recipe(run_dir / "resolved.toml")),
+        html.section("Made with", _facts(_versions(run_dir))),
+    ]
+    path = run_dir / "report.html"
+    files.write_atomic(path, html.page(name, "\n".join(sections), FOOTER).encode())
+    return path
+
+
+def _header(name: str, run_dir: Path, rows: list[dict[str, Any]]) -> str:
+    end = _json(run_dir / "exit.json")
+    code = end.get("code")
+    if code == 0:
+        status = '<span class="done">finished</span>'
+    elif code is None:
+        status = "not finished"
+    else:
+        status = f'<span class="failed">ended with code {escape(str(code))}</span> {escape(str(end.get("reason", "")))}'
+    facts = [status]
+    facts += _progress(rows) if rows else []
+    made = str(_json(run_dir / "run.json").get("created", ""))
+    facts += [f"started {escape(made[:16].replace('T', ' '))} UTC"] if made else []
+    return f'<header><h1>{escape(name)}</h1>\n<p class="sub">{" &middot; ".join(facts)}</p></header>'
+
+
+def _progress(rows: list[dict[str, Any]]) -> list[str]:
+    facts = [f"{formats.kimg(rows[-1]['nimg'])} kimg"]
+    if isinstance(rows[-1].get("seconds"), int | float):
+        facts.append(formats.duration(rows[-1]["seconds"]))
+    skipped = max((row.get("skipped", 0) for row in rows), default=0)
+    if skipped:
+        facts.append(f'<span class="failed">updates skipped (not finite): {skipped}</span>')
+    return facts
+
+
+def _scores(scores: results.Scores) -> str:
+    rows = scores.rows()
+    if not rows:
+        return ""
+    heads = [_head("teacher", scores.teacher_nfe)] if scores.teacher else []
+    heads += [
+        _head("student" if scores.teacher else "this run", scores.nfe),
+        "<th>floor<small>real v real</small></th>",
+    ]
+    lines = []
+    for row in rows:
+        cells = [f"<td>{escape(row.name)}</td>"]
+        cells += [f"<td>{_value(row.teacher, row.teacher_sd)}</td>"] if scores.teacher else []
+        cells += [f'<td class="student">{_value(row.student, row.student_sd)}</td>', f"<td>{_value(row.floor)}</td>"]
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    head = f"<tr><th>metric</th>{''.join(heads)}</tr>"
+    return f'<div class="scroll"><table class="scores">{head}\n{chr(10).join(lines)}</table></div>'
+
+
+def _protocol(protocol: Mapping[str, Mapping[str, str]]) -> str:
+    return "\n".join(f"<h3>{escape(name)}</h3>\n{_facts(facts)}" for name, facts in protocol.items())
+
+
+def _head(name: str, nfe: int | None) -> str:
+    return f"<th>{name}{f'<small>NFE {nfe}</small>' if nfe else ''}</th>"
+
+
+def _value(value: float | None, sd: float | None = None) -> str:
+    if value is None:
+        return "&ndash;"
+    return formats.number(value) + (f" <small>&plusmn; {sd:.2g}</small>" if sd is not None else "")
+
+
+def _pictures(folder: Path) -> str:
+    sheets = sorted(folder.glob("kimg-*.png"))
+    others = sorted(set(folder.glob("*.png")) - set(sheets))
+    pictures = [html.picture(path, path.stem.replace("_", " ")) for path in others]
+    pair = (
+        {"first": sheets[0], "last": sheets[-1]}
+        if len(sheets) > 1
+        else dict.fromkeys(["samples"][: len(sheets)], *sheets)
+    )
+    pictures += [html.picture(path, caption, "half") for caption, path in pair.items()]
+    return f'<div class="pictures">{"".join(pictures)}</div>' if pictures else ""
+
+
+def _charts(charts: Iterable[svg.Chart]) -> str:
+    drawn = "\n".join(f"<div>{svg.draw(chart)}</div>" for chart in charts)
+    return f'<div class="charts">{drawn}</div>' if drawn else ""
+
+
+def _metric_charts(rows: list[dict[str, Any]], scores: results.Scores) -> list[svg.Chart]:
+    known = {row.name: row for row in scores.rows()}
+    charts = []
+    for name, points in _curves(rows, "evaluate").items():
+        if name not in known or len(points) < 2:  # floors and spreads are reference lines; one point is no curve
+            continue
+        lines = {"teacher": known[name].teacher, "floor": known[name].floor}
+        references = {label: value for label, value in lines.items() if value is not None}
+        charts.append(svg.Chart(title=name, points=points, references=references))
+    return charts
+
+
+def _tick_charts(rows: list[dict[str, Any]]) -> list[svg.Chart]:
+    curves = _curves(rows, "tick")
+    moving = [name for name, points in curves.items() if len({y for _, y in points}) > 1]
+    moving.sort(key=lambda name: not name.startswith("loss/"))
+    return [svg.Chart(title=name, points=curves[name]) for name in moving]
+
+
+def _curves(rows: list[dict[str, Any]], what: str) -> dict[str, list[svg.Point]]:
+    """Points (kimg, value) by name; metrics.jsonl holds non-finite numbers as strings."""
+    curves: dict[str, list[svg.Point]] = {}
+    for row in rows:
+        for name, value in row.items() if row["what"] == what else ():
+            if name not in NOT_CURVES and (isinstance(value, int | float) or value in ("nan", "inf", "-inf")):
+                curves.setdefault(name, []).append((row["nimg"] / 1000, float(value)))
+    return curves
+
+
+def _recipe(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    lines = escape(path.read_text(encoding="utf-8"), quote=False).splitlines()
+    return f"<pre>{chr(10).join(f'<b>{line}</b>' if line.startswith('[') else line for line in lines)}</pre>"
+
+
+def _versions(run_dir: Path) -> Mapping[str, Any]:
+    found = _json(run_dir / "run.json").get("versions")
+    if not found and (run_dir / "resolved.toml").is_file():
+        found = tomllib.loads((run_dir / "resolved.toml").read_text(encoding="utf-8")).get("made_with")
+    return found if isinstance(found, dict) else {}
+
+
+def _facts(facts: Mapping[str, Any]) -> str:
+    rows = [f"<tr><td>{escape(str(key))}</td><td>{escape(str(value))}</td></tr>" for key, value in facts.items()]
+    return f'<table class="facts">{"".join(rows)}</table>' if rows else ""
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,83 @@
+"""Auxiliary terms: their gradient on the whole batch of images, weighted against the host's."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from distillkit.api import AuxiliaryLoss, Term, Turn
+from distillkit.train.state import Hooked, State
+from distillkit.train.step import Step
+
+DECAY = 0.9  # of the averaged gradient norms behind weight = "auto"
+
+
+def due(state: State) -> list[Hooked]:
+    """The auxiliary losses that act in this iteration."""
+    return [part for part in state.auxiliaries if acts(part.slot, state)]
+
+
+def acts(slot: AuxiliaryLoss.Slot, state: State) -> bool:
+    kimg = state.nimg / 1000
+    stopped = slot.stop_kimg is not None and kimg >= slot.stop_kimg
+    return state.iteration % slot.every == 0 and kimg >= slot.start_kimg and not stopped
+
+
+def auxiliary_gradients(state: State, turn: Turn, steps: list[Step], active: list[Hooked]) -> None:
+    """Add the gradient of every term, weighted, to the x of its step."""
+    whole = Step(state, turn.name, 0, state.batch, state.batch, trains_generator=True, images_of=turn.images_of)
+    whole.stream = f"{turn.name}/auxiliary"  # other numbers than the host drew
+    whole.x = torch.cat([step.x for step in steps]).detach().requires_grad_()
+    host = [step.x.grad for step in steps]
+    at_x = all(grad is not None for grad in host)
+    norm = torch.cat(host).norm() if at_x else state.updaters["generator"].norm()
+    for index, part in enumerate(active):
+        state.seed_masks(turn.name, "auxiliary_loss", index)
+        for term in part.call(state=state, step=whole):
+            state.record(f"loss/{part.name}", term.value)
+            add(state, steps, whole.x, part, term, norm, at_x)
+
+
+def add(state: State, steps: list[Step], x: Tensor, part: Hooked, term: Term, host: Tensor, at_x: bool) -> None:
+    """One term: a fixed weight also reaches parameters directly, an automatic one only images.
+
+    `host` is the norm of the host's gradient at x, or, where it has none there, at the generator's parameters.
+    """
+    weight = term.weight if part.slot.weight == "auto" and term.weight is not None else part.slot.weight
+    if weight == "auto":
+        (grad,) = torch.autograd.grad(term.value, x)
+        if not at_x:
+            return add_at_parameters(state, steps, part, grad, host)
+        grad *= balanced(state, part.name, part.slot.ratio, host, grad.norm())
+    else:
+        x.grad = None
+        (weight * term.value).backward()
+        grad = x.grad
+    if grad is not None:
+        state.record(f"grad_norm/{part.name}", grad.norm())
+        for step in steps:
+            rows = grad[step.first : step.first + step.n]
+            step.x.grad = rows.clone() if step.x.grad is None else step.x.grad + rows
+
+
+def add_at_parameters(state: State, steps: list[Step], part: Hooked, grad: Tensor, host: Tensor) -> None:
+    """A term beside a host that never saw x (consistency models): both are compared at the generator's parameters."""
+    params = state.updaters["generator"].params
+    pulled = [step.pull(grad[step.first : step.first + step.n], params) for step in steps]
+    total = [sum(parts) for parts in zip(*pulled, strict=True)]
+    norm = torch.nn.utils.get_total_norm(total)
+    weight = balanced(state, part.name, part.slot.ratio, host, norm)
+    state.record(f"grad_norm/{part.name}", weight * norm)
+    for p, g in zip(params, total, strict=True):
+        p.grad = weight * g if p.grad is None else p.grad + weight * g
+
+
+def balanced(state: State, name: str, ratio: float, host: Tensor, term: Tensor) -> Tensor:
+    """Weight [] with which the term's gradient norm is `ratio` times the host's, over running averages."""
+    norms = torch.stack([host, term]).double()
+    before = state.balance.get(name, torch.full_like(norms, torch.nan))  # nan: none yet
+    mean = torch.where(before.isnan(), norms, DECAY * before + (1 - DECAY) * norms)
+    state.balance[name] = torch.where(norms.isfinite().all(), mean, before)  # a sick step leaves no trace
+    weight = ratio * mean[0] / mean[1].clamp(min=1e-30)
+    state.record(f"weight/{name}", weight)
+    return weight.to(term.dtype)

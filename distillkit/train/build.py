@@ -1,0 +1,158 @@
+"""From a checked recipe to live objects."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from fnmatch import fnmatch
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from distillkit import noise
+from distillkit.api import Choice, Component, Dataset, InputError, Turn, UsageError
+from distillkit.assets.folder import home
+from distillkit.networks import imported, network_file
+from distillkit.recipe.schema import Generator, Recipe
+from distillkit.registry import Catalog
+from distillkit.train import manager as managers
+from distillkit.train.optim import Updater
+from distillkit.train.state import Hooked, State
+
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}
+
+
+def build(recipe: Recipe, catalog: Catalog) -> State:
+    """Open the data, load the teacher, make generator, critics and optimizers; nothing has trained yet."""
+    device = pick_device(recipe.run.device)
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = recipe.run.precision == "tf32"
+        torch.backends.cudnn.benchmark = True
+    dataset = recipe.dataset.build()
+    dataset.open(Path.cwd())
+    if len(dataset) == 0:
+        raise InputError(f"dataset {recipe.dataset.name!r} holds no images")
+    return assemble(recipe, catalog, device, dataset, lambda path: imported.load_network(Path.cwd() / path, catalog))
+
+
+def assemble(
+    recipe: Recipe, catalog: Catalog, device: torch.device, dataset: Dataset, load: Callable[[str | Path], nn.Module]
+) -> State:
+    """The live objects of a recipe around an opened data set; `load` makes the network of a checkpoint."""
+    components = build_components(recipe)
+    hooks = managers.manager(components)
+    state = State(
+        recipe=recipe, device=device, dtype=DTYPES[recipe.run.precision], dataset=dataset,
+        held_out=dataset.held_out(), cache=home(), hook=hooks.hook, components=components,
+        load_network=lambda path: load(path).to(device),
+        with_dropout=lambda network: with_dropout(network, recipe.generator, catalog),
+        teacher=components.get("teacher_score"),
+    )  # fmt: skip
+    state.auxiliaries = hooked(hooks, "auxiliary_loss", recipe.auxiliary_loss)
+    state.evaluators = hooked(hooks, "evaluate", recipe.evaluate)
+    setup(state, hooks, catalog)
+    return state
+
+
+def hooked(hooks: managers.pluggy.PluginManager, hook: str, choices: tuple[Choice, ...]) -> list[Hooked]:
+    """Each component of a list, asked by itself; the second of a name is called "name.1" in logs."""
+    names = [choice.name for choice in choices]
+    unique = [f"{name}.{i}" if name in names[:i] else name for i, name in enumerate(names)]
+    return [managers.alone(hooks, hook, f"{hook}.{i}", choice.slot, unique[i]) for i, choice in enumerate(choices)]
+
+
+def pick_device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError('run.device = "cuda", but torch sees no GPU here; write "cpu" or "auto"')
+    return torch.device(name)
+
+
+def build_components(recipe: Recipe) -> dict[str, Component]:
+    """The objects that have hooks, by their place in the recipe, in pipeline order."""
+    places: dict[str, Choice | None] = {
+        "teacher_score": recipe.teacher_score,
+        "teacher_score.guidance": recipe.teacher_score and recipe.teacher_score.slot.guidance,
+        "sample": recipe.sample,
+        "generator_loss": recipe.generator_loss,
+        **{f"auxiliary_loss.{i}": choice for i, choice in enumerate(recipe.auxiliary_loss)},
+        **{f"evaluate.{i}": choice for i, choice in enumerate(recipe.evaluate)},
+    }
+    return {place: choice.build() for place, choice in places.items() if choice is not None}
+
+
+def setup(state: State, hooks: managers.pluggy.PluginManager, catalog: Catalog) -> None:
+    """Teacher first, since generator and critics may be copies of it; then the generator; then the rest."""
+    rest = [part for place, part in state.components.items() if place != "teacher_score"]
+    hooks.subset_hook_caller("setup", rest)(state=state)
+    if state.teacher and state.teacher.network is not None:
+        network_file.check_shape(state.teacher.network, state.dataset, "teacher_score")
+    recipe = state.recipe
+    state.generator = state.add_network("generator", make_generator(state, catalog), recipe.generator.optimizer)
+    state.ema = copy.deepcopy(state.generator).eval().requires_grad_(False)
+    hooks.subset_hook_caller("setup", [state.teacher] if state.teacher else [])(state=state)
+    if not any("generator" in turn.trains for turn in state.turns):
+        state.turns = [*default_turns(state), *state.turns]
+    for name, network in state.networks.items():
+        frozen = frozen_names(network, recipe.generator.freeze) | state.frozen if name == "generator" else frozenset()
+        state.updaters[name] = Updater(state.settings[name], network, frozen)
+        network.eval().requires_grad_(False)  # until a turn trains it
+    for network in [*state.networks.values(), state.ema, *([state.teacher.network] if state.teacher else [])]:
+        if network is not None:
+            network.compute_dtype = state.compute_dtype
+
+
+def default_turns(state: State) -> list[Turn]:
+    """The critics that have no turn yet, then the generator."""
+    taken = {"generator", *(name for turn in state.turns for name in turn.trains)}
+    critics = tuple(name for name in state.networks if name not in taken)
+    generator = Turn(name="generator", trains=("generator",), losses=("generator_loss",))
+    return [Turn(name="critic", trains=critics), generator] if critics else [generator]
+
+
+def make_generator(state: State, catalog: Catalog) -> nn.Module:
+    """The student's network with its initial weights."""
+    table, dataset = state.recipe.generator, state.dataset
+    if table.checkpoint:
+        network = state.load_network(table.checkpoint)
+    elif table.init == "teacher":
+        if state.teacher is None or state.teacher.network is None:
+            raise UsageError(
+                'generator.init = "teacher", but this teacher_score is no network; '
+                'write init = "scratch" and a [generator.network]'
+            )
+        network = state.teacher.network
+    else:
+        torch.manual_seed(noise.fold(state.seed, "generator", "init"))
+        network = network_file.new_network(table.network, dataset.resolution, dataset.channels, dataset.label_dim)
+    network_file.check_shape(network, dataset, "generator")
+    network = state.with_dropout(network)
+    if changes := state.components["generator_loss"].student:
+        method = f"generator_loss {state.recipe.generator_loss.name!r}"
+        network = network_file.with_config(network, changes, catalog, method)
+    network.compute_dtype = state.compute_dtype  # copies of it inherit it
+    return network.to(state.device, state.dtype).requires_grad_(True)
+
+
+def with_dropout(network: nn.Module, table: Generator, catalog: Catalog) -> nn.Module:
+    """A copy; a dropout of 0 is also that of networks which have none."""
+    keys = {"dropout": table.dropout, "dropout_resolution": table.dropout_resolution}
+    if table.dropout == 0 and "dropout" not in network.card["network"]:
+        del keys["dropout"]
+    changes = {key: value for key, value in keys.items() if value is not None}
+    if not changes:
+        return copy.deepcopy(network)
+    return network_file.with_config(network, changes, catalog, ", ".join(f"generator.{key}" for key in changes))
+
+
+def frozen_names(network: nn.Module, patterns: tuple[str, ...]) -> frozenset[str]:
+    names = [name for name, _ in network.named_parameters()]
+    unused = [pattern for pattern in patterns if not any(fnmatch(name, pattern) for name in names)]
+    if unused:
+        raise UsageError(f"generator.freeze: no parameter is named like {unused[0]!r}; one is {names[0]!r}")
+    frozen = frozenset(name for name in names if any(fnmatch(name, pattern) for pattern in patterns))
+    if len(frozen) == len(names):
+        raise UsageError("generator.freeze freezes every parameter: nothing would train")
+    return frozen

@@ -1,0 +1,61 @@
+"""The run's own pluggy manager: hooks among the components that the recipe named, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pluggy
+
+from distillkit.api import Component, Hooks, PluginError
+from distillkit.train.state import Hooked
+
+ONE = ("sample", "generator_loss")  # hooks that exactly one component answers
+AT_MOST_ONE = ("teacher_score", "critic_loss")
+
+
+def manager(components: dict[str, Component]) -> pluggy.PluginManager:
+    """Register components by their place in the recipe; hooks are asked in recipe order.
+
+    Raises PluginError for a hook that is misspelt, has unknown arguments, or is answered by too many or too few.
+    """
+    hooks = pluggy.PluginManager("distillkit")
+    hooks.add_hookspecs(Hooks)
+    for place, component in reversed(components.items()):  # pluggy calls the last registered first
+        try:
+            hooks.register(component, name=place)
+        except pluggy.PluginValidationError as error:
+            raise PluginError(f"{describe(component)}: {' '.join(str(error).split())}") from error
+    try:
+        hooks.check_pending()
+    except pluggy.PluginValidationError as error:
+        owner = describe(error.plugin)
+        raise PluginError(f"{owner}: {error}; the hooks are {', '.join(names())}") from error
+    count(hooks)
+    return hooks
+
+
+def names() -> list[str]:
+    return [name for name in vars(Hooks) if not name.startswith("_")]
+
+
+def count(hooks: pluggy.PluginManager) -> None:
+    for hook in ONE + AT_MOST_ONE:
+        owners = [impl for impl in getattr(hooks.hook, hook).get_hookimpls() if not (impl.wrapper or impl.hookwrapper)]
+        if hook == "critic_loss":  # tryfirst: for turns of its own only
+            owners = [impl for impl in owners if not impl.tryfirst]
+        if not owners and (hook in ONE or hooks.has_plugin(hook)):
+            raise PluginError(f"no component of this recipe implements the hook {hook!r}; exactly one must")
+        if len(owners) > 1:
+            both = " and ".join(f"{impl.plugin_name} ({describe(impl.plugin)})" for impl in owners)
+            raise PluginError(f"hook {hook!r} is implemented by {both}; only one may")
+
+
+def describe(component: Any) -> str:
+    return f"{type(component).__module__}:{type(component).__qualname__}"
+
+
+def alone(hooks: pluggy.PluginManager, hook: str, place: str, slot: Any, name: str) -> Hooked:
+    """The hook of one component, without the others of its kind; wrappers by components of other kinds stay."""
+    kind = place.split(".")[0]
+    others = [plugin for other, plugin in hooks.list_name_plugin() if other != place and other.split(".")[0] == kind]
+    return Hooked(name, slot, hooks.subset_hook_caller(hook, others))

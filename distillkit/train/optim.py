@@ -1,0 +1,71 @@
+"""An optimizer with its learning-rate schedule in images, clipping, and a flat state for checkpoints."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distillkit.api import Optimizer
+from distillkit.train.radam import RAdam
+
+CLASSES = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "radam": RAdam}
+
+
+def lr_at(settings: Optimizer, nimg: int, total: int) -> float:
+    """Learning rate of the step that starts at `nimg` of `total` images: linear warm-up, then the schedule.
+
+    "inverse_sqrt": constant up to `ref_kimg`, then lr / sqrt(nimg / ref). Source: arXiv:2312.02696, Eq. (67).
+    """
+    warmup = settings.warmup_kimg * 1000
+    lr = settings.lr * (min(nimg / warmup, 1.0) if warmup else 1.0)
+    if settings.schedule == "inverse_sqrt":
+        lr /= math.sqrt(max(nimg / (settings.ref_kimg * 1000), 1.0))
+    start = settings.decay_from * total
+    if settings.schedule == "cosine" and nimg > start:
+        progress = min((nimg - start) / max(total - start, 1), 1.0)
+        lr *= settings.final_lr + (1 - settings.final_lr) * 0.5 * (1 + math.cos(math.pi * progress))
+    return lr
+
+
+class Updater:
+    """Steps the trainable parameters of one network."""
+
+    def __init__(self, settings: Optimizer, network: nn.Module, frozen: frozenset[str] = frozenset()) -> None:
+        self.settings = settings
+        self.params = [p for name, p in network.named_parameters() if name not in frozen]
+        fused = {} if settings.name == "radam" or self.params[0].is_meta else {"fused": True}
+        self.optimizer = CLASSES[settings.name](
+            self.params, lr=settings.lr, betas=settings.betas, eps=settings.eps,
+            weight_decay=settings.weight_decay, **fused,
+        )  # fmt: skip
+
+    def norm(self) -> Tensor:
+        """Norm [] of all gradients together; not finite if any of them is not."""
+        grads = [p.grad for p in self.params if p.grad is not None]
+        return nn.utils.get_total_norm(grads) if grads else self.params[0].new_zeros(())
+
+    def step(self, nimg: int, total: int, bad: Tensor | None = None) -> None:
+        """One step at `nimg` of `total` images; bad []: 1.0 leaves weights and state as they are, without waiting."""
+        if self.settings.clip_value is not None:
+            nn.utils.clip_grad_value_(self.params, self.settings.clip_value)
+        if self.settings.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.params, self.settings.clip_norm)
+        self.optimizer.param_groups[0]["lr"] = lr_at(self.settings, nimg, total)
+        if not self.params[0].is_meta:
+            self.optimizer.found_inf = bad
+        self.optimizer.step()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """State by "<parameter number>/<name>"."""
+        state: dict[int, dict[str, Any]] = self.optimizer.state_dict()["state"]
+        return {f"{i}/{name}": value for i, values in state.items() for name, value in values.items()}
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            number, name = key.split("/")
+            state.setdefault(int(number), {})[name] = value
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})

@@ -1,0 +1,56 @@
+"""Everything a run needs to go on exactly, as tensors by name and JSON values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from distillkit.api import InputError
+from distillkit.train.state import State
+
+
+def take(state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors by "<group>/<owner>/<name>", and the rest."""
+    tensors = {}
+    for name, network in state.networks.items():
+        tensors |= {f"networks/{name}/{key}": value for key, value in network.state_dict().items()}
+        tensors |= {f"optimizers/{name}/{key}": value for key, value in state.updaters[name].tensors().items()}
+    tensors |= {f"ema/generator/{key}": value for key, value in state.ema.state_dict().items()}
+    tensors |= {f"balance/{name}/norms": value for name, value in state.balance.items()}
+    kept: dict[str, dict[str, Any]] = {}
+    for place, component in state.components.items():
+        for key, value in component.state_dict().items():
+            if isinstance(value, Tensor):
+                tensors[f"components/{place}/{key}"] = value
+            else:
+                kept.setdefault(place, {})[key] = value
+    meta = {
+        "nimg": state.nimg, "iteration": state.iteration, "nonfinite": state.skips.in_a_row(), "skipped": state.skipped,
+        "records": state.records.state(), "components": kept, "threads": torch.get_num_threads(),
+    }  # fmt: skip
+    return tensors, meta
+
+
+def restore(state: State, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """Put a snapshot back. Raises InputError if it is of another recipe."""
+    try:
+        for name, network in state.networks.items():
+            network.load_state_dict(under(tensors, f"networks/{name}/"))
+            state.updaters[name].load(under(tensors, f"optimizers/{name}/"))
+        state.ema.load_state_dict(under(tensors, "ema/generator/"))
+        state.balance = {key.split("/")[0]: value for key, value in under(tensors, "balance/").items()}
+        for place, component in state.components.items():
+            kept = {**meta["components"].get(place, {}), **under(tensors, f"components/{place}/")}
+            component.load_state_dict(kept)
+        state.records.load(meta["records"], state.device)
+        state.nimg, state.iteration = meta["nimg"], meta["iteration"]
+        state.skips.load(meta["nonfinite"], meta["skipped"])
+    except (KeyError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise InputError(f"the checkpoint does not fit this recipe: {reason}") from error
+
+
+def under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

@@ -1,0 +1,144 @@
+"""What a turn sees of one (micro-)batch: drawn, decoded and generated only when touched."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from distillkit import noise
+
+if TYPE_CHECKING:
+    from distillkit.train.state import State
+
+
+class Step:
+    """Rows `first ... first+n-1` of the global batch of `turn`; everything random is a function of (seed, row).
+
+    Attributes: `n` images here, `batch` images in the global batch, `turn` the name of the turn.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        turn: str,
+        first: int,
+        n: int,
+        batch: int,
+        trains_generator: bool = False,
+        again: bool = False,
+        images_of: str = "",
+    ) -> None:
+        """`again`: x is made without a graph now, and a second time when its gradient is known.
+
+        `images_of`: the turn whose z and labels x is made from; none: this one.
+        """
+        self.state, self.turn, self.first, self.n, self.batch = state, turn, first, n, batch
+        self.trains_generator, self.again = trains_generator, again
+        self.images_of = images_of or turn
+        self.stream = turn  # of what is drawn
+        self._draws = 0
+
+    @property
+    def nimg(self) -> int:
+        """Images seen before this iteration."""
+        return self.state.nimg
+
+    # Randomness: the k-th draw of a turn is its own stream, row = image number.
+
+    def _rows(self, kind: str, shape: tuple[int, ...]) -> Tensor:
+        self._draws += 1
+        drawn = noise.rows(
+            kind, self.state.seed, f"{self.stream}/{self._draws}", self.nimg + self.first, self.n, shape,
+            self.state.device,
+        )  # fmt: skip
+        return drawn.to(self.state.dtype)
+
+    def randn(self, *shape: int) -> Tensor:
+        """Unit normal [N, *shape]."""
+        return self._rows("randn", shape)
+
+    def rand(self, *shape: int) -> Tensor:
+        """Uniform in [0,1) [N, *shape]."""
+        return self._rows("rand", shape)
+
+    def randn_like(self, x: Tensor) -> Tensor:
+        """Unit normal of the shape of x [N, ...]."""
+        return self._rows("randn", tuple(x.shape[1:]))
+
+    def uniform(self, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """Uniform in [low,high) [N,1,1,1]."""
+        return low + (high - low) * self.rand(1, 1, 1)
+
+    def lognormal_sigma(self, P_mean: float, P_std: float) -> Tensor:
+        """ln sigma ~ N(P_mean, P_std^2), one per image [N,1,1,1]."""
+        return noise.lognormal(self.randn(1, 1, 1), P_mean, P_std)
+
+    # Data.
+
+    @cached_property
+    def index(self) -> Tensor:
+        """Which images of the data set this step holds, int64 [N]."""
+        return self._index(self.turn)
+
+    @cached_property
+    def real(self) -> Tensor:
+        """Real images [N,C,H,W] in [-1,1]."""
+        return self._on_device(self.state.dataset.sampled(self.index, self._data_noise))
+
+    @cached_property
+    def labels(self) -> Tensor | None:
+        """Labels [N,L] of x, and of the real images unless x is of another turn; None when unconditional."""
+        return None if self.host_labels is None else self._on_device(self.host_labels)
+
+    @cached_property
+    def host_labels(self) -> Tensor | None:
+        """The same on the CPU, where the data are: to look into without waiting for the device."""
+        return self.state.dataset.labels(self._index(self.images_of))
+
+    def _data_noise(self, *shape: int) -> Tensor:
+        """Unit normal [N, *shape] of a stream of its own, where the data are."""
+        return noise.rows("randn", self.state.seed, f"{self.turn}/real", self.nimg + self.first, self.n, shape)
+
+    @property
+    def real_labels(self) -> Tensor | None:
+        """Labels [N,L] of the real images; None when unconditional."""
+        if self.images_of == self.turn or self.labels is None:
+            return self.labels
+        return self._on_device(self.state.dataset.labels(self.index))
+
+    def _index(self, turn: str) -> Tensor:
+        size = len(self.state.dataset)
+        return noise.shuffled(self.state.seed, f"{turn}/data", self.nimg + self.first, self.n, size)
+
+    def _on_device(self, x: Tensor) -> Tensor:
+        """A copy that waits for nothing which is under way there."""
+        return x.to(self.state.device, self.state.dtype, non_blocking=True)
+
+    # Generated images.
+
+    @cached_property
+    def x(self) -> Tensor:
+        """Generated images [N,C,H,W]: a leaf that collects gradients where the generator trains, else a constant."""
+        key = self.images_of, self.nimg, self.first, self.n
+        if not self.trains_generator and key in self.state.made:
+            return self.state.made[key]
+        with torch.set_grad_enabled(self.trains_generator and not self.again):
+            self._graph = self.state.sample(self)
+        if self.trains_generator:
+            self.state.made[key] = self._graph.detach()
+        return self._graph.detach().requires_grad_(self.trains_generator)
+
+    def backward(self) -> None:
+        """Carry the gradient that x collected through the generator."""
+        if "x" in self.__dict__ and self.x.grad is not None:
+            self._pass().backward(self.x.grad)
+
+    def pull(self, grad: Tensor, params: list[Tensor]) -> tuple[Tensor, ...]:
+        """The gradient of the generator's parameters that a gradient at x [N,C,H,W] amounts to; x keeps its graph."""
+        return torch.autograd.grad(self._pass(), params, grad, retain_graph=not self.again, materialize_grads=True)
+
+    def _pass(self) -> Tensor:
+        return self.state.sample(self) if self.again else self._graph

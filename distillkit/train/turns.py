@@ -1,0 +1,136 @@
+"""One turn: gradients of its losses, then the update, or none if a number is not finite.
+
+The device decides that by itself: the host learns of it in `check`, which it calls where the run pauses anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from distillkit.api import Diverged, PluginError, Turn
+from distillkit.train.auxiliary import auxiliary_gradients, due
+from distillkit.train.state import State
+from distillkit.train.step import Step
+
+
+def take(state: State, turn: Turn) -> Tensor:
+    """Compute the gradients of `turn` over the global batch and update the networks it trains.
+
+    -> 1.0 [] if a number was not finite and so nothing changed, else 0.0. Nothing here waits for the device.
+    """
+    with training(state, turn):
+        active = due(state) if "generator_loss" in turn.losses else []
+        steps = micro_steps(state, turn, again=bool(active))
+        losses = {hook: torch.zeros((), device=state.device, dtype=torch.float64) for hook in turn.losses}
+        for step in steps:
+            if "critic_loss" in turn.losses:
+                losses["critic_loss"] += critic_gradients(state, turn, step)
+            if "generator_loss" in turn.losses:
+                losses["generator_loss"] += host_gradients(state, turn, step)
+                if not active:
+                    step.backward()
+        if active:
+            auxiliary_gradients(state, turn, steps, active)
+            for step in steps:
+                step.backward()
+        return update(state, turn, losses)
+
+
+def micro_steps(state: State, turn: Turn, again: bool) -> list[Step]:
+    """The rows of the global batch, one step per forward pass.
+
+    Auxiliary terms need the x of all micro-batches: x is made without a graph first, and again for the backward pass
+    (GradCache, arXiv:2101.06983): one more forward pass, the same numbers.
+    """
+    size = state.recipe.run.micro_batch or state.batch
+    trains, again = "generator" in turn.trains, again and size < state.batch
+    return [
+        Step(state, turn.name, first, size, state.batch, trains, again, turn.images_of)
+        for first in range(0, state.batch, size)
+    ]
+
+
+def critic_gradients(state: State, turn: Turn, step: Step) -> Tensor:
+    """Add the gradients of mean critic_loss to the critics' parameters -> this step's share of the loss [].
+
+    Where the generator trains in the same turn, the graph is kept for its loss.
+    """
+    state.seed_masks(turn.name, step.first, "critic_loss")
+    loss = per_image(state.hook.critic_loss(state=state, step=step), "critic_loss", step).sum() / step.batch
+    critics = [p for name in turn.trains if name != "generator" for p in state.updaters[name].params]
+    loss.backward(inputs=critics, retain_graph="generator_loss" in turn.losses)
+    return loss.detach().double()
+
+
+def host_gradients(state: State, turn: Turn, step: Step) -> Tensor:
+    """Add the gradients of mean generator_loss at x, and at parameters it reaches directly -> share of the loss []."""
+    state.seed_masks(turn.name, step.first, "generator_loss")
+    teacher_score = partial(denoise, state)
+    loss = state.hook.generator_loss(state=state, step=step, teacher_score=teacher_score)
+    loss = per_image(loss, "generator_loss", step).sum() / step.batch
+    x = [step.x] if "x" in step.__dict__ else []
+    loss.backward(inputs=x + state.updaters["generator"].params)
+    return loss.detach().double()
+
+
+def denoise(state: State, x: Tensor, sigma: Tensor, labels: Tensor | None) -> Tensor:
+    """D_real [N,C,H,W] of the teacher, through any wrappers of its hook."""
+    return state.hook.teacher_score(state=state, x=x, sigma=sigma, labels=labels)
+
+
+def per_image(loss: Tensor, hook: str, step: Step) -> Tensor:
+    if loss.shape != (step.n,):
+        raise PluginError(f"{hook} returned {list(loss.shape)}, expected [{step.n}]: one loss per image")
+    return loss
+
+
+@contextmanager
+def training(state: State, turn: Turn) -> Iterator[None]:
+    """Inside, the networks of the turn train; outside, all are in evaluation mode and get no weight gradients."""
+    for name in turn.trains:
+        state.networks[name].train()
+        for p in state.updaters[name].params:
+            p.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for name in turn.trains:
+            state.networks[name].eval()
+            for p in state.updaters[name].params:
+                p.requires_grad_(False)
+                p.grad = None
+
+
+def update(state: State, turn: Turn, losses: dict[str, Tensor]) -> Tensor:
+    """Step the optimizers of the turn -> 1.0 [] if a loss or a gradient is not finite: then nothing changes."""
+    norms = {name: state.updaters[name].norm() for name in turn.trains}
+    nimg = torch.full((), state.nimg, device=state.device, dtype=torch.float64)
+    numbers = torch.stack([nimg, *losses.values(), *(norm.double() for norm in norms.values())])
+    finite = torch.isfinite(numbers).all()
+    state.skips.count(turn.name, ~finite, numbers)
+    bad = 1 - finite.float()
+    for hook, loss in losses.items():
+        state.records.add(f"loss/{turn.name if len(losses) == 1 else hook.removesuffix('_loss')}", loss, finite)
+    for name, norm in norms.items():
+        state.records.add(f"grad_norm/{name}", norm, finite)
+        state.updaters[name].step(state.nimg, state.total, bad)
+    return bad
+
+
+def check(state: State) -> None:
+    """Look at the counts of skipped updates. Raises Diverged if a turn had too many in a row."""
+    for turn in state.turns:
+        times, numbers = state.skips.longest(turn.name)
+        if times > state.recipe.run.max_nonfinite:
+            nimg, *values = numbers
+            loss, norms = sum(values[: len(turn.losses)]), values[len(turn.losses) :]
+            shown = (f"gradient norm of {name} = {norm:g}" for name, norm in zip(turn.trains, norms, strict=True))
+            raise Diverged(
+                f"turn {turn.name!r} was not finite {times} times in a row, at {nimg / 1000:g} kimg: "
+                f"loss = {loss:g}, {', '.join(shown)}"
+            )

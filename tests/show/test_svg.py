@@ -1,0 +1,75 @@
+"""Charts: round ticks, places of points, gaps at numbers that are not finite."""
+
+from __future__ import annotations
+
+import math
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distillkit.show import svg
+
+
+def drawn(points, **more):
+    return ElementTree.fromstring(svg.draw(svg.Chart(title="loss & <more>", points=points, **more)))
+
+
+def of_class(root, name):
+    return [element for element in root.iter() if element.get("class") == name]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        (0, 128, [0, 50, 100]),
+        (-0.31, 0.05, [-0.3, -0.2, -0.1, 0.0]),
+        (1e-6, 3e-6, [1e-6, 1.5e-6, 2e-6, 2.5e-6, 3e-6]),
+    ],
+)
+def test_ticks_are_round(low, high, expected):
+    assert svg.ticks(low, high) == pytest.approx(expected, abs=1e-12)
+
+
+@given(low=st.floats(-1e6, 1e6), span=st.floats(1e-3, 1e6))
+@settings(max_examples=50, derandomize=True, deadline=None)
+def test_there_are_two_to_seven_ticks_in_any_range(low, span):
+    assert 2 <= len(svg.ticks(low, low + span)) <= 7
+
+
+def test_the_first_point_is_at_the_left_end_and_the_last_at_the_right():
+    (curve,) = of_class(drawn([(1.0, 5.0), (2.0, 6.0), (3.0, 5.5)]), "curve")
+    places = [tuple(map(float, place.split(","))) for place in curve.get("points").split()]
+    assert [x for x, _ in places] == [svg.LEFT, (svg.LEFT + svg.WIDTH - svg.RIGHT) / 2, svg.WIDTH - svg.RIGHT]
+    assert places[1][1] < places[2][1] < places[0][1]  # larger is higher
+
+
+def test_every_point_tells_its_numbers_on_hover():
+    hits = of_class(drawn([(12.5, 0.25), (25.0, 0.125)]), "hit")
+    assert [hit.find("title").text for hit in hits] == ["12.5 kimg: 0.25", "25 kimg: 0.125"]
+
+
+def test_a_value_that_is_not_finite_breaks_the_curve_and_is_marked():
+    root = drawn([(1, 1.0), (2, 2.0), (3, math.nan), (4, 2.0), (5, 1.0)])
+    assert len(of_class(root, "curve")) == 2
+    (bad,) = of_class(root, "bad")
+    assert bad.find("title").text == "3 kimg: nan"
+
+
+def test_reference_lines_are_named_with_their_value():
+    root = drawn([(1, 1.0), (2, 2.0)], references={"teacher": 1.5, "floor": 0.5})
+    texts = [element.text for element in root.iter("text")]
+    assert "teacher 1.5" in texts and "floor 0.5" in texts
+
+
+def test_a_wide_range_of_positive_values_gets_a_logarithmic_axis():
+    (curve,) = of_class(drawn([(1, 1.0), (2, 10.0), (3, 100.0)]), "curve")
+    heights = [float(place.split(",")[1]) for place in curve.get("points").split()]
+    assert heights[0] - heights[1] == pytest.approx(heights[1] - heights[2], abs=0.11)
+
+
+@pytest.mark.parametrize("points", [[], [(1, 2.0)], [(1, 3.0), (2, 3.0)], [(1, 0.0), (2, 0.0)], [(1, math.inf)]])
+def test_few_equal_or_no_finite_points_are_no_problem(points):
+    assert drawn(points).tag == "svg"
