@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from distillkit.mmd import mmd2
-from distillkit.run import loop
 from distillkit.testing import toy_state
+from distillkit.train.iterate import iterate
 from distillkit.train.state import State
 
 UNET = {
@@ -107,8 +107,8 @@ def state_of(method: Method) -> State:
 
 def iterations(state: State, method: Method) -> int:
     """FLOPs after the first iteration: what is made once is made in it."""
-    loop.iterate(state)
-    return flops(lambda: [loop.iterate(state) for _ in range(method.iterations)])
+    iterate(state)
+    return flops(lambda: [iterate(state) for _ in range(method.iterations)])
 
 
 @torch.no_grad()

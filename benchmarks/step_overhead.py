@@ -21,8 +21,8 @@ from distillkit.networks import network_file
 from distillkit.noise import edm_weight
 from distillkit.recipe import read
 from distillkit.registry import Catalog
-from distillkit.run import loop
 from distillkit.train.build import build
+from distillkit.train.iterate import iterate
 from distillkit.train.state import State
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
@@ -140,7 +140,7 @@ def report(shared: bool, repeats: int) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         state = make_state(Path(folder), shared)
     hand, default = ByHand(state, shared, fused=True), ByHand(state, shared, fused=None)
-    loops = {"engine": lambda: loop.iterate(state), "by hand": hand.iterate, "by hand, default Adam": default.iterate}
+    loops = {"engine": lambda: iterate(state), "by hand": hand.iterate, "by hand, default Adam": default.iterate}
     times = measure(loops, repeats)
     print(f"SiD, {'one joint turn' if shared else 'alternating turns'}, {repeats} rounds")
     for name, found in times.items():

@@ -19,8 +19,8 @@ from step_overhead import RECIPES, measure, ratio, teacher
 
 from distillkit.recipe import read
 from distillkit.registry import Catalog
-from distillkit.run import loop
 from distillkit.train.build import build
+from distillkit.train.iterate import iterate
 
 HOSTS = ("sid", "sida", "di", "dmd", "dmd2", "cd", "gdd")
 PERIOD = {"dmd2": 5, "gdd": 16}  # iterations after which turns and lazy terms repeat
@@ -44,7 +44,7 @@ def iterations(host: str, term: str | None, folder: Path, catalog: Catalog) -> C
     choice = recipe.teacher_score
     choice = attrs.evolve(choice, config=attrs.evolve(choice.config, checkpoint=str(folder)))
     state = build(attrs.evolve(recipe, teacher_score=choice), catalog)
-    return lambda: [loop.iterate(state) for _ in range(PERIOD.get(host, 1))] and None
+    return lambda: [iterate(state) for _ in range(PERIOD.get(host, 1))] and None
 
 
 def main() -> None:

@@ -100,9 +100,9 @@ def _stats(arguments: Namespace) -> int:
     import numpy as np
 
     from distillkit.assets.folder import home
+    from distillkit.device import pick_device
     from distillkit.disk.files import write_new
     from distillkit.images.moments import moments
-    from distillkit.train.build import pick_device
 
     if arguments.out.exists() or not arguments.out.parent.is_dir():
         raise UsageError(f"{arguments.out} exists already, or its folder does not; choose another name")

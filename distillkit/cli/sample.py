@@ -14,11 +14,11 @@ def main(arguments: Namespace) -> int:
         raise UsageError("--seeds says which images, and so how many: no -n")
     import torch
 
-    from distillkit.evaluate.draw import SEED_BLOCK
+    from distillkit.device import pick_device
     from distillkit.images.write_images import Drawn, refuse_existing, write, writer
     from distillkit.networks.loaded import load
+    from distillkit.seeds import SEED_BLOCK
     from distillkit.train import threads
-    from distillkit.train.build import pick_device
 
     writer(arguments.out)
     refuse_existing(arguments.out, arguments.force)

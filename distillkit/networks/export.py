@@ -14,12 +14,12 @@ from torch import Tensor
 
 from distillkit.api import DistillkitError, UsageError
 from distillkit.disk import files
-from distillkit.evaluate.draw import inputs
 from distillkit.networks import network_file
 from distillkit.networks.for_diffusers.write import to_diffusers
 from distillkit.networks.loaded import Student, load
 from distillkit.networks.model_card import write_cards
 from distillkit.networks.traced import Generate, graph, quiet, save
+from distillkit.seeds import inputs
 
 TOLERANCE = 1e-4  # of a pixel in [-1,1]
 PASSES = (4, 3)  # images in each pass of the comparison: two sizes, so that a graph of one size is found out

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from distillkit.api import Dataset, Hooks, Images, InputError, Sample, UsageError
 from distillkit.assets.folder import folder as assets
 from distillkit.assets.locate import located
-from distillkit.evaluate.draw import CHUNK, SEED_BLOCK, Labels, images
+from distillkit.device import pick_device
 from distillkit.networks import network_file
 from distillkit.recipe import choice_from_table
 from distillkit.registry import Catalog
-from distillkit.train.build import pick_device
+from distillkit.seeds import CHUNK, SEED_BLOCK, Labels, images
 
 Classes = int | Sequence[int] | Tensor | Literal["random"] | None
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from distillkit.api import UsageError
-from distillkit.evaluate.draw import inputs
+from distillkit.seeds import inputs
 
 if TYPE_CHECKING:
     from distillkit.networks.loaded import Student

@@ -19,9 +19,9 @@ from distillkit.plan.stages import Stage
 from distillkit.recipe import choice_from_table
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
-from distillkit.run import loop
 from distillkit.train import threads
 from distillkit.train.build import build
+from distillkit.train.iterate import iterate
 
 WARM_UP, SECONDS, ITERATIONS = 2, 5.0, 20  # of a measurement: not counted, at least, at most
 PAIRS = 512  # stored pairs, at most: how many there are is no matter of speed
@@ -69,10 +69,10 @@ def measured(stage: Stage, catalog: Catalog) -> Speed:
             state.nimg = max(state.total - state.batch * (WARM_UP + ITERATIONS), 0)
             period = max(turn.every for turn in state.turns)
             for _ in range(WARM_UP):
-                loop.iterate(state)
+                iterate(state)
             start, n, seconds = time.perf_counter(), 0, 0.0
             while not n or n % period or not (seconds >= SECONDS or n >= ITERATIONS):
-                loop.iterate(state)
+                iterate(state)
                 if state.device.type == "cuda":
                     torch.cuda.synchronize()
                 n, seconds = n + 1, time.perf_counter() - start

@@ -27,8 +27,8 @@ from distillkit.recipe.load import load
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
 from distillkit.run.logged import LoggedScreen
-from distillkit.run.loop import Training
 from distillkit.run.signals import StopRequest
+from distillkit.run.training import Training
 from distillkit.show import report
 from distillkit.show.screen import Screen
 from distillkit.train import threads

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distillkit.run import loop
 from distillkit.train import snapshot, turns
+from distillkit.train.iterate import iterate
 from distillkit.train.state import State
 
 Snapshot = tuple[dict[str, Tensor], dict[str, Any]]
@@ -19,7 +19,7 @@ def run(state: State, iterations: int) -> State:
     """Some iterations, after a stranger has used torch's global generator."""
     for _ in range(iterations):
         torch.rand(7)
-        loop.iterate(state)
+        iterate(state)
     return state
 
 
@@ -67,7 +67,7 @@ def gradients(state: State) -> list[tuple[str, Tensor]]:
             found.append((name, torch.cat([grad.flatten() for grad in zeros]).clone()))
 
         updater.step = step
-    loop.iterate(state)
+    iterate(state)
     return found
 
 

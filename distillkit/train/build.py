@@ -13,6 +13,7 @@ from torch import nn
 from distillkit import noise
 from distillkit.api import Choice, Component, Dataset, InputError, Turn, UsageError
 from distillkit.assets.folder import home
+from distillkit.device import pick_device
 from distillkit.networks import imported, network_file
 from distillkit.recipe.schema import Generator, Recipe
 from distillkit.registry import Catalog
@@ -60,14 +61,6 @@ def hooked(hooks: managers.pluggy.PluginManager, hook: str, choices: tuple[Choic
     names = [choice.name for choice in choices]
     unique = [f"{name}.{i}" if name in names[:i] else name for i, name in enumerate(names)]
     return [managers.alone(hooks, hook, f"{hook}.{i}", choice.slot, unique[i]) for i, choice in enumerate(choices)]
-
-
-def pick_device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError('run.device = "cuda", but torch sees no GPU here; write "cpu" or "auto"')
-    return torch.device(name)
 
 
 def build_components(recipe: Recipe) -> dict[str, Component]:

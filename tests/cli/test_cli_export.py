@@ -17,11 +17,11 @@ import torch
 import distillkit
 from distillkit.api import UsageError
 from distillkit.cli.main import main
-from distillkit.evaluate.draw import latents
 from distillkit.networks import export, network_file
 from distillkit.networks.for_diffusers.student import Student
 from distillkit.recipe import choice_from_table
 from distillkit.registry import Catalog
+from distillkit.seeds import latents
 
 UNET = {"use": "edm-ddpmpp", "model_channels": 4, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4]}
 EDM2 = {**UNET, "use": "edm2", "model_channels": 8, "channels_per_head": 8}

@@ -39,7 +39,7 @@ def test_every_hook_is_documented_with_exactly_its_arguments():
 @pytest.mark.parametrize("hook", HOOKS)
 def test_every_hook_has_a_paragraph_and_a_test_that_names_it(hook):
     assert f"**`{hook}(" in PAGE
-    files = (ROOT / "tests/hooks").glob("test_*.py")
+    files = (ROOT / "tests/train").glob("test_*.py")
     functions = [node.name for path in files for node in ast.parse(path.read_text()).body if hasattr(node, "name")]
     assert any(name.startswith(f"test_hook_{hook}_") for name in functions)
 

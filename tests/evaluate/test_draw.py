@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from distillkit.evaluate import draw
-from distillkit.evaluate.draw import Drawer, latents
+from distillkit.evaluate.draw import Drawer
+from distillkit.seeds import latents
 from distillkit.testing import toy_state
 from distillkit.train.state import State
 

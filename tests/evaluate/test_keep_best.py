@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from distillkit.api import Turn, UsageError, hookimpl
 from distillkit.builtin import mixture
 from distillkit.cli.main import main
-from distillkit.run import loop
+from distillkit.run import training
 from distillkit.train.state import State
 
 VALUES = {32: 3.0, 64: 1.0, 96: float("nan"), 128: 2.0, 160: 1.5}  # of the metric, by images seen
@@ -64,16 +64,16 @@ def test_a_stopped_run_keeps_the_same(
 ) -> None:
     recipe = str(tiny(EVALUATE))
     assert main(["run", recipe, "--runs", str(tmp_path / "whole"), *SETS]) == 0
-    take = loop.iterate
+    take = training.iterate
 
     def killed(state: State) -> None:
         if state.nimg == 112:
             raise RuntimeError("killed here")
         take(state)
 
-    monkeypatch.setattr(loop, "iterate", killed)
+    monkeypatch.setattr(training, "iterate", killed)
     assert main(["run", recipe, "--runs", str(tmp_path / "parts"), *SETS]) == 1
-    monkeypatch.setattr(loop, "iterate", take)
+    monkeypatch.setattr(training, "iterate", take)
     assert main(["run", recipe, "--runs", str(tmp_path / "parts"), *SETS]) == 0
     (whole, weights), (parts, same_weights) = result(tmp_path / "whole"), result(tmp_path / "parts")
     assert same(weights, same_weights)
@@ -97,6 +97,6 @@ def test_a_turn_may_begin_later() -> None:
 
     due = []
     for Counter.iteration in range(10):
-        if loop.due(Counter, turn):
+        if due(Counter, turn):
             due.append(Counter.iteration)
     assert due == [4, 8]

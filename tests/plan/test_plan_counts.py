@@ -19,8 +19,8 @@ from distillkit.plan.roles import roles
 from distillkit.plan.stages import Stage, stages
 from distillkit.recipe import choice_from_table, read
 from distillkit.registry import Catalog
-from distillkit.run import loop
 from distillkit.train import build as engine
+from distillkit.train.iterate import iterate
 
 ROOT = Path(__file__).parents[2]
 ARCHES = ROOT / "plugins/distillkit-edm/tests/data"
@@ -122,9 +122,9 @@ def test_the_work_is_what_flop_counter_mode_sees_in_a_real_iteration(
 ) -> None:
     path = recipe(loss)
     state = engine.build(read(path), Catalog.installed())
-    loop.iterate(state)  # what is made once, is made
+    iterate(state)  # what is made once, is made
     with FlopCounterMode(display=False) as counter:
-        loop.iterate(state)
+        iterate(state)
     cost = planned(path, tmp_path).cost
     assert cost.flops == counter.get_total_flops()
 
@@ -133,9 +133,9 @@ def test_the_memory_is_that_of_a_real_iteration(recipe: Callable[..., Path], tmp
     path, sets = recipe("sid"), ("run.batch=64", "run.micro_batch=32")
     with Live(torch.device("cpu")) as live:
         state = engine.build(read(path, sets), Catalog.installed())
-        loop.iterate(state)
+        iterate(state)
         live.restart()
-        loop.iterate(state)
+        iterate(state)
     assert planned(path, tmp_path, *sets).cost.largest.peak == pytest.approx(live.peak, rel=0.05)
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from distillkit.cli.main import main
-from distillkit.run import loop
+from distillkit.run import training
+from distillkit.train.state import State
 
 TEACHER = """
 schema = 1
@@ -80,16 +81,16 @@ class Lost(Exception):
 @pytest.fixture
 def stop(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None]], None]:
     """`stop(k, how)` calls `how` once, before the iteration number k."""
-    real = loop.iterate
+    real = training.iterate
 
     def install(at: int, how: Callable[[], None]) -> None:
-        def iterate(state: loop.State) -> None:
+        def iterate(state: State) -> None:
             if state.iteration == at and state.recipe.name != "teacher":
-                monkeypatch.setattr(loop, "iterate", real)
+                monkeypatch.setattr(training, "iterate", real)
                 how()
             real(state)
 
-        monkeypatch.setattr(loop, "iterate", iterate)
+        monkeypatch.setattr(training, "iterate", iterate)
 
     return install
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from distillkit.api import AuxiliaryLoss, GeneratorLoss, Term, hookimpl
-from distillkit.run import loop
 from distillkit.train import auxiliary, turns
+from distillkit.train.iterate import iterate
 from distillkit.train.state import State
 from distillkit.train.step import Step
 
@@ -104,7 +104,7 @@ def test_a_run_does_not_feel_the_scale_of_a_balanced_term(make_state: Make, toy:
     for term in (Spread, Wide):
         state = toys(make_state, toy, term, weight="auto")
         for _ in range(4):
-            loop.iterate(state)
+            iterate(state)
         ends.append(torch.cat([p.flatten() for p in state.networks["generator"].parameters()]))
     torch.testing.assert_close(*ends)
 
@@ -169,13 +169,13 @@ def test_beside_a_loss_that_does_not_see_the_image_a_term_is_balanced_at_the_par
 
 def test_a_fixed_weight_beside_a_loss_that_does_not_see_the_image_trains(make_state: Make, toy: Callable) -> None:
     state = make_state(generator_loss=toy(Blind), teacher_score=None, auxiliary_loss=(toy(Spread, weight=1.0),))
-    loop.iterate(state)
+    iterate(state)
     assert {"loss/generator", "loss/spread"} <= set(state.records.means())
 
 
 def test_two_components_of_one_name_keep_their_norms_apart(make_state: Make, toy: Callable) -> None:
     state = toys(make_state, toy, Spread, Spread, weight="auto")
-    loop.iterate(state)
+    iterate(state)
     assert set(state.balance) == {"spread", "spread.1"}
 
 
@@ -184,7 +184,7 @@ def test_a_term_acts_between_start_and_stop_and_every_so_often(make_state: Make,
     state = toys(make_state, toy, Spread, **slot)
     acted = []
     for _ in range(8):
-        loop.iterate(state)
+        iterate(state)
         acted.append("loss/spread" in state.records.means())
         state.records.clear()
     assert acted == [False, False, True, False, True, False, False, False]  # 32 <= nimg < 96, even iterations

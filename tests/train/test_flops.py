@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from distillkit.networks import network_file
 from distillkit.recipe import choice_from_table, read
 from distillkit.registry import Catalog
-from distillkit.run import loop
 from distillkit.train.build import build
+from distillkit.train.iterate import iterate
 from distillkit.train.state import State
 
 BATCH = 4
@@ -74,10 +74,10 @@ def flops(work: Callable[[], object]) -> int:
 
 def passes(state: State) -> float:
     """Cost of one iteration in forward passes of the batch."""
-    loop.iterate(state)  # what is made once, is made
+    iterate(state)  # what is made once, is made
     network, sigma = state.networks["generator"], torch.ones(BATCH, 1, 1, 1)
     x, labels = torch.zeros(BATCH, 1, 8, 8), torch.zeros(BATCH, 10)
-    return flops(lambda: loop.iterate(state)) / flops(lambda: network(x, sigma, labels))
+    return flops(lambda: iterate(state)) / flops(lambda: network(x, sigma, labels))
 
 
 def encoder_share(network: nn.Module) -> float:
@@ -123,12 +123,12 @@ def test_micro_batches_cost_one_more_pass_with_such_a_term(
     term = 'use = "sid"\n[[auxiliary_loss]]\nuse = "embedding"\n[[auxiliary_loss.embeddings]]\nuse = "pixels"\n'
     state, seen = state_of(DISTILL.replace("{loss}", term), f"run.micro_batch={micro}"), []
     state.networks["generator"].register_forward_hook(lambda network, given, D: seen.append(len(D)))
-    loop.iterate(state)
+    iterate(state)
     assert sum(seen) == expected * BATCH  # once for the fake score, once or twice for itself
 
 
 def test_networks_that_do_not_train_never_get_a_weight_gradient(state_of: Callable[..., State]) -> None:
     state = state_of(DISTILL.replace("{loss}", 'use = "sid"\nshared_forward = true'))
-    loop.iterate(state)
+    iterate(state)
     for network in (state.teacher.network, state.ema):
         assert all(p.grad is None and not p.requires_grad for p in network.parameters())

@@ -18,9 +18,9 @@ from distillkit.api import (
 )
 from distillkit.evaluate import evaluation
 from distillkit.evaluate.draw import Drawer
-from distillkit.run import loop
 from distillkit.show.screen import QuietScreen
 from distillkit.testing import toys
+from distillkit.train.iterate import iterate
 from distillkit.train.turns import denoise
 
 
@@ -102,7 +102,7 @@ def test_hook_teacher_score_is_what_a_method_calls_and_takes_any_subset_of_the_a
 
     network = {"init": "scratch", "network": {"use": "mlp", "width": 8}}
     state = world(Half, Loss, generator=network)
-    loop.iterate(state)
+    iterate(state)
     ((step, teacher_score),) = state.components["generator_loss"].calls
     x = torch.ones(3, *state.dataset.shape)
     assert torch.equal(teacher_score(x, torch.ones(3, 1, 1, 1), None), x / 2)
@@ -125,7 +125,7 @@ def test_hook_critic_loss_trains_the_critic_on_constant_images_before_the_genera
 
     state = world(Critic)
     before = [p.clone() for p in state.networks["critic"].parameters()]
-    loop.iterate(state)
+    iterate(state)
     assert [step.turn for step, _ in state.components["generator_loss"].calls] == ["critic", "generator"]
     after = state.networks["critic"].parameters()
     assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
@@ -140,7 +140,7 @@ def test_hook_generator_loss_is_one_number_per_image(world):
             return step.x.square().mean()
 
     with pytest.raises(PluginError, match=r"generator_loss returned \[\], expected \[8\]: one loss per image"):
-        loop.iterate(world(Scalar))
+        iterate(world(Scalar))
 
 
 def test_hook_generator_loss_reaches_the_generator_by_its_gradient_at_the_images(world):
@@ -154,7 +154,7 @@ def test_hook_generator_loss_reaches_the_generator_by_its_gradient_at_the_images
 
     state = world(Ones)
     before = [p.clone() for p in state.generator.parameters()]
-    loop.iterate(state)
+    iterate(state)
     ((step, _),) = state.components["generator_loss"].calls
     assert torch.allclose(step.x.grad, torch.full_like(step.x, 1 / state.batch))
     assert any(not torch.equal(a, b) for a, b in zip(before, state.generator.parameters(), strict=True))
@@ -170,10 +170,10 @@ def test_hook_auxiliary_loss_gives_a_term_on_the_whole_batch_or_none(world):
             return Term("mean", step.x.mean(0).square().sum()) if state.iteration == 0 else None
 
     state = world(Sometimes, auxiliary_loss=[{"use": "toy", "ratio": 0.25}], run={"micro_batch": 2})
-    loop.iterate(state)
+    iterate(state)
     first = state.records.means()
     state.records.clear()
-    loop.iterate(state)
+    iterate(state)
     assert first["weight/toy"] > 0 and first["loss/toy"] > 0
     assert "loss/toy" not in state.records.means()
 
@@ -203,8 +203,8 @@ def test_hook_after_step_is_called_once_per_iteration_when_turns_and_average_are
             self.calls.append((state.iteration, state.nimg, [p.clone() for p in state.ema.parameters()]))
 
     state = world(Watching, generator={"ema": "none"})
-    loop.iterate(state)
-    loop.iterate(state)
+    iterate(state)
+    iterate(state)
     seen = [call for call in state.components["generator_loss"].calls if len(call) == 3]
     assert [(iteration, nimg) for iteration, nimg, _ in seen] == [(0, 0), (1, state.batch)]  # counted afterwards
     for average, weights in zip(seen[-1][2], state.networks["generator"].parameters(), strict=True):

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from distillkit.api import AuxiliaryLoss, GeneratorLoss, Optimizer, PluginError, Term, Turn, hookimpl
-from distillkit.run import loop
 from distillkit.testing import toy_state
 from distillkit.train import turns
+from distillkit.train.iterate import iterate
 from distillkit.train.state import State
 from distillkit.train.step import Step
 
@@ -94,7 +94,7 @@ def test_the_critic_sees_the_images_of_before_the_generators_update_without_maki
     make_state: Make, toy: Callable, micro: int
 ) -> None:
     state = make_state(f"run.micro_batch={micro}", generator_loss=toy(Host), teacher_score=None)
-    assert passes(state, lambda: loop.iterate(state)) == 16 // micro
+    assert passes(state, lambda: iterate(state)) == 16 // micro
     seen = state.components["generator_loss"].seen
     made, found = (torch.cat([x for turn, x, _ in seen if turn == name]) for name in ("generator", "critic"))
     assert torch.equal(made, found)
@@ -122,9 +122,9 @@ def test_labels_are_those_of_x_and_real_images_are_drawn_apart_with_their_own() 
 def test_images_do_not_outlive_their_iteration(make_state: Make, toy: Callable) -> None:
     state = make_state(generator_loss=toy(Host), teacher_score=None)
     state.turns = [GENERATOR, Turn(name="late", trains=("critic",), every=2, first=1, images_of="generator")]
-    loop.iterate(state)
+    iterate(state)
     state.turns = state.turns[1:]
-    assert passes(state, lambda: loop.iterate(state)) == 1
+    assert passes(state, lambda: iterate(state)) == 1
 
 
 @pytest.mark.parametrize("host", [Host, Plain])
@@ -132,7 +132,7 @@ def test_a_term_may_have_a_turn_of_its_own_beside_the_hosts(make_state: Make, to
     state = make_state(generator_loss=toy(host), teacher_score=None, auxiliary_loss=(toy(Judge, weight=0.1),))
     names = [turn.name for turn in state.turns]
     assert names == (["generator", "critic", "judge"] if host is Host else ["generator", "judge"])
-    loop.iterate(state)
+    iterate(state)
     assert state.components["auxiliary_loss.0"].seen == ["judge"]
     if host is Host:
         assert [turn for turn, *_ in state.components["generator_loss"].seen] == ["generator", "critic"]
@@ -162,5 +162,5 @@ def test_terms_draw_other_numbers_than_the_host(make_state: Make, toy: Callable)
             drawn["host"] = step.randn(1)
             return step.x.flatten(1).sum(1)
 
-    loop.iterate(make_state(generator_loss=toy(DrawsToo), teacher_score=None, auxiliary_loss=(toy(Draws),)))
+    iterate(make_state(generator_loss=toy(DrawsToo), teacher_score=None, auxiliary_loss=(toy(Draws),)))
     assert not torch.equal(drawn["host"], drawn["term"])

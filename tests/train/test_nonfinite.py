@@ -13,8 +13,8 @@ from torch import Tensor
 
 from distillkit.api import Diverged
 from distillkit.cli.main import main
-from distillkit.run import loop
 from distillkit.train import snapshot, turns
+from distillkit.train.iterate import iterate
 from distillkit.train.state import State
 
 Make = Callable[..., State]
@@ -72,7 +72,7 @@ def test_no_weight_of_the_turn_changes_and_the_next_one_recovers(
     unchanged = []
     for _ in range(3):
         before = {name: bits(state, name) for name in names}
-        loop.iterate(state)
+        iterate(state)
         unchanged.append({name for name in names if bits(state, name) == before[name]})
     assert unchanged == [set(), names if shared else {network}, set()]
     assert (state.skipped, state.skips.in_a_row()) == (1, {})
@@ -84,7 +84,7 @@ def test_a_healthy_turn_does_not_hide_a_sick_one(make_state: Make, inject: Calla
     state = make_state("run.max_nonfinite=2")
     for _ in range(3):
         turns.check(state)
-        loop.iterate(state)
+        iterate(state)
     with pytest.raises(Diverged, match=r"turn 'generator' was not finite 3 times in a row, at 0\.032 kimg: loss = nan"):
         turns.check(state)
 
@@ -99,7 +99,7 @@ def test_the_average_moves_with_the_generator_alone(make_state: Make, inject: Ca
     state, moved = make_state(), []
     for _ in range(6):
         before = average(state)
-        loop.iterate(state)
+        iterate(state)
         moved.append(average(state) != before)
     assert moved == [True, False, False, True, True, True]
 
@@ -110,7 +110,7 @@ def test_a_row_that_ended_before_the_tick_is_still_too_long_and_shows_its_last_n
     inject("generator_loss", "loss", range(1, 4))
     state = make_state("run.max_nonfinite=2")
     for _ in range(8):
-        loop.iterate(state)
+        iterate(state)
     said = r"3 times in a row, at 0\.048 kimg: loss = nan, gradient norm of generator = nan"
     with pytest.raises(Diverged, match=said):
         turns.check(state)
@@ -120,14 +120,14 @@ def test_a_row_goes_on_after_a_checkpoint(make_state: Make, inject: Callable) ->
     inject("generator_loss", "gradient", range(1, 9))
     state, resumed = make_state("run.max_nonfinite=2"), make_state("run.max_nonfinite=2")
     for _ in range(3):
-        loop.iterate(state)
+        iterate(state)
     tensors, meta = snapshot.take(state)
     meta = json.loads(json.dumps(meta))
     assert (meta["nonfinite"], meta["skipped"]) == ({"generator": 2}, 2)
     snapshot.restore(resumed, {name: tensor.clone() for name, tensor in tensors.items()}, meta)
     turns.check(resumed)
     for _ in range(2):
-        loop.iterate(resumed)
+        iterate(resumed)
     assert resumed.skipped == 4
     with pytest.raises(Diverged, match=r"turn 'generator' was not finite 4 times in a row, at 0\.064 kimg"):
         turns.check(resumed)
@@ -140,7 +140,7 @@ def test_a_sick_step_leaves_no_trace_in_an_automatic_weight(
     inject("generator_loss", what, range(0, 4, 2))
     state, seen = make_state(more=embedding), []
     for _ in range(4):
-        loop.iterate(state)
+        iterate(state)
         seen.append(state.balance["embedding"].clone())
     assert seen[0].isnan().all() and torch.equal(seen[1], seen[2])
     assert seen[3].isfinite().all() and not torch.equal(seen[2], seen[3])
@@ -150,7 +150,7 @@ def test_skips_with_good_updates_between_them_do_not_end_a_run(make_state: Make,
     inject("critic_loss", "gradient", range(0, 10, 2))
     state = make_state("run.max_nonfinite=1")
     for _ in range(10):
-        loop.iterate(state)
+        iterate(state)
     turns.check(state)
     assert state.skipped == 5
 

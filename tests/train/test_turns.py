@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from distillkit.api import AuxiliaryLoss, GeneratorLoss, PluginError, Term, Turn, UsageError, hookimpl
-from distillkit.run import loop
 from distillkit.train import turns
+from distillkit.train.iterate import iterate
 from distillkit.train.state import State
 from distillkit.train.step import Step
 
@@ -102,7 +102,7 @@ def test_micro_batches_change_nothing(make_state: Make, embedding: str, size: in
         sets = ('run.precision="fp64"', f"run.micro_batch={micro}", f"generator_loss.shared_forward={shared}")
         state = make_state(*sets, more=more)
         for _ in range(3):
-            loop.iterate(state)
+            iterate(state)
         ends.append([p for network in (*state.networks.values(), state.ema) for p in network.parameters()])
     close(ends[1], ends[0], 1e-10)
 
@@ -160,7 +160,7 @@ def test_turns_wait_for_their_iteration_and_their_images(make_state: Make, monke
     ]
     monkeypatch.setattr(turns, "take", lambda state, turn: taken.append((state.iteration, turn.name)))
     for _ in range(4):
-        loop.iterate(state)
+        iterate(state)
     assert taken == [
         (0, "always"), (0, "third"), (1, "always"), (2, "always"), (2, "late"), (3, "always"), (3, "third"), (3, "late")
     ]  # fmt: skip
@@ -179,7 +179,7 @@ def test_who_does_not_train_gets_no_gradients_and_is_in_evaluation_mode(make_sta
             seen.append((look(fake_score), look(generator)))
 
     handle = fake_score.register_forward_hook(watch)
-    loop.iterate(state)
+    iterate(state)
     handle.remove()
     assert seen == [((True, True), (False, False)), ((False, False), (True, True))]
     for network in (fake_score, generator, state.ema):
@@ -197,7 +197,7 @@ def test_an_error_in_a_turn_restores_the_networks(make_state: Make, toy: Callabl
 def test_frozen_parameters_stay_as_they_are(make_state: Make) -> None:
     state = make_state('generator.freeze=["hidden.0.*"]')
     before = {name: p.clone() for name, p in state.networks["generator"].named_parameters()}
-    loop.iterate(state)
+    iterate(state)
     moved = {name for name, p in state.networks["generator"].named_parameters() if not torch.equal(p, before[name])}
     assert moved == {name for name in before if not name.startswith("hidden.0.")}
 

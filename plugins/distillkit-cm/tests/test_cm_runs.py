@@ -8,10 +8,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from distillkit.api import UsageError
 from distillkit.networks import network_file
-from distillkit.run import loop
 from distillkit.testing import toy_state
 from distillkit.testing.toys import catalog
 from distillkit.train import snapshot
+from distillkit.train.iterate import iterate
 
 UNET = {"use": "edm-ddpmpp", "model_channels": 8, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4],
         "dropout": 0.1}  # fmt: skip
@@ -36,12 +36,12 @@ def test_every_host_runs_with_terms_of_given_weights_and_resumes_bit_for_bit(hos
     """Each term of its own weight: tests/run/test_hosts_and_terms.py."""
     straight, resumed = (make(host, TERMS[term]) for _ in range(2))
     for _ in range(3):
-        loop.iterate(straight)
+        iterate(straight)
     tensors, meta = snapshot.take(straight)
     snapshot.restore(resumed, {name: t.clone() for name, t in tensors.items()}, meta)
     for state in (straight, resumed):
         for _ in range(2):
-            loop.iterate(state)
+            iterate(state)
     assert straight.skipped == 0
     ours, theirs = snapshot.take(straight)[0], snapshot.take(resumed)[0]
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -59,14 +59,14 @@ def test_an_iteration_costs_no_pass_too_many(host, passes):
     x = torch.zeros(state.batch, *state.dataset.shape)
     with torch.no_grad():
         forward = flops(lambda: state.ema(x, torch.ones(()), None))
-    assert flops(lambda: loop.iterate(state)) <= 1.02 * passes * forward
+    assert flops(lambda: iterate(state)) <= 1.02 * passes * forward
 
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_saved_student_makes_the_same_images(host, tmp_path):
     state = make(host)
     for _ in range(2):
-        loop.iterate(state)
+        iterate(state)
     network_file.save(tmp_path, state.ema, {})
     loaded = network_file.load_network(tmp_path, catalog())
     x = torch.randn(2, *state.dataset.shape, generator=torch.Generator().manual_seed(0))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from distillkit.run import loop
 from distillkit.testing import toy_state
+from distillkit.train.iterate import iterate
 
 UNET = {
     "use": "edm-ddpmpp", "model_channels": 16, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4],
@@ -25,5 +25,5 @@ def test_an_iteration_costs_nine_forward_passes():
     x = torch.zeros(state.batch, *state.dataset.shape)
     with torch.no_grad():
         forward = flops(lambda: state.ema(x, torch.ones(()), None))
-    assert flops(lambda: loop.iterate(state)) <= 1.02 * 9 * forward
+    assert flops(lambda: iterate(state)) <= 1.02 * 9 * forward
     assert all(p.grad is None and not p.requires_grad for p in state.teacher.network.parameters())

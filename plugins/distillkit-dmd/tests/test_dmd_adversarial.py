@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from distillkit.api import UsageError
-from distillkit.run import loop
 from distillkit.testing import toy_state
+from distillkit.train.iterate import iterate
 
 UNET = {"use": "edm-ddpmpp", "model_channels": 8, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4]}
 
@@ -34,7 +34,7 @@ def test_the_term_runs_beside_any_host_on_its_fake_score_or_the_teacher(host, fe
     assert (own.name, own.trains, own.images_of) == ("adversarial", ("adversarial",), maker)
     head = [p.clone() for p in part.classifier.parameters()]
     for _ in range(6):
-        loop.iterate(world)
+        iterate(world)
     assert world.skipped == 0
     assert all(not torch.equal(a, b) for a, b in zip(head, part.classifier.parameters(), strict=True))
     assert all(p.grad is None for p in world.teacher.network.parameters())
@@ -51,13 +51,13 @@ def test_the_classifier_learns_to_tell_generated_from_real():
     world.turns = world.turns[1:]
     first = None
     for i in range(40):
-        loop.iterate(world)
+        iterate(world)
         if i == 4:
             first = world.records.means()["loss/adversarial"]
             world.records.clear()
     world.records.clear()
     for _ in range(5):
-        loop.iterate(world)
+        iterate(world)
     assert world.records.means()["loss/adversarial"] < first
 
 

@@ -8,9 +8,9 @@ from distillkit_dmd.classifier import Head, classifier_for
 from torch.utils.flop_counter import FlopCounterMode
 
 from distillkit.api import UsageError
-from distillkit.run import loop
 from distillkit.testing import toy_state
 from distillkit.train import turns
+from distillkit.train.iterate import iterate
 
 UNET = {
     "use": "edm-ddpmpp", "model_channels": 16, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4],
@@ -81,7 +81,7 @@ def test_fake_score_and_classifier_share_one_clipped_norm():
         step()
 
     state.updaters["guidance"].optimizer.step = spy
-    loop.iterate(state)
+    iterate(state)
     assert float(found["norm"]) == pytest.approx(1e-3, rel=1e-3)
 
 
@@ -99,29 +99,29 @@ def costs(state):
 
 def test_an_iteration_of_dmd_costs_eight_forward_passes():
     state = toy_state(**TEACHER, generator_loss={"use": "dmd"})
-    assert flops(lambda: loop.iterate(state)) <= 1.02 * 8 * costs(state)[0]
+    assert flops(lambda: iterate(state)) <= 1.02 * 8 * costs(state)[0]
 
 
 def test_five_iterations_of_dmd2_cost_24_passes_and_32_of_the_encoder():
     state = toy_state(**TEACHER, generator_loss={"use": "dmd2"})
     F, encoder, head = costs(state)
-    assert flops(lambda: [loop.iterate(state) for _ in range(5)]) <= 1.02 * (24 * F + 32 * (encoder + head))
+    assert flops(lambda: [iterate(state) for _ in range(5)]) <= 1.02 * (24 * F + 32 * (encoder + head))
 
 
 def test_without_the_gan_they_cost_24_passes():
     state = toy_state(**TEACHER, generator_loss={"use": "dmd2", "gan": False})
-    assert flops(lambda: [loop.iterate(state) for _ in range(5)]) <= 1.02 * 24 * costs(state)[0]
+    assert flops(lambda: [iterate(state) for _ in range(5)]) <= 1.02 * 24 * costs(state)[0]
 
 
 def test_fastgens_variant_costs_21_passes_and_10_of_the_encoder():
     """Its encoder passes of the teacher need no gradients in the guidance turns; the heads train there."""
     state = toy_state(**TEACHER, generator_loss={"use": "dmd2", "features": "teacher", "update": "alternate"})
     F, encoder, head = costs(state)
-    assert flops(lambda: [loop.iterate(state) for _ in range(5)]) <= 1.02 * (21 * F + 10 * encoder + 26 * head)
+    assert flops(lambda: [iterate(state) for _ in range(5)]) <= 1.02 * (21 * F + 10 * encoder + 26 * head)
 
 
 def test_precision_reaches_the_fake_score_inside_guidance():
     state = toy_state(**TEACHER, generator_loss={"use": "dmd2"}, run={"precision": "bf16"})
     assert state.networks["guidance"].fake_score.compute_dtype is torch.bfloat16
-    loop.iterate(state)
+    iterate(state)
     assert state.skipped == 0

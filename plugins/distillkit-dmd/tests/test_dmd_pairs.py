@@ -9,9 +9,9 @@ from distillkit_dmd.regression import Regression
 from torch import nn
 
 from distillkit.api import Choice, InputError
-from distillkit.run import loop
 from distillkit.testing import toy_state, toy_step
 from distillkit.train import turns
+from distillkit.train.iterate import iterate
 
 
 @pytest.fixture(autouse=True)
@@ -177,5 +177,5 @@ def test_regression_brings_the_student_to_the_teachers_images(home):
     world = state(weight=1e4, batch=40)  # the host pulls to grey, a little
     first = float(regression(world).auxiliary_loss(world).value.detach())
     for _ in range(30):
-        loop.iterate(world)
+        iterate(world)
     assert float(regression(world).auxiliary_loss(world).value.detach()) < first

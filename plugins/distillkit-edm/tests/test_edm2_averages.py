@@ -12,8 +12,8 @@ from distillkit_edm.edm2.posthoc import file_name, gamma_of, rebuild
 
 from distillkit.api import InputError
 from distillkit.evaluate.draw import Drawer
-from distillkit.run.loop import iterate
 from distillkit.testing import toy_state
+from distillkit.train.iterate import iterate
 
 
 def part(state) -> PowerEma:

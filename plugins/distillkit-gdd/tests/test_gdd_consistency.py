@@ -7,8 +7,8 @@ import torch
 from distillkit_gdd.consistency import Consistency
 
 from distillkit.api import UsageError
-from distillkit.run import loop
 from distillkit.testing import toy_state, toy_step
+from distillkit.train.iterate import iterate
 
 TABLE = {"use": "consistency"}
 
@@ -51,7 +51,7 @@ def test_the_exact_solution_costs_almost_nothing_and_another_student_more(state)
 def test_the_gradient_reaches_the_student_and_the_teacher_stays(state):
     teacher = [p.clone() for p in state.teacher.network.parameters()]
     before = [p.clone() for p in state.networks["generator"].parameters()]
-    loop.iterate(state)
+    iterate(state)
     after = list(state.networks["generator"].parameters())
     assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert all(torch.equal(a, b) for a, b in zip(teacher, state.teacher.network.parameters(), strict=True))

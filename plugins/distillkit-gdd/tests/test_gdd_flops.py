@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from distillkit.run import loop
 from distillkit.testing import toy_state
+from distillkit.train.iterate import iterate
 
 UNET = {
     "use": "edm-ddpmpp", "model_channels": 32, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [],
@@ -25,11 +25,11 @@ def flops(work):
 def measured(use):
     """Cost of an iteration without R1, and of the teacher's encoder, in forward passes of the batch."""
     state = toy_state(generator_loss={"use": use, **SMALL}, teacher_score={"network": UNET})
-    loop.iterate(state)
+    iterate(state)
     net, x = state.teacher.network, torch.zeros(state.batch, 2, 8, 8)
     given = x, torch.ones(len(x), 1, 1, 1), torch.zeros(len(x), 3)
     one = flops(lambda: net(*given))
-    return flops(lambda: loop.iterate(state)) / one, flops(lambda: net.encoder_features(*given)) / one
+    return flops(lambda: iterate(state)) / one, flops(lambda: net.encoder_features(*given)) / one
 
 
 def test_gdd_costs_what_it_must():

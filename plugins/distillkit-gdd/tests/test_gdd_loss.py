@@ -13,9 +13,9 @@ from distillkit_gdd.gdd import Gdd, GddI
 from torch import nn
 
 from distillkit.api import UsageError
-from distillkit.run import loop
 from distillkit.testing import toy_state
 from distillkit.testing.training import moved, weights
+from distillkit.train.iterate import due, iterate
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 UNET = {
@@ -123,7 +123,7 @@ def test_r1_has_an_update_of_its_own_every_sixteenth_iteration_but_not_the_first
     state = toy_state(generator_loss={"use": "gdd"}, **TEACHER)
     taken = []
     for state.iteration in range(40):
-        taken += [(state.iteration, turn.name) for turn in state.turns if loop.due(state, turn)]
+        taken += [(state.iteration, turn.name) for turn in state.turns if due(state, turn)]
     assert [i for i, name in taken if name == "r1"] == [16, 32]
     assert [name for i, name in taken if i == 16] == ["generator", "discriminator", "r1"]
 
@@ -131,7 +131,7 @@ def test_r1_has_an_update_of_its_own_every_sixteenth_iteration_but_not_the_first
 def test_gdd_i_moves_only_what_its_level_leaves():
     state = toy_state(generator_loss={"use": "gdd-i", "r1_gamma": 0.0}, **TEACHER)
     before = {name: p.detach().clone() for name, p in state.generator.named_parameters()}
-    loop.iterate(state)
+    iterate(state)
     still = {name for name, p in state.generator.named_parameters() if torch.equal(p, before[name])}
     assert state.frozen and state.frozen <= still
     assert all("conv" in name or "proj" in name for name in state.frozen)

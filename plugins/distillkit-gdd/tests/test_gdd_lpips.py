@@ -11,8 +11,8 @@ from distillkit_gdd.vgg import WIDTHS, Features
 from torch import nn
 
 from distillkit.api import InputError, UsageError
-from distillkit.run import loop
 from distillkit.testing import toy_state
+from distillkit.train.iterate import iterate
 
 CHANNELS = [stage[-1] for stage in WIDTHS]
 
@@ -160,7 +160,7 @@ def test_every_loss_that_lpips_is_published_for_trains_the_student_with_it(here,
     (used,) = [part for part in parts if getattr(part, "phi", None) is not None]
     before = {name: p.clone() for name, p in used.phi.state_dict().items()}
     student = [p.clone() for p in state.networks["generator"].parameters()]
-    loop.iterate(state)
+    iterate(state)
     assert state.skipped == 0
     assert all(torch.equal(before[name], p) for name, p in used.phi.state_dict().items())
     assert any(not torch.equal(a, b) for a, b in zip(student, state.networks["generator"].parameters(), strict=True))

@@ -1,4 +1,4 @@
-"""The training loop: iterations, and at ticks lines, metrics, pictures and checkpoints."""
+"""A run in progress: iterations, and at ticks lines, metrics, pictures and checkpoints."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import time
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from distillkit.api import Diverged, Preempted, ResourceError, Turn
+from distillkit.api import Diverged, Preempted, ResourceError
 from distillkit.disk import checkpoint
 from distillkit.disk.metrics import MetricsLog
 from distillkit.disk.rundir import RunDir
@@ -18,31 +17,10 @@ from distillkit.evaluate.draw import Drawer
 from distillkit.run.signals import StopRequest
 from distillkit.show import formats
 from distillkit.show.screen import Screen
-from distillkit.train import ema, snapshot, turns
+from distillkit.train import snapshot, turns
+from distillkit.train.iterate import iterate
 from distillkit.train.optim import lr_at
 from distillkit.train.state import State
-
-
-def iterate(state: State) -> None:
-    """One iteration: every turn that is due, the average of the weights, the count of images."""
-    state.made.clear()
-    skipped: list[Tensor] = []  # of the turns that train the generator
-    for turn in state.turns:
-        if due(state, turn):
-            bad = turns.take(state, turn)
-            skipped += [bad] if "generator" in turn.trains else []
-    share = ema.beta(state.recipe.generator, state.nimg, state.batch)
-    stays = torch.stack(skipped).amin() if skipped else None  # the average moves if any of them did something
-    ema.update(state.ema, state.networks["generator"], share, stays)
-    state.hook.after_step(state=state)
-    state.nimg += state.batch
-    state.iteration += 1
-
-
-def due(state: State, turn: Turn) -> bool:
-    """Whether the turn takes place in this iteration."""
-    later = state.iteration - turn.first
-    return later >= 0 and later % turn.every == 0 and state.nimg >= turn.after_kimg * 1000
 
 
 class Training:

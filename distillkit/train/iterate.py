@@ -1,0 +1,32 @@
+"""One iteration: its turns, the average of the weights, the count of images."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from distillkit.api import Turn
+from distillkit.train import ema, turns
+from distillkit.train.state import State
+
+
+def iterate(state: State) -> None:
+    """One iteration: every turn that is due, the average of the weights, the count of images."""
+    state.made.clear()
+    skipped: list[Tensor] = []  # of the turns that train the generator
+    for turn in state.turns:
+        if due(state, turn):
+            bad = turns.take(state, turn)
+            skipped += [bad] if "generator" in turn.trains else []
+    share = ema.beta(state.recipe.generator, state.nimg, state.batch)
+    stays = torch.stack(skipped).amin() if skipped else None  # the average moves if any of them did something
+    ema.update(state.ema, state.networks["generator"], share, stays)
+    state.hook.after_step(state=state)
+    state.nimg += state.batch
+    state.iteration += 1
+
+
+def due(state: State, turn: Turn) -> bool:
+    """Whether the turn takes place in this iteration."""
+    later = state.iteration - turn.first
+    return later >= 0 and later % turn.every == 0 and state.nimg >= turn.after_kimg * 1000
