@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from distillkit.api.state import State, Step
     from distillkit.api.types import Draw, Term
-    from distillkit.train.state import State
-    from distillkit.train.step import Step
 
 hookspec = pluggy.HookspecMarker("distillkit")
 hookimpl = pluggy.HookimplMarker("distillkit")

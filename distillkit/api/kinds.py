@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from distillkit.api.state import State, Step
     from distillkit.api.types import Picture
-    from distillkit.train.state import State
-    from distillkit.train.step import Step
 
 
 def _weight(instance: Any, attribute: Any, value: float | str) -> None:

@@ -1,0 +1,197 @@
+"""What components may ask of a run, `State`, and of one (micro-)batch of one turn, `Step`.
+
+Letters: N images here, C channels, H x W pixels, L labels. Images are in [-1,1]. What is a property is to be read only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from distillkit.api.choice import Choice
+    from distillkit.api.kinds import Dataset, Embedding, TeacherScore
+    from distillkit.api.network import Denoiser
+    from distillkit.api.types import Optimizer, Turn
+
+Module = TypeVar("Module", bound="nn.Module")
+
+
+class State(Protocol):
+    """The run."""
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+
+    @property
+    def batch(self) -> int:
+        """Images per iteration, over all micro-batches."""
+
+    @property
+    def total(self) -> int:
+        """Images of the whole run."""
+
+    @property
+    def nimg(self) -> int:
+        """Images seen before this iteration."""
+
+    @property
+    def iteration(self) -> int:
+        """Iterations done before this one."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where tensors live. "meta" under `distillkit plan`, where they have no content: then write no files."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of weights, images and noise."""
+
+    @property
+    def compute_dtype(self) -> torch.dtype | None:
+        """torch.bfloat16 where the layers of networks run in that, else None."""
+
+    @property
+    def dataset(self) -> Dataset:
+        """The data set, open."""
+
+    @property
+    def held_out(self) -> Dataset | None:
+        """Its images that nothing trains on; None: it has none."""
+
+    @property
+    def cache(self) -> Path:
+        """A folder that survives the run, shared with other runs: name what is in it by its content."""
+
+    @property
+    def root(self) -> Path:
+        """The folder that relative paths of a recipe start from."""
+
+    @property
+    def figures(self) -> Path | None:
+        """The run's folder for figures and data of analyses, to be made when needed; None: nobody wants any."""
+
+    @property
+    def recipe(self) -> Any:
+        """The whole recipe, frozen."""
+
+    @property
+    def teacher(self) -> TeacherScore | None:
+        """The teacher; None: the recipe has none. Its `network` is None for one in closed form."""
+
+    @property
+    def generator(self) -> Denoiser:
+        """The network that `sample` must call now: the student or, when pictures are drawn, its average.
+
+        It exists when `setup` is called, but for the teacher's.
+        """
+
+    @property
+    def ema(self) -> Denoiser:
+        """The averaged student; it exists when `generator` does."""
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """All networks that train, by name: "generator", and those that were added."""
+
+    turns: list[Turn]
+    """The updates of an iteration, in order; for `setup` to fill. Where none trains the generator, a turn "critic" for
+    all critics that have no turn and a turn "generator" come first."""
+
+    frozen: set[str]
+    """Names of the generator's parameters that do not train; for `setup` to add to."""
+
+    hook: Any
+    """The relay to all hooks: `state.hook.sample(state=state, z=z, labels=labels)`."""
+
+    def add_critic(self, name: str, init: str = "teacher", optimizer: Optimizer | None = None) -> Denoiser:
+        """In `setup`: a network that trains beside the generator, a copy of the "teacher" or of the "generator".
+
+        It is checkpointed with its optimizer. Raises UsageError where the teacher is no network.
+        """
+
+    def add_network(self, name: str, network: Module, optimizer: Optimizer) -> Module:
+        """In `setup`: the same for a network of your own."""
+
+    def copy_of(self, init: str) -> nn.Module:
+        """In `setup`: a copy of the "teacher" or of the "generator" that can train, as a part of a network to add."""
+
+    def embedding(self, choice: Choice[Embedding]) -> nn.Module:
+        """The features that a field `Choice[Embedding]` of a config names, frozen, on the run's device."""
+
+    def load_network(self, path: str | Path) -> Denoiser:
+        """The frozen network of a run folder, a result folder, a student.safetensors or a file with an importer."""
+
+    def record(self, name: str, value: Tensor | float) -> None:
+        """Report a scalar [] at any time: its mean over the tick is shown and logged."""
+
+    def generating(self, network: Callable[..., Tensor]) -> AbstractContextManager[None]:
+        """Inside, the sampler calls `network` instead of the student."""
+
+
+class Step(Protocol):
+    """Rows `first ... first+n-1` of the global batch of a turn, drawn, decoded and generated only when touched.
+
+    Everything random is a function of (seed, row): the k-th draw of a turn is its own stream.
+    """
+
+    n: int
+    """N, images here."""
+
+    batch: int
+    """Images in the global batch."""
+
+    first: int
+    """Row of the first image here, in the global batch."""
+
+    turn: str
+    """The name of the turn."""
+
+    @property
+    def nimg(self) -> int:
+        """Images seen before this iteration."""
+
+    @property
+    def x(self) -> Tensor:
+        """Generated images [N,C,H,W]: a leaf that collects gradients where the generator trains, else a constant."""
+
+    @property
+    def labels(self) -> Tensor | None:
+        """Labels [N,L] of `x`, and of the real images unless x is of another turn; None when unconditional."""
+
+    @property
+    def host_labels(self) -> Tensor | None:
+        """`labels` on the CPU: to look into without waiting for the device."""
+
+    @property
+    def real(self) -> Tensor:
+        """Real images [N,C,H,W]."""
+
+    @property
+    def real_labels(self) -> Tensor | None:
+        """Labels [N,L] of the real images; None when unconditional."""
+
+    @property
+    def index(self) -> Tensor:
+        """Which images of the data set `real` holds, int64 [N] on the CPU."""
+
+    def randn(self, *shape: int) -> Tensor:
+        """Unit normal [N, *shape]."""
+
+    def rand(self, *shape: int) -> Tensor:
+        """Uniform in [0,1) [N, *shape]."""
+
+    def randn_like(self, x: Tensor) -> Tensor:
+        """Unit normal of the shape of x [N, ...]."""
+
+    def uniform(self, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """Uniform in [low,high) [N,1,1,1]."""
+
+    def lognormal_sigma(self, P_mean: float, P_std: float) -> Tensor:
+        """ln sigma ~ N(P_mean, P_std^2), one per image [N,1,1,1]."""
