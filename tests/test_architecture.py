@@ -83,26 +83,10 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_bytes(), str(path))
 
 
-def is_type_checking(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
-
-
-def runtime_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """Everything but what only type checkers read."""
-    for child in ast.iter_child_nodes(node):
-        if is_type_checking(child):
-            for other in child.orelse:
-                yield other
-                yield from runtime_nodes(other)
-        else:
-            yield child
-            yield from runtime_nodes(child)
-
-
 def imports(path: Path) -> set[str]:
-    """Dotted names that the file imports when it runs, inside functions too."""
+    """Dotted names that the file imports, inside functions and for type checkers too."""
     found: set[str] = set()
-    for node in runtime_nodes(tree(path)):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

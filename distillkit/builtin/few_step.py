@@ -5,14 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from distillkit.api import Sample, deep_iterable, field, frozen, ge, gt, hookimpl, min_len
+from distillkit.api import Sample, State, deep_iterable, field, frozen, ge, gt, hookimpl, min_len
 from distillkit.builtin.heun import churn_noise
 from distillkit.noise import SIGMA_MIN
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from distillkit.train.state import State
 
 
 def _falling(instance: Any, attribute: Any, sigmas: tuple[float, ...]) -> None:

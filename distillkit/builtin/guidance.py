@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
-from distillkit.api import Guidance, UsageError, field, frozen, ge, hookimpl
+from distillkit.api import Guidance, State, UsageError, field, frozen, ge, hookimpl
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from distillkit.train.state import State
 
 
 class ClassifierFree(Guidance):

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from distillkit.api import Sample, field, frozen, ge, gt, hookimpl
+from distillkit.api import Sample, State, field, frozen, ge, gt, hookimpl
 from distillkit.noise import RHO, SIGMA_MAX, SIGMA_MIN, fold, rho_grid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from distillkit.train.state import State
 
 
 class Heun(Sample):

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from distillkit import noise
-from distillkit.api import Dataset, Evaluate, TeacherScore, UsageError, and_, field, frozen, ge, gt, hookimpl, le
-
-if TYPE_CHECKING:
-    from distillkit.api import Draw
-    from distillkit.train.state import State
+from distillkit.api import (
+    Dataset,
+    Draw,
+    Evaluate,
+    State,
+    TeacherScore,
+    UsageError,
+    and_,
+    field,
+    frozen,
+    ge,
+    gt,
+    hookimpl,
+    le,
+)
 
 
 @frozen(kw_only=True)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from distillkit.api import Sample, field, frozen, gt, hookimpl
+from distillkit.api import Sample, State, field, frozen, gt, hookimpl
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from distillkit.train.state import State
 
 
 class OneStep(Sample):

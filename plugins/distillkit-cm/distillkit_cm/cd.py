@@ -15,16 +15,10 @@ The paper has lambda(t_n) = 1; weights other than "uniform" are the code's, at t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor
 
-from distillkit.api import UsageError, field, frozen, ge, hookimpl, le
+from distillkit.api import State, Step, UsageError, field, frozen, ge, hookimpl, le
 from distillkit_cm.pair import Pair, PairConfig, Teacher
-
-if TYPE_CHECKING:
-    from distillkit.train.state import State
-    from distillkit.train.step import Step
 
 
 class Cd(Pair):

@@ -15,16 +15,12 @@ form of its authors' code (github.com/openai/consistency_models).
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
-from distillkit.api import field, frozen, ge, gt, in_, lt, optional
+from distillkit.api import State, Step, field, frozen, ge, gt, in_, lt, optional
 from distillkit_cm.pair import Pair, PairConfig, Teacher
-
-if TYPE_CHECKING:
-    from distillkit.train.state import State
-    from distillkit.train.step import Step
 
 
 class Ct(Pair):

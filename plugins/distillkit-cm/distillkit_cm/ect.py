@@ -16,19 +16,15 @@ ImageNet branch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from distillkit.api import GeneratorLoss, field, frozen, ge, gt, hookimpl, in_
+from distillkit.api import GeneratorLoss, State, Step, field, frozen, ge, gt, hookimpl, in_
 from distillkit.noise import edm_weight
 from distillkit_cm.distance import distance, weight
 from distillkit_cm.pair import twice
-
-if TYPE_CHECKING:
-    from distillkit.train.state import State
-    from distillkit.train.step import Step
 
 
 class Ect(GeneratorLoss):

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from distillkit.api import Choice, Embedding, GeneratorLoss, field, frozen, ge, gt, hookimpl, in_
+from distillkit.api import Choice, Embedding, GeneratorLoss, State, Step, field, frozen, ge, gt, hookimpl, in_
 from distillkit.noise import RHO, SIGMA_MAX, SIGMA_MIN, rho_grid
 from distillkit_cm.distance import DISTANCES, WEIGHTS, distance, weight
-
-if TYPE_CHECKING:
-    from distillkit.train.state import State
-    from distillkit.train.step import Step
 
 Teacher = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
 

@@ -18,17 +18,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from distillkit.api import Augment, Choice, GeneratorLoss, Optimizer, UsageError, field, frozen, ge, gt, hookimpl, in_
+from distillkit.api import (
+    Augment,
+    Choice,
+    GeneratorLoss,
+    Optimizer,
+    State,
+    Step,
+    UsageError,
+    field,
+    frozen,
+    ge,
+    gt,
+    hookimpl,
+    in_,
+)
 from distillkit.noise import edm_weight, fold
-
-if TYPE_CHECKING:
-    from distillkit.train.state import State
-    from distillkit.train.step import Step
 
 Teacher = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
 

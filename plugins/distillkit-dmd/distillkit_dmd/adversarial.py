@@ -8,13 +8,13 @@ Letters as in dmd2.py: l(y) are the head's logits at y + sigma_t n, t ~ U{0 ... 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from distillkit.api import (
     AuxiliaryLoss,
+    State,
+    Step,
     Term,
     Turn,
     UsageError,
@@ -31,10 +31,6 @@ from distillkit.noise import fold
 from distillkit_dmd.classifier import classifier_for
 from distillkit_dmd.config import OptimizerConfig
 from distillkit_dmd.dmd import T, grid_sigma
-
-if TYPE_CHECKING:
-    from distillkit.train.state import State
-    from distillkit.train.step import Step
 
 
 class Adversarial(AuxiliaryLoss):

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
-from distillkit.api import UsageError
-
-if TYPE_CHECKING:
-    from distillkit.train.state import State
+from distillkit.api import State, UsageError
 
 
 class Head(nn.Sequential):

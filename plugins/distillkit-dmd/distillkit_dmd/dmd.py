@@ -18,18 +18,14 @@ Source: arXiv:2311.18828, Algorithm 1; where it is silent, its authors' code for
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from distillkit.api import GeneratorLoss, Turn, UsageError, field, frozen, ge, gt, hookimpl
+from distillkit.api import GeneratorLoss, State, Step, Turn, UsageError, field, frozen, ge, gt, hookimpl
 from distillkit.noise import edm_weight, rho_grid
 from distillkit_dmd.config import SharedConfig
-
-if TYPE_CHECKING:
-    from distillkit.train.state import State
-    from distillkit.train.step import Step
 
 Teacher = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
 T = 1000  # noise levels

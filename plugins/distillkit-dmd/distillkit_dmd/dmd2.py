@@ -18,20 +18,16 @@ Source: arXiv:2405.14867 in the form of its authors' code (github.com/tianweiy/D
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from distillkit.api import Turn, deep_iterable, field, frozen, ge, gt, hookimpl, in_, le
+from distillkit.api import State, Step, Turn, deep_iterable, field, frozen, ge, gt, hookimpl, in_, le
 from distillkit.noise import fold
 from distillkit_dmd.classifier import Guidance, classifier_for
 from distillkit_dmd.config import SharedConfig
 from distillkit_dmd.dmd import Dmd, T, Teacher, grid_sigma, start
-
-if TYPE_CHECKING:
-    from distillkit.train.state import State
-    from distillkit.train.step import Step
 
 
 class Dmd2(Dmd):

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import safetensors.torch
@@ -15,10 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from distillkit import noise
-from distillkit.api import Choice, InputError, Sample
-
-if TYPE_CHECKING:
-    from distillkit.train.state import State
+from distillkit.api import Choice, InputError, Sample, State
 
 SHARD = 512  # pairs per file
 VERSION = 1  # raise it when anything below changes what is made

@@ -8,7 +8,7 @@ paper's. Source: arXiv:2311.18828, Section 3.3.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from distillkit.api import (
     Choice,
     Embedding,
     Sample,
+    State,
     Term,
     UsageError,
     Use,
@@ -32,9 +33,6 @@ from distillkit.api import (
     optional,
 )
 from distillkit_dmd.pairs import Pairs
-
-if TYPE_CHECKING:
-    from distillkit.train.state import State
 
 LAMBDA_REG = 0.25  # arXiv:2311.18828, Section 3.3; 0.5 for CIFAR-10 without labels
 

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from distillkit.api import Augment, field, frozen, ge
+from distillkit.api import Augment, Step, field, frozen, ge
 from distillkit_edm.warp import rotation, scaling, translation, warp
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from distillkit.train.step import Step
 
 
 class EdmAugment(Augment):

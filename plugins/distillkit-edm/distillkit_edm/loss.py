@@ -11,14 +11,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from distillkit.api import Augment, Choice, GeneratorLoss, UsageError, field, frozen, gt, hookimpl
+from distillkit.api import Augment, Choice, GeneratorLoss, State, Step, UsageError, field, frozen, gt, hookimpl
 from distillkit.noise import SIGMA_DATA, edm_weight
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from distillkit.train.state import State
-    from distillkit.train.step import Step
 
 
 class EdmLoss(GeneratorLoss):

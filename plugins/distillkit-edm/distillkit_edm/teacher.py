@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from distillkit.api import TeacherScore, UsageError, frozen, hookimpl
+from distillkit.api import State, TeacherScore, UsageError, frozen, hookimpl
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from distillkit.train.state import State
 
 
 class EdmTeacher(TeacherScore):

@@ -12,7 +12,7 @@ letters are ours, and so are the choices that README.md lists.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from attrs.validators import and_
@@ -24,6 +24,8 @@ from distillkit.api import (
     Choice,
     Embedding,
     Kernel,
+    State,
+    Step,
     Term,
     UsageError,
     Use,
@@ -42,10 +44,6 @@ from distillkit_el.bandwidth import Bandwidths
 from distillkit_el.features import GivenGradient, RealFeatures, pull_back
 from distillkit_el.modes import joint, per_class
 from distillkit_el.networks import UnitLength, draw
-
-if TYPE_CHECKING:
-    from distillkit.train.state import State
-    from distillkit.train.step import Step
 
 
 class EmbeddingLoss(AuxiliaryLoss):

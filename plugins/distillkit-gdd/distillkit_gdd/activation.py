@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from distillkit import noise
-from distillkit.api import Evaluate, UsageError, field, frozen, ge, hookimpl
+from distillkit.api import Evaluate, State, UsageError, field, frozen, ge, hookimpl
 from distillkit_gdd.heatmap import heatmap
-
-if TYPE_CHECKING:
-    from distillkit.train.state import State
 
 CHUNK = 128  # images per pass
 

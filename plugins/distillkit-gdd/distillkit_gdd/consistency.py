@@ -11,17 +11,11 @@ Source: arXiv:2303.01469, Algorithm 2 with mu = 0; the equation numbers are the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from distillkit import noise
-from distillkit.api import AuxiliaryLoss, Choice, Embedding, Term, UsageError, field, frozen, ge, hookimpl
-
-if TYPE_CHECKING:
-    from distillkit.train.state import State
-    from distillkit.train.step import Step
+from distillkit.api import AuxiliaryLoss, Choice, Embedding, State, Step, Term, UsageError, field, frozen, ge, hookimpl
 
 
 class Consistency(AuxiliaryLoss):

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distillkit import noise
+from distillkit.api import State, frozen, ge
 from distillkit.api import field as key
-from distillkit.api import frozen, ge
 from distillkit_gdd.published import Published, PublishedConfig
-
-if TYPE_CHECKING:
-    from distillkit.train.state import State
 
 DIM, DEPTH, HEADS, PATCH, SIZE = 768, 12, 12, 16, 224
 TAPS, TOKENS = (2, 5, 8, 11), 2  # blocks whose outputs are the maps; class and distillation token

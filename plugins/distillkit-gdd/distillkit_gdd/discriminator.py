@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from distillkit import noise
+from distillkit.api import State, Step
 from distillkit_gdd.heads import Head, Heads
 from distillkit_gdd.projection import Projection
-
-if TYPE_CHECKING:
-    from distillkit.train.state import State
-    from distillkit.train.step import Step
 
 
 class Discriminator:

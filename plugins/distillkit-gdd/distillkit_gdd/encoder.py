@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from distillkit.api import Backbone, UsageError, field, frozen, gt
-
-if TYPE_CHECKING:
-    from distillkit.train.state import State
+from distillkit.api import Backbone, State, UsageError, field, frozen, gt
 
 
 class TeacherEncoder(Backbone):

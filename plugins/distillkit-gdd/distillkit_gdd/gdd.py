@@ -17,7 +17,7 @@ Source: arXiv:2405.20750 and 2506.09376 (D2O, D2O-F), in the form of the authors
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -27,6 +27,8 @@ from distillkit.api import (
     Choice,
     GeneratorLoss,
     Optimizer,
+    State,
+    Step,
     Turn,
     UsageError,
     Use,
@@ -42,10 +44,6 @@ from distillkit.api import (
 from distillkit_gdd import losses
 from distillkit_gdd.discriminator import Discriminator
 from distillkit_gdd.freeze import frozen_names
-
-if TYPE_CHECKING:
-    from distillkit.train.state import State
-    from distillkit.train.step import Step
 
 
 @frozen(kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import safetensors
 import safetensors.torch
@@ -13,10 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distillkit.api import Backbone, InputError, UsageError, field, frozen, ge
-
-if TYPE_CHECKING:
-    from distillkit.train.state import State
+from distillkit.api import Backbone, InputError, State, UsageError, field, frozen, ge
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation of images in [0,1], RGB
 HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)

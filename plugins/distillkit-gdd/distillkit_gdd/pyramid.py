@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from distillkit import noise
-from distillkit.api import Backbone, field, frozen, ge
-
-if TYPE_CHECKING:
-    from distillkit.train.state import State
+from distillkit.api import Backbone, State, field, frozen, ge
 
 
 class RandomPyramid(Backbone):

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from distillkit.api import Choice, Features, Sample
+from distillkit.api import Choice, Features, Sample
 
 BLOCK = 50_000  # image seeds per `seed`
 

@@ -13,7 +13,7 @@ computation (e.g. 1024)". Ours: the scale of the batch's gradient (population.py
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,8 @@ from distillkit.api import (
     AuxiliaryLoss,
     Choice,
     Embedding,
+    State,
+    Step,
     Term,
     UsageError,
     Use,
@@ -35,10 +37,6 @@ from distillkit.api import (
 )
 from distillkit_metrics.population import POPULATIONS
 from distillkit_metrics.statistics import moments
-
-if TYPE_CHECKING:
-    from distillkit.train.state import State
-    from distillkit.train.step import Step
 
 CHUNK = 500  # real images per pass
 

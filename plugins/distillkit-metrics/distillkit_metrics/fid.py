@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
-from distillkit.api import Dataset, field, frozen, hookimpl, in_
+from distillkit.api import Dataset, Draw, State, field, frozen, hookimpl, in_
 from distillkit_metrics import reference
 from distillkit_metrics.published import Published, PublishedConfig
 from distillkit_metrics.statistics import Moments, Sums, frechet_distance
-
-if TYPE_CHECKING:
-    from distillkit.api import Draw
-    from distillkit.train.state import State
 
 DDOF = {"edm": 1, "stylegan": 0}
 

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from distillkit.api import Choice, Dataset, Diverged, Evaluate, Features, Sample, Use, field, frozen, ge, hookimpl
+from distillkit.api import (
+    Choice,
+    Dataset,
+    Diverged,
+    Draw,
+    Evaluate,
+    Features,
+    Sample,
+    State,
+    Use,
+    field,
+    frozen,
+    ge,
+    hookimpl,
+)
 from distillkit_metrics.facts import drawn
 from distillkit_metrics.kid import kid
 from distillkit_metrics.manifold import density_coverage, precision_recall, radii
 from distillkit_metrics.statistics import Moments, frechet_distance, moments, principal_axes
-
-if TYPE_CHECKING:
-    from distillkit.api import Draw
-    from distillkit.train.state import State
 
 CHUNK = 500  # images per call of the feature network
 NEIGHBOURS = 10_000  # real images at most that neighbours and KID are taken among: their cost is the square of it

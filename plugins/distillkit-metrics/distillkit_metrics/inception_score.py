@@ -8,14 +8,11 @@ import torch
 from torch import Tensor
 
 from distillkit import noise
-from distillkit.api import InputError, UsageError, field, frozen, ge, hookimpl
+from distillkit.api import Draw, InputError, State, UsageError, field, frozen, ge, hookimpl
 from distillkit_metrics.published import Published, PublishedConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from distillkit.api import Draw
-    from distillkit.train.state import State
 
 
 def inception_score(p: Tensor, splits: int = 10) -> tuple[float, float]:

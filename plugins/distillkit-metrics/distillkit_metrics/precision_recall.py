@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from distillkit import noise
-from distillkit.api import field, frozen, ge, hookimpl
+from distillkit.api import Draw, State, field, frozen, ge, hookimpl
 from distillkit_metrics import reference
 from distillkit_metrics.manifold import precision_recall
 from distillkit_metrics.published import Published, PublishedConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from distillkit.api import Draw
-    from distillkit.train.state import State
 
 
 class PrecisionRecall(Published):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,9 +13,11 @@ from distillkit.api import (
     Choice,
     Dataset,
     Diverged,
+    Draw,
     Evaluate,
     Features,
     Sample,
+    State,
     UsageError,
     field,
     frozen,
@@ -26,10 +28,6 @@ from distillkit.api import (
 )
 from distillkit_metrics.facts import drawn
 from distillkit_metrics.frechet import quantised
-
-if TYPE_CHECKING:
-    from distillkit.api import Draw
-    from distillkit.train.state import State
 
 
 @frozen(kw_only=True)

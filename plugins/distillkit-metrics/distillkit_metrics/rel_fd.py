@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from distillkit.api import Choice, Evaluate, Features, Sample, UsageError, Use, field, frozen, ge, hookimpl
+from distillkit.api import Choice, Draw, Evaluate, Features, Sample, State, UsageError, Use, field, frozen, ge, hookimpl
 from distillkit_metrics.facts import drawn
 from distillkit_metrics.frechet import measured, stratified_labels
 from distillkit_metrics.statistics import Moments, frechet_distance, moments
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from distillkit.api import Draw
-    from distillkit.train.state import State
 
 
 class RelFid(Evaluate):

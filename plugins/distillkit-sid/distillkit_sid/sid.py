@@ -21,18 +21,14 @@ sida, `return_logvar`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from distillkit.api import GeneratorLoss, Turn, UsageError, field, frozen, hookimpl
+from distillkit.api import GeneratorLoss, State, Step, Turn, UsageError, field, frozen, hookimpl
 from distillkit.noise import edm_weight, rho_grid
 from distillkit_sid.config import SharedConfig
-
-if TYPE_CHECKING:
-    from distillkit.train.state import State
-    from distillkit.train.step import Step
 
 Teacher = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
 

@@ -15,19 +15,13 @@ Source: arXiv:2410.14919, in the form of its authors' code (github.com/mingyuanz
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from distillkit.api import UsageError, field, frozen, ge, gt, hookimpl
+from distillkit.api import State, Step, UsageError, field, frozen, ge, gt, hookimpl
 from distillkit.noise import edm_weight
 from distillkit_sid.config import SharedConfig
 from distillkit_sid.sid import Sid, Teacher, alternating, denoising_loss, sid_loss, sid_weight
-
-if TYPE_CHECKING:
-    from distillkit.train.state import State
-    from distillkit.train.step import Step
 
 
 class Sida(Sid):

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from distillkit.api import Evaluate, deep_iterable, field, frozen, gt, hookimpl, lt, min_len
+from distillkit.api import Evaluate, State, deep_iterable, field, frozen, gt, hookimpl, lt, min_len
 from distillkit_edm.edm2.posthoc import WIDEST, file_name, power_beta
-
-if TYPE_CHECKING:
-    from distillkit.train.state import State
 
 
 class PowerEma(Evaluate):
