@@ -95,8 +95,8 @@ def test_a_turn_may_begin_later() -> None:
     class Counter:
         nimg = 0
 
-    due = []
+    taken = []
     for Counter.iteration in range(10):
         if due(Counter, turn):
-            due.append(Counter.iteration)
-    assert due == [4, 8]
+            taken.append(Counter.iteration)
+    assert taken == [4, 8]
