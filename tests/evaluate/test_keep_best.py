@@ -14,6 +14,7 @@ from distillkit.api import Turn, UsageError, hookimpl
 from distillkit.builtin import mixture
 from distillkit.cli.main import main
 from distillkit.run import training
+from distillkit.train.iterate import due
 from distillkit.train.state import State
 
 VALUES = {32: 3.0, 64: 1.0, 96: float("nan"), 128: 2.0, 160: 1.5}  # of the metric, by images seen
