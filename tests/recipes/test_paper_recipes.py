@@ -10,8 +10,7 @@ import pytest
 
 from distillkit.assets.locate import wanted
 from distillkit.cli.main import main
-from distillkit.recipe import Recipe, read
-from distillkit.registry import Catalog
+from distillkit.recipe import Recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 DATA = ("cifar10_cond", "cifar10_uncond", "ffhq", "afhq", "imagenet64")
@@ -42,9 +41,8 @@ GDD = {  # lr of G, lr of D, batch, kimg, EMA, first backbone
 
 
 @pytest.fixture(scope="module")
-def recipes() -> dict[str, Recipe]:
-    catalog = Catalog.installed()
-    return {name: read(RECIPES / f"{name}.toml", catalog=catalog) for name in PAPERS}
+def recipes(shipped: dict[str, Recipe]) -> dict[str, Recipe]:
+    return {name: shipped[name] for name in PAPERS}
 
 
 def row(name, recipe):

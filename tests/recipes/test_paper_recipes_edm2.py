@@ -9,8 +9,7 @@ import pytest
 
 from distillkit.assets.locate import wanted
 from distillkit.assets.table import table
-from distillkit.recipe import Recipe, read
-from distillkit.registry import Catalog
+from distillkit.recipe import Recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SIZES = {  # teacher, images per GPU, dropout, Mimg of SiD and SiDA, of SiD2A
@@ -26,10 +25,9 @@ METHODS = ("sid", "sida", "sid2a")
 
 
 @pytest.fixture(scope="module")
-def recipes() -> dict[tuple[str, str], Recipe]:
-    catalog = Catalog.installed()
+def recipes(shipped: dict[str, Recipe]) -> dict[tuple[str, str], Recipe]:
     names = [(size, f"{method}{el}") for size in SIZES for method in METHODS for el in ("", "_el")]
-    return {name: read(RECIPES / f"imagenet512_{'_'.join(name)}.toml", catalog=catalog) for name in names}
+    return {name: shipped[f"imagenet512_{'_'.join(name)}"] for name in names}
 
 
 def test_there_is_a_recipe_for_every_size_and_method_and_no_other(recipes):
