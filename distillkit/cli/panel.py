@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from distillkit.compare.curves import Spread
 from distillkit.disk import results
 from distillkit.show import formats
 
@@ -109,5 +109,5 @@ def _mean(values: Sequence[float | None]) -> str:
     known = [value for value in values if value is not None]
     if not known:
         return MISSING
-    sd = statistics.stdev(known) if len(set(known)) > 1 else None  # a teacher that all runs share has no spread
-    return _value(statistics.fmean(known), sd)
+    spread = Spread.of(known)
+    return _value(spread.mean, spread.sd if len(set(known)) > 1 else None)  # a teacher of all runs has no spread

@@ -41,22 +41,25 @@ def colour(i: int) -> str:
 def draw(chart: Chart) -> str:
     """The chart as an <svg> element."""
     spots = [spot for curve in chart.curves.values() for spot in curve if math.isfinite(spot.mean)]
+    references = {name: value for name, value in chart.references.items() if math.isfinite(value)}
     x_axis = svg.Axis.over([spot.x for spot in spots], svg.LEFT, svg.WIDTH - svg.RIGHT)
-    y_axis = svg.Axis.over(_values(spots, chart), svg.HEIGHT - svg.BOTTOM, svg.TOP, pad=True, log_from=LOG_FROM)
+    y_axis = svg.Axis.over(
+        _values(spots, list(references.values())), svg.HEIGHT - svg.BOTTOM, svg.TOP, pad=True, log_from=LOG_FROM
+    )
     parts = [
         f'<svg viewBox="0 0 {svg.WIDTH} {svg.HEIGHT}" role="img" aria-label="{escape(chart.title)}">',
         f'<text class="title" x="{svg.LEFT}" y="14">{escape(chart.title)} against {escape(chart.x_label)}</text>',
         *svg.grid(x_axis, y_axis, ""),
-        *svg.reference_lines(chart.references, y_axis),
+        *svg.reference_lines(references, y_axis),
     ]
     for i, (name, curve) in enumerate(chart.curves.items()):
         parts += _curve(name, colour(i), curve, chart.x_label, x_axis, y_axis)
     return "\n".join([*parts, "</svg>"])
 
 
-def _values(spots: Sequence[Spot], chart: Chart) -> list[float]:
+def _values(spots: Sequence[Spot], references: list[float]) -> list[float]:
     """What the y axis must show; a band that reaches below zero does not take a logarithmic axis away."""
-    values = [spot.mean for spot in spots] + list(chart.references.values())
+    values = [spot.mean for spot in spots] + references
     edges = [spot.mean - spot.sd for spot in spots] + [spot.mean + spot.sd for spot in spots]
     low, high = min(values, default=0.0), max(values, default=0.0)
     wide = low > 0 and high / low >= LOG_FROM

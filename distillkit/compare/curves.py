@@ -25,7 +25,7 @@ class Spread:
     def of(cls, values: Sequence[float]) -> Spread:
         finite = all(map(math.isfinite, values))
         sd = statistics.stdev(values) if len(values) > 1 and finite else None
-        return cls(statistics.fmean(values), sd, len(values))
+        return cls(statistics.fmean(values) if finite else sum(values) / len(values), sd, len(values))
 
 
 @frozen

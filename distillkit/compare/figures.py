@@ -53,7 +53,7 @@ def _chart(c: Comparison, target: Target, axis: str, title: str = "") -> Chart:
         for group in c.groups
     }
     references = {"baseline's end": target.final, "teacher": c.reference("teacher", target.metric)}
-    known = {name: value for name, value in references.items() if value is not None and value == value}
+    known = {name: value for name, value in references.items() if value is not None}
     title = title or f"{target.metric} {tables.arrow(target.metric)}"
     return Chart(title=title, curves=curves, x_label=axis, references=known)
 

@@ -54,7 +54,7 @@ class Run:
             status=folder.status(), seed=int(recipe.get("run", {}).get("seed", 0)), recipe=_comparable(recipe, path),
             versions={str(k): str(v) for k, v in folder.info.get("versions", {}).items()},
             evaluations=[_evaluation(row) for row in rows if row["what"] == "evaluate"],
-            scores=results.read(path, rows), nimg=ticks[-1]["nimg"] if ticks else 0,
+            scores=results.read_or_last(path, rows), nimg=ticks[-1]["nimg"] if ticks else 0,
             seconds=ticks[-1]["seconds"] if ticks else 0.0,
         )  # fmt: skip
 
@@ -66,8 +66,7 @@ class Run:
 
 
 def _evaluation(row: Mapping[str, Any]) -> Evaluation:
-    numbers = {name: float(value) for name, value in row.items() if "/" in name}
-    return Evaluation(row["nimg"], float(row.get("seconds", 0.0)), numbers)
+    return Evaluation(row["nimg"], float(row.get("seconds", 0.0)), results.of_row(row))
 
 
 def _toml(path: Path) -> dict[str, Any]:

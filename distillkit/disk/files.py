@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -68,6 +69,17 @@ def write_atomic(path: Path, data: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Replace a JSON file atomically."""
     write_atomic(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
+def finite(value: Any) -> Any:
+    """The value with NaN and infinities as the strings "nan", "inf", "-inf", which any JSON reader takes."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(float(value))
+    return value
 
 
 def remove(path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import math
 import os
 import warnings
 from collections.abc import Iterable, Iterator
@@ -14,6 +13,8 @@ from typing import Any
 
 from distillkit.api.errors import InputError, ResourceError
 from distillkit.disk import files
+
+NOT_FINITE = ("nan", "inf", "-inf")  # numbers as JSON has them
 
 
 class MetricsLog:
@@ -25,7 +26,7 @@ class MetricsLog:
         self._last = _last(self.read())
 
     def read(self) -> list[dict[str, Any]]:
-        """All rows; a torn last line (one that is being written) is left out."""
+        """All rows, each number a number; a torn last line (one that is being written) is left out."""
         return [row for _, row in self._lines()]
 
     def append(self, row: dict[str, Any]) -> None:
@@ -33,12 +34,16 @@ class MetricsLog:
         what, nimg = row["what"], row["nimg"]
         if nimg <= self._last.get(what, -1):
             raise ValueError(f"metrics: {what} at nimg {nimg} after one at {self._last[what]}")
-        line = (json.dumps(_plain(row), allow_nan=False) + "\n").encode()
+        line = (json.dumps(files.finite(row), allow_nan=False) + "\n").encode()
         with self._explained():
             if self._fd is None:
                 self._fd = self._open()
             _write(self._fd, line)
         self._last[what] = nimg
+
+    def has(self, what: str, nimg: int) -> bool:
+        """Whether the last row of this kind was written after so many images."""
+        return self._last.get(what) == nimg
 
     def sync(self) -> None:
         """Force the rows to the disk; called with each checkpoint, so that a resume finds every row before it."""
@@ -90,26 +95,17 @@ class MetricsLog:
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
+    """The row of a whole line, "nan", "inf" and "-inf" as floats again; None for what is no row."""
     try:
-        row = json.loads(line)
-        return row if line.endswith(b"\n") and isinstance(row["nimg"], int) and "what" in row else None
-    except (ValueError, TypeError, KeyError, RecursionError):
+        row = {key: float(value) if value in NOT_FINITE else value for key, value in json.loads(line).items()}
+        fit = isinstance(row["nimg"], int) and isinstance(row["what"], str) and line.endswith(b"\n")
+        return row if fit and all(type(row[key]) in (int, float) for key in row if "/" in key) else None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 
 def _last(rows: Iterable[dict[str, Any]]) -> dict[str, int]:
     return {row["what"]: row["nimg"] for row in rows}
-
-
-def _plain(value: Any) -> Any:
-    """The value with every non-finite float as a string, which any JSON reader takes."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(float(value))
-    return value
 
 
 def _write(fd: int, line: bytes) -> None:

@@ -1,13 +1,17 @@
-"""Final numbers side by side: a metric `m`, its floor `m_floor` (real against real) and its spread `m_sd`."""
+"""Final numbers: result/metrics.json, and a table of them; a metric `m` has a floor `m_floor` and a spread `m_sd`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from attrs import field, frozen
+
+from distillkit.api.errors import InputError
+from distillkit.disk import files
+from distillkit.disk.metrics import NOT_FINITE
 
 FILE = "result/metrics.json"
 SUFFIXES = ("_floor", "_sd")
@@ -31,8 +35,11 @@ class Scores:
 
     student: dict[str, float]
     nfe: int | None = None  # network calls per image of the student
+    nimg: int | None = None  # images that the student has seen
+    seconds: float = 0.0  # of training
     teacher: dict[str, float] = field(factory=dict)
     teacher_nfe: int | None = None
+    last: dict[str, float] | None = None  # metrics of the last average, where the student is a better one
     protocol: dict[str, dict[str, str]] = field(factory=dict)  # facts behind the numbers, by evaluate component
 
     def rows(self) -> list[Row]:
@@ -56,20 +63,59 @@ def _belongs(name: str, metrics: Mapping[str, float]) -> bool:
     return any(name.endswith(suffix) and name.removesuffix(suffix) in metrics for suffix in SUFFIXES)
 
 
-def read(run_dir: Path, rows: list[dict[str, Any]]) -> Scores:
-    """The scores of a run; of one without a result, those of its last evaluation in `rows` of metrics.jsonl."""
+def write(run_dir: Path, scores: Scores) -> None:
+    """Write result/metrics.json of a run."""
+    teacher = {"metrics": scores.teacher, "nfe": scores.teacher_nfe} if scores.teacher_nfe is not None else None
+    last = {} if scores.last is None else {"last": scores.last}
+    facts = {"metrics": scores.student, "seconds": scores.seconds, "nimg": scores.nimg, **last, "nfe": scores.nfe}
+    files.write_json(run_dir / FILE, files.finite({**facts, "teacher": teacher, "protocol": scores.protocol}))
+
+
+def read(run_dir: Path) -> Scores:
+    """The scores of a finished run. Raises InputError if they are missing or damaged."""
     path = run_dir / FILE
-    if path.is_file():
-        found = json.loads(path.read_text(encoding="utf-8"))
-        teacher = found.get("teacher") or {}
+    try:
+        found = json.loads(files.read(path))
+        teacher = found.get("teacher") or {"metrics": {}, "nfe": None}
         return Scores(
-            student=_floats(found["metrics"]), nfe=found.get("nfe"),
-            teacher=_floats(teacher.get("metrics", {})), teacher_nfe=teacher.get("nfe"),
-            protocol=found.get("protocol", {}),
+            student=_metrics(found["metrics"]), nfe=_count(found.get("nfe")), nimg=_count(found.get("nimg")),
+            seconds=_number(found.get("seconds", 0.0)), teacher=_metrics(teacher["metrics"]),
+            teacher_nfe=_count(teacher["nfe"]), last=_metrics(found["last"]) if "last" in found else None,
+            protocol={name: _text(facts) for name, facts in found.get("protocol", {}).items()},
         )  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        told = f"{type(error).__name__}: {error}"[:120]
+        raise InputError(f"cannot read {path} of a finished run ({told}): run it with --again") from error
+
+
+def read_or_last(run_dir: Path, rows: Sequence[Mapping[str, Any]]) -> Scores:
+    """The scores of a run; of one without a result, those of its last evaluation in `rows` of metrics.jsonl."""
+    if (run_dir / FILE).is_file():
+        return read(run_dir)
     evaluated = [row for row in rows if row["what"] == "evaluate"]
-    return Scores(student=_floats({k: v for k, v in evaluated[-1].items() if "/" in k} if evaluated else {}))
+    return Scores(student=of_row(evaluated[-1]) if evaluated else {})
 
 
-def _floats(metrics: Mapping[str, Any]) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.items()}
+def of_row(row: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics in a row of metrics.jsonl."""
+    return {name: float(value) for name, value in row.items() if "/" in name}
+
+
+def _metrics(found: Mapping[str, Any]) -> dict[str, float]:
+    return {str(name): _number(value) for name, value in found.items()}
+
+
+def _number(value: Any) -> float:
+    if value in NOT_FINITE or type(value) in (int, float):
+        return float(value)
+    raise ValueError(f"not a number: {value!r}"[:80])
+
+
+def _count(value: Any) -> int | None:
+    if value is None or (type(value) is int and value >= 0):
+        return value
+    raise ValueError(f"not a whole number: {value!r}"[:80])
+
+
+def _text(facts: Mapping[str, Any]) -> dict[str, str]:
+    return {str(name): str(value) for name, value in facts.items()}

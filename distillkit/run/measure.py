@@ -57,7 +57,7 @@ def measure(path: Path, sets: Sequence[str], other: Path | None, screen: Screen)
     told = {"metrics": metrics, "nfe": draw.nfe, "protocol": protocol, "set": list(sets),
             "recipe": str(other) if other else None, "seconds": seconds}  # fmt: skip
     file = free_name(run)
-    files.write_json(file, told)
+    files.write_json(file, files.finite(told))
     # The teacher's numbers stand beside these only where they were measured by the same keys.
     teacher = trained.teacher if alike else None
     return attrs.evolve(trained, reused=False, metrics=metrics, seconds=seconds, teacher=teacher), file

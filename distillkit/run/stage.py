@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import attrs
 import torch
 
-from distillkit.api import DistillkitError, InputError, ResourceError, UsageError
+from distillkit.api import DistillkitError, ResourceError, UsageError
 from distillkit.api.errors import FULL
-from distillkit.disk import checkpoint, files
+from distillkit.disk import checkpoint, files, results
+from distillkit.disk.results import Scores
 from distillkit.disk.rundir import RunDir
 from distillkit.evaluate import evaluation
 from distillkit.evaluate.best import Best
@@ -51,47 +50,38 @@ class Outcome:
 
 def outcome(run: RunDir, reused: bool, teacher: Outcome | None) -> Outcome:
     """Read back what a finished run left."""
-    facts = result_facts(run)
-    if teacher is None and facts["teacher"]:
-        teacher = Outcome(recipe_name="teacher", run_dir=run.path, reused=True, seconds=0.0, **facts["teacher"])
+    scores = results.read(run.path)
+    if teacher is None and scores.teacher_nfe is not None:
+        teacher = Outcome(
+            recipe_name="teacher", run_dir=run.path, reused=True, seconds=0.0, metrics=scores.teacher,
+            nfe=scores.teacher_nfe,
+        )  # fmt: skip
     return Outcome(
-        recipe_name=run.info["recipe"], run_dir=run.path, reused=reused, metrics=facts["metrics"],
-        nfe=facts["nfe"], seconds=facts["seconds"], teacher=teacher,
+        recipe_name=run.info["recipe"], run_dir=run.path, reused=reused, metrics=scores.student,
+        nfe=scores.nfe, seconds=scores.seconds, teacher=teacher,
     )  # fmt: skip
 
 
-def result_facts(run: RunDir) -> dict[str, Any]:
-    path = run.result / "metrics.json"
-    try:
-        facts = json.loads(path.read_bytes())
-        return {key: facts[key] for key in ("metrics", "nfe", "seconds", "teacher")}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(
-            f"cannot read {path} of a finished run ({type(error).__name__}): run it with --again"
-        ) from error
-
-
-def execute(recipe: Recipe, run: RunDir, results: Mapping[str, Outcome], catalog: Catalog, screen: Screen) -> None:
-    """Train, evaluate and write everything; `results` are those of the parents, by table. The run is locked."""
+def execute(recipe: Recipe, run: RunDir, parents: Mapping[str, Outcome], catalog: Catalog, screen: Screen) -> None:
+    """Train, evaluate and write everything; `parents` are those of the recipe, by table. The run is locked."""
     with run.lock(), guarded(run), StopRequest() as stop:
         run.exit.unlink(missing_ok=True)  # how an earlier session ended is no longer true
         with LoggedScreen(screen, run.log) as logged, shown_warnings(logged):
             torch.set_num_threads(recipe.run.threads or threads.choose())
-            state = build(with_results(recipe, results), catalog)
+            state = build(with_results(recipe, parents), catalog)
             state.figures = run.path / "figures"
             training = Training(state, run, logged, stop)
             if training.resume():
                 logged.line(f"resumed at {state.nimg / 1000:g} kimg")
-            metrics = training.train()
-            facts = {"metrics": metrics, "seconds": training.seconds, "nimg": state.nimg}
+            scores = Scores(student=training.train(), seconds=training.seconds, nimg=state.nimg)
             if training.keeper.take_back(run.checkpoints):
-                facts |= kept(state, training.keeper.best, metrics, logged)
-            finish(state, run, facts, results.get("teacher_score"), catalog, logged)
+                scores = kept(state, training.keeper.best, scores, logged)
+            finish(state, run, scores, parents.get("teacher_score"), catalog, logged)
 
 
-def with_results(recipe: Recipe, results: Mapping[str, Outcome]) -> Recipe:
+def with_results(recipe: Recipe, parents: Mapping[str, Outcome]) -> Recipe:
     """`from = "other.toml"` becomes the checkpoint that its run left."""
-    for table, parent in results.items():
+    for table, parent in parents.items():
         path = str((parent.run_dir / "result").resolve())
         if table == "generator":
             recipe = attrs.evolve(recipe, generator=attrs.evolve(recipe.generator, checkpoint=path))
@@ -104,23 +94,23 @@ def with_results(recipe: Recipe, results: Mapping[str, Outcome]) -> Recipe:
     return recipe
 
 
-def kept(state: State, best: Best, last: dict[str, float], screen: Screen) -> dict[str, Any]:
-    """What the result says where `state.ema` is the best average and not the last: all its metrics, measured now."""
+def kept(state: State, best: Best, scores: Scores, screen: Screen) -> Scores:
+    """The scores where `state.ema` is the best average and not the last: all its metrics, measured now."""
     screen.line(
         f"the result is the average at {best.nimg / 1000:g} kimg: {state.recipe.run.keep_best} {best.value:.4g}"
     )
     metrics = evaluation.evaluate(Drawer.student(state), state.evaluators, screen)
-    return {"metrics": metrics, "nimg": best.nimg, "last": last}
+    return attrs.evolve(scores, student=metrics, nimg=best.nimg, last=scores.student)
 
 
 def finish(
-    state: State, run: RunDir, facts: dict[str, Any], teacher: Outcome | None, catalog: Catalog, screen: Screen
+    state: State, run: RunDir, scores: Scores, teacher: Outcome | None, catalog: Catalog, screen: Screen
 ) -> None:
-    """The result folder, the comparison picture, the report; `facts`: metrics, nimg, seconds of the result."""
+    """The result folder, the comparison picture, the report; `scores` have metrics, nimg and seconds of the result."""
     draw = Drawer.student(state)
     settings = state.recipe.run
     card = {
-        "sample": table_of(state.recipe.sample), "nfe": draw.nfe, "nimg": facts["nimg"], "seed": settings.seed,
+        "sample": table_of(state.recipe.sample), "nfe": draw.nfe, "nimg": scores.nimg, "seed": settings.seed,
         "precision": settings.precision, **run.info,
     }  # fmt: skip
     if state.dataset.latent:
@@ -131,11 +121,13 @@ def finish(
         screen.line(f"the student is {warning}")
     network_file.save(run.result, state.ema, card)
     sampler = teacher_drawer(state, teacher, catalog)
-    measured = teacher and {"metrics": teacher.metrics, "nfe": teacher.nfe}
-    if measured is None and sampler and state.teacher.network is None:  # in closed form: nobody measured it before
-        measured = {"metrics": evaluation.evaluate(sampler, state.evaluators, screen), "nfe": sampler.nfe}
+    if teacher:
+        scores = attrs.evolve(scores, teacher=teacher.metrics, teacher_nfe=teacher.nfe)
+    elif sampler and state.teacher.network is None:  # in closed form: nobody measured it before
+        metrics = evaluation.evaluate(sampler, state.evaluators, screen)
+        scores = attrs.evolve(scores, teacher=metrics, teacher_nfe=sampler.nfe)
     protocol = evaluation.protocol(state, screen)
-    files.write_json(run.result / "metrics.json", {**facts, "nfe": draw.nfe, "teacher": measured, "protocol": protocol})
+    results.write(run.path, attrs.evolve(scores, nfe=draw.nfe, protocol=protocol))
     evaluation.write_comparison(state, run, sampler)
     run.write_exit(0, "finished", state.nimg, None)
     report.write_report(run.path, title=state.recipe.name)

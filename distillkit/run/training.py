@@ -20,7 +20,7 @@ from distillkit.show.screen import Screen
 from distillkit.train import snapshot, turns
 from distillkit.train.iterate import iterate
 from distillkit.train.optim import lr_at
-from distillkit.train.state import State
+from distillkit.train.state import Hooked, State
 
 
 class Training:
@@ -33,6 +33,7 @@ class Training:
         self.tick_from = (0, 0.0)  # images and seconds at the last tick
         self.saved: Path | None = None  # the newest good checkpoint
         self.keeper = Keeper(state)
+        self.measured: dict[str, float] | None = None  # the final metrics
 
     def resume(self) -> bool:
         """Go back to the newest good checkpoint, and cut the log there -> whether there was one."""
@@ -62,8 +63,9 @@ class Training:
                 self.seconds += time.perf_counter() - start
                 bar.advance(state.batch)
                 self.maintain(bar)
-        rows = [row for row in self.log.read() if row["what"] == "evaluate" and row["nimg"] == state.nimg]
-        return {name: value for name, value in rows[-1].items() if "/" in name} if rows else {}
+        if self.measured is None and state.evaluators:  # resumed at the end: what was measured there went with it
+            self.evaluate(state.evaluators)
+        return self.measured or {}
 
     def check(self) -> None:
         """Wait for the device; raises Diverged if too many updates in a row were not finite."""
@@ -115,14 +117,18 @@ class Training:
         )
         return losses
 
-    def evaluate(self, parts: list) -> bool:
-        """Measure and log -> whether this is the best so far by run.keep_best."""
+    def evaluate(self, parts: list[Hooked]) -> bool:
+        """Measure, log and show -> whether this is the best so far by run.keep_best."""
         self.check()
-        found = evaluation.evaluate(Drawer.student(self.state), parts, self.screen)
-        self.log.append({"what": "evaluate", "nimg": self.state.nimg, "kimg": self.state.nimg / 1000, **found,
-                         "seconds": self.seconds})  # fmt: skip
+        state = self.state
+        found = evaluation.evaluate(Drawer.student(state), parts, self.screen)
+        if state.nimg >= state.total:
+            self.measured = found
+        if not self.log.has("evaluate", state.nimg):
+            self.log.append({"what": "evaluate", "nimg": state.nimg, "kimg": state.nimg / 1000, **found,
+                             "seconds": self.seconds})  # fmt: skip
         shown = {name: value for name, value in found.items() if not name.endswith(("_floor", "_sd"))}
-        self.screen.line(f"{formats.kimg(self.state.nimg)} kimg   {formats.numbers(shown)}")
+        self.screen.line(f"{formats.kimg(state.nimg)} kimg   {formats.numbers(shown)}")
         return self.keeper.improved(found)
 
     def save(self, finished: bool) -> None:

@@ -25,6 +25,8 @@ def numbers(fields: Mapping[str, float]) -> str:
 
 def duration(seconds: float) -> str:
     """Two units at most: 42 s, 3 min 05 s, 2 h 10 min, 1 d 4 h."""
+    if not math.isfinite(seconds):
+        return str(seconds)
     s = max(0, round(seconds))
     if s < 60:
         return f"{s} s"

@@ -21,10 +21,10 @@ FOOTER = "Written by distillkit from this run's folder; `distillkit report` writ
 def write_report(run_dir: Path, *, title: str | None = None) -> Path:
     """Write `run_dir/report.html` and return its path; parts that a run does not have are left out.
 
-    Raises InputError for a damaged run.json or exit.json.
+    Raises InputError for a damaged run.json, exit.json or result/metrics.json.
     """
     rows = MetricsLog(run_dir / "metrics.jsonl").read()
-    scores = results.read(run_dir, rows)
+    scores = results.read_or_last(run_dir, rows)
     name = title or str(_json(run_dir / "run.json").get("recipe") or run_dir.resolve().name)
     sections = [
         _header(name, run_dir, rows),
@@ -138,11 +138,11 @@ def _tick_charts(rows: list[dict[str, Any]]) -> list[svg.Chart]:
 
 
 def _curves(rows: list[dict[str, Any]], what: str) -> dict[str, list[svg.Point]]:
-    """Points (kimg, value) by name; metrics.jsonl holds non-finite numbers as strings."""
+    """Points (kimg, value) by name."""
     curves: dict[str, list[svg.Point]] = {}
     for row in rows:
         for name, value in row.items() if row["what"] == what else ():
-            if name not in NOT_CURVES and (isinstance(value, int | float) or value in ("nan", "inf", "-inf")):
+            if name not in NOT_CURVES and isinstance(value, int | float):
                 curves.setdefault(name, []).append((row["nimg"] / 1000, float(value)))
     return curves
 

@@ -50,7 +50,8 @@ def test_not_a_number_is_a_string_that_any_json_reader_takes(path: Path) -> None
 
     row = json.loads(path.read_text(), parse_constant=refuse)
     assert (row["a"], row["b"], row["d"]) == ("nan", ["inf", {"c": "-inf"}], 0.1)
-    assert math.isnan(float(row["a"]))
+    (read,) = MetricsLog(path).read()
+    assert math.isnan(read["a"])
 
 
 @pytest.mark.parametrize("nimg", [40, 39, 0])
@@ -159,3 +160,12 @@ def test_a_planted_link_is_not_followed(path: Path) -> None:
     with pytest.raises(ResourceError):
         log.append(tick(1))
     assert victim.read_text() == "mine" and not path.with_name("not there yet").exists()
+
+
+@pytest.mark.parametrize("value", ['"much"', "null", "[1.0]", "true"])
+def test_a_metric_that_is_no_number_makes_a_line_no_row(path: Path, value: str) -> None:
+    path.write_text(
+        f'{{"what": "evaluate", "nimg": 8, "m/fd": {value}}}\n{{"what": "evaluate", "nimg": 9, "m/fd": 1}}\n'
+    )
+    with pytest.warns(UserWarning, match="metrics.jsonl:1: not a row of metrics, left out"):
+        assert [row["nimg"] for row in MetricsLog(path).read()] == [9]
