@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -13,42 +13,23 @@ from rich.table import Table
 from rich.text import Text
 
 from distillkit.compare.curves import Spread
-from distillkit.disk import results
+from distillkit.disk.results import Outcome, Scores
 from distillkit.show import formats
 
 MISSING = "-"
 
 
-class Scored(Protocol):
-    """A network that was evaluated."""
-
-    nfe: int
-    metrics: dict[str, float]
-
-
-class Outcome(Protocol):
-    """What the engine returns for a run."""
-
-    recipe_name: str
-    run_dir: Path
-    reused: bool
-    nfe: int
-    metrics: dict[str, float]
-    seconds: float
-    teacher: Scored | None
-
-
 def outcome(run: Outcome) -> RenderableType:
     """The panel at the end of a run."""
-    time = "reused, nothing was run" if run.reused else formats.duration(run.seconds)
-    body = Group(_metrics(run), Text(), _files(run.run_dir))
+    time = "reused, nothing was run" if run.reused else formats.duration(run.scores.seconds)
+    body = Group(_metrics(run.scores), Text(), _files(run.run_dir))
     return _panel(body, run.recipe_name, subtitle=Text(time, "dim"), subtitle_align="right")
 
 
 def spread(runs: Sequence[Outcome], seeds: Sequence[int]) -> RenderableType:
     """Mean and sample standard deviation of every metric over runs that differ in their seed."""
-    tables = [results.table(run.metrics, run.teacher.metrics if run.teacher else None) for run in runs]
-    taught = any(run.teacher for run in runs)
+    tables = [run.scores.rows() for run in runs]
+    taught = any(run.scores.teacher for run in runs)
     shown = _table("metric", *["teacher"] * taught, "student" if taught else "this recipe", "floor")
     for first in tables[0]:
         same = [row for table in tables for row in table if row.name == first.name]
@@ -64,16 +45,15 @@ def _panel(body: RenderableType, title: str, **more: Any) -> Panel:
     return Panel(body, title=Text(title, "bold"), title_align="left", padding=(1, 2), border_style="cyan", **more)
 
 
-def _metrics(run: Outcome) -> RenderableType:
-    teacher = run.teacher
-    rows = results.table(run.metrics, teacher.metrics if teacher else None)
+def _metrics(scores: Scores) -> RenderableType:
+    rows = scores.rows()
     if not rows:
         return Text("no metrics: the recipe has no [[evaluate]]", "dim")
-    heads = [f"teacher\nNFE {teacher.nfe}"] if teacher else []
-    ours = "student" if teacher else "this run"
-    shown = _table("metric", *heads, f"{ours}\nNFE {run.nfe}", "floor\nreal v real")
+    heads = [f"teacher\nNFE {scores.teacher_nfe}"] if scores.teacher else []
+    ours = "student" if scores.teacher else "this run"
+    shown = _table("metric", *heads, f"{ours}\nNFE {scores.nfe}", "floor\nreal v real")
     for row in rows:
-        left = [_value(row.teacher, row.teacher_sd)] if teacher else []
+        left = [_value(row.teacher, row.teacher_sd)] if scores.teacher else []
         shown.add_row(row.name, *left, Text(_value(row.student, row.student_sd), "bold"), _value(row.floor, None))
     return shown
 

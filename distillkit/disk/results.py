@@ -1,4 +1,4 @@
-"""Final numbers: result/metrics.json, and a table of them; a metric `m` has a floor `m_floor` and a spread `m_sd`."""
+"""How runs ended: result/metrics.json, and a table of it; a metric `m` has a floor `m_floor` and a spread `m_sd`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from attrs import field, frozen
 from distillkit.api.errors import InputError
 from distillkit.disk import files
 from distillkit.disk.metrics import NOT_FINITE
+from distillkit.disk.rundir import RunDir
 
 FILE = "result/metrics.json"
 SUFFIXES = ("_floor", "_sd")
@@ -44,6 +45,21 @@ class Scores:
 
     def rows(self) -> list[Row]:
         return table(self.student, self.teacher)
+
+
+@frozen(kw_only=True)
+class Outcome:
+    """How a recipe's run ended."""
+
+    recipe_name: str
+    run_dir: Path
+    reused: bool  # nothing was run
+    scores: Scores
+
+    @classmethod
+    def of(cls, run: RunDir, *, reused: bool) -> Outcome:
+        """Read back what a finished run left. Raises InputError if that is missing or damaged."""
+        return cls(recipe_name=str(run.info["recipe"]), run_dir=run.path, reused=reused, scores=read(run.path))
 
 
 def table(student: Mapping[str, float], teacher: Mapping[str, float] | None = None) -> list[Row]:

@@ -16,6 +16,7 @@ from distillkit.api import UsageError
 from distillkit.assets.folder import folder as assets
 from distillkit.assets.locate import located, require
 from distillkit.disk import files
+from distillkit.disk.results import Outcome
 from distillkit.disk.rundir import RunDir
 from distillkit.evaluate import evaluation
 from distillkit.evaluate.draw import Drawer
@@ -25,7 +26,6 @@ from distillkit.recipe.load import load
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
 from distillkit.run import stage
-from distillkit.run.stage import Outcome
 from distillkit.show.screen import Screen
 from distillkit.train import threads
 from distillkit.train.build import build
@@ -52,15 +52,15 @@ def measure(path: Path, sets: Sequence[str], other: Path | None, screen: Screen)
         metrics = evaluation.evaluate(draw, state.evaluators, screen)
         seconds = time.perf_counter() - start
         protocol = evaluation.protocol(state, screen)
-    trained = stage.outcome(run, True, None)
-    alike = not sets and other is None
+    trained = Outcome.of(run, reused=False)
     told = {"metrics": metrics, "nfe": draw.nfe, "protocol": protocol, "set": list(sets),
             "recipe": str(other) if other else None, "seconds": seconds}  # fmt: skip
     file = free_name(run)
     files.write_json(file, files.finite(told))
-    # The teacher's numbers stand beside these only where they were measured by the same keys.
-    teacher = trained.teacher if alike else None
-    return attrs.evolve(trained, reused=False, metrics=metrics, seconds=seconds, teacher=teacher), file
+    scores = attrs.evolve(trained.scores, student=metrics, seconds=seconds)
+    if sets or other is not None:  # the teacher's numbers were measured by other keys
+        scores = attrs.evolve(scores, teacher={}, teacher_nfe=None)
+    return attrs.evolve(trained, scores=scores), file
 
 
 def asked(run: RunDir, sets: Sequence[str], other: Path | None, catalog: Catalog) -> Recipe:
@@ -87,7 +87,7 @@ def teachers(run: RunDir, recipe: Recipe) -> dict[str, Outcome]:
     wanted = settings(run.path / file)
     for path in sorted(run.path.parent.glob("*/resolved.toml"), reverse=True):
         if settings(path) == wanted and (found := RunDir.open(path.parent)).status() == "finished":
-            return {"teacher_score": stage.outcome(found, True, None)}
+            return {"teacher_score": Outcome.of(found, reused=True)}
     raise UsageError(f"the teacher of {run.path} has no finished run beside it: distillkit run {run.path / file}")
 
 

@@ -13,12 +13,12 @@ from distillkit.api import InputError, ResourceError, UsageError
 from distillkit.assets.folder import folder as assets
 from distillkit.assets.locate import located, require
 from distillkit.disk import files, rundir
+from distillkit.disk.results import Outcome
 from distillkit.disk.rundir import RunDir
 from distillkit.recipe import fingerprint, plan, to_toml, used_distributions
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
 from distillkit.run import stage
-from distillkit.run.stage import Outcome
 from distillkit.show.screen import Screen
 
 Change = Callable[[Recipe], Recipe]
@@ -116,7 +116,7 @@ def one(
 ) -> Outcome:  # fmt: skip
     """Run one recipe, or reuse or go on with its `old` run; `results` are those of its parents, by table."""
     if old is not None and old.status() == "finished":
-        return stage.outcome(old, True, results.get("teacher_score"))
+        return Outcome.of(old, reused=True)
     recipe = node.recipe
     run = old or RunDir.create(runs, recipe.name, node.fingerprint, node.versions)
     if not run.resolved.exists():  # new, or killed right after it was made
@@ -129,9 +129,8 @@ def one(
         if old is None and not run.metrics.exists():  # refused before anything was trained: nothing worth a folder
             files.remove(run.path)
         raise
-    done = stage.outcome(run, False, results.get("teacher_score"))
     screen.line(f"done in {time.perf_counter() - start:.0f} s")
-    return done
+    return Outcome.of(run, reused=False)
 
 
 def texts(node: Node, nodes: list[Node]) -> tuple[Recipe, str, dict[str, str]]:

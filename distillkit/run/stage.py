@@ -7,7 +7,6 @@ import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 import attrs
 import torch
@@ -15,7 +14,7 @@ import torch
 from distillkit.api import DistillkitError, ResourceError, UsageError
 from distillkit.api.errors import FULL
 from distillkit.disk import checkpoint, files, results
-from distillkit.disk.results import Scores
+from distillkit.disk.results import Outcome, Scores
 from distillkit.disk.rundir import RunDir
 from distillkit.evaluate import evaluation
 from distillkit.evaluate.best import Best
@@ -33,33 +32,6 @@ from distillkit.show.screen import Screen
 from distillkit.train import threads
 from distillkit.train.build import build
 from distillkit.train.state import State
-
-
-@attrs.frozen(kw_only=True)
-class Outcome:
-    """How a recipe's run ended."""
-
-    recipe_name: str
-    run_dir: Path
-    reused: bool
-    metrics: dict[str, float]
-    nfe: int
-    seconds: float  # of training
-    teacher: Outcome | None = None
-
-
-def outcome(run: RunDir, reused: bool, teacher: Outcome | None) -> Outcome:
-    """Read back what a finished run left."""
-    scores = results.read(run.path)
-    if teacher is None and scores.teacher_nfe is not None:
-        teacher = Outcome(
-            recipe_name="teacher", run_dir=run.path, reused=True, seconds=0.0, metrics=scores.teacher,
-            nfe=scores.teacher_nfe,
-        )  # fmt: skip
-    return Outcome(
-        recipe_name=run.info["recipe"], run_dir=run.path, reused=reused, metrics=scores.student,
-        nfe=scores.nfe, seconds=scores.seconds, teacher=teacher,
-    )  # fmt: skip
 
 
 def execute(recipe: Recipe, run: RunDir, parents: Mapping[str, Outcome], catalog: Catalog, screen: Screen) -> None:
@@ -122,7 +94,7 @@ def finish(
     network_file.save(run.result, state.ema, card)
     sampler = teacher_drawer(state, teacher, catalog)
     if teacher:
-        scores = attrs.evolve(scores, teacher=teacher.metrics, teacher_nfe=teacher.nfe)
+        scores = attrs.evolve(scores, teacher=teacher.scores.student, teacher_nfe=teacher.scores.nfe)
     elif sampler and state.teacher.network is None:  # in closed form: nobody measured it before
         metrics = evaluation.evaluate(sampler, state.evaluators, screen)
         scores = attrs.evolve(scores, teacher=metrics, teacher_nfe=sampler.nfe)
@@ -138,7 +110,7 @@ def teacher_drawer(state: State, teacher: Outcome | None, catalog: Catalog) -> D
     if state.teacher is None:
         return None
     heun = catalog.load("sample", "heun")
-    steps = {"steps": (teacher.nfe + 1) // 2} if teacher else {}
+    steps = {"steps": (teacher.scores.nfe + 1) // 2} if teacher and teacher.scores.nfe else {}
     return Drawer.student(state).teacher(heun(heun.Config(**steps)))
 
 

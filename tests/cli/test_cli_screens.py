@@ -16,6 +16,7 @@ from rich.console import Console
 from distillkit.cli import panel, screen
 from distillkit.cli.console import console
 from distillkit.cli.main import main
+from distillkit.disk.results import Outcome, Scores
 from distillkit.show.screen import QuietScreen
 
 METRICS = {"frechet/fd": 2.345, "frechet/fd_sd": 0.0567, "frechet/fd_floor": 0.421, "frechet/recall": 0.875}
@@ -24,12 +25,10 @@ SHOWS = (
 )
 
 
-def result(run_dir, **more):
-    teacher = SimpleNamespace(nfe=35, metrics={"frechet/fd": 1.234})
-    return SimpleNamespace(**{
-        "recipe_name": "digits_sid", "run_dir": run_dir, "reused": False, "metrics": METRICS, "nfe": 1,
-        "seconds": 185.0, "teacher": teacher, **more,
-    })  # fmt: skip
+def result(run_dir, reused=False, **more):
+    taught = {"teacher": {"frechet/fd": 1.234}, "teacher_nfe": 35}
+    scores = Scores(**{"student": METRICS, "nfe": 1, "seconds": 185.0, **taught, **more})
+    return Outcome(recipe_name="digits_sid", run_dir=run_dir, reused=reused, scores=scores)
 
 
 def text_of(renderable, width=80):
@@ -127,12 +126,12 @@ def test_the_panel_names_the_newest_picture_and_the_report(tmp_path):
 
 
 def test_a_run_without_a_teacher_has_no_teacher_column():
-    shown = text_of(panel.outcome(result(Path("runs/0001-a"), teacher=None, reused=True)))
+    shown = text_of(panel.outcome(result(Path("runs/0001-a"), teacher={}, reused=True)))
     assert "teacher" not in shown and "this run" in shown and "reused" in shown
 
 
 def test_seeds_are_summed_up_as_mean_and_sample_deviation(tmp_path):
-    runs = [result(tmp_path, metrics={"fd": value, "fd_floor": 0.5}, teacher=None) for value in (1.0, 2.0, 3.0)]
+    runs = [result(tmp_path, student={"fd": value, "fd_floor": 0.5}, teacher={}) for value in (1.0, 2.0, 3.0)]
     shown = text_of(panel.spread(runs, [0, 1, 2]))
     (line,) = [line for line in shown.splitlines() if "fd " in line]
     assert line.strip("\u2502 ").split() == ["fd", "2", "\u00b1", "1", "0.5"]

@@ -53,5 +53,5 @@ def test_a_recipe_runs_through_tiny(path: Path, folder: Path, catalog: Catalog) 
     assert [tick["nimg"] for tick in ticks] == [4, 8] and ticks[-1]["skipped"] == 0
     assert any(key.startswith("loss/") for key in ticks[0])
     assert all(math.isfinite(value) for row in rows for value in row.values() if isinstance(value, float))
-    assert bool(outcome.metrics) == bool(made[-1].evaluate)
+    assert bool(outcome.scores.student) == bool(made[-1].evaluate)
     assert (outcome.run_dir / "report.html").is_file() and (outcome.run_dir / "samples" / "comparison.png").is_file()
