@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from distillkit.noise import shuffled
 from distillkit_metrics import store
 
 VERSION = 1  # raise it when anything below changes what is trained: old caches are then left alone
+SHIPPED = Path(__file__).with_name("shipped")  # classifiers that everybody has, by the same names as in the cache
 BATCH, LR, NOISE, DROPOUT, SMOOTHING = 128, 4e-3, 0.1, 0.2, 0.05
 
 
@@ -40,9 +43,20 @@ class Classifier(nn.Module):
         return {"penultimate": penultimate, "spatial": spatial, "logits": self.logits(penultimate)}
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Inside, torch adds up in one order on this machine, whatever the run's number of threads is."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def train(x: Tensor, classes: Tensor, iterations: int, seed: int) -> Classifier:
     """Train on images x [N,C,H,W] in [-1,1] with classes [N]; torch's global generator is left as it was."""
-    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
+    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]), one_thread():
         torch.default_generator.manual_seed(seed)  # weights, dropout and input noise; the CPU's only
         net = Classifier(x.shape[1], int(classes.max()) + 1)
         optimizer = torch.optim.AdamW(net.parameters(), lr=LR)
@@ -60,12 +74,13 @@ def train(x: Tensor, classes: Tensor, iterations: int, seed: int) -> Classifier:
 def class_indices(dataset: Dataset) -> Tensor:
     """Class of every image, int64 [N], whether or not the data set hands out labels. Raises UsageError."""
     index = torch.arange(len(dataset))
-    if hasattr(dataset, "classes"):
-        return dataset.classes(index)
+    classes = dataset.classes(index) if hasattr(dataset, "classes") else None
+    if classes is not None:
+        return classes
     if not dataset.label_dim:
         raise UsageError(
-            f'features "digits-classifier" learns from classes, but the data set {type(dataset).__name__} has none: '
-            "use a labelled data set or other features"
+            f'features "digits-classifier" learn from classes, but the data set {type(dataset).__name__} has none: '
+            'use a labelled data set, or features that need no classes: "inception" or "torchscript" with a network'
         )
     return dataset.labels(index).argmax(1)
 
@@ -73,8 +88,9 @@ def class_indices(dataset: Dataset) -> Tensor:
 class DigitsClassifier(Features):
     """Classifier of the training images: 32-d penultimate layer, 256-d pooled middle layer, logits.
 
-    Trained once per data set (some seconds for the digits) and cached; always runs on the CPU in float32, so
-    the numbers do not depend on the device.
+    That of the digits is part of this distribution, so that everybody measures by the same one. For other data it is
+    trained once (some seconds) and cached; another processor may come to other weights, so `digest` is of those.
+    Always runs on the CPU in float32, so the numbers do not depend on the device.
     """
 
     @frozen(kw_only=True)
@@ -83,30 +99,31 @@ class DigitsClassifier(Features):
         seed: int = field(default=0, validator=ge(0))
 
     def prepare(self, dataset: Dataset, held_out: Dataset | None, cache: Path) -> None:
-        """Take the classifier of these very training images from the cache, or train it. Raises UsageError."""
-        x = dataset.pixels(torch.arange(len(dataset))).float().cpu().contiguous()
+        """Take the classifier of these very training images as shipped or cached, or train it. Raises UsageError."""
         classes = class_indices(dataset).cpu()
+        x = dataset.pixels(torch.arange(len(dataset))).float().cpu().contiguous()
         about = self._about(x, classes)
-        self.digest = about["key"]
-        path = cache / f"digits-classifier-{about['key'][:16]}.safetensors"
-        weights = store.load(path)
+        name = f"digits-classifier-{about['key'][:16]}.safetensors"
+        weights = store.load(SHIPPED / name) or store.load(cache / name)
         if weights is None:
             weights = train(x, classes, self.config.iterations, self.config.seed).state_dict()
-            store.save(path, weights, about)
+            store.save(cache / name, weights, about)
+        self.digest = store.digest(weights)
         with torch.device("meta"):  # no weights are drawn, so the global generator does not move
             net = Classifier(x.shape[1], int(classes.max()) + 1)
         net.load_state_dict(weights, assign=True)
         self.net = net.eval().requires_grad_(False)
 
     def _about(self, x: Tensor, classes: Tensor) -> dict[str, Any]:
+        """The settings, and `key`: a hash of them and the images, by which trained weights are found again."""
         settings = {
             "version": VERSION, "batch": BATCH, "lr": LR, "noise": NOISE, "dropout": DROPOUT, "smoothing": SMOOTHING,
             "iterations": self.config.iterations, "seed": self.config.seed, "images": list(x.shape),
         }  # fmt: skip
-        digest = hashlib.sha256(json.dumps(settings).encode())
-        digest.update(x.numpy())
-        digest.update(classes.numpy())
-        return {**settings, "key": digest.hexdigest()}
+        key = hashlib.sha256(json.dumps(settings).encode())
+        key.update(x.numpy())
+        key.update(classes.numpy())
+        return {**settings, "key": key.hexdigest()}
 
     def __call__(self, x: Tensor) -> dict[str, Tensor]:
         """Features of x [n,C,H,W] in [-1,1]: penultimate [n,32], spatial [n,256], logits [n,classes]."""

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from distillkit_metrics import classifier
-from distillkit_metrics.classifier import DigitsClassifier
+from distillkit_metrics import classifier, store
+from distillkit_metrics.classifier import DigitsClassifier, train
+from distillkit_metrics.statistics import frechet_distance, moments
 from torch import Tensor
 
 from distillkit.api import Dataset, UsageError
@@ -47,12 +48,67 @@ def test_it_reads_digits_it_has_never_seen(digits) -> None:
     assert (found["logits"].argmax(1) == held_out.classes(index)).float().mean() >= 0.985
 
 
-def test_the_digits_classifier_is_found_again_for_unconditional_digits(digits, no_training) -> None:
+def test_everybody_has_the_same_classifier_of_the_digits_with_and_without_labels(digits, tmp_path, no_training) -> None:
     module = pytest.importorskip("distillkit_datasets.digits")
-    dataset = module.Digits(module.Digits.Config(conditional=False))
-    dataset.open(Path())
     no_training()
-    assert same(prepared(dataset, digits.state.cache, iterations=600), digits.features)
+    for conditional in (True, False):
+        dataset = module.Digits(module.Digits.Config(conditional=conditional))
+        dataset.open(Path())
+        features = prepared(dataset, tmp_path, iterations=600)
+        assert features.digest == "161eaf66d32cb3f0fac00b5f6ecc2672ab9fbbb72cd7196ae27d712c54c14c62"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_classifier_trained_here_is_as_good_as_the_shipped_one(digits, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(classifier, "SHIPPED", tmp_path)
+    held_out = digits.state.held_out
+    fresh = prepared(digits.state.dataset, tmp_path, iterations=600)
+    found = fresh(held_out.images(torch.arange(len(held_out))))["logits"].argmax(1)
+    assert (found == held_out.classes(torch.arange(len(held_out)))).float().mean() >= 0.985
+    shipped_fd, fresh_fd = (noisy_distance(features, held_out) for features in (digits.features, fresh))
+    assert fresh_fd == pytest.approx(shipped_fd, rel=0.3) and shipped_fd > 10
+
+
+def noisy_distance(features: DigitsClassifier, dataset: Dataset) -> float:
+    """Frechet distance of the images with much noise to the images."""
+    x = dataset.images(torch.arange(len(dataset)))
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    return frechet_distance(*(moments(features(image)["penultimate"]) for image in (x, x + noise)))
+
+
+def test_the_digest_is_that_of_the_weights(toy: Dataset, tmp_path: Path, monkeypatch) -> None:
+    first, again, other = prepared(toy, tmp_path / "a"), prepared(toy, tmp_path / "b"), prepared(toy, tmp_path, seed=1)
+    assert first.digest == again.digest == store.digest(weights(first)) != other.digest
+    monkeypatch.setattr(classifier, "train", train_on_another_machine)
+    elsewhere = prepared(toy, tmp_path / "c")
+    assert not same(elsewhere, first) and elsewhere.digest != first.digest
+
+
+def train_on_another_machine(*args: object) -> classifier.Classifier:
+    """The same settings, another last bit."""
+    net = train(*args)
+    with torch.no_grad():
+        net.logits.bias[0] = net.logits.bias[0].nextafter(torch.tensor(1.0))
+    return net
+
+
+def test_training_uses_one_thread_and_gives_them_back(toy: Dataset, tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        two = prepared(toy, tmp_path / "a")
+        assert torch.get_num_threads() == 2
+        torch.set_num_threads(1)
+        assert prepared(toy, tmp_path / "b").digest == two.digest
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_a_cache_that_cannot_be_written_costs_the_time_and_nothing_else(toy: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.warns(UserWarning, match="cannot be written .*DISTILLKIT_HOME"):
+        found = prepared(toy, tmp_path / "file" / "cache")
+    assert same(found, prepared(toy, tmp_path / "b"))
 
 
 def test_training_repeats_bit_for_bit(toy: Dataset, tmp_path: Path) -> None:
@@ -114,6 +170,8 @@ def test_features_are_in_eval_mode_without_gradients(toy: Dataset, tmp_path: Pat
     torch.testing.assert_close(both["logits"][:1], alone["logits"])  # no batch statistics
 
 
-def test_a_data_set_without_classes_is_refused(unlabelled_toy: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="Toy has none"):
-        prepared(unlabelled_toy, tmp_path)
+def test_a_data_set_without_classes_is_refused_with_features_that_need_none(unlabelled_toy, tmp_path: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(UsageError, match='has none: .* "inception" or "torchscript"'):
+            prepared(unlabelled_toy, tmp_path)
+        unlabelled_toy.classes = lambda index: None  # as image sets without labels have it
