@@ -30,7 +30,7 @@ class RelFid(Evaluate):
     @property
     def facts(self) -> dict[str, str]:
         c = self.config
-        told = drawn(c.images, range(c.seed, c.seed + 1), c.features, self.features)
+        told = drawn(c.images, range(c.seed, c.seed + 1), c.features, self.features, pixels="clamped to [-1,1]")
         return {"protocol": f"against the teacher, by {c.sampler.name}, from the same noise", **told}
 
     @hookimpl

@@ -74,12 +74,19 @@ class TorchScript(Features):
         """What a Frechet distance in these features is called."""
         return "fd"
 
+    @property
+    def preparation(self) -> list[str]:
+        """What is done to images before they reach the network: it decides the numbers as much as the file does."""
+        c = self.config
+        return [f"size {c.size}", c.resize, f"mean {list(c.mean)}", f"std {list(c.std)}"]
+
     def prepare(self, dataset: Dataset, held_out: Dataset | None, cache: Path) -> None:
         """Raises InputError for a file that is missing, another one or no such network, UsageError for channels."""
         if dataset.channels not in (1, 3):
             raise UsageError(f"published features see grey or RGB images; these have {dataset.channels} channels")
         path = Path.cwd() / self.config.network
-        self.net, self.digest = load(path, self.config.sha256)
+        self.net, sha256 = load(path, self.config.sha256)
+        self.digest = ", ".join([sha256, *self.preparation])
         try:
             tried = self(torch.zeros(2, *dataset.shape))
         except (RuntimeError, AttributeError, torch.jit.Error) as error:
@@ -106,6 +113,10 @@ class Inception(TorchScript):
     """
 
     Config = FileConfig
+
+    @property
+    def preparation(self) -> list[str]:
+        return []  # the file's own
 
     @property
     def distance(self) -> str:

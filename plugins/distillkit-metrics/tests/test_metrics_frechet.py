@@ -145,7 +145,7 @@ def test_it_tells_what_its_numbers_can_be_compared_with(state: SimpleNamespace) 
     assert metric.facts == {
         "protocol": "covariance over N-1, labels in the proportions of the classes, "
         "3 neighbours for precision and recall, 7 for density and coverage",
-        "images": "20, truncated to 8 bits",
+        "images": "20, clamped to [-1,1]",
         "seeds": "50000-50019, and so in the next 2 blocks of 50000, one CPU generator per image",
         "features": "pixels, sha256 unknown",
         "reference": "40 training images",

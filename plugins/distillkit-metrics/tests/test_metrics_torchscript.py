@@ -72,6 +72,15 @@ def test_only_inception_features_of_the_published_width_give_an_fid(inception: C
     assert prepared(TorchScript).distance == "fd"
 
 
+def test_the_digest_of_another_preparation_of_images_is_another_one(inception: Callable[..., Path]) -> None:
+    inception(net=Means)
+    digests = {prepared(TorchScript, **keys).digest for keys in ({}, {"size": 8}, {"resize": "bilinear"})}
+    assert len(digests) == 3
+    assert digests == {
+        prepared(TorchScript, **keys).digest for keys in ({"size": 224}, {"size": 8}, {"resize": "bilinear"})
+    }
+
+
 def test_the_hash_is_that_of_the_file_and_another_file_is_refused(inception: Callable[..., Path]) -> None:
     digest = hashlib.sha256(inception().read_bytes()).hexdigest()
     assert prepared(sha256=digest).digest == digest == prepared().digest
