@@ -15,10 +15,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "plugins/distillkit-edm/tests"))
 
-from distillkit_edm.nvpickle import UnsafeFile, read_pickle  # noqa: E402
-from nvidia_files import snapshot  # noqa: E402
-from nvidia_hostile import unframed  # noqa: E402
-from nvidia_mutants import mutant  # noqa: E402
+from distillkit_edm.nvpickle import UnsafeFile, read_pickle
+from nvidia_files import snapshot
+from nvidia_hostile import unframed
+from nvidia_mutants import mutant
 
 
 def main() -> None:

@@ -145,7 +145,7 @@ def test_autocast_changes_nothing() -> None:
         assert torch.equal(plain, mmd.mmd2(fake, real, KERNELS[0], 16.0))
 
 
-@pytest.mark.parametrize("n, biased", [(1, False), (0, True)])
+@pytest.mark.parametrize(("n", "biased"), [(1, False), (0, True)])
 def test_too_few_rows_are_an_error_that_gives_the_shapes(n: int, biased: bool) -> None:
     with pytest.raises(ValueError, match=rf"fake \[{n}, 3\], real \[4, 3\]"):
         mmd.mmd2(rows(n, 3, 1), rows(4, 3, 2), KERNELS[0], 1.0, biased=biased)

@@ -83,7 +83,9 @@ class Shell:
 
     def python(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, *arguments]
-        return subprocess.run(command, cwd=self.folder, env={**self.env, **env}, capture_output=True, text=True)
+        return subprocess.run(
+            command, cwd=self.folder, env={**self.env, **env}, capture_output=True, text=True, check=False
+        )
 
     def distillkit(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         return self.python("-m", "distillkit", *arguments, **env)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -41,7 +42,7 @@ class MlpDenoiser(nn.Module):
         self.boundary_in_training = config.preconditioning != "ect"
         size = channels * resolution**2
         widths = [size + 2 + label_dim] + [config.width] * config.depth
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         self.out = nn.Linear(config.width, size)
         nn.init.zeros_(self.out.weight)
 

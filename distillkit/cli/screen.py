@@ -105,7 +105,7 @@ class _Done(ProgressColumn):
         done, total, unit = task.completed, task.total or 0, task.fields["unit"]
         if unit == "img" and total >= 1000:
             done, total, unit = done / 1000, total / 1000, "kimg"
-        digits = 1 if total < 100 and total != int(total) or unit == "kimg" and total < 100 else 0
+        digits = 1 if (total < 100 and total != int(total)) or (unit == "kimg" and total < 100) else 0
         return Text(f"{done:.{digits}f}/{total:.{digits}f} {unit}", no_wrap=True)
 
 

@@ -91,9 +91,9 @@ def _ready(stage: Stage, place: Path, catalog: Catalog) -> Recipe:
         recipe = _renamed(recipe, name, str(path))
     terms = []
     for term in recipe.auxiliary_loss:
-        if getattr(term.config, "pairs", 0) > PAIRS:
-            term = attrs.evolve(term, config=attrs.evolve(term.config, pairs=PAIRS))
-        terms.append(attrs.evolve(term, slot=attrs.evolve(term.slot, start_kimg=0.0, stop_kimg=None)))
+        fewer = {"pairs": PAIRS} if getattr(term.config, "pairs", 0) > PAIRS else {}
+        slot = attrs.evolve(term.slot, start_kimg=0.0, stop_kimg=None)
+        terms.append(attrs.evolve(term, config=attrs.evolve(term.config, **fewer), slot=slot))
     return attrs.evolve(recipe, auxiliary_loss=tuple(terms))
 
 

@@ -102,9 +102,8 @@ def _advance(all_: Sequence[Progress], runs: Path, at_once: int) -> None:
         broken = next((need for need in needs if need.bad), None)
         if broken is not None:
             one.state, one.reason = "left out", f"it builds on {broken.job.name}"
-        elif all(need.state in DONE for need in needs):
-            if sum(other.process is not None for other in all_) < at_once:
-                _start(one, runs)
+        elif all(need.state in DONE for need in needs) and sum(other.process is not None for other in all_) < at_once:
+            _start(one, runs)
 
 
 def _start(one: Progress, runs: Path) -> None:

@@ -56,6 +56,6 @@ def describe(component: Any) -> str:
 
 def alone(hooks: pluggy.PluginManager, hook: str, place: str, slot: Any, name: str) -> Hooked:
     """The hook of one component, without the others of its kind; wrappers by components of other kinds stay."""
-    kind = place.split(".")[0]
+    kind = place.split(".", maxsplit=1)[0]
     others = [plugin for other, plugin in hooks.list_name_plugin() if other != place and other.split(".")[0] == kind]
     return Hooked(name, slot, hooks.subset_hook_caller(hook, others))

@@ -85,5 +85,5 @@ def test_nfe_is_the_number_of_sigmas() -> None:
 
 @pytest.mark.parametrize("sigmas", [(), (80.0, 0.0), (1.0, 2.0), (1.0, 1.0)])
 def test_sigmas_that_do_not_fall_are_refused(sigmas: tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match="sigmas|must be|Length"):
+    with pytest.raises(ValueError, match=r"sigmas|must be|Length"):
         FewStep.Config(sigmas=sigmas)

@@ -54,7 +54,7 @@ def test_autoguidance_goes_from_the_guide_through_the_teacher(weak: str) -> None
 
 
 def test_a_guide_for_other_images_is_refused(weak: str) -> None:
-    with pytest.raises(UsageError, match="guide .* is for 2 channels, 8 px, 3 labels; the data set has 2 channels, 8"):
+    with pytest.raises(UsageError, match=r"guide .* is for 2 channels, 8 px, 3 labels; the data set has 2 channels, 8"):
         toy_state(teacher_score={"guidance": {"use": "autoguidance", "guide": weak}}, dataset={"label_dim": 0})
 
 

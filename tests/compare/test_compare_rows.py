@@ -122,7 +122,7 @@ def test_rows_may_be_measured_differently_but_not_cells_of_a_row(folder, tables)
     more = {"baseline": "a", "metrics": (), "within": 0.0}
     found = compare_rows(runs, {a: "a", b: "b", c: "c"}, {"x": {"1": "a", "2": "c"}, "y": {"1": "b"}}, **more)
     assert list(found.rows) == ["x", "y"]
-    with pytest.raises(UsageError, match="dataset.size is 100 in 1, 7 in 2"):
+    with pytest.raises(UsageError, match=r"dataset.size is 100 in 1, 7 in 2"):
         compare_rows(runs, {a: "a", b: "b", c: "c"}, {"x": {"1": "a", "2": "b"}}, **more)
 
 

@@ -212,6 +212,8 @@ print(refused)
 
 
 def test_a_disk_that_fills_up_at_any_byte_costs_the_new_checkpoint_only(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert 40 < int(done.stdout) < 56

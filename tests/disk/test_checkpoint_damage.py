@@ -107,9 +107,9 @@ def test_an_edited_manifest_is_named_with_both_hashes_of_its_content(tmp_path: P
     path = save(tmp_path, 1, tensors(1), {}, keep=1)
     damage("manifest", path, 0, 0)
     expected = json.loads((path / manifest.NAME).read_text())["sha256"][:16]
-    with pytest.warns(UserWarning, match=f"manifest.json has sha256 [0-9a-f]{{16}}, expected {expected}"):
-        with pytest.raises(InputError):
-            load_newest(tmp_path, "cpu")
+    told = f"manifest.json has sha256 [0-9a-f]{{16}}, expected {expected}"
+    with pytest.warns(UserWarning, match=told), pytest.raises(InputError):
+        load_newest(tmp_path, "cpu")
 
 
 def test_a_checkpoint_under_another_name_is_damaged(tmp_path: Path) -> None:
@@ -121,10 +121,13 @@ def test_a_checkpoint_under_another_name_is_damaged(tmp_path: Path) -> None:
 def test_only_damaged_ones_are_an_error_also_the_second_time(tmp_path: Path) -> None:
     for nimg in (1, 2):
         flip(save(tmp_path, nimg, tensors(nimg), {}, keep=2) / "state.json", 0.5, 0)
-    with pytest.warns(UserWarning), pytest.raises(InputError, match="no undamaged checkpoint") as caught:
+    with (
+        pytest.warns(UserWarning, match="is damaged"),
+        pytest.raises(InputError, match="no undamaged checkpoint") as caught,
+    ):
         load_newest(tmp_path, "cpu")
     assert caught.value.exit_code == 3 and "\n" not in str(caught.value)
-    with pytest.raises(InputError, match="damaged-kimg-000000.001, damaged-kimg-000000.002"):
+    with pytest.raises(InputError, match=r"damaged-kimg-000000.001, damaged-kimg-000000.002"):
         load_newest(tmp_path, "cpu")
 
 
@@ -132,7 +135,7 @@ def test_a_checkpoint_damaged_again_after_it_was_made_again_is_set_aside_too(tmp
     save(tmp_path, 1, tensors(1), {}, keep=9)
     for _ in range(3):
         flip(save(tmp_path, 2, tensors(2), {}, keep=9) / "ema.safetensors", 0.5, 0)
-        with pytest.warns(UserWarning):
+        with pytest.warns(UserWarning, match="is damaged"):
             assert load_newest(tmp_path, "cpu")[2].name == "kimg-000000.001"
     damaged = [f"damaged-kimg-000000.002{end}" for end in ("", "-2", "-3")]
     assert names(tmp_path) == [*damaged, "kimg-000000.001"]

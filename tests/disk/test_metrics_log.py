@@ -110,7 +110,7 @@ def test_an_unreadable_line_in_the_middle_is_named_and_left_out(path: Path) -> N
     path.write_bytes(b"".join([*lines[:2], bytes(5) + b"\n", *lines[2:]]))
     with pytest.warns(UserWarning, match="metrics.jsonl:3: not a row"):
         log = MetricsLog(path)
-    with pytest.warns(UserWarning):
+    with pytest.warns(UserWarning, match="metrics.jsonl:3: not a row"):
         log.truncate(40)
     assert path.read_bytes() == b"".join(lines)
 

@@ -118,7 +118,7 @@ def test_dropout_of_coarse_levels_alone() -> None:
     twin = build.with_dropout(network("edm2", **keys), table, CATALOG)
     assert (twin.card["network"]["dropout"], twin.card["network"]["dropout_resolution"]) == (0.4, 4)
     other = network("edm-ddpmpp", model_channels=4, channel_mult=[1], num_blocks=1, attn_resolutions=[])
-    with pytest.raises(UsageError, match="generator.dropout_resolution: the network 'edm-ddpmpp' has no key"):
+    with pytest.raises(UsageError, match=r"generator.dropout_resolution: the network 'edm-ddpmpp' has no key"):
         build.with_dropout(other, table, CATALOG)
 
 

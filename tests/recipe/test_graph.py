@@ -43,5 +43,5 @@ def test_a_parent_that_is_not_there_is_a_problem_of_its_child(tmp_path, family, 
 
 def test_problems_of_a_parent_name_the_parent(put, family, good, catalog):
     put(good + "nope = 1", "teacher.toml")
-    with pytest.raises(RecipeProblems, match="1 problem in .*teacher.toml"):
+    with pytest.raises(RecipeProblems, match=r"1 problem in .*teacher.toml"):
         plan(family, (), catalog)

@@ -52,7 +52,7 @@ def test_nothing_is_imported_until_it_is_loaded(install, tmp_path):
     catalog = Catalog.installed()
     assert [offer.summary for offer in catalog.offers] == ["A class in a trap."]
     assert not list(tmp_path.rglob("sprung"))
-    with pytest.raises(Unusable, match="no subclass of distillkit.api.Kernel"):
+    with pytest.raises(Unusable, match=r"no subclass of distillkit.api.Kernel"):
         catalog.load("kernel", "rbf")
     assert len(list(tmp_path.rglob("sprung"))) == 2
 
@@ -125,7 +125,7 @@ def test_a_distribution_for_another_distillkit_is_listed_and_refused(install):
     install("distillkit-k", {"kernel": {"rbf": "distillkit_k:Rbf"}}, GOOD, needs="Distillkit>=7")
     catalog = Catalog.installed()
     assert issues(catalog) == ["distillkit-k: it needs distillkit >=7, and this is 0.1.0"]
-    with pytest.raises(Unusable, match="cannot be used: it needs distillkit >=7, and this is 0.1.0"):
+    with pytest.raises(Unusable, match=r"cannot be used: it needs distillkit >=7, and this is 0.1.0"):
         catalog.load("kernel", "rbf")
 
 

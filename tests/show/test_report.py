@@ -124,7 +124,7 @@ def test_a_failed_run_says_why(run):
 
 def test_a_damaged_file_is_named(run):
     (run / "run.json").write_text("{")
-    with pytest.raises(InputError, match="run.json"):
+    with pytest.raises(InputError, match=r"run.json"):
         write_report(run)
 
 

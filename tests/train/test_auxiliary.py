@@ -141,7 +141,7 @@ def test_two_terms_add_up_and_each_is_balanced_against_the_host_alone(
     make_state: Make, toy: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = toys(make_state, toy, Spread, weight="auto")
-    x, grad = seen_at_x(alone, monkeypatch)
+    _x, grad = seen_at_x(alone, monkeypatch)
     monkeypatch.undo()
     both = toys(make_state, toy, Own, Spread, weight="auto")
     _, summed = seen_at_x(both, monkeypatch)

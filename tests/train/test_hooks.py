@@ -103,7 +103,7 @@ def test_hook_teacher_score_is_what_a_method_calls_and_takes_any_subset_of_the_a
     network = {"init": "scratch", "network": {"use": "mlp", "width": 8}}
     state = world(Half, Loss, generator=network)
     iterate(state)
-    ((step, teacher_score),) = state.components["generator_loss"].calls
+    ((_step, teacher_score),) = state.components["generator_loss"].calls
     x = torch.ones(3, *state.dataset.shape)
     assert torch.equal(teacher_score(x, torch.ones(3, 1, 1, 1), None), x / 2)
     assert torch.equal(denoise(state, x, torch.ones(3, 1, 1, 1), None), x / 2)

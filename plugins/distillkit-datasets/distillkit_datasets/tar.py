@@ -42,10 +42,10 @@ def _members(file: BinaryIO, wanted: dict[str, int]) -> list[tuple[str, bytes]]:
         base, padded = name.rpartition("/")[2], -(-size // BLOCK) * BLOCK
         total += BLOCK + padded
         if kind not in FILES + SKIPPED or size < 0 or total > TOTAL_BYTES:
-            raise InputError(f"member {ascii(name[:80])} is a link, a device, or too large")
+            raise InputError(f"member {name[:80]!a} is a link, a device, or too large")
         if base in wanted and kind in FILES:
             if size > wanted[base] or base in dict(found):
-                raise InputError(f"member {ascii(name[:80])} occurs twice or takes more than {wanted[base]} bytes")
+                raise InputError(f"member {name[:80]!a} occurs twice or takes more than {wanted[base]} bytes")
             found.append((base, _exactly(file, padded)[:size]))
         else:
             for start in range(0, padded, 1 << 20):

@@ -61,7 +61,7 @@ def check(archive: ZipFile, largest: int, small: int) -> None:
         if not fault and info.filename in names:
             fault = "occurs twice"
         if fault:
-            raise InputError(f"entry {ascii(info.orig_filename[:80])} {fault}")
+            raise InputError(f"entry {info.orig_filename[:80]!a} {fault}")
         names.add(info.filename)
     total = sum(info.file_size for info in infos)
     if total > TOTAL_BYTES:
@@ -111,4 +111,4 @@ def check_overlap(infos: list[ZipInfo], directory: int) -> None:
     for info, limit in zip(ordered, starts, strict=False):
         end = info.header_offset + LOCAL_HEADER + len(info.orig_filename) + info.compress_size
         if info.header_offset < 0 or end > limit:
-            raise InputError(f"entry {ascii(info.orig_filename[:80])} overlaps what follows it")
+            raise InputError(f"entry {info.orig_filename[:80]!a} overlaps what follows it")

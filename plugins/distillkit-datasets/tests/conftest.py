@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +49,7 @@ def _hook(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture
 def refused(
     _hook: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Callable[..., None]]:
+) -> Callable[..., None]:
     """refused(path, message, decoded=False, flags=()): `distillkit data check` refuses it as it must."""
     loads: list[object] = []
     load = ImageFile.ImageFile.load
@@ -70,4 +70,4 @@ def refused(
         assert events == [] and sorted(tmp_path.rglob("*")) == before
         assert bool(loads) == decoded
 
-    yield check
+    return check

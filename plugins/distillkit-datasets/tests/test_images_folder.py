@@ -79,7 +79,7 @@ def test_grey_images_have_one_channel_and_do_not_mix_with_colour(tmp_path: Path)
     folder = write(tmp_path / "x", "0.png", mode="L")
     assert opened(folder).shape == (1, 4, 4)
     write(folder, "1.png")
-    with pytest.raises(InputError, match="x: 1.png: 4x4x3, the first is 4x4x1"):
+    with pytest.raises(InputError, match=r"x: 1.png: 4x4x3, the first is 4x4x1"):
         opened(folder)
 
 

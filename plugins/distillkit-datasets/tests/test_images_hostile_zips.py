@@ -179,7 +179,9 @@ def test_an_entry_that_is_not_what_the_directory_says_is_refused(
     refused(tmp_path / "x.zip", "a.png: cannot be unpacked")
 
 
-@pytest.mark.parametrize("trespass", [lambda folder: open("/etc/hosts"), lambda folder: open(folder / "x", "w")])
+@pytest.mark.parametrize(
+    "trespass", [lambda folder: Path("/etc/hosts").read_bytes(), lambda folder: (folder / "x").touch()]
+)
 def test_the_watch_sees_what_it_is_to_see(
     trespass: Callable[[Path], object], tmp_path: Path, refused: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

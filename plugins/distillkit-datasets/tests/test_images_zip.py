@@ -89,7 +89,7 @@ def test_a_second_file_can_be_held_out_and_must_be_alike(tmp_path: Path) -> None
     write(tmp_path / "train.zip", content)
     held_out = opened(tmp_path, "train.zip", held_out_path="val.zip", xflip=True).held_out()
     assert len(held_out) == 5 and torch.equal(held_out.labels(torch.tensor([4])), torch.eye(3)[[1]])
-    with pytest.raises(InputError, match="train.zip: 16x16x3 with 3 labels, but val.zip is 16x16x3 with 2"):
+    with pytest.raises(InputError, match=r"train.zip: 16x16x3 with 3 labels, but val.zip is 16x16x3 with 2"):
         opened(tmp_path, "val.zip", held_out_path="train.zip")
 
 

@@ -258,5 +258,5 @@ def test_no_teacher_is_refused(cls):
 
 
 def test_t_max_must_be_above_t_min():
-    with pytest.raises(ValueError, match="'T_max' must be above T_min = 0.5: 0.3"):
+    with pytest.raises(ValueError, match=r"'T_max' must be above T_min = 0.5: 0.3"):
         Dmd.Config(T_min=0.5, T_max=0.3)

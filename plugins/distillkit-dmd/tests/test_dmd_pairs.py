@@ -93,7 +93,7 @@ def test_making_pairs_goes_on_where_it_was_killed(home, monkeypatch):
 def test_a_damaged_shard_is_named(home):
     state()
     shards(home)[1].write_bytes(b"{}")
-    with pytest.raises(InputError, match="00000016.safetensors: damaged .*; delete it"):
+    with pytest.raises(InputError, match=r"00000016.safetensors: damaged .*; delete it"):
         state()
 
 

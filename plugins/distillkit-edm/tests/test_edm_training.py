@@ -185,5 +185,5 @@ def test_the_teacher_loads_its_checkpoint_frozen_and_denoises_without_augmentati
 
 
 def test_a_teacher_without_checkpoint_says_what_to_write() -> None:
-    with pytest.raises(UsageError, match='write checkpoint = "path/to/result" or from = "teacher.toml"'):
+    with pytest.raises(UsageError, match=r'write checkpoint = "path/to/result" or from = "teacher.toml"'):
         EdmTeacher(EdmTeacher.Config()).setup(SimpleNamespace())

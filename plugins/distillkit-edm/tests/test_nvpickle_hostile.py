@@ -46,7 +46,7 @@ sys.addaudithook(hook)  # stays until the interpreter ends
 
 @contextmanager
 def watching() -> Iterator[list[tuple[str, Any]]]:
-    global EVENTS
+    global EVENTS  # noqa: PLW0603 - an audit hook cannot be taken back, so it looks here
     EVENTS = seen = []
     try:
         yield seen

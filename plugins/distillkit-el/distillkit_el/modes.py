@@ -36,8 +36,8 @@ def per_class(
     total, counted = fake.sum() * 0, 0  # a zero that reaches fake: this batch may hold no class twice
     for mine, other in zip(ours, theirs, strict=True):
         if min(len(mine), len(other)) >= fewest:
-            mine, other = (rows.to(fake.device, non_blocking=True) for rows in (mine, other))
-            total, counted = total + len(mine) * mmd(fake[mine], real[other], s2=s2), counted + len(mine)
+            at, to = (rows.to(fake.device, non_blocking=True) for rows in (mine, other))
+            total, counted = total + len(mine) * mmd(fake[at], real[to], s2=s2), counted + len(mine)
     return total / max(counted, 1)
 
 

@@ -95,7 +95,7 @@ def test_mixed_precision_and_double_precision_are_kept_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    "keys, changes, message",
+    ("keys", "changes", "message"),
     [
         ({}, {"batch": 1}, "run.batch is 1"),
         ({"real_batch": 1}, {}, "real_batch 1"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from types import SimpleNamespace
 from typing import Any
 
@@ -130,7 +131,7 @@ def test_refreshing_draws_new_embeddings_on_time_and_never_keeps_a_bank() -> Non
         run(part, at, images())
         weights.append(part.nets[0][1].weight.clone())
         assert part.real.bank is None
-    same = [torch.equal(a, b) for a, b in zip(weights, weights[1:], strict=False)]
+    same = [torch.equal(a, b) for a, b in itertools.pairwise(weights)]
     assert same == [True, False, True, False]
 
 

@@ -30,7 +30,7 @@ def module(cls: type[Embedding], resolution: int = 8, channels: int = 1, seed: i
 
 
 @every
-@pytest.mark.parametrize("resolution, channels", [(8, 1), (9, 4), (13, 2), (17, 3), (32, 3), (65, 1)])
+@pytest.mark.parametrize(("resolution", "channels"), [(8, 1), (9, 4), (13, 2), (17, 3), (32, 3), (65, 1)])
 def test_any_resolution_and_channels_give_one_row_per_image(
     cls: type[Embedding], resolution: int, channels: int
 ) -> None:

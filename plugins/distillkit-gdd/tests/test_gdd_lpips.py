@@ -73,8 +73,8 @@ def test_the_distance_by_hand():
 def test_the_equation_holds_on_the_networks_maps(here):
     net, x, y = phi(lin="vgg.pth"), drawn(2, 3, 8, 8), drawn(2, 3, 8, 8, seed=1)
     lin, want = torch.load("vgg.pth", weights_only=True), torch.zeros(2)
-    for i, (a, b) in enumerate(zip(net.maps(x), net.maps(y), strict=True)):
-        a, b = (m / m.square().sum(1, keepdim=True).sqrt() for m in (a, b))
+    for i, maps in enumerate(zip(net.maps(x), net.maps(y), strict=True)):
+        a, b = (m / m.square().sum(1, keepdim=True).sqrt() for m in maps)
         want += ((a - b).square() * lin[f"lin{i}.model.1.weight"]).sum(1).mean((1, 2)).nan_to_num()
     torch.testing.assert_close(distance(net, x, y), want, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(distance(phi(), x, y), want)
@@ -122,7 +122,7 @@ def test_the_gradient_reaches_the_images_alone_and_is_finite_where_no_channel_is
 
 
 def test_other_files_are_refused_with_a_reason(here):
-    with pytest.raises(InputError, match="absent.pth: no such file"):
+    with pytest.raises(InputError, match=r"absent.pth: no such file"):
         phi(weights="absent.pth")
     with pytest.raises(InputError, match=r"vgg.pth: has no 'features.0.weight' \(26 of 26 missing\)"):
         phi(weights="vgg.pth")

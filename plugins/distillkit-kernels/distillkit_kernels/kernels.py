@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from attrs.validators import deep_iterable
 from torch import Tensor
@@ -23,7 +25,7 @@ class Rbf(Kernel):
         weight = 1 / len(scales)
         e = (r / -scales[0]).exp_()
         k, dk = e * weight, e * (-weight / scales[0])
-        for wider, m in zip(scales, scales[1:], strict=False):
+        for wider, m in itertools.pairwise(scales):
             e = e.square_() if wider == 2 * m else (r / -m).exp_()  # exp(-r/m) = exp(-r/2m)^2
             k.add_(e, alpha=weight)
             dk.sub_(e, alpha=weight / m)

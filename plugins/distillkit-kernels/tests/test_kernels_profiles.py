@@ -52,7 +52,10 @@ def test_hand_worked_values() -> None:
     assert k(Linear(Linear.Config()), 5.0) == 5
 
 
-@pytest.mark.parametrize("cls, keys", [(Rbf, {"scales": ()}), (Rbf, {"scales": (1.0, 0.0)}), (Imq, {"scale": -1.0})])
+WRONG = [(Rbf, {"scales": ()}), (Rbf, {"scales": (1.0, 0.0)}), (Imq, {"scale": -1.0})]
+
+
+@pytest.mark.parametrize(("cls", "keys"), WRONG)
 def test_bandwidth_factors_must_be_positive(cls: type[Kernel], keys: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="scale"):
         cls.Config(**keys)

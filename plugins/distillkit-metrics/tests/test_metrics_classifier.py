@@ -172,6 +172,6 @@ def test_features_are_in_eval_mode_without_gradients(toy: Dataset, tmp_path: Pat
 
 def test_a_data_set_without_classes_is_refused_with_features_that_need_none(unlabelled_toy, tmp_path: Path) -> None:
     for _ in range(2):
-        with pytest.raises(UsageError, match='has none: .* "inception" or "torchscript"'):
+        with pytest.raises(UsageError, match=r'has none: .* "inception" or "torchscript"'):
             prepared(unlabelled_toy, tmp_path)
         unlabelled_toy.classes = lambda index: None  # as image sets without labels have it

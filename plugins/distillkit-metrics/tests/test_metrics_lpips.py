@@ -61,12 +61,12 @@ def test_the_distance_by_hand_and_its_gradient_at_the_images_alone(here):
 
 
 def test_other_files_are_refused_with_a_reason(here):
-    with pytest.raises(InputError, match="absent.pt: No such file"):
+    with pytest.raises(InputError, match=r"absent.pt: No such file"):
         phi(network="absent.pt")
     (here / "text.pt").write_text("no network")
     with pytest.raises(InputError, match="not a TorchScript file"):
         phi(network="text.pt")
-    with pytest.raises(InputError, match="plain.pt: cannot be called as wanted"):
+    with pytest.raises(InputError, match=r"plain.pt: cannot be called as wanted"):
         phi(network="plain.pt")
     with pytest.raises(InputError, match="the recipe says 00000000"):
         phi(sha256="0" * 64)

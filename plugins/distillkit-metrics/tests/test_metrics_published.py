@@ -53,7 +53,7 @@ def real(state: State, dataset: Any = None) -> torch.Tensor:
     return features_of(state, dataset.images(torch.arange(len(dataset))))
 
 
-@pytest.mark.parametrize("ddof, name", [(1, "edm"), (0, "stylegan")])
+@pytest.mark.parametrize(("ddof", "name"), [(1, "edm"), (0, "stylegan")])
 def test_sums_over_parts_give_the_published_codes_numbers(ddof: int, name: str, reference: dict) -> None:
     sides = []
     for side in ("gen_features", "real_features"):
@@ -83,7 +83,7 @@ def test_the_inception_score_is_that_of_the_reference(reference: dict) -> None:
 def test_the_inception_score_by_hand() -> None:
     sure = torch.eye(4).repeat(5, 1)  # every class as often, no doubt: as many as there are classes
     assert inception_score(sure, splits=5) == pytest.approx((4, 0))
-    with pytest.raises(InputError, match="10 splits .* got 9"):
+    with pytest.raises(InputError, match=r"10 splits .* got 9"):
         inception_score(torch.ones(9, 2) / 2)
 
 

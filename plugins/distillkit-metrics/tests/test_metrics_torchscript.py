@@ -108,10 +108,10 @@ def test_a_checkpoint_a_missing_file_and_a_folder_are_refused(inception: Callabl
 
 def test_a_network_that_cannot_be_called_or_gives_no_rows_is_refused(inception: Callable[..., Path]) -> None:
     inception(net=Means)
-    with pytest.raises(InputError, match="cannot be called as wanted .*expected at most 2 argument"):
+    with pytest.raises(InputError, match=r"cannot be called as wanted .*expected at most 2 argument"):
         prepared()
     inception(net=Broken)
-    with pytest.raises(InputError, match="cannot be called as wanted .*no images, please"):
+    with pytest.raises(InputError, match=r"cannot be called as wanted .*no images, please"):
         prepared()
     inception(net=Flat)
     with pytest.raises(InputError, match=r"gave \[1\] for 2 images"):
