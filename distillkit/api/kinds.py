@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -110,10 +111,18 @@ class Evaluate(Component):
     """Metrics; hook `evaluate`. A metric `name` may come with `name_floor` (real against real) and `name_sd`."""
 
     kind = "evaluate"
+    # Which way each metric improves: {"fd": "lower", "recall": "higher"}, and "none" for one that is neither good nor
+    # bad. A name may be a pattern, such as "drift_*"; the first that fits counts.
+    better: ClassVar[dict[str, str]] = {}
 
     @frozen(kw_only=True)
     class Slot:
         every_kimg: float | None = field(default=None, validator=optional(gt(0)))  # None: at the end only
+
+    @classmethod
+    def direction(cls, metric: str) -> str | None:
+        """What `better` says of a metric by its name; None: nothing."""
+        return next((way for pattern, way in cls.better.items() if fnmatchcase(metric, pattern)), None)
 
     @property
     def facts(self) -> dict[str, str]:

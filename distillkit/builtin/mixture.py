@@ -102,6 +102,8 @@ class MixtureDataset(Dataset):
 class MixtureMetrics(Evaluate):
     """Share of points on a mode, share of modes that got their part, sliced Wasserstein-2 distance."""
 
+    better = {"on_mode": "higher", "modes_covered": "higher", "sw2": "lower"}
+
     @frozen(kw_only=True)
     class Config(MixtureConfig):
         images: int = field(default=4096, validator=ge(64))

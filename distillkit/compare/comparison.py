@@ -43,6 +43,10 @@ class Comparison:
     rows: Mapping[str, Comparison] = field(factory=dict)  # of a study with axes: the columns of each, against the first
     rest: Comparison | None = None  # beside rows: the groups that are in none
 
+    def higher(self, metric: str) -> bool | None:
+        """Whether higher is better; None where that is unknown or neither."""
+        return higher_is_better(metric, told(self.groups))
+
     def curve(self, group: Group, metric: str) -> list[Point]:
         """Mean over seeds of the finished runs."""
         return curves.mean_curve(group.finished, metric)
@@ -64,7 +68,7 @@ class Comparison:
     def best(self, metric: str) -> float:
         """The best mean of the groups; NaN where no direction is known."""
         found = [spread.mean for spread in (self.final(group, metric) for group in self.groups) if spread]
-        found, higher = [value for value in found if math.isfinite(value)], higher_is_better(metric)
+        found, higher = [value for value in found if math.isfinite(value)], self.higher(metric)
         return math.nan if higher is None or len(found) < 2 else (max if higher else min)(found)
 
     def speed(self, group: Group) -> float:
@@ -92,14 +96,14 @@ def compare(
         raise UsageError(f"the baseline {base.label!r} has no finished run: {base.seeds}")
     measured.check([group for group in found if group.finished], anyway)
     names = measured_metrics(found)
-    return of_groups(found, base, names, curved(names, base, metrics), within)
+    return of_groups(found, base, names, curved(names, base, metrics, told(found)), within)
 
 
 def of_groups(
     found: Sequence[Group], base: Group, names: Sequence[str], main: Sequence[str], within: float
 ) -> Comparison:
     """Groups that are known to have been measured alike; `main` are the metrics with curves."""
-    targets = tuple(_target(base, metric, within) for metric in main)
+    targets = tuple(_target(base, metric, within, told(found)) for metric in main)
     return Comparison(tuple(found), base, tuple(names), targets, within)
 
 
@@ -122,11 +126,16 @@ def measured_metrics(found: Sequence[Group]) -> list[str]:
     return list(dict.fromkeys(row.name for row in rows))
 
 
-def curved(names: Sequence[str], base: Group, asked: Sequence[str]) -> list[str]:
-    """The metrics with curves: those asked for, or the first of the baseline's."""
+def told(found: Sequence[Group]) -> dict[str, str]:
+    """Which way metrics improve, as the results of finished runs tell it."""
+    return {name: way for group in found for run in group.finished for name, way in run.scores.better.items()}
+
+
+def curved(names: Sequence[str], base: Group, asked: Sequence[str], better: Mapping[str, str]) -> list[str]:
+    """The metrics with curves: those asked for, or the first of the baseline's whose direction is known."""
     if asked:
         return [_named(name, names) for name in asked]
-    known = [name for name in names if higher_is_better(name) is not None]
+    known = [name for name in names if higher_is_better(name, better) is not None]
     drawn = [name for name in known if len(curves.mean_curve(base.finished, name)) > 1]
     return (drawn or known)[:CURVES]
 
@@ -138,7 +147,7 @@ def _named(asked: str, names: Sequence[str]) -> str:
     return fits[0]
 
 
-def _target(base: Group, metric: str, within: float) -> Target:
-    higher = bool(higher_is_better(metric))
+def _target(base: Group, metric: str, within: float, better: Mapping[str, str]) -> Target:
+    higher = bool(higher_is_better(metric, better))
     final = curves.final_value(curves.mean_curve(base.finished, metric))
     return Target(metric, final, curves.loosened(final, within, higher), higher)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+# Words of names, for results that do not tell: of 0.1.0, and of plugins that were written for it.
 HIGHER = {
     "precision", "recall", "density", "coverage", "label_agreement", "accuracy", "inception_score",
     "on_mode", "modes_covered",
@@ -9,11 +12,15 @@ HIGHER = {
 LOWER = {"fd", "sfd", "fid", "sfid", "kid", "mmd", "sw2", "w2", "nll", "mse", "mae", "loss", "error", "distance"}
 
 
-def higher_is_better(metric: str) -> bool | None:
-    """True, False, or None where the name does not tell; "frechet/fd_test" and "x/mean_error" are read by their words.
+def higher_is_better(metric: str, told: Mapping[str, str]) -> bool | None:
+    """True, False, or None where that is unknown or neither; `told` is what results say, "higher", "lower", "none"."""
+    if metric in told:
+        return {"higher": True, "lower": False}.get(told[metric])
+    return _by_name(metric)
 
-    The whole name after the slash is looked up first, then its first word, then its last.
-    """
+
+def _by_name(metric: str) -> bool | None:
+    """By the whole name after the slash, else its first word, else its last: "frechet/fd_test", "x/mean_error"."""
     name = metric.rpartition("/")[2].lower()
     words = name.split("_")
     for part in (name, words[0], words[-1]):

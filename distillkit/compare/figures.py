@@ -39,7 +39,7 @@ def multiples(c: Comparison) -> str:
     for i, target in enumerate(c.targets):
         known = {name: row for name, row in c.rows.items() if any(row.curve(g, target.metric) for g in row.groups)}
         drawn = [draw(_chart(row, row.targets[i], "kimg", name)) for name, row in known.items()]
-        parts += [f"<h3>{escape(target.metric)} {tables.arrow(target.metric)}</h3>", _grid(drawn, "small")]
+        parts += [f"<h3>{escape(target.metric)} {tables.arrow(c, target.metric)}</h3>", _grid(drawn, "small")]
     return "\n".join([*parts, f'<p class="sub">{SPREAD}. Each chart has its own scale.</p>'])
 
 
@@ -54,7 +54,7 @@ def _chart(c: Comparison, target: Target, axis: str, title: str = "") -> Chart:
     }
     references = {"baseline's end": target.final, "teacher": c.reference("teacher", target.metric)}
     known = {name: value for name, value in references.items() if value is not None}
-    title = title or f"{target.metric} {tables.arrow(target.metric)}"
+    title = title or f"{target.metric} {tables.arrow(c, target.metric)}"
     return Chart(title=title, curves=curves, x_label=axis, references=known)
 
 

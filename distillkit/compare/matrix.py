@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from distillkit.compare import tables
 from distillkit.compare.comparison import Comparison
 from distillkit.compare.curves import LAST, Spread
-from distillkit.compare.direction import higher_is_better
 from distillkit.compare.groups import Group
 from distillkit.compare.tables import MISSING, PLUS_MINUS, Cell, Table
 
@@ -44,7 +43,7 @@ def _head(c: Comparison) -> list[str]:
 def _final(c: Comparison, metric: str, note: str) -> Table:
     most = max(len(group.finished) for group in c.groups)
     rows = [[Cell(name), *(_value(row, group, metric, most) for group in row.groups)] for name, row in c.rows.items()]
-    return Table(f"final {metric} {tables.arrow(metric)}".strip(), ["", *_head(c)], rows, note)
+    return Table(f"final {metric} {tables.arrow(c, metric)}".strip(), ["", *_head(c)], rows, note)
 
 
 def _value(row: Comparison, group: Group, metric: str, most: int) -> Cell:
@@ -53,13 +52,12 @@ def _value(row: Comparison, group: Group, metric: str, most: int) -> Cell:
     if value is None:
         return Cell(MISSING if group.finished or not group.runs else group.seeds.partition(", ")[2])
     text = tables.spread(value) + (f" (n={value.n})" if value.n < most else "")
-    gain = clear_gain(value, base, metric) if base else 0.0
+    gain = clear_gain(value, base, row.higher(metric)) if base else 0.0
     return Cell(text, best=gain > 0, worse=gain < 0)
 
 
-def clear_gain(value: Spread, base: Spread, metric: str) -> float:
+def clear_gain(value: Spread, base: Spread, higher: bool | None) -> float:
     """By how much it is better, negative where worse; 0 within both standard deviations, or where nothing is known."""
-    higher = higher_is_better(metric)
     if value.sd is None or base.sd is None or higher is None:
         return 0.0
     gain = (value.mean - base.mean) * (1 if higher else -1)

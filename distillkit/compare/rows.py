@@ -9,7 +9,7 @@ from attrs import evolve
 
 from distillkit.api import UsageError
 from distillkit.compare import measured
-from distillkit.compare.comparison import Comparison, curved, measured_metrics, of_groups
+from distillkit.compare.comparison import Comparison, curved, measured_metrics, of_groups, told
 from distillkit.compare.groups import Group, groups
 from distillkit.compare.runs import Run
 
@@ -28,7 +28,7 @@ def compare_rows(
         raise UsageError(f"none of {len(runs)} runs is finished")
     base = _group(found, baseline)
     names = measured_metrics(list(found.values()))
-    asked = curved(names, base, metrics)
+    asked = curved(names, base, metrics, told(list(found.values())))
 
     def part(members: Sequence[Group]) -> Comparison:
         measured.check([group for group in members if group.finished], anyway=False)

@@ -9,7 +9,6 @@ from attrs import frozen
 
 from distillkit.compare.comparison import Comparison, Target
 from distillkit.compare.curves import Spread
-from distillkit.compare.direction import higher_is_better
 from distillkit.compare.groups import Group
 from distillkit.show import formats
 
@@ -40,7 +39,7 @@ def final(c: Comparison) -> Table:
     """Mean and spread of each group, then teacher and floor where they were measured."""
     short = [name.rpartition("/")[2] for name in c.metrics]
     heads = [last if short.count(last) == 1 else name for name, last in zip(c.metrics, short, strict=True)]
-    heads = [f"{head} {arrow(name)}".strip() for head, name in zip(heads, c.metrics, strict=True)]
+    heads = [f"{head} {arrow(c, name)}".strip() for head, name in zip(heads, c.metrics, strict=True)]
     more = ["seeds", "img/s"] if c.rows else []  # otherwise the way's table has them
     best = {} if c.rows else {name: c.best(name) for name in c.metrics}
     rows = [[Cell(group.label), *(_final(c, group, name, best) for name in c.metrics)] for group in c.groups]
@@ -64,9 +63,9 @@ def spread(value: Spread) -> str:
     return formats.number(value.mean) + (f" {PLUS_MINUS} {value.sd:.2g}" if value.sd is not None else "")
 
 
-def arrow(metric: str) -> str:
+def arrow(c: Comparison, metric: str) -> str:
     """Which way is better."""
-    return {True: "\N{UPWARDS ARROW}", False: "\N{DOWNWARDS ARROW}", None: ""}[higher_is_better(metric)]
+    return {True: "\N{UPWARDS ARROW}", False: "\N{DOWNWARDS ARROW}", None: ""}[c.higher(metric)]
 
 
 def way(c: Comparison, target: Target) -> Table:

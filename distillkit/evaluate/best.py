@@ -10,13 +10,14 @@ from attrs import asdict, frozen
 
 from distillkit.api import UsageError
 from distillkit.disk import checkpoint
+from distillkit.evaluate import evaluation
 from distillkit.train import snapshot
 from distillkit.train.state import State
 
 
 @frozen
 class Best:
-    """The lowest value seen, and after how many images."""
+    """The best value seen, and after how many images."""
 
     value: float
     nimg: int
@@ -32,12 +33,8 @@ class Keeper:
     def __init__(self, state: State) -> None:
         self.state, self.metric = state, state.recipe.run.keep_best
         self.best: Best | None = None
-        named = [part.name for part in state.evaluators if part.slot.every_kimg is not None]
-        if self.metric is not None and self.metric.split("/")[0] not in named:
-            raise UsageError(
-                f"run.keep_best = {self.metric!r}: no [[evaluate]] with every_kimg gives it; those here: "
-                f"{', '.join(named) or 'none'}"
-            )
+        # The recipe was refused unless a component tells the direction.
+        self.higher = self.metric is not None and evaluation.better(state, [self.metric])[self.metric] == "higher"
 
     def improved(self, found: dict[str, float]) -> bool:
         """Take note of an evaluation -> whether it is the best so far. Raises UsageError for an unknown metric."""
@@ -46,10 +43,13 @@ class Keeper:
         if self.metric not in found:
             raise UsageError(f"run.keep_best = {self.metric!r} was not measured; there are {', '.join(found)}")
         value = found[self.metric]
-        if math.isfinite(value) and (self.best is None or value < self.best.value):
+        if math.isfinite(value) and (self.best is None or self._better(value, self.best.value)):
             self.best = Best(value, self.state.nimg)
             return True
         return False
+
+    def _better(self, value: float, than: float) -> bool:
+        return value > than if self.higher else value < than
 
     @property
     def pinned(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -35,6 +36,13 @@ def checked(component: str, name: str, value: float) -> float:
     if not isinstance(value, float | int) or isinstance(value, bool):
         raise PluginError(f"evaluate {component!r} returned {name} = {repr(value)[:60]}, expected a number")
     return float(value)
+
+
+def better(state: State, metrics: Iterable[str]) -> dict[str, str]:
+    """Which way each of `metrics`, "<component>/<name>", improves, where its component tells."""
+    parts = {part.name: state.components[f"evaluate.{i}"] for i, part in enumerate(state.evaluators)}
+    told = {metric: parts[metric.partition("/")[0]].direction(metric.partition("/")[2]) for metric in metrics}
+    return {metric: way for metric, way in told.items() if way}
 
 
 def protocol(state: State, screen: Screen) -> dict[str, dict[str, str]]:

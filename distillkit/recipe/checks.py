@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from distillkit.api import Choice
+from distillkit.api import Choice, Evaluate
 from distillkit.recipe.load import is_recipe_name
 from distillkit.recipe.problem import Report
-from distillkit.recipe.schema import Generator, Run
+from distillkit.recipe.schema import Generator, Run, logged_names
 from distillkit.recipe.shown import shown
+
+BETTER = ("lower", "higher")
 
 
 def check(values: dict[str, Any], report: Report) -> None:
@@ -17,6 +20,8 @@ def check(values: dict[str, Any], report: Report) -> None:
     teacher = values.get("teacher_score")
     if isinstance(run, Run):
         _check_micro_batch(run, report)
+        if run.keep_best is not None and all(isinstance(part, Choice) for part in values.get("evaluate", ())):
+            _check_keep_best(run.keep_best, values.get("evaluate", ()), report)
     if isinstance(teacher, Choice):
         _check_start(teacher.slot.from_, getattr(teacher.config, "checkpoint", None), "teacher_score", report)
         if teacher.slot.from_ and not hasattr(teacher.config, "checkpoint"):
@@ -36,6 +41,21 @@ def _check_micro_batch(run: Run, report: Report) -> None:
     report(
         ("run", "micro_batch"), f"must divide run.batch = {run.batch}, got {run.micro_batch}", f"for example {below}"
     )
+
+
+def _check_keep_best(asked: str, parts: Sequence[Choice[Evaluate]], report: Report) -> None:
+    """A metric that is measured in time, and that somebody says is better lower or higher."""
+    named = dict(zip(logged_names(parts), parts, strict=True))
+    due = [name for name, part in named.items() if part.slot.every_kimg is not None]
+    name, _, metric = asked.partition("/")
+    if name not in due:
+        hint = f"those here: {', '.join(due) or 'none'}"
+        report(("run", "keep_best"), f"{shown(asked)}: no [[evaluate]] with every_kimg gives it", hint)
+    elif (way := named[name].cls.direction(metric)) not in BETTER:
+        known = [pattern for pattern, way in named[name].cls.better.items() if way in BETTER]
+        why = "which is neither good nor bad" if way else f"and {shown(name)} does not say which way that is better"
+        hint = f"it does of: {', '.join(known)}" if known else "its class has to: better = {...}"
+        report(("run", "keep_best"), f"{shown(asked)}: {why}", hint)
 
 
 def _check_start(from_: str | None, checkpoint: str | None, table: str, report: Report) -> None:

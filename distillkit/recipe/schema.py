@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from attrs import field, frozen
 from attrs.validators import and_, ge, gt, in_, le, lt, optional
@@ -34,7 +36,7 @@ class Run:
     threads: int | None = field(default=None, validator=optional(ge(1)))  # CPU threads; none: probed at the start
     tick_kimg: float | None = field(default=None, validator=optional(gt(0)))  # between lines; none: kimg / 20
     checkpoint_kimg: float | None = field(default=None, validator=optional(gt(0)))  # none: kimg / 5
-    keep_best: str | None = None  # "frechet/fd": the result is the average of the lowest such metric, not the last
+    keep_best: str | None = None  # "frechet/fd": the result is the average of the best such metric, not the last
     keep_checkpoints: int = field(default=2, validator=ge(2))  # the newest may be damaged
     max_nonfinite: int = field(default=3, validator=ge(0))  # skipped updates in a row before the run stops
     grid: int = field(default=80, validator=and_(ge(1), le(1000)))  # pictures in samples/
@@ -71,6 +73,12 @@ class Tables:
     generator_loss: Choice[GeneratorLoss]
     auxiliary_loss: tuple[Choice[AuxiliaryLoss], ...] = ()
     evaluate: tuple[Choice[Evaluate], ...] = ()
+
+
+def logged_names(parts: Sequence[Choice[Any]]) -> list[str]:
+    """What the components of a list are called in logs and metrics: the second of a name is "name.1"."""
+    names = [choice.name for choice in parts]
+    return [f"{name}.{i}" if name in names[:i] else name for i, name in enumerate(names)]
 
 
 @frozen(kw_only=True)

@@ -98,8 +98,8 @@ def finish(
     elif sampler and state.teacher.network is None:  # in closed form: nobody measured it before
         metrics = evaluation.evaluate(sampler, state.evaluators, screen)
         scores = attrs.evolve(scores, teacher=metrics, teacher_nfe=sampler.nfe)
-    protocol = evaluation.protocol(state, screen)
-    results.write(run.path, attrs.evolve(scores, nfe=draw.nfe, protocol=protocol))
+    told = {"better": evaluation.better(state, scores.student), "protocol": evaluation.protocol(state, screen)}
+    results.write(run.path, attrs.evolve(scores, nfe=draw.nfe, **told))
     evaluation.write_comparison(state, run, sampler)
     run.write_exit(0, "finished", state.nimg, None)
     report.write_report(run.path, title=state.recipe.name)

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from distillkit.api import Dataset
-from distillkit.disk.results import SUFFIXES
+from distillkit.api.deprecated import deprecated
+from distillkit.disk.results import SUFFIXES, table
 from distillkit.evaluate.draw import Drawer
 from distillkit.testing.component import ComponentContract
 
@@ -102,6 +103,16 @@ class EvaluateContract(ComponentContract):
         for name in metrics:
             for suffix in SUFFIXES:
                 assert not name.endswith(suffix) or name.removesuffix(suffix) in metrics, f"{name}: of which metric?"
+
+    def test_every_metric_says_which_way_is_better(self, metrics: dict[str, float]) -> None:
+        cls = self.choice.cls
+        assert set(cls.better.values()) <= {"lower", "higher", "none"}, f"better = {cls.better}"
+        named = [row.name for row in table(metrics)]
+        if not cls.better:
+            deprecated(f"{cls.__name__} without a direction of its metrics", f'better = {{"{named[0]}": "lower"}}')
+            return
+        silent = [name for name in named if cls.direction(name) is None]
+        assert not silent, f'{cls.__name__}.better has to say "lower", "higher" or "none" of {", ".join(silent)}'
 
     def test_its_facts_are_text(self) -> None:
         state = self.state()

@@ -15,7 +15,7 @@ from distillkit.api import Choice, Component, Dataset, InputError, Turn, UsageEr
 from distillkit.assets.folder import home
 from distillkit.device import pick_device
 from distillkit.networks import imported, network_file
-from distillkit.recipe.schema import Generator, Recipe
+from distillkit.recipe.schema import Generator, Recipe, logged_names
 from distillkit.registry import Catalog
 from distillkit.train import manager as managers
 from distillkit.train.optim import Updater
@@ -57,10 +57,9 @@ def assemble(
 
 
 def hooked(hooks: managers.pluggy.PluginManager, hook: str, choices: tuple[Choice, ...]) -> list[Hooked]:
-    """Each component of a list, asked by itself; the second of a name is called "name.1" in logs."""
-    names = [choice.name for choice in choices]
-    unique = [f"{name}.{i}" if name in names[:i] else name for i, name in enumerate(names)]
-    return [managers.alone(hooks, hook, f"{hook}.{i}", choice.slot, unique[i]) for i, choice in enumerate(choices)]
+    """Each component of a list, asked by itself."""
+    named = enumerate(zip(logged_names(choices), choices, strict=True))
+    return [managers.alone(hooks, hook, f"{hook}.{i}", choice.slot, name) for i, (name, choice) in named]
 
 
 def build_components(recipe: Recipe) -> dict[str, Component]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -24,8 +25,20 @@ def curve(*values):
         ("x/mean_error", False), ("x/colour", None),
     ],
 )  # fmt: skip
-def test_the_name_tells_which_way_is_better(metric, expected):
-    assert higher_is_better(metric) is expected
+def test_where_no_result_tells_the_name_says_which_way_is_better(metric, expected):
+    assert higher_is_better(metric, {}) is expected
+
+
+@pytest.mark.parametrize(("way", "higher", "arrow"), [
+    ("higher", True, " \N{UPWARDS ARROW}"), ("lower", False, " \N{DOWNWARDS ARROW}"), ("none", None, ""),
+])  # fmt: skip
+def test_what_a_result_tells_of_its_metric_comes_before_its_name(folder, way, higher, arrow):
+    path = folder("sid", [4, 2])
+    file = path / "result/metrics.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "better": {"m/fd": way}}))
+    found = compare([Run.read(path), Run.read(folder("di", [4, 2]))], metrics=["m/fd"])
+    assert found.higher("m/fd") is higher
+    assert tables.final(found).head[1] == "fd" + arrow
 
 
 def test_curves_are_means_with_sample_deviations_over_seeds(folder):

@@ -70,17 +70,17 @@ def test_a_cell_stands_out_by_more_than_both_deviations(found):
 
 
 @pytest.mark.parametrize(
-    ("value", "base", "metric", "gain"),
+    ("value", "base", "higher", "gain"),
     [
-        (Spread(1.0, 0.4, 3), Spread(2.0, 0.5, 3), "m/fd", 1.0),
-        (Spread(1.0, 0.5, 3), Spread(2.0, 0.5, 3), "m/fd", 0.0),
-        (Spread(1.0, 0.1, 3), Spread(2.0, 0.1, 3), "m/recall", -1.0),
-        (Spread(1.0, 0.1, 3), Spread(2.0, 0.1, 3), "m/unheard_of", 0.0),
-        (Spread(1.0, None, 1), Spread(2.0, 0.1, 3), "m/fd", 0.0),
+        (Spread(1.0, 0.4, 3), Spread(2.0, 0.5, 3), False, 1.0),
+        (Spread(1.0, 0.5, 3), Spread(2.0, 0.5, 3), False, 0.0),
+        (Spread(1.0, 0.1, 3), Spread(2.0, 0.1, 3), True, -1.0),
+        (Spread(1.0, 0.1, 3), Spread(2.0, 0.1, 3), None, 0.0),
+        (Spread(1.0, None, 1), Spread(2.0, 0.1, 3), False, 0.0),
     ],
 )
-def test_a_gain_is_clear_beyond_both_deviations_in_the_known_direction(value, base, metric, gain):
-    assert matrix.clear_gain(value, base, metric) == gain
+def test_a_gain_is_clear_beyond_both_deviations_in_the_known_direction(value, base, higher, gain):
+    assert matrix.clear_gain(value, base, higher) == gain
 
 
 def test_images_and_seconds_to_the_rows_own_target(found):

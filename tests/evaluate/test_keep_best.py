@@ -32,9 +32,11 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
 
     @hookimpl
     def evaluate(self, state: State, draw: Callable) -> dict[str, float]:
-        return {"made_up": VALUES[state.nimg], "sum": float(draw(4).x.sum())}
+        value = VALUES[state.nimg]
+        return {"made_up": value, "turned_up": -value, "sum": float(draw(4).x.sum())}
 
     monkeypatch.setattr(mixture.MixtureMetrics, "evaluate", evaluate)
+    monkeypatch.setattr(mixture.MixtureMetrics, "better", {"made_up": "lower", "turned_*": "higher", "sum": "none"})
 
 
 def result(folder: Path) -> tuple[dict, dict[str, torch.Tensor]]:
@@ -51,13 +53,18 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
-def test_the_result_is_the_average_of_the_lowest_metric(tiny: Callable, tmp_path: Path, scripted: None) -> None:
-    assert main(["run", str(tiny(EVALUATE)), "--runs", str(tmp_path / "runs"), *SETS]) == 0
+@pytest.mark.parametrize("metric", ["made_up", "turned_up"])
+def test_the_result_is_the_average_of_the_best_metric(
+    tiny: Callable, tmp_path: Path, scripted: None, metric: str
+) -> None:
+    sets = ("--set", "run.checkpoint_kimg=0.048", "--set", f'run.keep_best="mixture/{metric}"')
+    assert main(["run", str(tiny(EVALUATE)), "--runs", str(tmp_path / "runs"), *sets]) == 0
     facts, weights = result(tmp_path / "runs")
     assert same(weights, ema_at(tmp_path / "runs", "kimg-000000.064"))
     assert not same(weights, ema_at(tmp_path / "runs", "kimg-000000.160"))
     assert (facts["nimg"], facts["last"]["mixture/made_up"]) == (64, 1.5)
     assert facts["metrics"]["mixture/sum"] != facts["last"]["mixture/sum"]
+    assert facts["better"] == {"mixture/made_up": "lower", "mixture/turned_up": "higher", "mixture/sum": "none"}
 
 
 def test_a_stopped_run_keeps_the_same(
@@ -81,13 +88,25 @@ def test_a_stopped_run_keeps_the_same(
     assert {**whole, "seconds": 0} == {**parts, "seconds": 0}
 
 
-@pytest.mark.parametrize("metric", ["frechet/fd", "mixture/nothing"])
-def test_a_metric_that_nobody_measures_is_refused(
-    tiny: Callable, tmp_path: Path, metric: str, capsys: pytest.CaptureFixture
+@pytest.mark.parametrize(("metric", "told"), [
+    ("frechet/fd", "no [[evaluate]] with every_kimg gives it"), ("mixture.1/made_up", "gives it"),
+    ("mixture/nothing", "does not say which way that is better"), ("mixture/sum", "neither good nor bad"),
+])  # fmt: skip
+def test_a_metric_without_a_direction_or_that_nobody_measures_is_refused_before_anything_is_built(
+    tiny: Callable, metric: str, told: str, scripted: None, capsys: pytest.CaptureFixture
 ) -> None:
-    sets = ("--set", f'run.keep_best="{metric}"')
+    late = EVALUATE.replace("every_kimg = 0.032", "")  # the second: at the end only
+    assert main(["check", str(tiny(EVALUATE + late)), "--set", f'run.keep_best="{metric}"']) == UsageError.exit_code
+    shown = capsys.readouterr().err
+    assert metric in shown and told in shown
+
+
+def test_a_metric_that_was_told_but_not_measured_is_named(
+    tiny: Callable, tmp_path: Path, scripted: None, capsys: pytest.CaptureFixture
+) -> None:
+    sets = ("--set", 'run.keep_best="mixture/turned_down"')
     assert main(["run", str(tiny(EVALUATE)), "--runs", str(tmp_path / "runs"), *sets]) == UsageError.exit_code
-    assert metric in capsys.readouterr().err
+    assert "was not measured; there are mixture/made_up" in capsys.readouterr().err
 
 
 def test_a_turn_may_begin_later() -> None:

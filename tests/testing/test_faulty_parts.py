@@ -124,6 +124,12 @@ class Orphan(Evaluate):
         return {"fid": 1.0, "kid_floor": 0.0}
 
 
+class Silent(Orphan):
+    """Tells of another metric which way is better."""
+
+    better = {"kid": "lower"}
+
+
 class NotANumber(Evaluate):
     """Divides by nothing."""
 
@@ -139,6 +145,7 @@ TestSoft = caught(Soft, "test_labels_are_one_hot_or_none_at_all")
 TestLent = caught(Lent, "test_what_a_caller_does_to_its_images_stays_with_the_caller")
 TestLucky = caught(Lucky, "test_it_repeats_exactly")
 TestOrphan = caught(Orphan, "test_floors_and_spreads_belong_to_a_metric")
+TestSilent = caught(Silent, "test_every_metric_says_which_way_is_better")
 TestNotANumber = caught(NotANumber, "test_it_gives_finite_numbers_by_name")
 
 

@@ -22,6 +22,8 @@ CHUNK = 128  # images per pass
 class LayerActivation(Evaluate):
     """Activation of the teacher's layers over noise levels, as a figure and data in the run's folder."""
 
+    better = {"peak_sigma_*": "none"}
+
     @frozen(kw_only=True)
     class Config:
         levels: int = field(default=18, validator=ge(2))  # noise levels of EDM's grid

@@ -21,6 +21,8 @@ class Fid(Published):
     SiD in training: the data set's classes, covariance over N. Both: 8-bit levels by truncation, sums in float64.
     """
 
+    better = {"fid": "lower", "fd": "lower"}
+
     @frozen(kw_only=True)
     class Config(PublishedConfig):
         protocol: str = field(default="edm", validator=in_(tuple(DDOF)))

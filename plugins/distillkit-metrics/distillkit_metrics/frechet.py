@@ -80,6 +80,11 @@ class Frechet(Evaluate):
     the held-out images, everything else against the training images; `_floor`: held-out against training images.
     """
 
+    better = {
+        **dict.fromkeys(("fd", "sfd", "kid", "fd_test", "sfd_test"), "lower"),
+        **dict.fromkeys(("precision", "recall", "density", "coverage", "label_agreement"), "higher"),
+    }
+
     @frozen(kw_only=True)
     class Config:
         features: Choice[Features] = Use("digits-classifier")  # the feature network

@@ -37,6 +37,8 @@ class InceptionScore(Published):
     `inception_score_sd` is the deviation between splits; `inception_score_floor` is of as many training images.
     """
 
+    better = {"inception_score": "higher"}
+
     @frozen(kw_only=True)
     class Config(PublishedConfig):
         splits: int = field(default=10, validator=ge(1))

@@ -22,6 +22,8 @@ class PrecisionRecall(Published):
     Features of all images are held: 4 bytes per number, 0.4 GB for 50,000 x 2048, and the same for the real ones.
     """
 
+    better = {"precision": "higher", "recall": "higher"}
+
     @frozen(kw_only=True)
     class Config(PublishedConfig):
         k: int = field(default=3, validator=ge(1))  # neighbours

@@ -20,6 +20,8 @@ class RelFid(Evaluate):
     image, sqrt(mean over pixels). Both are of the features given, so an FID only if those are Inception's.
     """
 
+    better = {"fd": "lower", "distance": "lower"}
+
     @frozen(kw_only=True)
     class Config:
         features: Choice[Features] = Use("digits-classifier")  # the feature network

@@ -18,6 +18,8 @@ class PowerEma(Evaluate):
     Each time it is asked it writes them to the run's figures/averages; `drift` is |average - weights| / |weights|.
     """
 
+    better = {"drift_*": "none"}
+
     @frozen(kw_only=True)
     class Config:
         # widths as a share of the run
