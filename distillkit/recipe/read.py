@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import attrs
-from cattrs import ClassValidationError
 
 from distillkit.api import GeneratorLoss
 from distillkit.recipe.checks import check
-from distillkit.recipe.complaints import complaints
 from distillkit.recipe.layer import Layer, Origin, overlay, stamped
 from distillkit.recipe.load import load
 from distillkit.recipe.override import override
 from distillkit.recipe.problem import Key, Problem, RecipeProblems, key_text
 from distillkit.recipe.schema import Recipe, Tables
-from distillkit.recipe.structure import converter
-from distillkit.recipe.validate import sound
+from distillkit.recipe.shown import is_list, is_table
+from distillkit.recipe.structure import converter, fields
+from distillkit.recipe.values import Complaint, Misfit
 from distillkit.registry import Catalog, NotOffered, Unusable
 
 
@@ -47,13 +46,12 @@ def read(path: Path | str, sets: Sequence[str] = (), catalog: Catalog | None = N
         origin = layer.origin(key)
         problems.append(Problem(origin.file, origin.line, key_text(key), message, hint))
 
-    reader = converter(catalog)
     try:
-        values = attrs.asdict(reader.structure(layer.data, Tables), recurse=False)
-    except ClassValidationError as error:
-        for key, message, hint in complaints(error, root=layer.data):
-            report(key, message, hint)
-        values = layer.data | sound(error, layer.data, reader)
+        values = attrs.asdict(converter(catalog).structure(layer.data, Tables), recurse=False)
+    except Misfit as misfit:
+        for complaint in of_file(misfit, layer.data, Tables):
+            report(*complaint)
+        values = layer.data | misfit.sound
     check(values, report)
     if problems:
         raise RecipeProblems(path, problems)
@@ -70,3 +68,24 @@ def _method(layer: Layer, catalog: Catalog) -> type[GeneratorLoss] | None:
         return cast(type[GeneratorLoss], catalog.load("generator_loss", name))
     except (NotOffered, Unusable):
         return None
+
+
+def of_file(misfit: Misfit, data: Mapping[str, Any], cls: type) -> Iterator[Complaint]:
+    """The complaints about a whole file: its keys are tables, and each says how to write one."""
+    types = {key: one.type for key, one in fields(cls).items()}
+    for key, message, hint in misfit.complaints:
+        name = str(key[0]) if len(key) == 1 else ""
+        value = data.get(name)
+        if name in types:
+            yield key, message, hint or _header(name, value, types[name])
+        else:
+            yield key, "unknown table" if isinstance(value, dict | list) else message, hint
+
+
+def _header(name: str, value: Any, type_: Any) -> str:
+    """How a table of that type is begun, where there is none, or tables are taken for one another."""
+    if is_table(type_) and value is None:
+        return f"a table [{name}]"
+    if is_table(type_) and isinstance(value, list):
+        return f"write [{name}]"
+    return f"write [[{name}]]" if is_list(type_) and isinstance(value, dict) else ""

@@ -57,6 +57,23 @@ def shown(value: Any) -> str:
     return text if len(text) <= LONGEST else text[:LONGEST] + "..."
 
 
+def is_list(type_: Any) -> bool:
+    """A list or tuple, perhaps None instead."""
+    return plain_type(type_) in (list, tuple)
+
+
+def is_table(type_: Any) -> bool:
+    """A table of known keys, with or without `use`, perhaps None instead."""
+    return plain_type(type_) is Choice or attrs.has(plain_type(type_))
+
+
+def plain_type(type_: Any) -> Any:
+    """`list[int] | None` -> list."""
+    if is_union(type_):
+        type_ = next(arm for arm in get_args(type_) if arm is not type(None))
+    return get_origin(type_) or type_
+
+
 def is_union(type_: Any) -> bool:
     """`A | B` and Optional[A]."""
     return get_origin(type_) in (Union, types.UnionType)

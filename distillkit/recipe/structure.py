@@ -2,116 +2,175 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 import attrs
-from cattrs import ClassValidationError, Converter, ForbiddenExtraKeysError
-from cattrs.cols import list_structure_factory, mapping_structure_factory
-from cattrs.errors import CattrsError
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+from cattrs import Converter
 
 from distillkit.api import KINDS, Choice, Component, Use
-from distillkit.recipe.complaints import Refused
-from distillkit.recipe.exact import Hook, exact, float_, literal, strict, tuple_, union
-from distillkit.recipe.fields import fields, picks, use_table
-from distillkit.recipe.shown import got, is_union
-from distillkit.recipe.validate import every_problem
+from distillkit.recipe.shown import got, shown
+from distillkit.recipe.values import Complaint, Hook, Misfit, Unfit, Wrong, reader, register_values
 from distillkit.registry import Catalog, NotOffered, Unusable
 
 
 def converter(catalog: Catalog) -> Converter:
-    """cattrs as recipes need it; components are looked up in `catalog`. What it raises is for `complaints`."""
+    """cattrs as recipes need it; components are looked up in `catalog`. Reading with it raises Misfit."""
     made = Converter(unstruct_collection_overrides={tuple: list})
-    made.register_structure_hook_func(lambda type_: type_ is not Any, exact)
-    made.register_structure_hook_func(lambda type_: _base(type_) is Literal, literal)
-    for type_ in (bool, int, str, bytes, Path):  # for which cattrs has hooks that coerce
-        made.register_structure_hook(type_, exact)
-    made.register_structure_hook(float, float_)
-    made.register_structure_hook_factory(is_union, union)
-    for fitting, shape, factory in (
-        (lambda type_: _base(type_) is list, list | tuple, list_structure_factory),
-        (lambda type_: _base(type_) is tuple, list | tuple, tuple_),
-        (lambda type_: _base(type_) is dict, dict, mapping_structure_factory),
-        (attrs.has, dict, _table),
-        (_is_choice, dict | Use, partial(_choice, catalog=catalog)),
-    ):
-        made.register_structure_hook_factory(fitting, strict(shape, factory))
+    register_values(made)
+    made.register_structure_hook_factory(attrs.has, _table)
+    made.register_structure_hook_factory(_is_choice, partial(_choice, catalog=catalog))
     made.register_unstructure_hook_factory(attrs.has, _plain_table)
     made.register_unstructure_hook_factory(_is_choice, _plain_choice)
     return made
 
 
-def _base(type_: Any) -> Any:
-    return get_origin(type_) or type_
+def fields(cls: type) -> dict[str, attrs.Attribute[Any]]:
+    """Key -> attribute with its type, in the order of the class; `from_` in Python is `from` in TOML.
+
+    Raises NameError for a type that its module does not import.
+    """
+    attrs.resolve_types(cls)
+    return {one.name.rstrip("_"): one for one in attrs.fields(cls) if one.init}
+
+
+def default(attribute: attrs.Attribute[Any]) -> Any:
+    """The default value; NOTHING where there is none, and for one that is made from other values."""
+    made: Any = attribute.default
+    if not isinstance(made, attrs.Factory):  # type: ignore[arg-type]
+        return made
+    return attrs.NOTHING if made.takes_self else made.factory()
 
 
 def _is_choice(type_: Any) -> bool:
-    return _base(type_) is Choice
+    return (get_origin(type_) or type_) is Choice
 
 
 def _table(cls: type, converter: Converter) -> Hook:
     """A table -> an instance of the attrs class."""
-    names = {one.name: override(rename=key) for key, one in fields(cls).items()}
-    hook = make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=True, **names)
-    defaults = picks(cls)
+    known = fields(cls)
+    readers = {key: reader(one.type, converter) for key, one in known.items()}
+    picks = {key: value for key, one in known.items() if _names_parts(value := default(one))}
 
-    def structure(table: dict[str, Any], _: Any) -> Any:
-        table = {**defaults, **table}
-        try:
-            return hook(table, cls)
-        except ClassValidationError as error:
-            raise every_problem(error, table, converter) from None
+    def structure(given: Any, _: Any) -> Any:
+        if not isinstance(given, dict):
+            raise Unfit(given, cls)
+        table, wrong = picks | given, Wrong()
+        values: dict[str, Any] = {}
+        for key, one in known.items():
+            if key in table:
+                with wrong.at(key):
+                    values[one.name] = readers[key](table[key])
+            elif one.default is attrs.NOTHING:
+                wrong.append(((key,), "missing", ""))
+        wrong += _unknown(table, list(known))
+        return _built(cls, table, values, wrong)
 
     return structure
+
+
+def _names_parts(value: Any) -> bool:
+    """Does a default name components, which must be looked up as a recipe's are?"""
+    return any(isinstance(part, Use) for part in (value if isinstance(value, list | tuple) else [value]))
+
+
+def _unknown(table: Mapping[str, Any], keys: list[str]) -> Iterator[Complaint]:
+    for key in sorted(table.keys() - set(keys)):
+        near = get_close_matches(key, keys, n=1)
+        yield (key,), "unknown key", (f"did you mean {near[0]}?   " if near else "") + f"keys here: {', '.join(keys)}"
+
+
+def _built(cls: type, table: Mapping[str, Any], values: dict[str, Any], wrong: Wrong) -> Any:
+    """The instance of what was read of a table. Raises Misfit for what was wrong before, and what validators refuse."""
+    whole: list[Complaint] = []
+    if not wrong:
+        try:
+            return cls(**values)
+        except (ValueError, TypeError) as error:
+            whole = [((), *_told(error, ""))]
+    # attrs stops at the first that refuses: each is asked about what the table gives, and sees all that is sound.
+    probe: Any = object.__new__(cls)
+    for key, one in fields(cls).items():
+        value = values.get(one.name, attrs.NOTHING if key in table else default(one))
+        if value is not attrs.NOTHING:
+            object.__setattr__(probe, one.name, value)
+    for key, one in fields(cls).items():
+        if key in table and one.name in values and one.validator and not one.converter:
+            try:
+                one.validator(probe, one, values[one.name])
+            except (ValueError, TypeError) as error:
+                wrong.append(((key,), *_told(error, one.name)))
+            except AttributeError:  # it asks for a neighbour that has a problem itself
+                continue
+    raise Misfit(*(wrong or whole), sound=values)
+
+
+def _told(error: Exception, name: str) -> tuple[str, str]:
+    """Message and hint of what the validator of an attribute raised."""
+    if len(error.args) == 4 and "' must be in " in str(error.args[0]):  # attrs' in_: (text, attribute, options, value)
+        _, _, options, value = error.args
+        near = get_close_matches(str(value), [str(option) for option in options], n=1)
+        hint = f"did you mean {shown(near[0])}?" if near and isinstance(value, str) else ""
+        return f"must be one of {', '.join(shown(option) for option in options)}, got {shown(value)}", hint
+    message = str(error.args[0]) if error.args else type(error).__name__
+    return message.removeprefix(f"'{name}' ").partition("\n")[0][:200], ""
 
 
 def _choice(type_: Any, converter: Converter, catalog: Catalog) -> Hook:
     """A table with `use` -> Choice: the kind's Slot keys are the engine's, the rest is the class's Config."""
     kind = get_args(type_)[0].kind
 
-    def structure(value: dict[str, Any] | Use, _: Any) -> Choice[Any]:
-        table = use_table(value) if isinstance(value, Use) else dict(value)
+    def structure(value: Any, _: Any) -> Choice[Any]:
+        if not isinstance(value, dict | Use):
+            raise Unfit(value, type_)
+        table = _use_table(value) if isinstance(value, Use) else dict(value)
         name = table.pop("use", None)
         cls = _component(kind, name, converter, catalog)
-        made: list[Any] = []
-        errors: list[Exception] = []
-        for part in (cls.Config, KINDS[kind].Slot):
-            own = {key: table.pop(key) for key in fields(part) if key in table}
-            try:
-                made.append(converter.structure(own, part))
-            except CattrsError as error:
-                errors.append(error)
-        if table:
-            errors.insert(0, ForbiddenExtraKeysError("", cls, set(table)))
-        if errors:
-            raise ClassValidationError(f"{kind} {name}", errors, cls)
-        return Choice(kind, name, cls, *made)
+        parts = (KINDS[kind].Slot, cls.Config)
+        keys = ["use", *(key for part in parts for key in fields(part))]
+        wrong, made = Wrong(_unknown(table, keys)), []
+        for part in parts:
+            with wrong.at():
+                made.append(converter.structure({key: table[key] for key in fields(part) if key in table}, part))
+        if wrong:
+            raise Misfit(*wrong)
+        slot, config = made
+        return Choice(kind, name, cls, config, slot)
 
     return structure
+
+
+def _use_table(use: Use) -> dict[str, Any]:
+    """`Use("rbf", scales=...)` as the table that a recipe would have."""
+    return {"use": use.name, **{name.rstrip("_"): value for name, value in use.keys.items()}}
 
 
 def _component(kind: str, name: Any, converter: Converter, catalog: Catalog) -> type[Component]:
     if not isinstance(name, str):
         installed = f"installed: {', '.join(sorted({offer.name for offer in catalog.of(kind)}))}"
-        raise Refused("missing" if name is None else f"expected a string, got {got(name)}", installed, at=("use",))
+        raise Misfit((("use",), "missing" if name is None else f"expected a string, got {got(name)}", installed))
     try:
         cls = catalog.load(kind, name)
         converter.get_structure_hook(cls.Config)
     except (NotOffered, Unusable) as error:
-        raise Refused(error.message, error.hint, at=("use",)) from None
+        raise Misfit((("use",), error.message, error.hint)) from None
     except NameError as error:
         message = f"the Config of {cls.__name__} has a type that cannot be read: {error}"
-        raise Refused(message, at=("use",)) from None
+        raise Misfit((("use",), message, "")) from None
     return cls
 
 
 def _plain_table(cls: type, converter: Converter) -> Callable[[Any], dict[str, Any]]:
-    names = {one.name: override(rename=key) for key, one in fields(cls).items()}
-    hook = make_dict_unstructure_fn(cls, converter, **names)
-    return lambda value: {key: part for key, part in hook(value).items() if part is not None}
+    """An instance -> its table, without what is None."""
+    names = {key: one.name for key, one in fields(cls).items()}
+
+    def unstructure(value: Any) -> dict[str, Any]:
+        plain = {key: converter.unstructure(getattr(value, name)) for key, name in names.items()}
+        return {key: part for key, part in plain.items() if part is not None}
+
+    return unstructure
 
 
 def _plain_choice(_: Any, converter: Converter) -> Callable[[Any], dict[str, Any]]:

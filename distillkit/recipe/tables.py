@@ -13,7 +13,8 @@ _CONVERTER = converter(Catalog(()))
 
 def tables(recipe: Recipe) -> dict[str, Any]:
     """The recipe as TOML would hold it: None left out, `from_` as `from`, without its path."""
-    return _CONVERTER.unstructure(recipe, Tables)
+    data: dict[str, Any] = _CONVERTER.unstructure(recipe, Tables)
+    return data
 
 
 def plain(value: Any) -> Any:

@@ -9,12 +9,12 @@ from typing import Any
 
 from attrs import Factory, asdict, field, frozen
 from attrs.validators import and_, ge, in_, lt, matches_re, min_len, optional
-from cattrs import ClassValidationError
 
-from distillkit.recipe.complaints import complaints
 from distillkit.recipe.load import load
 from distillkit.recipe.problem import Problem, RecipeProblems, Report, key_text
+from distillkit.recipe.read import of_file
 from distillkit.recipe.structure import converter
+from distillkit.recipe.values import Misfit
 from distillkit.registry import Catalog
 
 LABEL = matches_re(r"[^|\n]{1,80}")
@@ -81,8 +81,8 @@ def read(path: Path, catalog: Catalog) -> Study:
 
     try:
         tables = converter(catalog).structure(layer.data, Tables)
-    except ClassValidationError as error:
-        for told in complaints(error, root=layer.data):
+    except Misfit as misfit:
+        for told in of_file(misfit, layer.data, Tables):
             report(*told)
         raise RecipeProblems(path, problems) from None
     made = _cells(tables, report) if tables.vary else []
@@ -127,6 +127,6 @@ def _check(study: Study, report: Report) -> None:
         if not (study.path.parent / recipe).is_file():
             report(("cell",), f"no such recipe: {recipe[:80]!r}", "names are relative to the study")
     if len(set(study.seeds)) < len(study.seeds) or not all(0 <= seed < 2**32 for seed in study.seeds):
-        report(("seeds",), f"must be different whole numbers from 0 to 2**32 - 1, got {list(study.seeds)}")
+        report(("seeds",), f"must be different whole numbers from 0 to 2**32 - 1, got {list(study.seeds)}", "")
     if study.baseline is not None and labels and study.baseline not in labels:
         report(("baseline",), f"no cell is called {study.baseline!r}", f"cells: {', '.join(labels)}")

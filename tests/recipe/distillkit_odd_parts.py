@@ -60,3 +60,19 @@ class Broken(Network):
         @size.validator
         def _check(self, attribute: object, value: int) -> None:
             raise RuntimeError("a bug of the plugin")
+
+
+@frozen(kw_only=True)
+class Tree:
+    """A table with tables of its own kind."""
+
+    size: int = field(default=1, validator=ge(1))
+    branches: tuple[Tree, ...] = ()
+
+
+class Recursive(Network):
+    """A type that holds itself."""
+
+    @frozen(kw_only=True)
+    class Config:
+        tree: Tree = field(factory=Tree)

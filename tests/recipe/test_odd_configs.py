@@ -15,7 +15,7 @@ from distillkit.registry import Catalog, Offer
 def made(monkeypatch):
     """A network made from a table."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    names = ("Unreadable", "Converted", "Neighbours", "Broken")
+    names = ("Unreadable", "Converted", "Neighbours", "Broken", "Recursive")
     offers = [Offer("network", name.lower(), f"distillkit_odd_parts:{name}", "distillkit-odd", "1.0") for name in names]
     return lambda table: choice_from_table("network", table, Catalog(tuple(offers)), "x.json")
 
@@ -68,3 +68,13 @@ def test_a_table_that_is_none_is_named(complaint):
 def test_a_bug_in_a_validator_is_not_told_as_the_users_mistake(made):
     with pytest.raises(RuntimeError, match="a bug of the plugin"):
         made({"use": "broken", "size": 1})
+
+
+def test_a_type_that_holds_itself_is_read_to_any_depth(made, complaint):
+    table = {"use": "recursive", "tree": {"branches": [{"branches": [{"size": 2}, {"size": 3}]}]}}
+    assert [leaf.size for leaf in made(table).config.tree.branches[0].branches] == [2, 3]
+    table["tree"]["branches"][0]["branches"][1] = {"size": 0, "sise": 1}
+    assert complaint(table) == (
+        "network.tree.branches[0].branches[1].sise unknown key (did you mean size?   keys here: size, branches); "
+        "network.tree.branches[0].branches[1].size must be >= 1: 0"
+    )
