@@ -13,6 +13,7 @@ from rich.syntax import Syntax
 from distillkit.api import UsageError
 from distillkit.cli import screen
 from distillkit.cli.console import console
+from distillkit.registry import Catalog
 
 
 def main(arguments: Namespace) -> int:
@@ -24,23 +25,22 @@ def main(arguments: Namespace) -> int:
         return _show(first, arguments)
     if arguments.toml:
         raise UsageError("--toml prints one recipe; name one, and no study")
-    return max(_valid(path, arguments.sets) for path in arguments.recipe)
+    catalog = Catalog.installed()
+    return max(_valid(path, arguments.sets, catalog) for path in arguments.recipe)
 
 
 def _is_study(data: Mapping[str, Any]) -> bool:
     return "seeds" in data
 
 
-def _valid(path: Path, sets: Sequence[str]) -> int:
+def _valid(path: Path, sets: Sequence[str], catalog: Catalog) -> int:
     """Say that it is, or all that is wrong with it -> exit code."""
     from attrs import evolve
 
     from distillkit.recipe.load import load
-    from distillkit.registry import Catalog
     from distillkit.run import runner  # torch comes with it
     from distillkit.study import jobs, read
 
-    catalog = Catalog.installed()
     try:
         if _is_study(load(path).data):
             study = read(path, catalog)
@@ -58,7 +58,6 @@ def _show(path: Path, arguments: Namespace) -> int:
     from distillkit.assets.folder import folder
     from distillkit.assets.locate import require
     from distillkit.recipe import to_toml
-    from distillkit.registry import Catalog
     from distillkit.run import runner
 
     nodes = runner.graph(path, arguments.sets, Catalog.installed(), None)
