@@ -10,6 +10,7 @@ from attrs import field, frozen
 from attrs.validators import ge, gt, optional
 
 from distillkit.api.choice import Choice
+from distillkit.api.deprecated import deprecated
 from distillkit.api.errors import UsageError
 
 if TYPE_CHECKING:
@@ -125,9 +126,17 @@ class Evaluate(Component):
         return next((way for pattern, way in cls.better.items() if fnmatchcase(metric, pattern)), None)
 
     @property
-    def facts(self) -> dict[str, str]:
+    def protocol(self) -> dict[str, str]:
         """What the numbers can be compared with: protocol, images, seeds, hashes ...; shown and kept beside them."""
-        return {}
+        if type(self).facts is Evaluate.facts:
+            return {}
+        deprecated(f"{type(self).__name__}.facts", "the property protocol")
+        return self.facts
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What `protocol` was called in 0.1."""
+        return {} if type(self).protocol is Evaluate.protocol else self.protocol
 
 
 class Dataset(Component):

@@ -48,7 +48,8 @@ def better(state: State, metrics: Iterable[str]) -> dict[str, str]:
 def protocol(state: State, screen: Screen) -> dict[str, dict[str, str]]:
     """What each evaluate component says of its numbers, also shown."""
     parts = {part.name: state.components[f"evaluate.{i}"] for i, part in enumerate(state.evaluators)}
-    told = {name: {str(k): str(v) for k, v in part.facts.items()} for name, part in parts.items() if part.facts}
+    found = {name: part.protocol for name, part in parts.items()}
+    told = {name: {str(k): str(v) for k, v in value.items()} for name, value in found.items() if value}
     for name, facts in told.items():
         screen.line(f"{name}: " + "; ".join(f"{key}: {value}" for key, value in facts.items()))
     return told

@@ -114,8 +114,8 @@ class EvaluateContract(ComponentContract):
         silent = [name for name in named if cls.direction(name) is None]
         assert not silent, f'{cls.__name__}.better has to say "lower", "higher" or "none" of {", ".join(silent)}'
 
-    def test_its_facts_are_text(self) -> None:
+    def test_its_protocol_is_text(self) -> None:
         state = self.state()
         state.evaluators[0].call(state=state, draw=Drawer.student(state))
-        facts = state.components["evaluate.0"].facts
-        assert all(type(key) is str and type(value) is str for key, value in facts.items())
+        protocol = state.components["evaluate.0"].protocol
+        assert all(type(key) is str and type(value) is str for key, value in protocol.items())

@@ -33,9 +33,9 @@ class Fid(Published):
         return "random" if self.config.protocol == "edm" else "dataset"
 
     @property
-    def facts(self) -> dict[str, str]:
+    def protocol(self) -> dict[str, str]:
         over = {"edm": "EDM, covariance over N-1", "stylegan": "StyleGAN, covariance over N"}
-        return {"protocol": over[self.config.protocol], **super().facts}
+        return {"protocol": over[self.config.protocol], **super().protocol}
 
     @hookimpl
     def setup(self, state: State) -> None:

@@ -100,7 +100,7 @@ class Frechet(Evaluate):
         self._features: Features | None = None
 
     @property
-    def facts(self) -> dict[str, str]:
+    def protocol(self) -> dict[str, str]:
         c = self.config
         if self._features is None:
             return {}

@@ -55,8 +55,8 @@ class InceptionScore(Published):
         self._floor: float | None = None
 
     @property
-    def facts(self) -> dict[str, str]:
-        return {"protocol": f"{self.config.splits} consecutive splits, no output bias", **super().facts}
+    def protocol(self) -> dict[str, str]:
+        return {"protocol": f"{self.config.splits} consecutive splits, no output bias", **super().protocol}
 
     @hookimpl
     def evaluate(self, state: State, draw: Draw) -> dict[str, float]:

@@ -36,8 +36,8 @@ class PrecisionRecall(Published):
         self._floors: dict[str, float] = {}
 
     @property
-    def facts(self) -> dict[str, str]:
-        return {"protocol": f"SiD, k = {self.config.k}, exact distances in float64", **super().facts}
+    def protocol(self) -> dict[str, str]:
+        return {"protocol": f"SiD, k = {self.config.k}, exact distances in float64", **super().protocol}
 
     @hookimpl
     def evaluate(self, state: State, draw: Draw) -> dict[str, float]:

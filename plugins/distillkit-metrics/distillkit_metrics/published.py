@@ -63,7 +63,7 @@ class Published(Evaluate):
         return self.config.labels or self.labels_of_protocol
 
     @property
-    def facts(self) -> dict[str, str]:
+    def protocol(self) -> dict[str, str]:
         c = self.config
         return drawn(c.images, range(c.seed, c.seed + 1), c.features, self.features, c.sampler) | self._told
 

@@ -30,7 +30,7 @@ class RelFid(Evaluate):
         seed: int = field(default=0, validator=ge(0))
 
     @property
-    def facts(self) -> dict[str, str]:
+    def protocol(self) -> dict[str, str]:
         c = self.config
         told = drawn(c.images, range(c.seed, c.seed + 1), c.features, self.features, pixels="clamped to [-1,1]")
         return {"protocol": f"against the teacher, by {c.sampler.name}, from the same noise", **told}

@@ -140,9 +140,9 @@ def test_the_real_images_are_measured_once(state: SimpleNamespace, monkeypatch: 
 
 def test_it_tells_what_its_numbers_can_be_compared_with(state: SimpleNamespace) -> None:
     metric = frechet(seeds=3, first_seed=1, k_coverage=7)
-    assert metric.facts == {}, "nothing is measured yet"
+    assert metric.protocol == {}, "nothing is measured yet"
     metric.setup(state)
-    assert metric.facts == {
+    assert metric.protocol == {
         "protocol": "covariance over N-1, labels in the proportions of the classes, "
         "3 neighbours for precision and recall, 7 for density and coverage",
         "images": "20, clamped to [-1,1]",

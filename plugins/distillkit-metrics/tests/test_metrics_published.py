@@ -112,7 +112,7 @@ def test_stylegans_protocol_divides_by_n_and_asks_for_the_data_sets_classes() ->
     fake = moments(features_of(state, Drawer.student(state)(30, labels=labels).x), ddof=0)
     assert found["fd"] == pytest.approx(frechet_distance(fake, moments(real(state), ddof=0)), rel=1e-6)
     assert labels.shape == (30, 3) and (labels.sum(0) > 3).all() and not torch.equal(labels[:3], torch.eye(3))
-    assert "over N" in state.components["evaluate.0"].facts["protocol"]
+    assert "over N" in state.components["evaluate.0"].protocol["protocol"]
 
 
 def test_a_reference_file_takes_the_place_of_the_training_images() -> None:
@@ -124,7 +124,7 @@ def test_a_reference_file_takes_the_place_of_the_training_images() -> None:
     found = measure(state)
     assert found["fd"] == pytest.approx(measure(whole)["fd"], rel=1e-6) and found["fd_floor"] > 0
     digest = hashlib.sha256(Path("ref.npz").read_bytes()).hexdigest()
-    assert state.components["evaluate.0"].facts["reference"] == f"ref.npz, sha256 {digest}"
+    assert state.components["evaluate.0"].protocol["reference"] == f"ref.npz, sha256 {digest}"
 
 
 def test_references_that_do_not_fit_are_refused() -> None:
@@ -162,7 +162,7 @@ def test_without_held_out_images_the_floor_is_half_against_half() -> None:
     state.held_out = None
     f = real(state)
     assert measure(state)["fd_floor"] == pytest.approx(frechet_distance(moments(f[::2]), moments(f[1::2])), rel=1e-6)
-    assert state.components["evaluate.0"].facts["floor"] == "24 training images against the other 24"
+    assert state.components["evaluate.0"].protocol["floor"] == "24 training images against the other 24"
 
 
 def test_an_odd_size_of_parts_gives_the_same_halves(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_an_odd_size_of_parts_gives_the_same_halves(tmp_path: Path) -> None:
 def test_facts_name_protocol_images_seeds_and_hashes(file: Path) -> None:
     state = state_with("fid", seed=2)
     measure(state)
-    facts = state.components["evaluate.0"].facts
+    facts = state.components["evaluate.0"].protocol
     assert list(facts) == ["protocol", "images", "seeds", "features", "labels", "reference", "floor"]
     assert facts["protocol"].startswith("EDM") and facts["images"].startswith("30")
     assert facts["seeds"].startswith("100000-100029") and facts["labels"].startswith("uniform")
@@ -189,7 +189,7 @@ def test_other_seeds_are_other_images_and_a_sampler_measures_the_teacher() -> No
     assert measured("fid", seed=1)["fd"] != measured("fid")["fd"]
     state = state_with("fid", sampler={"use": "heun", "steps": 2})
     assert measure(state)["fd"] != measured("fid")["fd"]
-    assert state.components["evaluate.0"].facts["network"] == "the teacher, by heun"
+    assert state.components["evaluate.0"].protocol["network"] == "the teacher, by heun"
 
 
 def test_features_without_a_name_for_it_give_fd_and_no_inception_score() -> None:
@@ -213,7 +213,7 @@ def test_precision_and_recall_are_of_all_images_at_once() -> None:
 def test_a_limit_on_real_images_is_kept_and_told() -> None:
     state = state_with("precision-recall", max_real=20, floor=False)
     assert set(measure(state)) == {"precision", "recall"}
-    told = state.components["evaluate.0"].facts["reference"]
+    told = state.components["evaluate.0"].protocol["reference"]
     assert told == f"20 of 48 training images, sha256 of all {references.digest(state.dataset, 9)}"
 
 

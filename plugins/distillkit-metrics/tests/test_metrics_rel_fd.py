@@ -23,7 +23,7 @@ def test_a_student_that_is_the_teacher_is_at_no_distance():
     state = toy_state(evaluate=[TABLE], sample={"use": "heun", "steps": 3})
     (found,) = state.evaluators[0].call(state=state, draw=Drawer.student(state))
     assert found["distance"] == 0 and found["fd"] == pytest.approx(0, abs=1e-6)
-    facts = state.components["evaluate.0"].facts
+    facts = state.components["evaluate.0"].protocol
     assert (facts["protocol"], facts["seeds"]) == (
         "against the teacher, by heun, from the same noise", "0-23, one CPU generator per image"
     )  # fmt: skip
