@@ -18,7 +18,8 @@ def rho_grid(u: Tensor, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_M
     Source: arXiv:2206.00364, Eq. (5).
     """
     top, bottom = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
-    return (top + u * (bottom - top)) ** rho
+    sigma: Tensor = (top + u * (bottom - top)) ** rho
+    return sigma
 
 
 def lognormal(n: Tensor, P_mean: float, P_std: float) -> Tensor:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attrs import field, frozen
 
-K = TypeVar("K")
+if TYPE_CHECKING:
+    from distillkit.api.kinds import Component
+
+K = TypeVar("K", bound="Component")
 
 
 @frozen

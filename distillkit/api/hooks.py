@@ -5,7 +5,7 @@ Implementations are methods of components marked `@hookimpl`; they may take any 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import pluggy
 
@@ -21,7 +21,7 @@ hookspec = pluggy.HookspecMarker("distillkit")
 hookimpl = pluggy.HookimplMarker("distillkit")
 
 
-class Hooks:
+class Hooks(Protocol):
     """Specifications; N images per (micro-)batch, C channels, H x W pixels, L labels."""
 
     @hookspec

@@ -16,7 +16,8 @@ V = TypeVar("V")
 
 def located(value: V, where: Path) -> V:
     """The recipe or config with every name of an asset replaced by its path, unless there is a file of that name."""
-    return mapped(value, lambda asset: str(where / asset.name))
+    replaced: V = mapped(value, lambda asset: str(where / asset.name))
+    return replaced
 
 
 def wanted(value: Any) -> list[Asset]:

@@ -60,7 +60,7 @@ class RunDir:
     @property
     def fingerprint(self) -> str:
         """Identifies resolved recipe and plugin versions."""
-        return self.info["fingerprint"]
+        return str(self.info["fingerprint"])
 
     @property
     def recipe(self) -> Path:
@@ -127,7 +127,7 @@ class RunDir:
         code = _read_json(self.exit).get("code")
         if code in _AGAIN:
             return "unfinished"
-        return {0: "finished", 4: "diverged"}.get(code, "failed")
+        return "finished" if code == 0 else "diverged" if code == 4 else "failed"
 
 
 def find(root: Path, fingerprint: str) -> RunDir | None:

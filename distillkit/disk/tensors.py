@@ -28,6 +28,6 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     with open(path, "xb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name in names:
-            file.write(tensors[name].detach().contiguous().reshape(-1).view(torch.uint8).numpy())
+            file.write(tensors[name].detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         file.flush()
         os.fsync(file.fileno())

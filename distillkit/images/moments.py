@@ -14,7 +14,8 @@ def moments(features: Features, dataset: Dataset, batch: int, device: torch.devi
 
     Raises InputError for fewer than two images or features that are not finite. Source: EDM's fid.py.
     """
-    n, first, second = len(dataset), 0.0, 0.0
+    n = len(dataset)
+    first = second = torch.zeros((), dtype=torch.float64)
     if n < 2:
         raise InputError(f"a covariance needs two images or more, the data set has {n}")
     for index in torch.arange(n).split(batch):

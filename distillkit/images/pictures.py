@@ -81,8 +81,7 @@ def _noted(title: str | None, x: Tensor) -> str | None:
 
 def _tiles(x: Tensor, scale: int | None) -> list[Image.Image]:
     height, width = x.shape[2:]
-    factor = scale or max(1, TILE_PX // max(height, width))
-    factor = min(factor, MAX_PX / max(height, width))
+    factor = min(scale or max(1, TILE_PX // max(height, width)), MAX_PX / max(height, width))
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     return [Image.fromarray(tile).resize(size, Image.Resampling.BICUBIC) for tile in to_bytes(x)]
 
@@ -117,7 +116,7 @@ def _sheet(
     return scatter.save(sheet, path)
 
 
-def _cut(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def _cut(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
     while len(text) > 1 and font.getlength(text) > width:
         text = text[:-2].rstrip(".") + "." if len(text) > 2 else text[:1]
     return text

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from attrs import frozen
@@ -41,7 +42,7 @@ class Drawn:
 
     def pictures(self) -> list[Picture]:
         """Named by their seeds, as EDM does."""
-        classes = self.classes or [None] * len(self.seeds)
+        classes: Sequence[int | None] = self.classes or [None] * len(self.seeds)
         rows = zip(self.seeds, self.pixels(), classes, strict=True)
         return [Picture(f"{seed:06d}.png", pixels, label) for seed, pixels, label in rows]
 
@@ -81,7 +82,7 @@ def sheet(drawn: Drawn, out: Path) -> None:
 
 def array(drawn: Drawn, out: Path) -> None:
     """images uint8 [n,H,W,C], seeds int64 [n], labels int64 [n] where there are any."""
-    labels = {} if drawn.classes is None else {"labels": np.array(drawn.classes)}
+    labels: dict[str, Any] = {} if drawn.classes is None else {"labels": np.array(drawn.classes)}
     np.savez(out, images=drawn.pixels(), seeds=np.array(drawn.seeds), **labels)
 
 

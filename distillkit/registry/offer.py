@@ -40,14 +40,15 @@ class Offer:
             raise self._unusable(self.refused)
         module, _, attribute = self.target.partition(":")
         try:
-            found = reduce(getattr, attribute.split("."), importlib.import_module(module))
+            found: Any = reduce(getattr, attribute.split("."), importlib.import_module(module))
         except (Exception, SystemExit) as error:
             cause = str(error).strip().partition("\n")[0]
             raise self._unusable(f"{type(error).__name__}: {cause}") from error
         wrong = _wrong(found, self.kind)
         if wrong:
             raise self._unusable(wrong)
-        return found
+        component: type[Component] = found
+        return component
 
     def _unusable(self, cause: str) -> Unusable:
         own = self.dist == "distillkit"

@@ -52,7 +52,10 @@ def scan() -> tuple[list[Offer], list[Issue]]:
                 continue
             seen.add(canonicalize_name(dist.name))
             for found in _offers(dist, points):
-                (issues if isinstance(found, Issue) else offers).append(found)
+                if isinstance(found, Issue):
+                    issues.append(found)
+                else:
+                    offers.append(found)
         except Exception as error:  # metadata of others: reported, and no reason to list nothing
             name = str(getattr(dist, "_path", "a distribution")).replace("\\", "/").rpartition("/")[2]
             issues.append(Issue(name, f"metadata cannot be read: {type(error).__name__}: {error}"))
