@@ -2,12 +2,10 @@
 
 from distillkit.recipe.fingerprint import choices, fingerprint, used_distributions
 from distillkit.recipe.graph import plan
-from distillkit.recipe.parts import choice_from_table
 from distillkit.recipe.problem import Problem, RecipeProblems
-from distillkit.recipe.read import read
+from distillkit.recipe.read import choice_from_table, read
 from distillkit.recipe.schema import Generator, Recipe, Run
-from distillkit.recipe.tables import plain as table_of
-from distillkit.recipe.write import to_toml
+from distillkit.recipe.write import table_of, to_toml
 
 __all__ = [
     "Generator", "Problem", "Recipe", "RecipeProblems", "Run", "choice_from_table", "choices", "fingerprint",

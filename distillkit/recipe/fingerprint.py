@@ -12,7 +12,7 @@ import attrs
 from distillkit import __version__
 from distillkit.api import Choice
 from distillkit.recipe.schema import Recipe
-from distillkit.recipe.tables import tables
+from distillkit.recipe.write import tables
 from distillkit.registry import Catalog
 
 # Keys of [run] that change where, how fast and how visibly a run is computed, but not its result.

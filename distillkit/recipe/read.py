@@ -1,4 +1,4 @@
-"""A recipe file -> Recipe: checked as a whole, nothing built."""
+"""A recipe file -> Recipe, or one table -> Choice: checked as a whole, nothing built."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import attrs
 
-from distillkit.api import GeneratorLoss
+from distillkit.api import KINDS, Choice, GeneratorLoss, InputError
 from distillkit.recipe.checks import check
 from distillkit.recipe.layer import Layer, Origin, overlay, stamped
 from distillkit.recipe.load import load
@@ -89,3 +89,16 @@ def _header(name: str, value: Any, type_: Any) -> str:
     if is_table(type_) and isinstance(value, list):
         return f"write [{name}]"
     return f"write [[{name}]]" if is_list(type_) and isinstance(value, dict) else ""
+
+
+def choice_from_table(kind: str, table: dict[str, Any], catalog: Catalog, where: str) -> Choice[Any]:
+    """A table with `use` -> Choice, as strictly as in a recipe. Raises InputError naming `where` it was found."""
+    kinds: Any = KINDS
+    try:
+        return converter(catalog).structure(table, Choice[kinds[kind]])
+    except Misfit as misfit:
+        texts = [
+            f"{key_text((kind, *key))} {message}" + (f" ({hint})" if hint else "")
+            for key, message, hint in misfit.complaints
+        ]
+    raise InputError(f"{where}: {'; '.join(texts)}")

@@ -1,4 +1,4 @@
-"""A Recipe -> TOML that `read` accepts and reads as the same Recipe."""
+"""A Recipe -> plain tables, and TOML that `read` accepts and reads as the same Recipe."""
 
 from __future__ import annotations
 
@@ -7,8 +7,22 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from distillkit.recipe.schema import Recipe
-from distillkit.recipe.tables import tables
+from distillkit.recipe.schema import Recipe, Tables
+from distillkit.recipe.structure import converter
+from distillkit.registry import Catalog
+
+_CONVERTER = converter(Catalog(()))
+
+
+def tables(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as plain tables, every default filled in: None left out, `from_` as `from`, without its path."""
+    data: dict[str, Any] = _CONVERTER.unstructure(recipe, Tables)
+    return data
+
+
+def table_of(value: Any) -> Any:
+    """A Choice, config or value as TOML would hold it."""
+    return _CONVERTER.unstructure(value)
 
 
 def to_toml(recipe: Recipe, made_with: Mapping[str, str] | None = None, files: Mapping[str, str] | None = None) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from distillkit.recipe import Recipe, fingerprint, used_distributions
-from distillkit.recipe.tables import tables
+from distillkit.recipe.write import tables
 from distillkit.registry import Catalog
 
 ROOT = Path(__file__).parents[2]
