@@ -24,7 +24,7 @@ class Shaped(Protocol):
     def decode(self, x: Tensor) -> Tensor: ...
 
 
-def latents(seeds: list[int], shape: tuple[int, ...], label_dim: int = 0) -> tuple[Tensor, Tensor | None]:
+def seed_noise(seeds: list[int], shape: tuple[int, ...], label_dim: int = 0) -> tuple[Tensor, Tensor | None]:
     """EDM's numbers for image seeds: z [n, *shape] and, for a conditional network, classes int64 [n].
 
     One CPU generator per image; it gives the latents first, then the class. Source: arXiv:2206.00364's sampler.
@@ -57,7 +57,7 @@ def images(
 def inputs(seeds: list[int], labels: Labels, dataset: Shaped) -> tuple[Tensor, Tensor | None]:
     """z [n,C,H,W] and labels [n,L] of a few images."""
     dim = dataset.label_dim
-    z, classes = latents(seeds, dataset.shape, dim)
+    z, classes = seed_noise(seeds, dataset.shape, dim)
     if isinstance(labels, Tensor) or not dim:
         return z, labels if isinstance(labels, Tensor) else None
     return z, torch.eye(dim)[classes if labels == "random" else torch.tensor(seeds) % SEED_BLOCK % dim]

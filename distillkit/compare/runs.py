@@ -14,7 +14,7 @@ from distillkit.disk import files, results
 from distillkit.disk.metrics import MetricsLog
 from distillkit.disk.results import Scores
 from distillkit.disk.rundir import RunDir
-from distillkit.recipe.fingerprint import UNIMPORTANT
+from distillkit.recipe.fingerprint import WITHOUT_EFFECT_ON_RESULT
 
 
 @frozen
@@ -79,7 +79,9 @@ def _toml(path: Path) -> dict[str, Any]:
 def _comparable(recipe: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The tables without seed, versions and what does not change a result; parents in the place of their names."""
     tables = {key: value for key, value in recipe.items() if key not in ("schema", "made_with")}
-    tables["run"] = {key: value for key, value in tables["run"].items() if key not in ("seed", *UNIMPORTANT)}
+    tables["run"] = {
+        key: value for key, value in tables["run"].items() if key not in ("seed", *WITHOUT_EFFECT_ON_RESULT)
+    }
     for key in ("teacher_score", "generator"):
         table = tables.get(key, {})
         if "from" in table:

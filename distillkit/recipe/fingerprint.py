@@ -16,13 +16,13 @@ from distillkit.recipe.write import tables
 from distillkit.registry import Catalog
 
 # Keys of [run] that change where, how fast and how visibly a run is computed, but not its result.
-UNIMPORTANT = ("device", "threads", "keep_checkpoints", "checkpoint_kimg", "tick_kimg", "grid")
+WITHOUT_EFFECT_ON_RESULT = ("device", "threads", "keep_checkpoints", "checkpoint_kimg", "tick_kimg", "grid")
 
 
 def fingerprint(recipe: Recipe, parents: Mapping[str, str], versions: Mapping[str, str]) -> str:
     """16 hex digits of the resolved recipe, its parents' fingerprints (by file name as written) and `versions`."""
     data = tables(recipe)
-    for key in UNIMPORTANT:
+    for key in WITHOUT_EFFECT_ON_RESULT:
         data["run"].pop(key, None)
     for table, file in recipe.parents.items():
         data[table]["from"] = parents[file]

@@ -21,7 +21,7 @@ from distillkit.disk.rundir import RunDir
 from distillkit.evaluate import evaluation
 from distillkit.evaluate.draw import Drawer
 from distillkit.recipe import read
-from distillkit.recipe.fingerprint import UNIMPORTANT
+from distillkit.recipe.fingerprint import WITHOUT_EFFECT_ON_RESULT
 from distillkit.recipe.load import load
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
@@ -94,7 +94,7 @@ def teachers(run: RunDir, recipe: Recipe) -> dict[str, Outcome]:
 def settings(path: Path) -> dict[str, Any]:
     """What identifies a run in its resolved recipe; a fingerprint changes when a newer version adds a key."""
     data = load(path).data
-    data["run"] = {key: value for key, value in data["run"].items() if key not in UNIMPORTANT}
+    data["run"] = {key: value for key, value in data["run"].items() if key not in WITHOUT_EFFECT_ON_RESULT}
     data.get("made_with", {}).pop("torch", None)
     return data
 

@@ -21,7 +21,7 @@ from distillkit.networks import export, network_file
 from distillkit.networks.for_diffusers.student import Student
 from distillkit.recipe import choice_from_table
 from distillkit.registry import Catalog
-from distillkit.seeds import latents
+from distillkit.seeds import seed_noise
 
 UNET = {"use": "edm-ddpmpp", "model_channels": 4, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4]}
 EDM2 = {**UNET, "use": "edm2", "model_channels": 8, "channels_per_head": 8}
@@ -45,7 +45,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def given(labels: int, n: int) -> list[torch.Tensor]:
-    z, _ = latents(list(range(n)), (3, 8, 8))
+    z, _ = seed_noise(list(range(n)), (3, 8, 8))
     return [z, torch.eye(labels)[torch.arange(n) % labels]] if labels else [z]
 
 

@@ -10,21 +10,21 @@ import torch
 
 from distillkit.evaluate import draw
 from distillkit.evaluate.draw import Drawer
-from distillkit.seeds import latents
+from distillkit.seeds import seed_noise
 from distillkit.testing import toy_state
 from distillkit.train.state import State
 
 
 def test_latents_and_classes_are_those_of_the_reference() -> None:
     known = np.load(Path(__file__).parent / "data" / "edm_seeds_io.npz")
-    z, classes = latents(known["seeds"].tolist(), (3, 8, 8), 10)
+    z, classes = seed_noise(known["seeds"].tolist(), (3, 8, 8), 10)
     assert np.array_equal(z.numpy(), known["latents_3x8x8"])
     assert np.array_equal(classes.numpy(), known["class_idx_of_10"])
 
 
 def test_latents_without_labels_are_the_same() -> None:
-    z, classes = latents([5, 6], (3, 4, 4))
-    assert classes is None and torch.equal(z, latents([5, 6], (3, 4, 4), 10)[0])
+    z, classes = seed_noise([5, 6], (3, 4, 4))
+    assert classes is None and torch.equal(z, seed_noise([5, 6], (3, 4, 4), 10)[0])
 
 
 def test_the_first_images_of_many_are_the_images_of_few(make_state: Callable[..., State], monkeypatch) -> None:
@@ -41,7 +41,7 @@ def test_the_average_is_drawn_and_the_student_put_back(make_state: Callable[...,
     state = make_state()
     student = state.generator
     ours = Drawer.student(state)(4).x
-    z, _ = latents([0, 1, 2, 3], (2, 1, 1))
+    z, _ = seed_noise([0, 1, 2, 3], (2, 1, 1))
     with torch.no_grad():
         torch.testing.assert_close(ours, state.ema(2.5 * z, torch.tensor(2.5)))
     assert state.generator is student
