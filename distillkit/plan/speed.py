@@ -83,7 +83,7 @@ def measured(stage: Stage, catalog: Catalog) -> Speed:
 def _ready(stage: Stage, place: Path, catalog: Catalog) -> Recipe:
     """The recipe without metrics, with few stored pairs, and with networks of random weights for other recipes'."""
     recipe = attrs.evolve(stage.chained, evaluate=(), run=attrs.evolve(stage.chained.run, max_nonfinite=10**9))
-    for i, (name, card) in enumerate(stage.parents.items()):
+    for i, (name, card) in enumerate(stage.cards.items()):
         path = place / str(i)
         choice = choice_from_table("network", card["network"], catalog, where="the card of a network")
         made = network_file.new_network(choice, card["resolution"], card["channels"], card["label_dim"])

@@ -33,7 +33,7 @@ class Stage:
     run: RunDir | None  # of the same fingerprint, to reuse or to go on with
     missing: tuple[str, ...]  # assets
     chained: Recipe  # with the path of another recipe where `from` puts the result of that
-    parents: dict[str, Card] = attrs.field(factory=dict)  # by that path
+    cards: dict[str, Card] = attrs.field(factory=dict)  # of the results it starts from, by that path
     unknown: str = ""
     cost: Cost | None = None
     slope: float = 0.0  # bytes that one more image in a micro-batch takes
@@ -68,7 +68,7 @@ def _stage(node: Node, run: RunDir | None, cards: dict[str, Card], catalog: Cata
     missing = tuple(asset.name for asset in wanted(node.recipe) if not (folder() / asset.name).is_file())
     recipe = chained(node)
     needed = {name: cards[name] for name in checkpoints(recipe) if name in cards}
-    bare = Stage(recipe=node.recipe, run=run, missing=missing, chained=recipe, parents=needed)
+    bare = Stage(recipe=node.recipe, run=run, missing=missing, chained=recipe, cards=needed)
     try:
         own = {name: needed[name] if name in needed else card_of(name, catalog) for name in checkpoints(recipe)}
         with blank() as live:
@@ -83,7 +83,7 @@ def _stage(node: Node, run: RunDir | None, cards: dict[str, Card], catalog: Cata
 
 def chained(node: Node) -> Recipe:
     """The recipe with the path of a parent's recipe where `from` will put its result."""
-    recipe, parents = node.recipe, {table: str(path) for table, path in node.parents.items()}
+    recipe, parents = node.recipe, {table: str(path) for table, path in node.sources.items()}
     if path := parents.get("generator"):
         recipe = attrs.evolve(recipe, generator=attrs.evolve(recipe.generator, checkpoint=path))
     if path := parents.get("teacher_score"):

@@ -19,13 +19,13 @@ from distillkit.registry import Catalog
 WITHOUT_EFFECT_ON_RESULT = ("device", "threads", "keep_checkpoints", "checkpoint_kimg", "tick_kimg", "grid")
 
 
-def fingerprint(recipe: Recipe, parents: Mapping[str, str], versions: Mapping[str, str]) -> str:
-    """16 hex digits of the resolved recipe, its parents' fingerprints (by file name as written) and `versions`."""
+def fingerprint(recipe: Recipe, prints: Mapping[str, str], versions: Mapping[str, str]) -> str:
+    """16 hex digits of the resolved recipe, `versions`, and `prints`: those of the recipes it starts from, by file."""
     data = tables(recipe)
     for key in WITHOUT_EFFECT_ON_RESULT:
         data["run"].pop(key, None)
-    for table, file in recipe.parents.items():
-        data[table]["from"] = parents[file]
+    for table, file in recipe.starts_from.items():
+        data[table]["from"] = prints[file]
     text = json.dumps({"recipe": _bare(data), "versions": dict(versions)}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -18,7 +18,7 @@ from distillkit.recipe.shown import shown
 from distillkit.registry import Catalog
 
 
-def plan(
+def chain(
     path: Path | str, sets: Sequence[str] = (), catalog: Catalog | None = None, seed: int | None = None
 ) -> list[Recipe]:
     """The recipe and all it starts from, each once, parents first; the recipe asked for is the last.
@@ -36,21 +36,21 @@ def _visit(
     sets: Sequence[str],
     everywhere: Sequence[str],
     catalog: Catalog,
-    chain: tuple[Path, ...],
+    above: tuple[Path, ...],
     found: dict[Path, Recipe],
 ) -> None:
     real = Path(os.path.realpath(path))  # resolve() fails on a circle of links
-    if real in chain:
-        names = [step.name for step in (*chain[chain.index(real) :], real)]
+    if real in above:
+        names = [step.name for step in (*above[above.index(real) :], real)]
         raise UsageError(f"recipes start from each other in a circle: {' -> '.join(names)}")
     if real in found:
         return
     recipe = read(path, sets, catalog)
-    for table, file in recipe.parents.items():
+    for table, file in recipe.starts_from.items():
         parent = path.parent / file
         if not parent.is_file():
             raise RecipeProblems(path, [_missing(path, sets, table, file)])
-        _visit(parent, everywhere, everywhere, catalog, (*chain, real), found)
+        _visit(parent, everywhere, everywhere, catalog, (*above, real), found)
     found[real] = recipe
 
 

@@ -92,7 +92,7 @@ class Recipe(Tables):
         return self.path.stem
 
     @property
-    def parents(self) -> dict[str, str]:
+    def starts_from(self) -> dict[str, str]:
         """Recipes whose results this one needs: table -> file name as written."""
         teacher = self.teacher_score.slot.from_ if self.teacher_score else None
         named = {"teacher_score": teacher, "generator": self.generator.from_}

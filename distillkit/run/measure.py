@@ -81,7 +81,7 @@ def asked(run: RunDir, sets: Sequence[str], other: Path | None, catalog: Catalog
 
 def teachers(run: RunDir, recipe: Recipe) -> dict[str, Outcome]:
     """The finished run beside this one that its teacher comes from, where it comes from a run."""
-    file = recipe.parents.get("teacher_score")
+    file = recipe.starts_from.get("teacher_score")
     if file is None:
         return {}
     wanted = settings(run.path / file)

@@ -15,7 +15,7 @@ from distillkit.assets.locate import located, require
 from distillkit.disk import files, rundir
 from distillkit.disk.results import Outcome
 from distillkit.disk.rundir import RunDir
-from distillkit.recipe import fingerprint, plan, to_toml, used_distributions
+from distillkit.recipe import chain, fingerprint, to_toml, used_distributions
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
 from distillkit.run import stage
@@ -29,7 +29,7 @@ class Node:
     """One recipe of the graph and what identifies its run."""
 
     recipe: Recipe
-    parents: dict[str, Path]  # table -> path of the recipe whose result it needs
+    sources: dict[str, Path]  # table -> path of the recipe whose result it needs
     fingerprint: str
     versions: dict[str, str]
 
@@ -39,12 +39,12 @@ def graph(
 ) -> list[Node]:
     """The recipes to run, parents first, each changed before it is anything else."""
     nodes: dict[Path, Node] = {}
-    for recipe in map(change, plan(path, sets, catalog, seed=seed)):
-        parents = {table: (recipe.path.parent / file).resolve() for table, file in recipe.parents.items()}
+    for recipe in map(change, chain(path, sets, catalog, seed=seed)):
+        sources = {table: (recipe.path.parent / file).resolve() for table, file in recipe.starts_from.items()}
         used = used_distributions(recipe, catalog)
-        prints = {file: nodes[parents[table]].fingerprint for table, file in recipe.parents.items()}
+        prints = {file: nodes[sources[table]].fingerprint for table, file in recipe.starts_from.items()}
         versions = {**used, "torch": version("torch")}
-        nodes[recipe.path.resolve()] = Node(recipe, parents, fingerprint(recipe, prints, used), versions)
+        nodes[recipe.path.resolve()] = Node(recipe, sources, fingerprint(recipe, prints, used), versions)
     return list(nodes.values())
 
 
@@ -82,7 +82,7 @@ def run(
     require(path, unfinished(nodes, found), assets())
     outcomes: dict[Path, Outcome] = {}
     for node, old in zip(nodes, found, strict=True):
-        results = {table: outcomes[parent] for table, parent in node.parents.items()}
+        results = {table: outcomes[parent] for table, parent in node.sources.items()}
         outcomes[node.recipe.path.resolve()] = one(node, old, results, nodes, runs, catalog, screen)
     return list(outcomes.values())
 
@@ -139,7 +139,7 @@ def texts(node: Node, nodes: list[Node]) -> tuple[Recipe, str, dict[str, str]]:
     by_path = {n.recipe.path.resolve(): n for n in nodes}
 
     def visit(current: Node) -> None:
-        for parent in current.parents.values():
+        for parent in current.sources.values():
             visit(by_path[parent])
             ancestors[parent] = by_path[parent]
 
@@ -147,7 +147,7 @@ def texts(node: Node, nodes: list[Node]) -> tuple[Recipe, str, dict[str, str]]:
     names = {path: unique(path, index, ancestors) for index, path in enumerate(ancestors)}
 
     def text(n: Node, folder: str) -> str:
-        files = {n.recipe.parents[table]: folder + names[parent] for table, parent in n.parents.items()}
+        files = {n.recipe.starts_from[table]: folder + names[parent] for table, parent in n.sources.items()}
         return to_toml(n.recipe, made_with=n.versions, files=files)
 
     return node.recipe, text(node, "from/"), {names[path]: text(n, "") for path, n in ancestors.items()}

@@ -34,13 +34,13 @@ from distillkit.train.build import build
 from distillkit.train.state import State
 
 
-def execute(recipe: Recipe, run: RunDir, parents: Mapping[str, Outcome], catalog: Catalog, screen: Screen) -> None:
-    """Train, evaluate and write everything; `parents` are those of the recipe, by table. The run is locked."""
+def execute(recipe: Recipe, run: RunDir, outcomes: Mapping[str, Outcome], catalog: Catalog, screen: Screen) -> None:
+    """Train, evaluate and write everything; `outcomes`: of what it starts from, by table. Locks the run."""
     with run.lock(), guarded(run), StopRequest() as stop:
         run.exit.unlink(missing_ok=True)  # how an earlier session ended is no longer true
         with LoggedScreen(screen, run.log) as logged, shown_warnings(logged):
             torch.set_num_threads(recipe.run.threads or threads.choose())
-            state = build(with_results(recipe, parents), catalog)
+            state = build(with_results(recipe, outcomes), catalog)
             state.figures = run.path / "figures"
             training = Training(state, run, logged, stop)
             if training.resume():
@@ -48,12 +48,12 @@ def execute(recipe: Recipe, run: RunDir, parents: Mapping[str, Outcome], catalog
             scores = Scores(student=training.train(), seconds=training.seconds, nimg=state.nimg)
             if training.keeper.take_back(run.checkpoints):
                 scores = kept(state, training.keeper.best, scores, logged)
-            finish(state, run, scores, parents.get("teacher_score"), catalog, logged)
+            finish(state, run, scores, outcomes.get("teacher_score"), catalog, logged)
 
 
-def with_results(recipe: Recipe, parents: Mapping[str, Outcome]) -> Recipe:
+def with_results(recipe: Recipe, outcomes: Mapping[str, Outcome]) -> Recipe:
     """`from = "other.toml"` becomes the checkpoint that its run left."""
-    for table, parent in parents.items():
+    for table, parent in outcomes.items():
         path = str((parent.run_dir / "result").resolve())
         if table == "generator":
             recipe = attrs.evolve(recipe, generator=attrs.evolve(recipe.generator, checkpoint=path))
@@ -168,10 +168,10 @@ def shown_warnings(screen: Screen) -> Iterator[None]:
         yield
 
 
-def write_recipes(run: RunDir, recipe: Recipe, resolved: str, parents: Mapping[str, str]) -> None:
+def write_recipes(run: RunDir, recipe: Recipe, resolved: str, others: Mapping[str, str]) -> None:
     """recipe.toml as it was asked, the resolved recipes it builds on in from/, and last its own resolved.toml."""
     shutil.copyfile(recipe.path, run.recipe)
     (run.path / "from").mkdir(exist_ok=True)
-    for name, text in parents.items():
+    for name, text in others.items():
         files.write_atomic(run.path / "from" / name, text.encode())
     files.write_atomic(run.resolved, resolved.encode())

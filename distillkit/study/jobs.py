@@ -71,7 +71,7 @@ def _jobs(study: Study, cell: Cell, seed: int, catalog: Catalog) -> list[Job]:
     made = []
     for node in nodes:
         last = node is nodes[-1]
-        needs = tuple(by_path[parent].fingerprint for parent in node.parents.values())
+        needs = tuple(by_path[parent].fingerprint for parent in node.sources.values())
         name = f"{cell.label}, seed {seed}" if last else _named(node, everywhere)
         made.append(
             Job(

@@ -36,7 +36,7 @@ def test_a_copy_of_the_teacher_takes_no_network(complaints, good):
 def test_a_copy_of_the_teacher_needs_a_teacher(complaints, recipe, plain):
     (found,) = complaints(plain)
     assert 'generator.init "teacher" needs a [teacher_score]' in found
-    assert recipe(plain + '[generator]\nfrom = "y.toml"').parents == {"generator": "y.toml"}
+    assert recipe(plain + '[generator]\nfrom = "y.toml"').starts_from == {"generator": "y.toml"}
     assert recipe(plain + '[generator]\ncheckpoint = "runs/1/result"').teacher_score is None
 
 

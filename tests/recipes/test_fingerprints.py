@@ -55,7 +55,7 @@ def entries(shipped: dict[str, Recipe]) -> dict[str, str]:
     def print_of(name: str) -> str:
         if name not in prints:
             recipe = shipped[name]
-            parents = {file: print_of(Path(file).stem) for file in recipe.parents.values()}
+            parents = {file: print_of(Path(file).stem) for file in recipe.starts_from.values()}
             prints[name] = fingerprint(recipe, parents, used_distributions(recipe, catalog))
         return prints[name]
 

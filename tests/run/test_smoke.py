@@ -30,7 +30,7 @@ def test_a_recipe_becomes_small_and_names_no_file_of_others(name, catalog, tmp_p
     assert wanted(made) == [] and (made.run.batch, made.run.kimg, made.run.tick_kimg) == (4, 0.008, 0.004)
     assert made.generator_loss.cls is recipe.generator_loss.cls and made.sample == recipe.sample
     assert [term.cls for term in made.auxiliary_loss] == [term.cls for term in recipe.auxiliary_loss]
-    assert made.parents == recipe.parents and made.name == recipe.name
+    assert made.starts_from == recipe.starts_from and made.name == recipe.name
     assert small(recipe, tmp_path, catalog) == made, "what it makes is made once"
 
 
