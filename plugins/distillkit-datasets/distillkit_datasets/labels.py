@@ -8,11 +8,10 @@ import re
 from collections.abc import Sequence
 
 import torch
-from attrs import frozen
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from distillkit.api import InputError
+from distillkit.api import InputError, frozen
 
 Label = int | list[float]
 WIDEST = 100_000  # classes, or entries of a label

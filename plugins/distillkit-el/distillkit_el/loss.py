@@ -15,7 +15,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from attrs.validators import and_
 from torch import Tensor, nn
 
 from distillkit import noise
@@ -29,6 +28,7 @@ from distillkit.api import (
     Term,
     UsageError,
     Use,
+    and_,
     field,
     frozen,
     ge,

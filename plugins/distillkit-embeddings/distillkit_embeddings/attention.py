@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
-from attrs.validators import optional
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distillkit.api import Embedding, UsageError, field, frozen, ge
+from distillkit.api import Embedding, UsageError, field, frozen, ge, optional
 from distillkit_embeddings.layers import frozen_module
 
 TOKENS = 8  # patches per side, at most, unless `patch` says otherwise

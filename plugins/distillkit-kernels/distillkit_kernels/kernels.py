@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 
 import torch
-from attrs.validators import deep_iterable
 from torch import Tensor
 
-from distillkit.api import Kernel, field, frozen, gt, min_len
+from distillkit.api import Kernel, deep_iterable, field, frozen, gt, min_len
 
 
 class Rbf(Kernel):
