@@ -88,7 +88,9 @@ def to_onnx(made: Student, source: Path, folder: Path) -> Generate:
         raise UsageError(f"--to onnx needs {', '.join(missing)}: pip install {' '.join(ONNX)}")
     path = folder / "student.onnx"
     with quiet():
-        torch.onnx.export(graph(made), dynamo=True, output_names=["x"], verbose=False).save(path)
+        program = torch.onnx.export(graph(made), dynamo=True, output_names=["x"], verbose=False)
+        assert program is not None, "dynamo=True makes a program"
+        program.save(path)
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

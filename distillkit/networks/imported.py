@@ -6,11 +6,11 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from distillkit.api import InputError
+from distillkit.api import Importer, InputError
 from distillkit.assets.folder import home
 from distillkit.disk.files import remove, sha256
 from distillkit.disk.tensors import write_tensors
@@ -18,7 +18,7 @@ from distillkit.networks import network_file
 from distillkit.registry import Catalog
 
 
-def load_network(path: Path, catalog: Catalog) -> nn.Module:
+def load_network(path: Path, catalog: Catalog) -> network_file.Carded:
     """The network of a result folder, of our .safetensors, or of a file that an importer reads. Raises InputError."""
     return network_file.load_network(converted(path, catalog) if is_foreign(path) else path, catalog)
 
@@ -50,7 +50,7 @@ def convert(path: Path, out: Path, catalog: Catalog, digest: str = "") -> dict[s
     Raises InputError if the file is refused or no importer here reads its suffix.
     """
     path = path.resolve()
-    importer = catalog.load("importer", _suffix(path, catalog))
+    importer = cast(type[Importer], catalog.load("importer", _suffix(path, catalog)))
     card, tensors = importer(importer.Config()).read(path)
     card = {"format": 1, **card, "source": _source(path, digest or sha256(path), catalog)}
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -90,6 +90,6 @@ def _suffix(path: Path, catalog: Catalog) -> str:
 def _intact(folder: Path, source: dict[str, str]) -> bool:
     try:
         card = network_file.read_card(folder)
-        return card["source"] == source and card["weights_sha256"] == sha256(folder / network_file.WEIGHTS)
+        return bool(card["source"] == source and card["weights_sha256"] == sha256(folder / network_file.WEIGHTS))
     except (InputError, KeyError, OSError):
         return False

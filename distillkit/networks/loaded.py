@@ -9,9 +9,9 @@ from typing import Any, Literal
 import pluggy
 import torch
 from attrs import frozen
-from torch import Tensor, nn
+from torch import Tensor
 
-from distillkit.api import Dataset, Hooks, Images, InputError, Sample, UsageError
+from distillkit.api import Dataset, Denoiser, Hooks, Images, InputError, Sample, UsageError
 from distillkit.assets.folder import folder as assets
 from distillkit.assets.locate import located
 from distillkit.device import pick_device
@@ -27,14 +27,14 @@ Classes = int | Sequence[int] | Tensor | Literal["random"] | None
 class Sampling:
     """What a sampler asks of the state where there is no run."""
 
-    generator: nn.Module
+    generator: Denoiser
     seed: int  # of the run
 
 
 class Student:
     """A network with its sampler: `student(n=16, seed=0)` -> images x [n,C,H,W] in [-1,1]."""
 
-    def __init__(self, network: nn.Module, sampler: Sample, card: dict[str, Any], data: Dataset | None = None) -> None:
+    def __init__(self, network: Denoiser, sampler: Sample, card: dict[str, Any], data: Dataset | None = None) -> None:
         """`data`: the data set that decodes its latents."""
         self.network, self.sampler, self.card, self.data = network, sampler, card, data
         self.nfe, self.label_dim = sampler.nfe, network.label_dim
@@ -67,7 +67,8 @@ class Student:
     def sample(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Unit normal z [N,C,H,W], labels [N,L] -> x [N,C,H,W], where the network is."""
         state = Sampling(self.network, self.card.get("seed", 0))
-        return self._hook.sample(state=state, z=z, labels=labels)
+        x: Tensor = self._hook.sample(state=state, z=z, labels=labels)
+        return x
 
     def decode(self, x: Tensor) -> Tensor:
         """The pixels [n,c,h,w] in [-1,1] of what the sampler makes, x [n,C,H,W]: x itself unless those are latents."""
@@ -77,7 +78,7 @@ class Student:
         """Classes as one-hot rows [n,L]."""
         dim = self.label_dim
         if labels is None or (isinstance(labels, str) and labels == "random"):
-            return labels
+            return None if labels is None else "random"
         if isinstance(labels, Tensor) and tuple(labels.shape) == (n, dim):
             return labels
         if isinstance(labels, str) or (isinstance(labels, Tensor) and labels.ndim > 1):

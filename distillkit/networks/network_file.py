@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import attrs
 import safetensors
 import safetensors.torch
 import torch
-from torch import nn
 
-from distillkit.api import Choice, Dataset, InputError, Network, UsageError
+from distillkit.api import Choice, Dataset, Denoiser, InputError, Network, UsageError
 from distillkit.disk.files import write_atomic
 from distillkit.recipe import choice_from_table, table_of
 from distillkit.registry import Catalog
@@ -20,16 +19,22 @@ from distillkit.registry import Catalog
 WEIGHTS, CARD = "student.safetensors", "student.json"
 
 
-def new_network(choice: Choice[Network], resolution: int, channels: int, label_dim: int) -> nn.Module:
-    """A network of random weights that remembers how it was made, for `save` and `with_config`."""
-    network = choice.build().module(resolution, channels, label_dim)
+class Carded(Denoiser, Protocol):
+    """A network that remembers how it was made."""
+
+    card: dict[str, Any]
+
+
+def new_network(choice: Choice[Network], resolution: int, channels: int, label_dim: int) -> Carded:
+    """A network of random weights with a card, for `save` and `with_config`."""
+    network = cast(Carded, choice.build().module(resolution, channels, label_dim))
     network.card = {
         "network": table_of(choice), "resolution": resolution, "channels": channels, "label_dim": label_dim,
     }  # fmt: skip
     return network
 
 
-def save(folder: Path, network: nn.Module, facts: dict[str, Any]) -> None:
+def save(folder: Path, network: Carded, facts: dict[str, Any]) -> None:
     """Write the network and what its users must know: sampler, images seen, recipe, versions."""
     folder.mkdir(exist_ok=True)
     tensors = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
@@ -53,7 +58,7 @@ def read_card(path: Path) -> dict[str, Any]:
     """The card of a network. Raises InputError if it is missing, damaged or of another kind."""
     _, file = files(path)
     try:
-        card = json.loads(file.read_bytes())
+        card: dict[str, Any] = json.loads(file.read_bytes())
         keys = {"format": int, "network": dict, "resolution": int, "channels": int, "label_dim": int}
         wrong = [key for key, kind in keys.items() if type(card[key]) is not kind or (kind is int and card[key] < 0)]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -63,7 +68,7 @@ def read_card(path: Path) -> dict[str, Any]:
     return card
 
 
-def load_network(path: Path, catalog: Catalog) -> nn.Module:
+def load_network(path: Path, catalog: Catalog) -> Carded:
     """The network of a result folder or student.safetensors, in evaluation mode, without gradients.
 
     Raises InputError if files are missing, damaged, or do not fit each other.
@@ -91,7 +96,7 @@ def load_network(path: Path, catalog: Catalog) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def check_shape(network: nn.Module, dataset: Dataset, table: str) -> None:
+def check_shape(network: Denoiser, dataset: Dataset, table: str) -> None:
     """Raises UsageError unless the network makes images like the data set's."""
     got = (network.channels, network.resolution, network.label_dim)
     want = (dataset.channels, dataset.resolution, dataset.label_dim)
@@ -100,7 +105,7 @@ def check_shape(network: nn.Module, dataset: Dataset, table: str) -> None:
         raise UsageError(f"{table}: the network is for {words.format(*got)}; the data set has {words.format(*want)}")
 
 
-def with_config(network: nn.Module, changes: dict[str, Any], catalog: Catalog, where: str) -> nn.Module:
+def with_config(network: Carded, changes: dict[str, Any], catalog: Catalog, where: str) -> Carded:
     """The same weights in a network built with other keys. Raises UsageError naming `where` they were asked for."""
     choice = choice_from_table("network", network.card["network"], catalog, where=where)
     unknown = [key for key in changes if not hasattr(choice.config, key)]

@@ -1,5 +1,7 @@
 """A student of distillkit as a pipeline of diffusers; needs torch and diffusers alone."""
 
+from typing import Any
+
 import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput
 from diffusers.utils.torch_utils import randn_tensor
@@ -23,7 +25,7 @@ class StudentPipeline(DiffusionPipeline):
         latents: Tensor | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
-    ) -> ImagePipelineOutput | tuple:
+    ) -> ImagePipelineOutput | tuple[Any]:
         """`class_labels`: one for all or one each, None: classes take turns. `latents`: unit normal z [N,C,H,W].
 
         `output_type`: "pil", "np" [N,H,W,C] or "pt" [N,C,H,W], both in [0,1]. distillkit's image i is that of

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ class Student(nn.Module):
 
     dtype = torch.float32
 
-    def __init__(self, program: ExportedProgram, config: dict) -> None:
+    def __init__(self, program: ExportedProgram, config: dict[str, Any]) -> None:
         super().__init__()
         self.config, self.device = config, torch.device("cpu")
         self._hold(program)
@@ -29,9 +30,10 @@ class Student(nn.Module):
         self.program, self.graph = program, program.module()
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.graph(z) if labels is None else self.graph(z, labels)
+        x: Tensor = self.graph(z) if labels is None else self.graph(z, labels)
+        return x
 
-    def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None, **_: object) -> "Student":
+    def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None, **_: object) -> "Student":  # type: ignore[override]
         """The same on another device; constants in the graph move too."""
         if dtype not in (None, self.dtype):
             raise ValueError(f"this student computes in {self.dtype} alone, {dtype} was asked for")
