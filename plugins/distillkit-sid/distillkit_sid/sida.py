@@ -5,7 +5,7 @@ sigma and noise n. BCE is one number: the mean over images and map of the (micro
 
     (e)  L_D     = lsd lambda(sigma) (BCE(l_real, 1) + BCE(l_fake, 0)) / 2,       trained together with (a)
     (f)  L_gan   = lsg_gan C H W BCE(clamp(l_fake, -10, 10), 1) / w,              at the noise of (b), w of (c)
-    (g)  L_theta = (b) / 2 + (f) / 2 after gan_after_kimg;  (b) before;  no update before generator_after_kimg
+    (g)  L_theta = (b) / 2 + (f) / 2 after gan_after_kimg;  (b) up to it;  no update up to generator_after_kimg
 
 (a) ... (d) are SiD's, Algorithm 1 of arXiv:2404.04057; the letters are ours. That BCE is one number is the paper's
 "batch-normalized within each GPU" (its abstract).
@@ -36,8 +36,8 @@ class Sida(Sid):
         lsd: float = field(default=1.0, validator=ge(0))  # scale of the discriminator's loss; 100: EDM2
         lsg_gan: float = field(default=0.01, validator=ge(0))  # scale of the generator's adversarial loss
         clip_value: float = field(default=1.0, validator=gt(0))  # element-wise, of the fake score's gradients
-        generator_after_kimg: float = field(default=100.0, validator=ge(0))  # the generator waits so long
-        gan_after_kimg: float = field(default=200.0, validator=ge(0))  # the adversarial half of (g) waits so long
+        generator_after_kimg: float = field(default=100.0, validator=ge(0))  # then the generator trains; 0: at once
+        gan_after_kimg: float = field(default=200.0, validator=ge(0))  # then (g) has its adversarial half
         force_normalization: bool | None = None  # EDM2: false leaves the weights' norms alone in training; size s
 
     @hookimpl
@@ -50,7 +50,7 @@ class Sida(Sid):
         if c.force_normalization is not None:
             for network in (state.generator, self.fake_score):
                 set_normalization(network, c.force_normalization)
-        state.turns = alternating(c.generator_after_kimg)
+        state.turns = alternating(more_than(c.generator_after_kimg))
 
     @hookimpl
     def critic_loss(self, state: State, step: Step) -> Tensor:
@@ -89,6 +89,11 @@ def bce(logits: Tensor, target: int, keep: Tensor) -> Tensor:
     """Binary cross-entropy [] of logits [N,1,h,w] with 0 or 1, over the map and the images in keep [N]."""
     loss = softplus(-logits if target else logits).flatten(1).mean(1)
     return (loss * keep).sum() / keep.sum()
+
+
+def more_than(kimg: float) -> float:
+    """`Turn.after_kimg` of a turn that waits until more than `kimg` were seen: half an image later. 0: at once."""
+    return kimg + 0.0005 if kimg else 0.0
 
 
 def set_normalization(network: nn.Module, on: bool) -> None:

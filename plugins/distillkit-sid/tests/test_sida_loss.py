@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from distillkit.api import UsageError
+from distillkit.train import iterate
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
@@ -58,6 +59,8 @@ class ReplayStep:
 
 
 class FakeState:
+    generator = None
+
     def __init__(self, fake_score):
         self.teacher, self.fake_score, self.records = SimpleNamespace(network=fake_score), fake_score, {}
 
@@ -148,9 +151,18 @@ def test_the_adversary_joins_after_its_gate_and_only_then_halves_the_sid_loss(da
     torch.testing.assert_close(after.sum() / 4, data["g_total"], **CLOSE)
 
 
-def test_the_generator_waits_and_the_fake_scores_gradients_are_clipped(fake):
+@pytest.mark.parametrize("after", [100.0, 0.64, 0.0])
+def test_the_generator_waits_until_more_images_than_its_gate_were_seen(fake, after):
+    _, state = ready(fake, generator_after_kimg=after)
+    fake_score, generator = state.turns
+    state.iteration, gate = 0, round(after * 1000)
+    for state.nimg in (0, 1, gate, gate + 1, 2 * gate):
+        assert iterate.due(state, fake_score)
+        assert iterate.due(state, generator) == (state.nimg > gate or gate == 0)
+
+
+def test_the_fake_scores_gradients_are_clipped(fake):
     _, state = ready(fake)
-    assert [(turn.name, turn.after_kimg) for turn in state.turns] == [("fake_score", 0.0), ("generator", 100.0)]
     assert state.optimizer.clip_value == 1.0
     assert Sida.recipe_defaults["generator"]["optimizer"].get("clip_value") is None
 
