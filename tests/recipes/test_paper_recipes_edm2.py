@@ -71,7 +71,8 @@ def test_the_adversary_is_that_of_edm2_and_size_s_is_an_exception(size, recipes)
         loss = recipes[size, method].generator_loss.config
         assert (loss.lsd, loss.lsg_gan, loss.clip_value) == (100, 0.01, math.inf)
         assert (loss.generator_after_kimg, loss.gan_after_kimg) == (100, 200)
-        assert (loss.logvar, loss.force_normalization) == ((False, False) if size == "s" else (True, None))
+        assert (loss.logvar, loss.force_normalization) == ((False, False) if size == "s" else (True, True))
+        assert not loss.fake_force_normalization
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -9,7 +9,8 @@ sigma and noise n. BCE is one number: the mean over images and map of the (micro
 
 (a) ... (d) are SiD's, Algorithm 1 of arXiv:2404.04057; the letters are ours. That BCE is one number is the paper's
 "batch-normalized within each GPU" (its abstract).
-Gradients of psi are clipped element-wise to [-1, 1]; EDM2: not clipped. `logvar`: as in sid.py.
+Gradients of psi are clipped element-wise to [-1, 1]; EDM2: not clipped. `logvar`: as in sid.py. Of EDM2's networks
+theta's weights are normalised in training and psi's are not: in the code psi is a copy whose hooks normalise nothing.
 Source: arXiv:2410.14919, in the form of its authors' code (github.com/mingyuanzhou/SiD, branch sida).
 """
 
@@ -18,7 +19,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from distillkit.api import State, Step, UsageError, field, frozen, ge, gt, hookimpl
+from distillkit.api import ForcedNormalization, State, Step, UsageError, field, frozen, ge, gt, hookimpl
 from distillkit.noise import edm_weight
 from distillkit_sid.config import SharedConfig
 from distillkit_sid.sid import Sid, Teacher, alternating, denoising_loss, sid_loss, sid_weight
@@ -38,7 +39,8 @@ class Sida(Sid):
         clip_value: float = field(default=1.0, validator=gt(0))  # element-wise, of the fake score's gradients
         generator_after_kimg: float = field(default=100.0, validator=ge(0))  # then the generator trains; 0: at once
         gan_after_kimg: float = field(default=200.0, validator=ge(0))  # then (g) has its adversarial half
-        force_normalization: bool | None = None  # EDM2: false leaves the weights' norms alone in training; size s
+        force_normalization: bool = True  # EDM2: training sets the generator's weights to a norm of 1; false: size s
+        fake_force_normalization: bool = False  # EDM2: the fake score's too, as `sid` does; published: never
 
     @hookimpl
     def setup(self, state: State) -> None:
@@ -47,9 +49,8 @@ class Sida(Sid):
         if not hasattr(self.fake_score, "encoder_decoder"):
             name = type(self.fake_score).__name__
             raise UsageError(f"SiDA's adversary is the encoder of a U-Net, and {name} has none: take `sid` or a U-Net")
-        if c.force_normalization is not None:
-            for network in (state.generator, self.fake_score):
-                set_normalization(network, c.force_normalization)
+        set_normalization(state.generator, "force_normalization", c.force_normalization, default=True)
+        set_normalization(self.fake_score, "fake_force_normalization", c.fake_force_normalization, default=False)
         state.turns = alternating(more_than(c.generator_after_kimg))
 
     @hookimpl
@@ -96,8 +97,9 @@ def more_than(kimg: float) -> float:
     return kimg + 0.0005 if kimg else 0.0
 
 
-def set_normalization(network: nn.Module, on: bool) -> None:
-    """Raises UsageError for a network whose training does not normalise weights."""
-    if not hasattr(network, "force_normalization"):
-        raise UsageError("generator_loss.force_normalization is for EDM2's networks, whose weights have a norm of 1")
-    network.force_normalization(on)
+def set_normalization(network: nn.Module, key: str, on: bool, default: bool) -> None:
+    """Raises UsageError for a network whose training does not normalise weights, and a key that was set."""
+    if isinstance(network, ForcedNormalization):
+        network.force_normalization(on)
+    elif on != default:
+        raise UsageError(f"generator_loss.{key} is for EDM2's networks, whose weights have a norm of 1")

@@ -133,13 +133,37 @@ def test_a_network_without_an_expected_error_is_refused(fake, cls):
         ready(cls, fake, logvar=True)
 
 
-def test_sida_tells_both_networks_whether_to_normalise_weights(fake):
+def test_sida_normalises_the_weights_of_the_generator_alone_unless_told_otherwise(fake):
     told = []
-    generator = SimpleNamespace(force_normalization=lambda on: told.append(("generator", on)))
-    fake.force_normalization = lambda on: told.append(("fake", on))
+    generator, fake = Normalising("generator", told), Normalising("fake", told, fake)
     ready(Sida, fake, generator=generator)
-    assert told == []
     ready(Sida, fake, generator=generator, force_normalization=False)
-    assert told == [("generator", False), ("fake", False)]
-    with pytest.raises(UsageError, match=r"force_normalization is for EDM2's networks"):
-        ready(Sida, fake, generator=SimpleNamespace(), force_normalization=False)
+    ready(Sida, fake, generator=generator, fake_force_normalization=True)
+    assert told == [
+        ("generator", True), ("fake", False), ("generator", False), ("fake", False), ("generator", True), ("fake", True)
+    ]  # fmt: skip
+
+
+def test_sid_leaves_what_edm2_does_to_both(fake):
+    told = []
+    ready(Sid, Normalising("fake", told, fake), generator=Normalising("generator", told))
+    assert told == []
+
+
+@pytest.mark.parametrize("key", ["force_normalization", "fake_force_normalization"])
+def test_a_network_that_normalises_nothing_is_refused_where_the_keys_are_set(fake, key):
+    with pytest.raises(UsageError, match=rf"generator_loss\.{key} is for EDM2's networks"):
+        ready(Sida, fake, generator=SimpleNamespace(), **{key: key != "force_normalization"})
+
+
+class Normalising:
+    """A network that takes down what it is told."""
+
+    def __init__(self, name, told, network=None):
+        self.name, self.told, self.network = name, told, network
+
+    def force_normalization(self, on):
+        self.told.append((self.name, on))
+
+    def __getattr__(self, name):
+        return getattr(self.network, name)
