@@ -61,7 +61,8 @@ def test_a_run_has_the_published_constants(size, method, recipes):
     assert (loss.alpha, loss.tmax, loss.ls, loss.augment) == (1.0, 800, 1, None)
     assert loss.lsg == (50 if (size, method) == ("m", "sid2a") else 100)
     assert recipe.sample.config.sigma_init == 2.5
-    assert generator.from_ == (f"imagenet512_{size}_sid.toml" if method == "sid2a" else None)
+    parent = "sida" if size == "xxl" else "sid"
+    assert generator.from_ == (f"imagenet512_{size}_{parent}.toml" if method == "sid2a" else None)
 
 
 @pytest.mark.parametrize("size", SIZES)
