@@ -51,6 +51,9 @@ def parser() -> argparse.ArgumentParser:
     seeds.add_argument("--seed", type=_seed, metavar="N", help="instead of the recipe's run.seed")
     seeds.add_argument("--seeds", type=_seeds, metavar="0,1,2", help="run once for each, show mean and spread")
     run.add_argument("--resume", type=Path, metavar="RUN", help="instead of a recipe: go on with this run")
+    run.add_argument("--wait", action="store_true", help="where another process has this run, wait for it to end")
+    run.add_argument("--take-over", action="store_true", help="from a dead process of another host, at once")
+    run.set_defaults(runs=None)  # with --resume: where that run is
     run.add_argument("--again", action="store_true", help="run even what is finished with the same fingerprint")
     run.add_argument("--smoke", action="store_true", help="try the wiring: tiny networks, random images, two ticks")
 

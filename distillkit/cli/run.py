@@ -26,7 +26,8 @@ def main(arguments: Namespace) -> int:
     for seed in arguments.seeds or [arguments.seed]:
         outcomes = runner.run(
             arguments.recipe, sets=arguments.sets, seed=seed, resume=arguments.resume,
-            runs=arguments.runs, again=arguments.again, screen=live,
+            runs=arguments.runs, again=arguments.again,
+            wait=arguments.wait, take_over=arguments.take_over, screen=live,
         )  # fmt: skip
         students.append(outcomes[-1])
         out.print(panel.outcome(students[-1]))

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 import re
-import socket
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from attrs import frozen
 
 from distillkit.api.errors import FULL, InputError, ResourceError, UsageError
 from distillkit.disk import files
+from distillkit.disk.lock import held, mine
 
 _NAME = re.compile(r"(\d{4,})-.+")
 _AGAIN = (6, 75, 130, 143)  # exit codes after which the same command goes on
@@ -107,14 +105,14 @@ class RunDir:
         """How it ended."""
         return self.path / "exit.json"
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Be the only process that writes here; raises UsageError when another one is. Freed by any kind of death."""
-        fd = _open_locked(self.path)
-        try:
-            yield
-        finally:
-            os.close(fd)
+    def lock(self, take_over: bool = False) -> AbstractContextManager[None]:
+        """Be the only process that writes here, see `lock.held`; raises InUse when another one is."""
+        return held(self.path, take_over)
+
+    def check(self) -> None:
+        """Raises InputError if the folder is gone: deleted, moved or replaced while it was in use."""
+        if not mine(self.path):
+            raise InputError(f"the run folder {self.path} is gone: it was deleted or moved while it was in use")
 
     def write_exit(self, code: int, reason: str, nimg: int, checkpoint: str | None) -> None:
         """Note how the run ended; wrappers lose exit codes."""
@@ -127,7 +125,9 @@ class RunDir:
         code = _read_json(self.exit).get("code")
         if code in _AGAIN:
             return "unfinished"
-        return "finished" if code == 0 else "diverged" if code == 4 else "failed"
+        if type(code) is not int:
+            raise InputError(f"{self.exit} has no exit code")
+        return {0: "finished", 4: "diverged"}.get(code, "failed")
 
 
 def find(root: Path, fingerprint: str) -> RunDir | None:
@@ -200,33 +200,6 @@ def _reserve(root: Path, name: str, info: dict[str, Any]) -> Path:
         os.rename(new, path)
         files.fsync(root)
         return path
-
-
-def _open_locked(folder: Path) -> int:
-    try:
-        fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-        try:
-            _flock(fd, folder)
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-        except BaseException:
-            os.close(fd)
-            raise
-    except OSError as error:
-        raise UsageError(f"cannot lock {folder}: {error.strerror}") from error
-    return fd
-
-
-def _flock(fd: int, folder: Path) -> None:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        owner = os.pread(fd, 200, 0).decode(errors="replace") or "another process"
-        raise UsageError(f"{folder} is in use by {owner}: wait for it, or stop it") from error
-    except OSError as error:
-        if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
-            raise
-        warnings.warn(f"{folder} is on a disk without locks: let only one process use it", stacklevel=5)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 from attrs import frozen
 
-from distillkit.api import InputError, ResourceError, UsageError
+from distillkit.api import UsageError
 from distillkit.assets.folder import folder as assets
 from distillkit.assets.locate import located, require
-from distillkit.disk import files, rundir
+from distillkit.disk import rundir
 from distillkit.disk.results import Outcome
 from distillkit.disk.rundir import RunDir
 from distillkit.recipe import chain, fingerprint, to_toml, used_distributions
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
 from distillkit.run import stage
+from distillkit.run.claim import claimed
 from distillkit.show.screen import Screen
 
 Change = Callable[[Recipe], Recipe]
@@ -54,21 +56,26 @@ def run(
     sets: Sequence[str] = (),
     seed: int | None = None,
     resume: Path | None = None,
-    runs: Path = Path("runs"),
+    runs: Path | None = None,
     again: bool = False,
+    wait: bool = False,
+    take_over: bool = False,
     screen: Screen,
     change: Change = lambda recipe: recipe,
 ) -> list[Outcome]:
     """Run a recipe and the recipes it builds on -> their outcomes, the asked one last.
 
     A finished run of the same fingerprint is reused (the asked recipe's too, unless `again`), one that was
-    interrupted goes on. `resume` names a run folder instead of a recipe.
+    interrupted goes on. `resume` names a run folder instead of a recipe; its parents are looked for in `runs`.
+    A parent that is in training elsewhere is waited for; the asked one only with `wait`, else InUse is raised.
+    `take_over`: an owner on another host is not watched for signs of life.
     """
     catalog = Catalog.installed()
     target = None
     if resume is not None:
         target = RunDir.open(resume)
-        path, runs = target.resolved, target.path.parent
+        path = target.resolved
+    runs = runs or (target.path.parent if target else Path("runs"))
     nodes = graph(path, sets, catalog, seed, change)
     if target is not None and nodes[-1].fingerprint != target.fingerprint:
         raise UsageError(
@@ -78,13 +85,31 @@ def run(
     *parents, asked = nodes
     found = [existing(node, runs) for node in parents]
     found.append(target if target is not None or again else existing(asked, runs))
-    screen.plan(rows(nodes, found))
+    if target is not None:
+        refuse_unasked(target, parents, found, runs)
+    screen.plan(rows(nodes, found, target))
     require(path, unfinished(nodes, found), assets())
     outcomes: dict[Path, Outcome] = {}
-    for node, old in zip(nodes, found, strict=True):
+    for node in nodes:
+        last = node is asked
+        find = partial(existing, node, runs)
+        if last and (target is not None or again):
+            find = lambda: target  # noqa: E731  with `again` a new run whatever there is
         results = {table: outcomes[parent] for table, parent in node.sources.items()}
-        outcomes[node.recipe.path.resolve()] = one(node, old, results, nodes, runs, catalog, screen)
+        outcomes[node.recipe.path.resolve()] = one(
+            node, find, results, nodes, runs, catalog, screen, wait or not last, take_over
+        )
     return list(outcomes.values())
+
+
+def refuse_unasked(target: RunDir, parents: list[Node], found: Sequence[RunDir | None], runs: Path) -> None:
+    """A run that goes on needs the results it started from: training them anew was not asked for."""
+    for node, old in zip(parents, found, strict=False):
+        if old is None or old.status() != "finished":
+            raise UsageError(
+                f"no finished run of {node.recipe.name} in {runs}, on which {target.path} builds: name the folder "
+                "that has it with --runs"
+            )
 
 
 def existing(node: Node, runs: Path) -> RunDir | None:
@@ -93,14 +118,15 @@ def existing(node: Node, runs: Path) -> RunDir | None:
     return None if found is not None and found.status() == "diverged" else found
 
 
-def rows(nodes: list[Node], found: list[RunDir | None]) -> list[dict[str, str]]:
-    """The plan as a table: what is done with each recipe."""
+def rows(nodes: list[Node], found: list[RunDir | None], target: RunDir | None = None) -> list[dict[str, str]]:
+    """The plan as a table: what is done with each recipe; `target` knows its own name."""
     table = []
     for node, old in zip(nodes, found, strict=True):
         todo = f"{node.recipe.run.kimg:g} kimg"
         if old is not None:
             todo = f"reuse {old.path}" if old.status() == "finished" else f"go on with {old.path}"
-        table.append({"recipe": node.recipe.name, "method": node.recipe.generator_loss.name, "to do": todo})
+        name = node.recipe.name if target is None or old is not target else str(target.info["recipe"])
+        table.append({"recipe": name, "method": node.recipe.generator_loss.name, "to do": todo})
     return table
 
 
@@ -111,26 +137,29 @@ def unfinished(nodes: list[Node], found: list[RunDir | None]) -> list[Recipe]:
 
 
 def one(
-    node: Node, old: RunDir | None, results: dict[str, Outcome], nodes: list[Node], runs: Path, catalog: Catalog,
-    screen: Screen,
+    node: Node, find: Callable[[], RunDir | None], results: dict[str, Outcome], nodes: list[Node], runs: Path,
+    catalog: Catalog, screen: Screen, wait: bool, take_over: bool,
 ) -> Outcome:  # fmt: skip
-    """Run one recipe, or reuse or go on with its `old` run; `results` are those of its parents, by table."""
-    if old is not None and old.status() == "finished":
-        return Outcome.of(old, reused=True)
+    """Run one recipe, or reuse or go on with the run that `find` gives; `results` are those of its parents, by table.
+
+    `find` is asked now, not when the plan was made: another process may have begun or finished the same since.
+    """
     recipe = node.recipe
-    run = old or RunDir.create(runs, recipe.name, node.fingerprint, node.versions)
-    if not run.resolved.exists():  # new, or killed right after it was made
-        stage.write_recipes(run, *texts(node, nodes))
-    screen.stage(f"{recipe.name}   {recipe.generator_loss.name}, {recipe.run.kimg:g} kimg   {run.path}")
-    start = time.perf_counter()
-    try:
+
+    def make() -> RunDir:
+        return RunDir.create(runs, recipe.name, node.fingerprint, node.versions)
+
+    with claimed(find, make, runs, screen, wait, take_over) as claim:
+        run = claim.run
+        if not claim.new and run.status() == "finished":
+            return Outcome.of(run, reused=True)
+        if not run.resolved.exists():  # new, or killed right after it was made
+            stage.write_recipes(run, *texts(node, nodes))
+        screen.stage(f"{run.info['recipe']}   {recipe.generator_loss.name}, {recipe.run.kimg:g} kimg   {run.path}")
+        start = time.perf_counter()
         stage.execute(located(recipe, assets()), run, results, catalog, screen)
-    except (UsageError, InputError, ResourceError):
-        if old is None and not run.metrics.exists():  # refused before anything was trained: nothing worth a folder
-            files.remove(run.path)
-        raise
-    screen.line(f"done in {time.perf_counter() - start:.0f} s")
-    return Outcome.of(run, reused=False)
+        screen.line(f"done in {time.perf_counter() - start:.0f} s")
+        return Outcome.of(run, reused=False)
 
 
 def texts(node: Node, nodes: list[Node]) -> tuple[Recipe, str, dict[str, str]]:

@@ -35,8 +35,11 @@ from distillkit.train.state import State
 
 
 def execute(recipe: Recipe, run: RunDir, outcomes: Mapping[str, Outcome], catalog: Catalog, screen: Screen) -> None:
-    """Train, evaluate and write everything; `outcomes`: of what it starts from, by table. Locks the run."""
-    with run.lock(), guarded(run), StopRequest() as stop:
+    """Train, evaluate and write everything; `outcomes`: of what it starts from, by table.
+
+    The caller holds the run's lock.
+    """
+    with guarded(run), StopRequest() as stop:
         run.exit.unlink(missing_ok=True)  # how an earlier session ended is no longer true
         with LoggedScreen(screen, run.log) as logged, shown_warnings(logged):
             torch.set_num_threads(recipe.run.threads or threads.choose())
@@ -102,7 +105,7 @@ def finish(
     results.write(run.path, attrs.evolve(scores, nfe=draw.nfe, **told))
     evaluation.write_comparison(state, run, sampler)
     run.write_exit(0, "finished", state.nimg, None)
-    report.write_report(run.path, title=state.recipe.name)
+    report.write_report(run.path, title=str(run.info["recipe"]))
 
 
 def teacher_drawer(state: State, teacher: Outcome | None, catalog: Catalog) -> Drawer | None:

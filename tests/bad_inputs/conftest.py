@@ -115,9 +115,9 @@ def contents(runs: Path) -> dict[str, dict[str, str]]:
         run.name: {
             str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(run.rglob("*"))
-            if path.is_file() and path.name != "lock"
+            if path.is_file() and path.name not in ("lock", "owner.json")
         }
-        for run in sorted(runs.iterdir())
+        for run in sorted(runs.glob("[!.]*"))
     }
 
 

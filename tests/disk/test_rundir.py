@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from distillkit.api import InputError, UsageError
+from distillkit.disk import lock
 from distillkit.disk.rundir import RunDir, find
 
 
@@ -90,7 +91,7 @@ def test_a_second_process_is_refused_until_the_first_dies(tmp_path: Path) -> Non
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     with run.lock():  # the dead one's lock is free, whatever the file says
-        assert (run.path / "lock").read_text() == f"process {os.getpid()} on {socket.gethostname()}"
+        assert lock.mine(run.path)
 
 
 def test_the_lock_is_free_after_use_and_after_an_error(tmp_path: Path) -> None:

@@ -177,7 +177,7 @@ def test_a_flipped_bit_costs_one_checkpoint_and_no_accuracy(
 def test_a_finished_run_is_reused_and_again_runs_it_again(recipe: Path, same_runs: Callable) -> None:
     before = (folder(recipe, "whole") / "metrics.jsonl").stat().st_mtime_ns
     assert run(recipe, "whole") == 0
-    assert [path.name for path in (recipe.parent / "whole").iterdir()] == ["0001-tiny"]
+    assert [path.name for path in (recipe.parent / "whole").glob("0*")] == ["0001-tiny"]
     assert (folder(recipe, "whole") / "metrics.jsonl").stat().st_mtime_ns == before
     assert run(recipe, "whole", "--again") == 0
     same_runs(folder(recipe, "whole"), folder(recipe, "whole", "0002-tiny"))
@@ -186,12 +186,12 @@ def test_a_finished_run_is_reused_and_again_runs_it_again(recipe: Path, same_run
 def test_a_changed_recipe_is_not_the_same_run(recipe: Path) -> None:
     assert run(recipe, "whole", "--set", "generator_loss.alpha=1.1") == 0
     assert run(recipe, "whole", "--seed", "1") == 0
-    assert len(list((recipe.parent / "whole").iterdir())) == 3
+    assert len(list((recipe.parent / "whole").glob("0*"))) == 3
 
 
 def test_a_seed_changes_the_result(recipe: Path) -> None:
     assert run(recipe, "whole", "--seed", "1") == 0
-    students = {(path / "result" / "student.safetensors").read_bytes() for path in (recipe.parent / "whole").iterdir()}
+    students = {(path / "result" / "student.safetensors").read_bytes() for path in (recipe.parent / "whole").glob("0*")}
     assert len(students) == 2
 
 

@@ -79,7 +79,7 @@ def run(recipe: Path, *more: str, runs: str = "runs") -> int:
 
 
 def names(recipe: Path) -> list[str]:
-    return sorted(path.name for path in (recipe.parent / "runs").iterdir())
+    return sorted(path.name for path in (recipe.parent / "runs").glob("0*"))
 
 
 def fingerprints(recipe: Path) -> list[str]:
