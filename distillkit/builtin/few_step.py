@@ -27,6 +27,8 @@ class FewStep(Sample):
         sigma_min: float = field(default=SIGMA_MIN, validator=ge(0))  # new noise: sqrt(sigma^2 - sigma_min^2); ECT: 0
         clamp: bool = True  # x to [-1,1] after every jump; ECT: false
 
+    config: Config
+
     @property
     def nfe(self) -> int:
         return len(self.config.sigmas)
@@ -38,7 +40,7 @@ class FewStep(Sample):
         noise = churn_noise(z, state.seed) if self.nfe > 1 else None
         x = c.sigmas[0] * z
         for i, sigma in enumerate(c.sigmas):
-            if i:
+            if i and noise is not None:
                 x = x + max(sigma**2 - c.sigma_min**2, 0.0) ** 0.5 * noise(i).to(x.dtype)
             x = state.generator(x, z.new_full((z.shape[0], 1, 1, 1), sigma), labels)
             x = x.clamp(-1, 1) if c.clamp else x

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from distillkit.api import Sample, State, field, frozen, ge, gt, hookimpl
+from distillkit.api import Denoiser, Sample, State, field, frozen, ge, gt, hookimpl
 from distillkit.noise import RHO, SIGMA_MAX, SIGMA_MIN, fold, rho_grid
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ class Heun(Sample):
         S_max: float = field(default=math.inf, validator=ge(0))
         S_noise: float = field(default=1.0, validator=ge(0))  # standard deviation of the churn noise
 
+    config: Config
+
     @property
     def nfe(self) -> int:
         return 2 * self.config.steps - 1
@@ -40,7 +42,7 @@ class Heun(Sample):
         return heun(state.generator, z, labels, self.config, noise).to(z.dtype)
 
 
-def times(net: nn.Module, config: Any) -> list[float]:
+def times(net: Denoiser, config: Heun.Config) -> list[float]:
     """t_0 ... t_N of arXiv:2206.00364 Eq. (5), t_N = 0."""
     low, high = max(config.sigma_min, net.sigma_min), min(config.sigma_max, net.sigma_max)
     u = torch.linspace(0, 1, config.steps, dtype=torch.float64)
@@ -48,7 +50,11 @@ def times(net: nn.Module, config: Any) -> list[float]:
 
 
 def heun(
-    net: nn.Module, z: Tensor, labels: Tensor | None, config: Any, noise: Callable[[int], Tensor] | None = None
+    net: Denoiser,
+    z: Tensor,
+    labels: Tensor | None,
+    config: Heun.Config,
+    noise: Callable[[int], Tensor] | None = None,
 ) -> Tensor:
     """Unit normal z [N,C,H,W] -> x [N,C,H,W], float64 outside the network; `noise(i)`: the churn noise of step i."""
 

@@ -50,7 +50,11 @@ def check_points(dataset: Dataset, table: str) -> None:
 class MixtureTeacher(TeacherScore):
     """Exact denoiser of a mixture of Gaussians in the plane: no network, no training."""
 
-    Config = MixtureConfig
+    @frozen(kw_only=True)
+    class Config(MixtureConfig):
+        pass
+
+    config: Config
 
     @hookimpl
     def setup(self, state: State) -> None:
@@ -76,6 +80,8 @@ class MixtureDataset(Dataset):
     class Config(MixtureConfig):
         size: int = field(default=4096, validator=and_(ge(1), le(1_000_000)))
         seed: int = field(default=0, validator=ge(0))
+
+    config: Config
 
     def open(self, root: Path) -> None:
         self.points = self._points("train")
@@ -109,14 +115,20 @@ class MixtureMetrics(Evaluate):
         images: int = field(default=4096, validator=ge(64))
         directions: int = field(default=64, validator=ge(1))
 
+    config: Config
+
     @hookimpl
     def setup(self, state: State) -> None:
+        """Raises UsageError unless the images are points of the plane, some of them held out."""
         check_points(state.dataset, "evaluate")
+        if state.held_out is None:
+            raise UsageError("evaluate: a mixture is measured beside points that are held out; the data set has none")
 
     @hookimpl
     def evaluate(self, state: State, draw: Draw) -> dict[str, float]:
         n = min(self.config.images, len(state.dataset))
         index = torch.arange(n)
+        assert state.held_out is not None, "setup has seen it"
         real, truth = state.dataset.images(index), state.held_out.images(index)
         x = draw(n).x
         found = self._measure(x, real)

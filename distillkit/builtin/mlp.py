@@ -32,7 +32,8 @@ class Mlp(Network):
 class MlpDenoiser(nn.Module):
     """D(x; sigma, labels) [N,C,H,W]; D = 0 * F at first, so it starts as c_skip * x."""
 
-    augment_dim, sigma_min, sigma_max, compute_dtype = 0, 0.0, math.inf, None
+    augment_dim, sigma_min, sigma_max = 0, 0.0, math.inf
+    compute_dtype: torch.dtype | None = None
 
     def __init__(self, resolution: int, channels: int, label_dim: int, config: Mlp.Config) -> None:
         super().__init__()
@@ -93,11 +94,12 @@ class MlpDenoiser(nn.Module):
 
     def _denoised(self, x: Tensor, sigma: Tensor, last: Tensor) -> Tensor:
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.compute_dtype is not None):
-            F = self.out(silu(last))
+            F: Tensor = self.out(silu(last))
         F = F.to(x.dtype).reshape(x.shape)
         above = sigma - (self.boundary if self.boundary_in_training or not self.training else 0.0)
         c_skip = self.sigma_data**2 / (above**2 + self.sigma_data**2)
-        return c_skip * x + above * self.sigma_data / self._norm(sigma) * F
+        D: Tensor = c_skip * x + above * self.sigma_data / self._norm(sigma) * F
+        return D
 
     def _norm(self, sigma: Tensor) -> Tensor:
         return (sigma**2 + self.sigma_data**2).sqrt()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 from distillkit.compare import tables
@@ -48,7 +49,7 @@ def _grid(drawn: list[str], css: str) -> str:
 
 
 def _chart(c: Comparison, target: Target, axis: str, title: str = "") -> Chart:
-    curves = {
+    curves: dict[str, Sequence[Spot]] = {
         group.label: [Spot(getattr(p, axis), p.value.mean, p.value.sd or 0.0) for p in c.curve(group, target.metric)]
         for group in c.groups
     }

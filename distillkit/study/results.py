@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from distillkit.api import UsageError
 from distillkit.compare import Comparison, Group, Run, compare, compare_rows, markdown, tables, write_page
 from distillkit.disk import files, rundir
 from distillkit.study.jobs import Job
-from distillkit.study.plan import Cell, Study
+from distillkit.study.plan import Cell, Option, Study
 from distillkit.study.work import Progress
 
 
@@ -47,24 +48,26 @@ def write_results(study: Study, done: Sequence[Progress], runs: Path, out: Path,
 def _compare(study: Study, jobs: Sequence[Job], found: Mapping[str, Run]) -> Comparison:
     """The cells by their labels, in the order of the study."""
     order = [cell.label for cell in study.cell]
-    ours = [job for job in jobs if job.cell and job.fingerprint in found]
-    ours.sort(key=lambda job: order.index(job.cell[0]))
+    ours = [(order.index(job.cell[0]), found[job.fingerprint]) for job in jobs if job.cell and job.fingerprint in found]
+    ours.sort(key=itemgetter(0))
     if not ours:
         raise UsageError("no run of this study exists yet")
-    labels = {found[job.fingerprint].path: job.cell[0] for job in ours}
-    asked = {"baseline": study.baseline or order[0], "metrics": study.metrics, "within": study.within}
-    read = [found[job.fingerprint] for job in ours]
+    read = [run for _, run in ours]
+    labels = {run.path: order[at] for at, run in ours}
+    base, metrics, within = study.baseline or order[0], study.metrics, study.within
     if study.vary:
-        return compare_rows(read, labels, study.rows(), **asked)
-    return compare(read, labels=labels, **asked)
+        return compare_rows(read, labels, study.rows(), baseline=base, metrics=metrics, within=within)
+    return compare(read, labels=labels, baseline=base, metrics=metrics, within=within)
 
 
 def _setup(study: Study) -> tables.Table | None:
     """The options of the axes and the cells beside them, as the study has them; None without axes."""
     inside = {label for row in study.rows().values() for label in row.values()}
-    options = [(axis, option) for axis, options in study.vary.items() for option in options]
-    cells = [("cell", cell) for cell in study.cell if cell.label not in inside]
-    rows = [(axis, one.label, one.recipe or "", "  ".join(one.set)) for axis, one in (*options, *cells)]
+    named: list[tuple[str, Option | Cell]] = [
+        *((axis, option) for axis, options in study.vary.items() for option in options),
+        *(("cell", cell) for cell in study.cell if cell.label not in inside),
+    ]
+    rows = [(axis, one.label, one.recipe or "", "  ".join(one.set)) for axis, one in named]
     made = [[tables.Cell(text) for text in row] for row in (("", "all", "", "  ".join(study.set)), *rows)]
     return tables.Table("", ["axis", "option", "recipe", "settings"], made) if study.vary else None
 
