@@ -32,13 +32,13 @@ from distillkit.api.kinds import (
     Sample,
     TeacherScore,
 )
-from distillkit.api.network import Denoiser, EncoderDecoder, EncoderFeatures, ForcedNormalization, LogVar
+from distillkit.api.network import Denoise, Denoiser, EncoderDecoder, EncoderFeatures, ForcedNormalization, LogVar
 from distillkit.api.state import State, Step
 from distillkit.api.types import Draw, Images, Optimizer, Picture, Term, Turn
 
 __all__ = [
-    "KINDS", "Augment", "AuxiliaryLoss", "Backbone", "Choice", "Component", "Dataset", "Denoiser", "DistillkitError",
-    "Diverged", "Draw", "Embedding", "EncoderDecoder", "EncoderFeatures", "Evaluate", "Features",
+    "KINDS", "Augment", "AuxiliaryLoss", "Backbone", "Choice", "Component", "Dataset", "Denoise", "Denoiser",
+    "DistillkitError", "Diverged", "Draw", "Embedding", "EncoderDecoder", "EncoderFeatures", "Evaluate", "Features",
     "ForcedNormalization", "GeneratorLoss", "Guidance", "Hooks", "Images", "Importer", "InputError", "Kernel",
     "LogVar", "Network", "Optimizer", "Picture", "PluginError", "Preempted", "ResourceError", "Sample", "State",
     "Step", "TeacherScore", "Term", "Turn", "UsageError", "Use", "and_", "deep_iterable", "field", "frozen", "ge",

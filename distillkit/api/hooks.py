@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 import pluggy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
+    from distillkit.api.network import Denoise
     from distillkit.api.state import State, Step
     from distillkit.api.types import Draw, Term
 
@@ -44,9 +43,7 @@ class Hooks(Protocol):
         """
 
     @hookspec(firstresult=True)
-    def generator_loss(
-        self, state: State, step: Step, teacher_score: Callable[[Tensor, Tensor, Tensor | None], Tensor]
-    ) -> Tensor:
+    def generator_loss(self, state: State, step: Step, teacher_score: Denoise) -> Tensor:
         """Loss [N], one per image; its gradient reaches the generator at `step.x` or directly."""
 
     @hookspec

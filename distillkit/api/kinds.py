@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from distillkit.api.network import Denoiser
     from distillkit.api.state import State, Step
     from distillkit.api.types import Picture
 
@@ -67,7 +68,7 @@ class TeacherScore(Component):
     """The teacher; hook `teacher_score`. `network` is set by `setup` when the teacher is a network."""
 
     kind = "teacher_score"
-    network: nn.Module | None = None
+    network: Denoiser | None = None
 
     @frozen(kw_only=True)
     class Slot:

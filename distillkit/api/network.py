@@ -13,8 +13,23 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-class Denoiser(Protocol):
-    """A network D(x; sigma, labels): an `nn.Module` with these attributes; the score is (D - x) / sigma^2."""
+class Denoise(Protocol):
+    """D(x; sigma, labels), the denoised image; the score is (D - x) / sigma^2. A network, or `state.teacher_score`."""
+
+    @property
+    def sigma_min(self) -> float:
+        """Lowest noise level that it was made for, in units of the images; 0: any."""
+
+    @property
+    def sigma_max(self) -> float:
+        """Highest noise level that it was made for; infinite: any."""
+
+    def __call__(self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None) -> Tensor:
+        """D [N,C,H,W] of x [N,C,H,W]; sigma [N,1,1,1] or anything that broadcasts to it, labels [N,L] or None."""
+
+
+class Denoiser(Denoise, Protocol):
+    """A network: an `nn.Module` with these attributes."""
 
     @property
     def resolution(self) -> int:
@@ -31,14 +46,6 @@ class Denoiser(Protocol):
     @property
     def augment_dim(self) -> int:
         """A, the width of its augmentation labels; 0: it takes none."""
-
-    @property
-    def sigma_min(self) -> float:
-        """Lowest noise level that it was made for, in units of the images; 0: any."""
-
-    @property
-    def sigma_max(self) -> float:
-        """Highest noise level that it was made for; infinite: any."""
 
     @property
     def sigma_data(self) -> float:

@@ -5,10 +5,10 @@ Letters: N images here, C channels, H x W pixels, L labels. Images are in [-1,1]
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
 
 if TYPE_CHECKING:
     import torch
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from distillkit.api.choice import Choice
     from distillkit.api.kinds import Dataset, Embedding, TeacherScore
-    from distillkit.api.network import Denoiser
+    from distillkit.api.network import Denoise, Denoiser
     from distillkit.api.types import Optimizer, Turn
 
 Module = TypeVar("Module", bound="nn.Module")
@@ -32,6 +32,10 @@ class State(Protocol):
     @property
     def batch(self) -> int:
         """Images per iteration, over all micro-batches."""
+
+    @property
+    def micro_batch(self) -> int:
+        """Images per forward pass; `batch` is a multiple of it."""
 
     @property
     def total(self) -> int:
@@ -86,6 +90,13 @@ class State(Protocol):
         """The teacher; None: the recipe has none. Its `network` is None for one in closed form."""
 
     @property
+    def teacher_score(self) -> Denoise:
+        """The teacher with its guidance, called like a network: what `generator_loss` is given.
+
+        Gradients go through to x. Raises UsageError when it is called and the recipe has no teacher.
+        """
+
+    @property
     def generator(self) -> Denoiser:
         """The network that `sample` must call now: the student or, when pictures are drawn, its average.
 
@@ -107,20 +118,27 @@ class State(Protocol):
     frozen: set[str]
     """Names of the generator's parameters that do not train; for `setup` to add to."""
 
-    hook: Any
-    """The relay to all hooks: `state.hook.sample(state=state, z=z, labels=labels)`."""
+    @property
+    def hook(self) -> Any:
+        """The relay to all hooks: `state.hook.sample(state=state, z=z, labels=labels)`."""
 
-    def add_critic(self, name: str, init: str = "teacher", optimizer: Optimizer | None = None) -> Denoiser:
-        """In `setup`: a network that trains beside the generator, a copy of the "teacher" or of the "generator".
+    @overload
+    def add_network(
+        self, name: str, start: Literal["teacher", "generator"], optimizer: Optimizer | None = None
+    ) -> Denoiser: ...
+    @overload
+    def add_network(self, name: str, start: Module, optimizer: Optimizer | None = None) -> Module: ...
+    def add_network(self, name: str, start: Any, optimizer: Optimizer | None = None) -> Any:
+        """In `setup`: a network that trains beside the generator, checkpointed with its optimizer.
 
-        It is checkpointed with its optimizer. Raises UsageError where the teacher is no network.
+        `start`: "teacher" or "generator" for a copy, see `copy_of`, or a module of your own.
         """
 
-    def add_network(self, name: str, network: Module, optimizer: Optimizer) -> Module:
-        """In `setup`: the same for a network of your own."""
+    def copy_of(self, start: Literal["teacher", "generator"]) -> Denoiser:
+        """In `setup`: a copy of the teacher's network or of the generator, to be a part of a network to add.
 
-    def copy_of(self, init: str) -> nn.Module:
-        """In `setup`: a copy of the "teacher" or of the "generator" that can train, as a part of a network to add."""
+        Where the teacher is in closed form it is of the generator. Raises UsageError without a teacher.
+        """
 
     def embedding(self, choice: Choice[Embedding]) -> nn.Module:
         """The features that a field `Choice[Embedding]` of a config names, frozen, on the run's device."""
@@ -131,7 +149,7 @@ class State(Protocol):
     def record(self, name: str, value: Tensor | float) -> None:
         """Report a scalar [] at any time: its mean over the tick is shown and logged."""
 
-    def generating(self, network: Callable[..., Tensor]) -> AbstractContextManager[None]:
+    def generating(self, network: Denoise) -> AbstractContextManager[None]:
         """Inside, the sampler calls `network` instead of the student."""
 
 

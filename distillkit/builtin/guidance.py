@@ -34,7 +34,7 @@ class ClassifierFree(Guidance):
         D = yield
         if labels is None:  # this is the unconditional call below
             return D
-        uncond = state.hook.teacher_score(state=state, x=x, sigma=sigma, labels=None)
+        uncond = state.teacher_score(x, sigma, None)
         return uncond.lerp(D, self.config.scale)
 
 

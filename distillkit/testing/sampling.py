@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from distillkit.testing import toys
 from distillkit.testing.component import ComponentContract
 from distillkit.train.state import State
-from distillkit.train.turns import denoise
 
 
 class Watched(nn.Module):
@@ -99,7 +98,7 @@ class TeacherScoreContract(ComponentContract):
         state = self.state()
         for level in self.sigmas:
             x, x_sigma, sigma, labels = self.noisy(state, level)
-            D = denoise(state, x_sigma, sigma, labels)
+            D = state.teacher_score(x_sigma, sigma, labels)
             assert D.shape == x.shape and D.dtype == x.dtype and D.isfinite().all()
             error, nothing = (D - x).square().mean(), (x_sigma - x).square().mean()
             assert error < nothing, f"sigma = {level:g}: mean squared error {error:g}, of the noisy images {nothing:g}"
@@ -108,7 +107,7 @@ class TeacherScoreContract(ComponentContract):
         state = self.state()
         _, x_sigma, sigma, labels = self.noisy(state, self.sigmas[0])
         x_sigma.requires_grad_()
-        denoise(state, x_sigma, sigma, labels).square().sum().backward()
+        state.teacher_score(x_sigma, sigma, labels).square().sum().backward()
         assert x_sigma.grad is not None and x_sigma.grad.isfinite().all() and x_sigma.grad.any()
         if state.teacher.network is not None:
             assert not state.teacher.network.training
@@ -118,8 +117,8 @@ class TeacherScoreContract(ComponentContract):
     def test_rows_do_not_see_each_other(self) -> None:
         state = self.state(run={"precision": "fp64"})
         _, x_sigma, sigma, labels = self.noisy(state, self.sigmas[0])
-        D = denoise(state, x_sigma, sigma, labels)
-        alone = denoise(state, x_sigma[1:2], sigma[1:2], None if labels is None else labels[1:2])
+        D = state.teacher_score(x_sigma, sigma, labels)
+        alone = state.teacher_score(x_sigma[1:2], sigma[1:2], None if labels is None else labels[1:2])
         torch.testing.assert_close(alone, D[1:2], rtol=1e-9, atol=1e-9)
 
     def test_a_generator_can_start_as_its_copy_where_it_is_a_network(self) -> None:
@@ -142,4 +141,5 @@ class GuidanceContract(TeacherScoreContract):
     def test_it_changes_what_the_teacher_says(self) -> None:
         guided, plain = self.state(), toys.toy_state(**self.recipe)
         _, x_sigma, sigma, labels = self.noisy(guided, 1.0)
-        assert not torch.allclose(denoise(guided, x_sigma, sigma, labels), denoise(plain, x_sigma, sigma, labels))
+        D, other = (state.teacher_score(x_sigma, sigma, labels) for state in (guided, plain))
+        assert not torch.allclose(D, other)

@@ -80,6 +80,6 @@ def losses(state: State, turn: turns.Turn) -> dict[str, Tensor]:
             found["critic_loss"] = state.hook.critic_loss(state=state, step=step)
         if "generator_loss" in turn.losses:
             found["generator_loss"] = state.hook.generator_loss(
-                state=state, step=step, teacher_score=lambda x, sigma, labels: turns.denoise(state, x, sigma, labels)
+                state=state, step=step, teacher_score=state.teacher_score
             )
         return found

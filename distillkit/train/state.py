@@ -6,19 +6,34 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar, cast, overload
 
 import torch
 from attrs import define, field
 from torch import Tensor, nn
 
 from distillkit import noise
-from distillkit.api import Choice, Component, Dataset, Embedding, Optimizer, TeacherScore, Turn, UsageError
+from distillkit.api import (
+    Choice,
+    Component,
+    Dataset,
+    Denoise,
+    Denoiser,
+    Embedding,
+    Optimizer,
+    TeacherScore,
+    Turn,
+    UsageError,
+)
+from distillkit.api.deprecated import deprecated
 from distillkit.recipe.schema import Recipe
 from distillkit.train.optim import Updater
 from distillkit.train.records import Records
 from distillkit.train.skips import Skips
 from distillkit.train.step import Step
+from distillkit.train.teacher import Relay
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 @define(eq=False)
@@ -40,8 +55,8 @@ class State:
     dataset: Dataset
     held_out: Dataset | None
     cache: Path  # survives the run: feature networks and the like
-    load_network: Callable[[str | Path], nn.Module]  # of a result, or a file to import
-    with_dropout: Callable[[nn.Module], nn.Module]  # a copy with the dropout of [generator]
+    _load_network: Callable[[str | Path], Denoiser]  # of a result, or a file to import
+    with_dropout: Callable[[Denoiser], Denoiser]  # a copy with the dropout of [generator]
     figures: Path | None = None  # folder of the run for figures and data of analyses; none: nobody asked for any
     hook: Any = None  # pluggy's relay to the components that the recipe named
     teacher: TeacherScore | None = None
@@ -53,8 +68,10 @@ class State:
     frozen: set[str] = field(factory=set)  # the generator's parameters that the method does not train
     updaters: dict[str, Updater] = field(factory=dict)
     turns: list[Turn] = field(factory=list)
-    generator: nn.Module | None = None  # what `sample` calls now: the student, or its average
-    ema: nn.Module | None = None
+    # What `sample` calls now: the student, or its average. Both are made after the teacher's setup, which sees None.
+    generator: Denoiser = field(default=cast(Denoiser, None), init=False)
+    ema: Denoiser = field(default=cast(Denoiser, None), init=False)
+    teacher_score: Relay = field(init=False)
     balance: dict[str, list[Tensor]] = field(factory=dict)  # norms at x behind weight = "auto": host's, term's
     made: dict[tuple[str, int, int, int], Tensor] = field(factory=dict)  # x that trained the generator, by Step.x
     records: Records = field(factory=Records)
@@ -64,6 +81,7 @@ class State:
 
     def __attrs_post_init__(self) -> None:
         self.skips = Skips(self.device)
+        self.teacher_score = Relay(self)
 
     @property
     def seed(self) -> int:
@@ -72,6 +90,11 @@ class State:
     @property
     def batch(self) -> int:
         return self.recipe.run.batch
+
+    @property
+    def micro_batch(self) -> int:
+        """Images per forward pass."""
+        return self.recipe.run.micro_batch or self.batch
 
     @property
     def skipped(self) -> int:
@@ -97,34 +120,58 @@ class State:
         """Report a scalar: its mean over the tick is shown and logged."""
         self.records.add(name, value)
 
-    def add_critic(self, name: str, init: str = "teacher", optimizer: Optimizer | None = None) -> nn.Module:
-        """A network that trains beside the generator: a copy of the "teacher" or of the "generator".
+    @overload
+    def add_network(
+        self, name: str, start: Literal["teacher", "generator"], optimizer: Optimizer | None = None
+    ) -> Denoiser: ...
+    @overload
+    def add_network(self, name: str, start: Module, optimizer: Optimizer | None = None) -> Module: ...
+    def add_network(
+        self, name: str, start: Any = None, optimizer: Optimizer | None = None, *, network: nn.Module | None = None
+    ) -> Any:
+        """A network that trains: a copy of the "teacher" or of the "generator" (see `copy_of`), or a module.
 
-        Raises UsageError where the teacher is no network.
+        It is checkpointed with its optimizer. Raises UsageError if the name is taken.
         """
-        return self.add_network(name, self.copy_of(init), optimizer or Optimizer())
-
-    def copy_of(self, init: str) -> nn.Module:
-        """A copy of the "teacher" or of the "generator" that can train, with the dropout of [generator]."""
-        source = self.generator if init == "generator" else self.teacher and self.teacher.network
-        if source is None:
-            raise UsageError(f"a critic starts as a copy of the {init}, but this recipe's {init} is no network")
-        network = copy.deepcopy(source) if init == "generator" else self.with_dropout(source)
-        network.compute_dtype = self.compute_dtype
-        return network.to(self.device, self.dtype).requires_grad_(True)
-
-    def add_network(self, name: str, network: nn.Module, optimizer: Optimizer) -> nn.Module:
-        """Register a network that trains; it is checkpointed with its optimizer."""
+        if network is not None:
+            deprecated("state.add_network(network=...)", "state.add_network(name, start, optimizer)")
+            start = network
         if name in self.networks:
             raise UsageError(f"two networks of this recipe want the name {name!r}")
-        self.networks[name] = network.to(self.device, self.dtype)
-        self.settings[name] = optimizer
-        return network
+        added = self.copy_of(start) if start is None or isinstance(start, str) else start
+        self.networks[name] = added.to(self.device, self.dtype)
+        self.settings[name] = optimizer or Optimizer()
+        return added
+
+    def add_critic(self, name: str, init: str = "teacher", optimizer: Optimizer | None = None) -> Denoiser:
+        """The old form of `add_network`."""
+        deprecated("state.add_critic(name, init, optimizer)", "state.add_network(name, start, optimizer)")
+        return self.add_network(name, cast(Literal["teacher", "generator"], init), optimizer)
+
+    def copy_of(self, start: Literal["teacher", "generator"]) -> Denoiser:
+        """A copy of the "teacher" or of the "generator" that can train, with the dropout of [generator].
+
+        A teacher in closed form has no weights to copy: the generator has. Raises UsageError without a teacher.
+        """
+        if start not in ("teacher", "generator"):
+            raise UsageError(f'a network starts as a copy of the "teacher" or of the "generator", not of {start!r}')
+        if start == "teacher" and self.teacher is None:
+            raise UsageError("a network starts as a copy of the teacher: the recipe needs a [teacher_score] table")
+        source = self.teacher.network if start == "teacher" and self.teacher else None
+        if source is None and self.generator is None:
+            raise UsageError("the setup of a teacher comes before the generator, which cannot be copied yet")
+        network = copy.deepcopy(self.generator) if source is None else self.with_dropout(source)
+        network.compute_dtype = self.compute_dtype
+        return network.to(self.device, self.dtype).requires_grad_(True)
 
     def embedding(self, choice: Choice[Embedding]) -> nn.Module:
         """The features that a field `Choice[Embedding]` of a config names, on the run's device and frozen."""
         net = choice.build().module(self.dataset.resolution, self.dataset.channels, self.seed)
         return net.to(self.device, self.dtype)
+
+    def load_network(self, path: str | Path) -> Denoiser:
+        """The frozen network of a result, or of a file to import. Raises InputError."""
+        return self._load_network(path)
 
     def seed_masks(self, *parts: int | str) -> None:
         """Make torch's own generators, which dropout draws from, a function of seed, images seen and `parts`."""
@@ -141,9 +188,9 @@ class State:
         return self.hook.sample(state=self, z=z, labels=step.labels)
 
     @contextmanager
-    def generating(self, network: Callable[..., Tensor]) -> Iterator[None]:
+    def generating(self, network: Denoise) -> Iterator[None]:
         """Inside, the sampler calls `network` instead of the student."""
-        student, self.generator = self.generator, network
+        student, self.generator = self.generator, cast(Denoiser, network)  # a sampler asks no more of it
         try:
             yield
         finally:

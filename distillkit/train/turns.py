@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -70,17 +69,11 @@ def critic_gradients(state: State, turn: Turn, step: Step) -> Tensor:
 def host_gradients(state: State, turn: Turn, step: Step) -> Tensor:
     """Add the gradients of mean generator_loss at x, and at parameters it reaches directly -> share of the loss []."""
     state.seed_masks(turn.name, step.first, "generator_loss")
-    teacher_score = partial(denoise, state)
-    loss = state.hook.generator_loss(state=state, step=step, teacher_score=teacher_score)
+    loss = state.hook.generator_loss(state=state, step=step, teacher_score=state.teacher_score)
     loss = per_image(loss, "generator_loss", step).sum() / step.batch
     x = [step.x] if "x" in step.__dict__ else []
     loss.backward(inputs=x + state.updaters["generator"].params)
     return loss.detach().double()
-
-
-def denoise(state: State, x: Tensor, sigma: Tensor, labels: Tensor | None) -> Tensor:
-    """D_real [N,C,H,W] of the teacher, through any wrappers of its hook."""
-    return state.hook.teacher_score(state=state, x=x, sigma=sigma, labels=labels)
 
 
 def per_image(loss: Tensor, hook: str, step: Step) -> Tensor:

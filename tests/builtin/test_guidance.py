@@ -13,7 +13,6 @@ from distillkit.recipe import choice_from_table, choices, read, to_toml
 from distillkit.testing import save_network, toy_recipe, toy_state, toy_step
 from distillkit.testing.toys import catalog
 from distillkit.train.build import build
-from distillkit.train.turns import denoise
 
 
 def guided(**guidance: Any) -> Any:
@@ -30,8 +29,8 @@ def test_classifier_free_goes_from_the_unconditional_through_the_conditional(sca
     state = guided(use="classifier-free", scale=scale)
     x, sigma, labels = noisy(state)
     D, D0 = state.teacher.network(x, sigma, labels), state.teacher.network(x, sigma, torch.zeros_like(labels))
-    torch.testing.assert_close(denoise(state, x, sigma, labels), D0 + scale * (D - D0))
-    torch.testing.assert_close(denoise(state, x, sigma, None), D0)
+    torch.testing.assert_close(state.teacher_score(x, sigma, labels), D0 + scale * (D - D0))
+    torch.testing.assert_close(state.teacher_score(x, sigma, None), D0)
 
 
 def test_classifier_free_needs_labels() -> None:
@@ -50,7 +49,7 @@ def test_autoguidance_goes_from_the_guide_through_the_teacher(weak: str) -> None
     state = guided(use="autoguidance", guide=weak, scale=2.0)
     x, sigma, labels = noisy(state)
     D, D_guide = state.teacher.network(x, sigma, labels), state.load_network(weak)(x, sigma, labels)
-    torch.testing.assert_close(denoise(state, x, sigma, labels), 2 * D - D_guide)
+    torch.testing.assert_close(state.teacher_score(x, sigma, labels), 2 * D - D_guide)
 
 
 def test_a_guide_for_other_images_is_refused(weak: str) -> None:
@@ -66,11 +65,7 @@ def test_a_method_sees_the_guided_teacher() -> None:
     losses = []
     for one in (plain, state):
         step = toy_step(one)
-        losses.append(
-            one.hook.generator_loss(
-                state=one, step=step, teacher_score=lambda x, sigma, labels, one=one: denoise(one, x, sigma, labels)
-            )
-        )
+        losses.append(one.hook.generator_loss(state=one, step=step, teacher_score=one.teacher_score))
     assert not torch.allclose(*losses)
 
 

@@ -39,7 +39,7 @@ class Still(GeneratorLoss):
 
     @hookimpl
     def setup(self, state: Any) -> None:
-        state.add_critic("fake_score", optimizer=Optimizer(lr=1e-3, warmup_kimg=1e9))
+        state.add_network("fake_score", "teacher", Optimizer(lr=1e-3, warmup_kimg=1e9))
 
     @hookimpl
     def critic_loss(self, state: Any, step: Any) -> Tensor:
@@ -107,7 +107,7 @@ class Reaching(GeneratorLoss):
 
     @hookimpl
     def setup(self, state: Any) -> None:
-        state.add_critic("fake_score")
+        state.add_network("fake_score", "teacher")
 
     @hookimpl
     def critic_loss(self, state: Any, step: Any) -> Tensor:

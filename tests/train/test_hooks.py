@@ -21,7 +21,6 @@ from distillkit.evaluate.draw import Drawer
 from distillkit.show.screen import QuietScreen
 from distillkit.testing import toys
 from distillkit.train.iterate import iterate
-from distillkit.train.turns import denoise
 
 
 @pytest.fixture
@@ -62,7 +61,7 @@ def test_hook_setup_finds_generator_and_teacher_and_may_add_networks_and_turns(w
         @hookimpl
         def setup(self, state):
             assert state.generator is state.networks["generator"] and state.teacher.network is not None
-            self.critic = state.add_critic("fake_score")
+            self.critic = state.add_network("fake_score", "teacher")
             state.turns = [Turn(name="only", trains=("generator",), losses=("generator_loss",), every=2)]
 
     state = world(Adding)
@@ -106,7 +105,7 @@ def test_hook_teacher_score_is_what_a_method_calls_and_takes_any_subset_of_the_a
     ((_step, teacher_score),) = state.components["generator_loss"].calls
     x = torch.ones(3, *state.dataset.shape)
     assert torch.equal(teacher_score(x, torch.ones(3, 1, 1, 1), None), x / 2)
-    assert torch.equal(denoise(state, x, torch.ones(3, 1, 1, 1), None), x / 2)
+    assert torch.equal(state.teacher_score(x, torch.ones(3, 1, 1, 1), None), x / 2)
 
 
 def test_hook_critic_loss_trains_the_critic_on_constant_images_before_the_generator(world):
@@ -115,7 +114,7 @@ def test_hook_critic_loss_trains_the_critic_on_constant_images_before_the_genera
 
         @hookimpl
         def setup(self, state):
-            self.critic = state.add_critic("critic")
+            self.critic = state.add_network("critic", "teacher")
 
         @hookimpl
         def critic_loss(self, step):
@@ -222,4 +221,4 @@ def test_hook_wrappers_see_every_answer_of_another_component(world):
     state = world(Guiding)
     x, sigma, labels = torch.ones(2, *state.dataset.shape), torch.ones(2, 1, 1, 1), torch.eye(3)[:2]
     plain = state.teacher.teacher_score(x=x, sigma=sigma, labels=labels)
-    assert torch.equal(denoise(state, x, sigma, labels), 2 * plain)
+    assert torch.equal(state.teacher_score(x, sigma, labels), 2 * plain)

@@ -88,7 +88,7 @@ def test_sid_through_the_engine_is_sid_in_one_graph(make_state: Make, gradients:
     turn = state.turns[GENERATOR]
     found = gradients(state, turn)
     step = attached(state, turn)
-    loss = state.hook.generator_loss(state=state, step=step, teacher_score=lambda *a: turns.denoise(state, *a))
+    loss = state.hook.generator_loss(state=state, step=step, teacher_score=state.teacher_score)
     close(found["generator"], plain(state, loss.mean()))
 
 
@@ -124,7 +124,7 @@ def test_a_joint_turn_gives_each_network_the_gradient_of_its_own_loss(make_state
         step = attached(state, turn)
         state.networks["fake_score"].requires_grad_(True)
         losses = {"fake_score": state.hook.critic_loss(state=state, step=step)}
-        teacher = {"teacher_score": lambda *a: turns.denoise(state, *a)}
+        teacher = {"teacher_score": state.teacher_score}
         losses["generator"] = state.hook.generator_loss(state=state, step=step, **teacher)
         expected[loss_of] = plain(state, losses[loss_of].mean(), loss_of)
     for name, grads in expected.items():

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from distillkit.api import State, Step, UsageError, field, frozen, ge, hookimpl, le
-from distillkit_cm.pair import Pair, PairConfig, Teacher
+from distillkit.api import Denoise, State, Step, UsageError, field, frozen, ge, hookimpl, le
+from distillkit_cm.pair import Pair, PairConfig
 
 
 class Cd(Pair):
@@ -41,7 +41,7 @@ class Cd(Pair):
     def schedule(self, state: State) -> tuple[int, float]:
         return self.config.N, self.config.mu
 
-    def step_down(self, x_t: Tensor, t: Tensor, r: Tensor, step: Step, teacher_score: Teacher) -> Tensor:
+    def step_down(self, x_t: Tensor, t: Tensor, r: Tensor, step: Step, teacher_score: Denoise) -> Tensor:
         """Eq. (6), two calls of the teacher."""
         d = (x_t - teacher_score(x_t, t, step.labels)) / t
         euler = x_t + (r - t) * d

@@ -19,8 +19,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from distillkit.api import State, Step, field, frozen, ge, gt, in_, lt, optional
-from distillkit_cm.pair import Pair, PairConfig, Teacher
+from distillkit.api import Denoise, State, Step, field, frozen, ge, gt, in_, lt, optional
+from distillkit_cm.pair import Pair, PairConfig
 
 
 class Ct(Pair):
@@ -47,7 +47,7 @@ class Ct(Pair):
         total = state.total if c.schedule_kimg is None else c.schedule_kimg * 1000
         return adaptive(min(state.nimg / total, 1.0), c.s0, c.s1, c.mu0, c.schedule)
 
-    def step_down(self, x_t: Tensor, t: Tensor, r: Tensor, step: Step, teacher_score: Teacher) -> Tensor:
+    def step_down(self, x_t: Tensor, t: Tensor, r: Tensor, step: Step, teacher_score: Denoise) -> Tensor:
         """y + r n, as an Euler step of Eq. (6) with the real image in the teacher's place (Theorem 2)."""
         return x_t + (r - t) * (x_t - step.real) / t
 

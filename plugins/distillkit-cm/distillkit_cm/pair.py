@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from distillkit.api import Choice, Embedding, GeneratorLoss, State, Step, field, frozen, ge, gt, hookimpl, in_
+from distillkit.api import Choice, Denoise, Embedding, GeneratorLoss, State, Step, field, frozen, ge, gt, hookimpl, in_
 from distillkit.noise import RHO, SIGMA_MAX, SIGMA_MIN, rho_grid
 from distillkit_cm.distance import DISTANCES, WEIGHTS, distance, weight
-
-Teacher = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
 
 
 def _lpips(instance: Any, attribute: Any, value: object) -> None:
@@ -58,7 +55,7 @@ class Pair(GeneratorLoss):
         """N, the points of the grid, and mu, the share of the target that stays in Eq. (8)."""
         raise NotImplementedError
 
-    def step_down(self, x_t: Tensor, t: Tensor, r: Tensor, step: Step, teacher_score: Teacher) -> Tensor:
+    def step_down(self, x_t: Tensor, t: Tensor, r: Tensor, step: Step, teacher_score: Denoise) -> Tensor:
         """The point at noise level r of the trajectory through x_t [N,C,H,W] at t."""
         raise NotImplementedError
 
@@ -74,7 +71,7 @@ class Pair(GeneratorLoss):
         raise NotImplementedError
 
     @hookimpl
-    def generator_loss(self, state: State, step: Step, teacher_score: Teacher) -> Tensor:
+    def generator_loss(self, state: State, step: Step, teacher_score: Denoise) -> Tensor:
         """Eq. (7), in CT (10) [N]."""
         c = self.config
         N, _ = self.schedule(state)

@@ -16,7 +16,7 @@ Source: arXiv:2305.18455, Algorithm 1, in the form of its authors' code (github.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -26,11 +26,11 @@ from torch import Tensor, nn
 from distillkit.api import (
     Augment,
     Choice,
+    Denoise,
     GeneratorLoss,
     Optimizer,
     State,
     Step,
-    UsageError,
     field,
     frozen,
     ge,
@@ -39,8 +39,6 @@ from distillkit.api import (
     in_,
 )
 from distillkit.noise import edm_weight, fold
-
-Teacher = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
 
 
 class DiffInstruct(GeneratorLoss):
@@ -80,14 +78,11 @@ class DiffInstruct(GeneratorLoss):
     def setup(self, state: State) -> None:
         """Turns are the engine's default: the fake score, then the generator, each on images and labels of its own."""
         c = self.config
-        if state.teacher is None:
-            raise UsageError("[generator_loss] distills a teacher: the recipe needs a [teacher_score] table")
         optimizer = Optimizer(
             lr=c.lr, betas=c.betas, eps=c.eps, warmup_kimg=c.warmup_kimg, schedule=c.schedule,
             decay_from=c.decay_from, final_lr=c.final_lr,
         )  # fmt: skip
-        init = "generator" if state.teacher.network is None else "teacher"  # a closed-form teacher has no weights
-        self.fake_score = state.add_critic("fake_score", init=init, optimizer=optimizer)
+        self.fake_score = state.add_network("fake_score", "teacher", optimizer)
         networks = [self.fake_score, state.teacher.network]
         self.with_dropout = [network for network in networks if network is not None] if c.shared_dropout else []
         self.augment = c.augment and c.augment.build()
@@ -102,7 +97,7 @@ class DiffInstruct(GeneratorLoss):
         return c.sgls * (edm_weight(sigma) * (D_fake - y) ** 2).flatten(1).sum(1)
 
     @hookimpl
-    def generator_loss(self, state: State, step: Step, teacher_score: Teacher) -> Tensor:
+    def generator_loss(self, state: State, step: Step, teacher_score: Denoise) -> Tensor:
         """(b)."""
         c = self.config
         sigma = step.lognormal_sigma(c.G_P_mean, c.G_P_std)

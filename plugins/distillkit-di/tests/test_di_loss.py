@@ -12,7 +12,7 @@ from distillkit_di.di import DiffInstruct
 from torch import nn
 
 from distillkit import noise
-from distillkit.api import Choice, UsageError
+from distillkit.api import Choice
 from distillkit.builtin.mixture import MixtureConfig, MixtureTeacher
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
@@ -62,8 +62,8 @@ class FakeState:
     def __init__(self, teacher_network, fake_score):
         self.teacher, self.fake_score = SimpleNamespace(network=teacher_network), fake_score
 
-    def add_critic(self, name, init, optimizer):
-        self.init, self.optimizer = init, optimizer
+    def add_network(self, name, start, optimizer):
+        self.start, self.optimizer = start, optimizer
         return self.fake_score
 
 
@@ -185,13 +185,10 @@ def test_the_published_constants_are_the_defaults(data):
     assert loss.recipe_defaults["generator"]["optimizer"]["betas"] == [0.0, 0.999]
 
 
-def test_a_teacher_in_closed_form_gets_a_fake_score_of_the_generators_kind_and_no_teacher_is_refused(data):
-    _, fake = stubs(data)
-    assert ready(None, fake)[1].init == "generator"
-    state = FakeState(None, fake)
-    state.teacher = None
-    with pytest.raises(UsageError, match="needs a \\[teacher_score\\]"):
-        DiffInstruct(DiffInstruct.Config()).setup(state)
+def test_the_fake_score_starts_from_the_teacher_and_one_in_closed_form_has_no_dropout(data):
+    teacher, fake = stubs(data)
+    assert ready(teacher, fake)[1].start == "teacher"
+    assert ready(None, fake)[0].with_dropout == [fake]
 
 
 def test_the_edm_weight_is_used_in_the_fake_score_loss(data):

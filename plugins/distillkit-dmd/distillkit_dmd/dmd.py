@@ -17,17 +17,15 @@ Source: arXiv:2311.18828, Algorithm 1; where it is silent, its authors' code for
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from distillkit.api import GeneratorLoss, State, Step, Turn, UsageError, field, frozen, ge, gt, hookimpl
+from distillkit.api import Denoise, GeneratorLoss, State, Step, Turn, field, frozen, ge, gt, hookimpl
 from distillkit.noise import edm_weight, rho_grid
 from distillkit_dmd.config import SharedConfig
 
-Teacher = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
 T = 1000  # noise levels
 
 
@@ -52,7 +50,7 @@ class Dmd(GeneratorLoss):
 
     @hookimpl
     def setup(self, state: State) -> None:
-        self.fake_score = state.add_critic("fake_score", init=start(state), optimizer=self.config.optimizer())
+        self.fake_score = state.add_network("fake_score", "teacher", self.config.optimizer())
         state.turns = [
             Turn(name="generator", trains=("generator",), losses=("generator_loss",)),
             Turn(name="fake_score", trains=("fake_score",), images_of="generator"),
@@ -64,7 +62,7 @@ class Dmd(GeneratorLoss):
         return self.denoising_loss(step)
 
     @hookimpl
-    def generator_loss(self, step: Step, teacher_score: Teacher) -> Tensor:
+    def generator_loss(self, step: Step, teacher_score: Denoise) -> Tensor:
         """Eq. (7)."""
         return self.matching_loss(step, teacher_score)
 
@@ -76,7 +74,7 @@ class Dmd(GeneratorLoss):
         weight = edm_weight(sigma) if self.config.fake_weight == "edm" else 1.0
         return (weight * (D_fake - step.x) ** 2).flatten(1).mean(1)
 
-    def matching_loss(self, step: Step, teacher_score: Teacher) -> Tensor:
+    def matching_loss(self, step: Step, teacher_score: Denoise) -> Tensor:
         """[N], whose gradient at x is that of Eq. (7) over C S."""
         sigma = self.generator_sigma(step)
         with torch.no_grad():
@@ -92,13 +90,6 @@ class Dmd(GeneratorLoss):
         if c.noise == "lognormal":
             return step.lognormal_sigma(c.G_P_mean, c.G_P_std)
         return grid_sigma(step, int(c.T_min * T), min(int(c.T_max * T), T - 1))
-
-
-def start(state: State) -> str:
-    """What the fake score is a copy of. Raises UsageError without a teacher."""
-    if state.teacher is None:
-        raise UsageError("[generator_loss] distills a teacher: the recipe needs a [teacher_score] table")
-    return "generator" if state.teacher.network is None else "teacher"  # a closed-form teacher has no weights
 
 
 def grid_sigma(step: Step, first: int, last: int) -> Tensor:

@@ -23,11 +23,11 @@ from typing import Any, ClassVar
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from distillkit.api import State, Step, Turn, deep_iterable, field, frozen, ge, gt, hookimpl, in_, le
+from distillkit.api import Denoise, State, Step, Turn, deep_iterable, field, frozen, ge, gt, hookimpl, in_, le
 from distillkit.noise import fold
 from distillkit_dmd.classifier import Guidance, classifier_for
 from distillkit_dmd.config import SharedConfig
-from distillkit_dmd.dmd import Dmd, T, Teacher, grid_sigma, start
+from distillkit_dmd.dmd import Dmd, T, grid_sigma
 
 
 class Dmd2(Dmd):
@@ -60,7 +60,7 @@ class Dmd2(Dmd):
     @hookimpl
     def setup(self, state: State) -> None:
         c = self.config
-        self.fake_score = state.copy_of(start(state))
+        self.fake_score = state.copy_of("teacher")
         self.features = self.fake_score if c.features == "fake_score" else state.teacher.network
         seed = fold(state.seed, "classifier", "init")
         self.classifier = classifier_for(state, self.features, c.taps, seed) if c.gan else None
@@ -94,7 +94,7 @@ class Dmd2(Dmd):
         return L_fake + self.config.guidance_cls_loss_weight * L_cls
 
     @hookimpl
-    def generator_loss(self, state: State, step: Step, teacher_score: Teacher) -> Tensor:
+    def generator_loss(self, state: State, step: Step, teacher_score: Denoise) -> Tensor:
         """(c) [N]."""
         L_dm = self.matching_loss(step, teacher_score)
         if not self.config.gan:

@@ -21,19 +21,6 @@ SHARD = 512  # pairs per file
 VERSION = 1  # raise it when anything below changes what is made
 
 
-class Denoiser:
-    """The teacher_score hook, guidance included, called like a network."""
-
-    def __init__(self, state: State) -> None:
-        self.state = state
-        self.sigma_min = getattr(state.teacher.network, "sigma_min", 0.0)
-        self.sigma_max = getattr(state.teacher.network, "sigma_max", float("inf"))
-
-    def __call__(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
-        sigma = sigma.reshape(-1, 1, 1, 1).expand(len(x), 1, 1, 1)
-        return self.state.hook.teacher_score(state=self.state, x=x, sigma=sigma, labels=labels)
-
-
 class Pairs:
     """`pairs[index]` -> z, y [n,C,H,W] and labels [n,L] of the first `count` pairs."""
 
@@ -88,9 +75,9 @@ def make(state: State, sampler: Choice[Sample], first: int, n: int, seed: int) -
         u = noise.rows("rand", seed, "pairs/labels", first, n, ())
         pairs["labels"] = torch.eye(state.dataset.label_dim)[(u * state.dataset.label_dim).long()]
     part, chunks = sampler.build(), []
-    with state.generating(Denoiser(state)):
-        for i in range(0, n, state.recipe.run.micro_batch or state.batch):
-            rows = slice(i, i + (state.recipe.run.micro_batch or state.batch))
+    with state.generating(state.teacher_score):
+        for i in range(0, n, state.micro_batch):
+            rows = slice(i, i + state.micro_batch)
             given = {name: t[rows].to(state.device, state.dtype) for name, t in pairs.items()}
             chunks.append(part.sample(state=state, z=given["z"], labels=given.get("labels")).float().cpu())
     return {**pairs, "y": torch.cat(chunks)}

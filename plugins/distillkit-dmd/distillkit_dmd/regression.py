@@ -74,7 +74,7 @@ class Regression(AuxiliaryLoss):
         index = noise.shuffled(state.seed, "regression/pairs", state.iteration * n, n, self.config.pairs)
         pairs = {name: t.to(state.device, state.dtype) for name, t in self.pairs[index].items()}
         x = state.hook.sample(state=state, z=pairs["z"], labels=pairs.get("labels"))
-        at_once = state.recipe.run.micro_batch or n
+        at_once = n if state.micro_batch == state.batch else state.micro_batch
         return Term("regression", self.in_parts(x, pairs["y"], at_once).mean(), weight=LAMBDA_REG)
 
     def in_parts(self, x: Tensor, y: Tensor, at_once: int) -> Tensor:

@@ -58,7 +58,7 @@ class Consistency(AuxiliaryLoss):
         """Eq. (6): the teacher's way from x at noise level `high` down to `low` [N,1,1,1]."""
 
         def slope(x: Tensor, t: Tensor) -> Tensor:
-            return (x - state.hook.teacher_score(state=state, x=x, sigma=t, labels=labels)) / t
+            return (x - state.teacher_score(x, t, labels)) / t
 
         d = slope(x, high)
         euler = x + (low - high) * d

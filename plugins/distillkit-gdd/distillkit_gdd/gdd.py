@@ -121,15 +121,15 @@ class Gdd(GeneratorLoss):
             return self.reduced(losses.generator_loss(self.D(step.x, step), self.config.loss), step)
 
     @hookimpl
-    def critic_loss(self, step: Step) -> Tensor:
+    def critic_loss(self, state: State, step: Step) -> Tensor:
         """(b), in turn "r1" (c) [N]."""
         c = self.config
         if step.turn == "r1":
             real = step.real.requires_grad_()
             return c.r1_every * c.r1_gamma / 2 * losses.r1_penalty(self.D(real, step), real)
         l_fake, l_real = self.D(step.x, step), self.D(step.real, step)
-        step.state.record("logit/fake", torch.cat(l_fake, 1).mean())
-        step.state.record("logit/real", torch.cat(l_real, 1).mean())
+        state.record("logit/fake", torch.cat(l_fake, 1).mean())
+        state.record("logit/real", torch.cat(l_real, 1).mean())
         return self.reduced(losses.discriminator_loss(l_fake, l_real, c.loss), step)
 
     def reduced(self, loss: Tensor, step: Step) -> Tensor:

@@ -26,11 +26,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from distillkit.api import GeneratorLoss, State, Step, Turn, UsageError, field, frozen, hookimpl
+from distillkit.api import Denoise, GeneratorLoss, State, Step, Turn, UsageError, field, frozen, hookimpl
 from distillkit.noise import edm_weight, rho_grid
 from distillkit_sid.config import SharedConfig
-
-Teacher = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
 
 
 def _no_augment(instance: Any, attribute: Any, value: bool) -> None:
@@ -69,10 +67,7 @@ class Sid(GeneratorLoss):
             state.turns = alternating()
 
     def add_fake_score(self, state: State, clip_value: float | None = None) -> None:
-        if state.teacher is None:
-            raise UsageError("[generator_loss] distills a teacher: the recipe needs a [teacher_score] table")
-        init = "generator" if state.teacher.network is None else "teacher"  # a closed-form teacher has no weights
-        self.fake_score = state.add_critic("fake_score", init=init, optimizer=self.config.optimizer(clip_value))
+        self.fake_score = state.add_network("fake_score", "teacher", self.config.optimizer(clip_value))
         if self.config.logvar and not getattr(self.fake_score, "logvar_channels", 0):
             raise UsageError("generator_loss.logvar needs a network that estimates its error: one of EDM2, with logvar")
         self.augment = self.config.augment and self.config.augment.build()
@@ -90,7 +85,7 @@ class Sid(GeneratorLoss):
         return c.ls * denoising_loss(D_fake, y, sigma, self.expected_error(sigma))
 
     @hookimpl
-    def generator_loss(self, state: State, step: Step, teacher_score: Teacher) -> Tensor:
+    def generator_loss(self, state: State, step: Step, teacher_score: Denoise) -> Tensor:
         """(b)."""
         c = self.config
         shared, self._shared = self._shared, None

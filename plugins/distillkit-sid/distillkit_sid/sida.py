@@ -19,10 +19,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from distillkit.api import ForcedNormalization, State, Step, UsageError, field, frozen, ge, gt, hookimpl
+from distillkit.api import Denoise, ForcedNormalization, State, Step, UsageError, field, frozen, ge, gt, hookimpl
 from distillkit.noise import edm_weight
 from distillkit_sid.config import SharedConfig
-from distillkit_sid.sid import Sid, Teacher, alternating, denoising_loss, sid_loss, sid_weight
+from distillkit_sid.sid import Sid, alternating, denoising_loss, sid_loss, sid_weight
 
 
 class Sida(Sid):
@@ -70,7 +70,7 @@ class Sida(Sid):
         return c.ls * denoising_loss(D_fake, y, sigma, u) + c.lsd * L_D
 
     @hookimpl
-    def generator_loss(self, state: State, step: Step, teacher_score: Teacher) -> Tensor:
+    def generator_loss(self, state: State, step: Step, teacher_score: Denoise) -> Tensor:
         """(g)."""
         c = self.config
         x, sigma, x_sigma, (D_fake, l_fake) = self.noisy_pass(step, self.fake_score.encoder_decoder)

@@ -51,7 +51,7 @@ def fake(data):
 
 def ready(cls, fake, generator=None, **config):
     state = SimpleNamespace(
-        teacher=SimpleNamespace(network=fake), record=lambda name, value: None, add_critic=lambda *_, **__: fake,
+        teacher=SimpleNamespace(network=fake), record=lambda name, value: None, add_network=lambda *_, **__: fake,
         generator=generator,
     )  # fmt: skip
     loss = cls(cls.Config(**config))

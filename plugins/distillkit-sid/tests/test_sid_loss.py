@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from distillkit import noise
-from distillkit.api import Choice, Hooks, UsageError
+from distillkit.api import Choice, Hooks
 
 DATA = Path(__file__).parent / "data"
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
@@ -69,8 +69,8 @@ class FakeState:
         self.teacher, self.fake_score = SimpleNamespace(network=teacher_network), fake_score
         self.records, self.turns = {}, None
 
-    def add_critic(self, name, init, optimizer):
-        self.init, self.optimizer = init, optimizer
+    def add_network(self, name, start, optimizer):
+        self.start, self.optimizer = start, optimizer
         return self.fake_score
 
     def record(self, name, value):
@@ -218,14 +218,8 @@ def test_a_joint_turn_cannot_augment():
         Sid.Config(shared_forward=True, augment=Choice("augment", "flip", object, None))
 
 
-def test_the_fake_score_starts_from_the_teacher_or_else_from_the_generator(data):
-    teacher, fake = stubs(data)
-    assert ready(Sid(Sid.Config()), teacher, fake).init == "teacher"
-    assert ready(Sid(Sid.Config()), None, fake).init == "generator"
-    state = FakeState(teacher, fake)
-    state.teacher = None
-    with pytest.raises(UsageError, match="teacher_score"):
-        Sid(Sid.Config()).setup(state)
+def test_the_fake_score_starts_from_the_teacher(data):
+    assert ready(Sid(Sid.Config()), *stubs(data)).start == "teacher"
 
 
 def test_the_optimizer_settings_reach_the_fake_score(data):

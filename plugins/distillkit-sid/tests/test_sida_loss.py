@@ -64,7 +64,7 @@ class FakeState:
     def __init__(self, fake_score):
         self.teacher, self.fake_score, self.records = SimpleNamespace(network=fake_score), fake_score, {}
 
-    def add_critic(self, name, init, optimizer):
+    def add_network(self, name, start, optimizer):
         self.optimizer = optimizer
         return self.fake_score
 

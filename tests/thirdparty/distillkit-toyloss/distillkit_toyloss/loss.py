@@ -12,8 +12,8 @@ from distillkit.api import GeneratorLoss, Optimizer, field, frozen, gt, hookimpl
 from distillkit.noise import edm_weight
 
 if TYPE_CHECKING:
-    from distillkit.train.state import State
-    from distillkit.train.step import Step
+    from distillkit.engine.state import State
+    from distillkit.engine.step import Step
 
 
 class ToyDiffInstruct(GeneratorLoss):

@@ -1,0 +1,44 @@
+"""The teacher as methods and samplers call it: `state.teacher_score`."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from distillkit.api import UsageError
+
+if TYPE_CHECKING:
+    from distillkit.train.state import State
+
+
+class Relay:
+    """The hook `teacher_score` with its wrappers, called like a network."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    @property
+    def sigma_min(self) -> float:
+        """Of the teacher's network; 0 where the teacher is in closed form."""
+        network = self._state.teacher and self._state.teacher.network
+        return 0.0 if network is None else network.sigma_min
+
+    @property
+    def sigma_max(self) -> float:
+        """Of the teacher's network; infinite where the teacher is in closed form."""
+        network = self._state.teacher and self._state.teacher.network
+        return math.inf if network is None else network.sigma_max
+
+    def __call__(self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None) -> Tensor:
+        """Denoise x [N,C,H,W] at sigma [N,1,1,1], or anything that broadcasts to it -> D [N,C,H,W].
+
+        Raises UsageError where the recipe has no teacher.
+        """
+        level = sigma if isinstance(sigma, Tensor) else x.new_full((), sigma)
+        level = level.reshape(-1, 1, 1, 1).expand(len(x), 1, 1, 1)
+        D: Tensor | None = self._state.hook.teacher_score(state=self._state, x=x, sigma=level, labels=labels)
+        if D is None:
+            raise UsageError("a part of this recipe asks the teacher: the recipe needs a [teacher_score] table")
+        return D

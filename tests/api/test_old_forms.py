@@ -1,0 +1,47 @@
+"""What was documented in 0.1.0 works for one release, and says its new form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from distillkit.api import Optimizer
+from distillkit.testing import toy_state
+
+MIGRATE = (Path(__file__).parents[2] / "docs" / "migrate.md").read_text(encoding="utf-8")
+
+
+def test_add_critic_is_add_network() -> None:
+    state = toy_state()
+    with pytest.warns(DeprecationWarning, match=r"write state.add_network\(name, start, optimizer\)"):
+        critic = state.add_critic("critic", init="generator", optimizer=Optimizer(lr=1.0))
+    assert state.networks["critic"] is critic and state.settings["critic"].lr == 1.0
+    with pytest.warns(DeprecationWarning):
+        state.add_critic("another")
+
+
+def test_a_network_of_ones_own_may_be_named_by_the_old_keyword() -> None:
+    state, module = toy_state(), torch.nn.Linear(1, 1)
+    with pytest.warns(DeprecationWarning, match="network="):
+        assert state.add_network("head", network=module, optimizer=Optimizer()) is module
+
+
+def test_a_warning_names_the_line_that_is_to_be_changed() -> None:
+    with pytest.warns(DeprecationWarning) as told:
+        toy_state().add_critic("critic")
+    assert [one.filename for one in told] == [__file__]
+
+
+def test_the_hook_itself_may_be_asked() -> None:
+    state = toy_state()
+    x, sigma = torch.ones(2, *state.dataset.shape), torch.ones(2, 1, 1, 1)
+    assert torch.equal(
+        state.hook.teacher_score(state=state, x=x, sigma=sigma, labels=None), state.teacher_score(x, sigma)
+    )
+
+
+@pytest.mark.parametrize("old", ["state.add_critic(", "network=", "distillkit.engine", "state.hook.teacher_score("])
+def test_the_page_for_migrating_lists_it(old: str) -> None:
+    assert old in MIGRATE
