@@ -18,7 +18,7 @@ def test_add_critic_is_add_network() -> None:
     with pytest.warns(DeprecationWarning, match=r"write state.add_network\(name, start, optimizer\)"):
         critic = state.add_critic("critic", init="generator", optimizer=Optimizer(lr=1.0))
     assert state.networks["critic"] is critic and state.settings["critic"].lr == 1.0
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="add_critic"):
         state.add_critic("another")
 
 
@@ -29,7 +29,7 @@ def test_a_network_of_ones_own_may_be_named_by_the_old_keyword() -> None:
 
 
 def test_a_warning_names_the_line_that_is_to_be_changed() -> None:
-    with pytest.warns(DeprecationWarning) as told:
+    with pytest.warns(DeprecationWarning, match="add_critic") as told:
         toy_state().add_critic("critic")
     assert [one.filename for one in told] == [__file__]
 
