@@ -16,13 +16,21 @@ class Head(nn.Sequential):
 
     def __init__(self, channels: int, resolution: int) -> None:
         def block(*conv: int) -> list[nn.Module]:
-            groups = min(32, max(channels // 4, 1))
-            return [nn.Conv2d(channels, channels, *conv), nn.GroupNorm(groups, channels), nn.SiLU()]
+            return [nn.Conv2d(channels, channels, *conv), nn.GroupNorm(groups(channels), channels), nn.SiLU()]
 
         layers, r = block(4, 2, 1) if resolution > 1 else [], max(resolution // 2, 1)
         while r > 4:
             layers, r = layers + block(4, 2, 1), r // 2
         super().__init__(*layers, *block(r), nn.Conv2d(channels, 1, 1), nn.Flatten())
+
+
+def groups(channels: int) -> int:
+    """Groups of GroupNorm: the most that divide `channels`, up to 32 and of 4 channels or more where there are so many.
+
+    32 from 128 channels on where they divide, as in DMD2 and FastGen. A map is one pixel at the end: were a group one
+    channel too, normalising would leave nothing of it.
+    """
+    return max(n for n in range(1, min(32, max(channels // 4, 1)) + 1) if channels % n == 0)
 
 
 class Classifier(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from distillkit_dmd.classifier import Head, classifier_for
+from distillkit_dmd.classifier import Head, classifier_for, groups
 from torch.utils.flop_counter import FlopCounterMode
 
 from distillkit.api import UsageError
@@ -32,6 +32,21 @@ def test_at_8_px_the_head_has_the_references_layers():
         ((768, 768, 4, 4), (2, 2), (1, 1)), ((768, 768, 4, 4), (1, 1), (0, 0)), ((1, 768, 1, 1), (1, 1), (0, 0))
     ]  # fmt: skip
     assert [m.num_groups for m in head if isinstance(m, torch.nn.GroupNorm)] == [32, 32]
+
+
+@pytest.mark.parametrize("channels", [1, 3, 34, 37, 130])
+def test_a_head_takes_maps_of_any_width(channels):
+    x = torch.randn(3, channels, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert Head(channels, 8)(x).isfinite().all()
+
+
+def test_groups_divide_the_channels_and_have_four_or_more_of_them():
+    found = {channels: groups(channels) for channels in range(1, 1500)}
+    assert all(channels % n == 0 and (channels // n >= 4 or n == 1) for channels, n in found.items())
+    quarter = {channels: min(32, max(channels // 4, 1)) for channels in found}
+    assert all(found[c] == n for c, n in quarter.items() if c % n == 0), "as before where a quarter divides"
+    assert (found[34], found[36], found[66], found[130]) == (2, 9, 11, 26)
+    assert {found[channels] for channels in (128, 256, 512, 768, 1280)} == {32}, "as in DMD2 and FastGen"
 
 
 @pytest.mark.parametrize("resolution", [1, 2, 4, 7, 8, 16, 32])
