@@ -8,8 +8,8 @@ from pathlib import Path
 import attrs
 import torch
 from attrs import frozen
-from torch import nn
 
+from distillkit.api import Denoiser, Turn
 from distillkit.plan import parts
 from distillkit.plan.meta import DEVICE, Live
 from distillkit.plan.parts import Card
@@ -63,7 +63,7 @@ def build(recipe: Recipe, cards: Mapping[str, Card], catalog: Catalog) -> State:
     recipe = attrs.evolve(recipe, auxiliary_loss=tuple(terms), evaluate=())
     images = parts.images(recipe, next(iter(cards.values()), None))
 
-    def load(path: str | Path) -> nn.Module:
+    def load(path: str | Path) -> Denoiser:
         return parts.network(cards[str(path)], catalog)
 
     with DEVICE:  # for what components make without naming a device
@@ -121,7 +121,7 @@ def _iterate(state: State, live: Live, batch: int, micro: int) -> Cost:
             return found
 
 
-def _take(state: State, live: Live, turn: turns.Turn) -> TurnCost:
+def _take(state: State, live: Live, turn: Turn) -> TurnCost:
     live.restart()
     turns.take(state, turn)
     gradients = sum(p.nbytes for name in turn.trains for p in state.updaters[name].params)

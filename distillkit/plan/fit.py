@@ -64,8 +64,8 @@ def verdict(stages: list[Stage], memory: Device) -> str:
         return f"cannot tell whether it fits: {', '.join(unknown)} cannot be counted"
     if not left:
         return "finished: nothing is left to run"
-    worst = max(left, key=lambda stage: stage.cost.largest.peak)
-    need, micro, best = worst.cost.largest.peak, worst.cost.micro_batch, largest(worst, memory)
+    worst = max(left, key=lambda stage: stage.counted.largest.peak)
+    need, micro, best = worst.counted.largest.peak, worst.counted.micro_batch, largest(worst, memory)
     said = f"{size(need, 'B')} with run.micro_batch = {micro} ({worst.recipe.name}), {size(memory.usable, 'B')} usable"
     if need <= memory.usable:
         return f"fits: {said}" + (f"; run.micro_batch = {best} would fit too" if best > micro else "")

@@ -19,7 +19,7 @@ class Memo:
     def __init__(self) -> None:
         self.known: dict[Hashable, Any] = {}
 
-    def __call__(self, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    def __call__(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         try:
             key = (func, _sign(args), _sign(kwargs)) if fresh(func) else None
         except _Other:

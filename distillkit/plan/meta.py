@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -29,13 +29,15 @@ class Live(TorchDispatchMode):
     """
 
     def __init__(self, device: torch.device = DEVICE) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call] # torch has not typed it
         self.device = device
         self.bytes = self.peak = self.flops = 0
         self.memo = Memo()
         self.known: set[int] = set()  # storages; views share one
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         if func is READ and args[0].is_meta:
             return torch.ones((), dtype=args[0].dtype, device="cpu").item()
         if func is COPY and args[1].is_meta and not args[0].is_meta:
@@ -68,19 +70,19 @@ class Live(TorchDispatchMode):
 @contextmanager
 def blank() -> Iterator[Live]:
     """Inside, tensors of the meta device are counted, and autocast does there what it does on a GPU."""
-    before, torch.autocast = torch.autocast, Autocast
+    before, torch.autocast = torch.autocast, Autocast  # type: ignore[misc, assignment]
     try:
         with _Out(), Live() as live:
             yield live
     finally:
-        torch.autocast = before
+        torch.autocast = before  # type: ignore[misc]
 
 
 class _Out(TorchFunctionMode):
     """The ways out of the meta device that never reach a dispatcher: a list is of ones, a copy stays where it is."""
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if func is Tensor.tolist and args[0].is_meta:
             return torch.ones(args[0].shape, dtype=args[0].dtype, device="cpu").tolist()
@@ -113,17 +115,18 @@ class Autocast(TorchFunctionMode):
         self.dtype = (dtype or torch.bfloat16) if enabled else None
         self.cast: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def __enter__(self) -> Autocast:
+    def __enter__(self) -> Self:
         self.entered.append(self)
-        return super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call] # nor these two
+        return self
 
     def __exit__(self, *error: Any) -> None:
         self.entered.pop()
         self.cast.clear()
-        super().__exit__(*error)
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         to = None
         if self.dtype is not None and self.entered[-1] is self:

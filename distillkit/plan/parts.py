@@ -6,12 +6,12 @@ import tomllib
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from distillkit.api import Dataset, InputError
+from distillkit.api import Dataset, Importer, InputError
 from distillkit.assets.folder import folder
 from distillkit.assets.locate import located
 from distillkit.networks import imported, network_file
@@ -47,7 +47,7 @@ def published() -> dict[str, Any]:
     return tomllib.loads(files("distillkit.plan").joinpath("published.toml").read_text(encoding="utf-8"))
 
 
-def network(card: Card, catalog: Catalog) -> nn.Module:
+def network(card: Card, catalog: Catalog) -> network_file.Carded:
     """The network of a card, without weights."""
     choice = choice_from_table("network", card["network"], catalog, where="the card of a network")
     with DEVICE:
@@ -61,11 +61,12 @@ def card_of(checkpoint: str, catalog: Catalog) -> Card:
     if path.exists():
         if not imported.is_foreign(path):
             return network_file.read_card(path)
-        importer = catalog.load("importer", path.suffix.removeprefix(".").lower())
+        importer = cast(type[Importer], catalog.load("importer", path.suffix.removeprefix(".").lower()))
         return importer(importer.Config()).read(path)[0]
-    if checkpoint not in published()["network"]:
+    known: dict[str, Card] = published()["network"]
+    if checkpoint not in known:
         raise InputError(f"{checkpoint} is missing, and its architecture is not known here")
-    return published()["network"][checkpoint]
+    return known[checkpoint]
 
 
 def images(recipe: Recipe, card: Card | None) -> Blank:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from attrs import frozen
 from torch import Tensor, nn
@@ -25,12 +25,12 @@ class Role:
 
 def roles(state: State, kept: int) -> list[Role]:
     """Every network of the recipe, and as the last what else is kept of the `kept` bytes."""
-    teacher = state.teacher.network if state.teacher else None
+    ema, teacher = cast(nn.Module, state.ema), cast(nn.Module | None, state.teacher and state.teacher.network)
     found = [_trained(name, network, state) for name, network in state.networks.items()]
-    found.insert(1, _frozen("generator's average", [state.ema]))
+    found.insert(1, _frozen("generator's average", [ema]))
     if teacher is not None:
         found.append(_frozen("teacher", [teacher]))
-    seen = {id(p) for network in (*state.networks.values(), state.ema, teacher) for p in _tensors(network)}
+    seen = {id(p) for network in (*state.networks.values(), ema, teacher) for p in _tensors(network)}
     for place, component in state.components.items():
         modules = [m for m in _modules(component) if not {id(p) for p in _tensors(m)} & seen]
         seen |= {id(p) for m in modules for p in _tensors(m)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import attrs
 import torch
@@ -13,6 +14,7 @@ from distillkit.api import InputError, UsageError
 from distillkit.assets.folder import folder
 from distillkit.assets.locate import wanted
 from distillkit.disk.rundir import RunDir
+from distillkit.networks.network_file import Carded
 from distillkit.plan import dry
 from distillkit.plan.dry import Cost
 from distillkit.plan.meta import DEVICE, Live, blank
@@ -45,13 +47,20 @@ class Stage:
         return self.run is not None and self.run.status() == "finished"
 
     @property
+    def counted(self) -> Cost:
+        """The cost of a stage that is not `unknown`."""
+        if self.cost is None:
+            raise ValueError(f"{self.recipe.name} could not be counted: {self.unknown}")
+        return self.cost
+
+    @property
     def flops(self) -> float:
         """Of the whole run."""
         return self.cost.flops / self.cost.batch * self.recipe.run.kimg * 1000 if self.cost else 0.0
 
     def peak(self, micro: int) -> float:
         """Bytes at most with this micro-batch."""
-        return self.cost.largest.peak + self.slope * (micro - self.cost.micro_batch)
+        return self.counted.largest.peak + self.slope * (micro - self.counted.micro_batch)
 
 
 def stages(path: Path, sets: Sequence[str], runs: Path, catalog: Catalog) -> list[Stage]:
@@ -73,7 +82,7 @@ def _stage(node: Node, run: RunDir | None, cards: dict[str, Card], catalog: Cata
         own = {name: needed[name] if name in needed else card_of(name, catalog) for name in checkpoints(recipe)}
         with blank() as live:
             state = dry.build(recipe, own, catalog)
-            cards[str(node.recipe.path.resolve())] = state.generator.card
+            cards[str(node.recipe.path.resolve())] = cast(Carded, state.generator).card
             return _measured(bare, state, live)
     except InputError as error:
         return attrs.evolve(bare, unknown=str(error).partition("\n")[0])
@@ -86,8 +95,8 @@ def chained(node: Node) -> Recipe:
     recipe, parents = node.recipe, {table: str(path) for table, path in node.sources.items()}
     if path := parents.get("generator"):
         recipe = attrs.evolve(recipe, generator=attrs.evolve(recipe.generator, checkpoint=path))
-    if path := parents.get("teacher_score"):
-        teacher = recipe.teacher_score
+    teacher = recipe.teacher_score
+    if teacher is not None and (path := parents.get("teacher_score")):
         if not hasattr(teacher.config, "checkpoint"):
             raise UsageError(f"teacher_score.from: {teacher.name!r} takes no checkpoint")
         config = attrs.evolve(teacher.config, checkpoint=path)
