@@ -16,7 +16,7 @@ from distillkit.disk.metrics import MetricsLog
 from distillkit.disk.rundir import RunDir
 from distillkit.networks import network_file
 from distillkit.plan.stages import Stage
-from distillkit.recipe import choice_from_table
+from distillkit.recipe import checkpoint, choice_from_table, with_checkpoint
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
 from distillkit.train import threads
@@ -88,21 +88,11 @@ def _ready(stage: Stage, place: Path, catalog: Catalog) -> Recipe:
         choice = choice_from_table("network", card["network"], catalog, where="the card of a network")
         made = network_file.new_network(choice, card["resolution"], card["channels"], card["label_dim"])
         network_file.save(path, made, {})
-        recipe = _renamed(recipe, name, str(path))
+        for table in [table for table in ("generator", "teacher_score") if checkpoint(recipe, table) == name]:
+            recipe = with_checkpoint(recipe, table, path)
     terms = []
     for term in recipe.auxiliary_loss:
         fewer = {"pairs": PAIRS} if getattr(term.config, "pairs", 0) > PAIRS else {}
         slot = attrs.evolve(term.slot, start_kimg=0.0, stop_kimg=None)
         terms.append(attrs.evolve(term, config=attrs.evolve(term.config, **fewer), slot=slot))
     return attrs.evolve(recipe, auxiliary_loss=tuple(terms))
-
-
-def _renamed(recipe: Recipe, old: str, new: str) -> Recipe:
-    """The recipe with another path for a checkpoint."""
-    teacher = recipe.teacher_score
-    if recipe.generator.checkpoint == old:
-        recipe = attrs.evolve(recipe, generator=attrs.evolve(recipe.generator, checkpoint=new))
-    if teacher is not None and getattr(teacher.config, "checkpoint", None) == old:
-        config = attrs.evolve(teacher.config, checkpoint=new)
-        recipe = attrs.evolve(recipe, teacher_score=attrs.evolve(teacher, config=config))
-    return recipe

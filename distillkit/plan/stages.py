@@ -10,7 +10,7 @@ import attrs
 import torch
 from attrs import frozen
 
-from distillkit.api import InputError, UsageError
+from distillkit.api import InputError
 from distillkit.assets.folder import folder
 from distillkit.assets.locate import wanted
 from distillkit.disk.rundir import RunDir
@@ -20,6 +20,7 @@ from distillkit.plan.dry import Cost
 from distillkit.plan.meta import DEVICE, Live, blank
 from distillkit.plan.parts import Card, card_of
 from distillkit.plan.roles import Role, roles
+from distillkit.recipe import with_checkpoint
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
 from distillkit.run import runner
@@ -92,15 +93,9 @@ def _stage(node: Node, run: RunDir | None, cards: dict[str, Card], catalog: Cata
 
 def chained(node: Node) -> Recipe:
     """The recipe with the path of a parent's recipe where `from` will put its result."""
-    recipe, parents = node.recipe, {table: str(path) for table, path in node.sources.items()}
-    if path := parents.get("generator"):
-        recipe = attrs.evolve(recipe, generator=attrs.evolve(recipe.generator, checkpoint=path))
-    teacher = recipe.teacher_score
-    if teacher is not None and (path := parents.get("teacher_score")):
-        if not hasattr(teacher.config, "checkpoint"):
-            raise UsageError(f"teacher_score.from: {teacher.name!r} takes no checkpoint")
-        config = attrs.evolve(teacher.config, checkpoint=path)
-        recipe = attrs.evolve(recipe, teacher_score=attrs.evolve(teacher, config=config))
+    recipe = node.recipe
+    for table, path in node.sources.items():
+        recipe = with_checkpoint(recipe, table, path)
     return recipe
 
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
+import attrs
+
 from distillkit.api import UsageError
 from distillkit.recipe.layer import Layer
 from distillkit.recipe.load import load
@@ -52,6 +54,22 @@ def _visit(
             raise RecipeProblems(path, [_missing(path, sets, table, file)])
         _visit(parent, everywhere, everywhere, catalog, (*above, real), found)
     found[real] = recipe
+
+
+def checkpoint(recipe: Recipe, table: str) -> str | None:
+    """What the network of [generator] or [teacher_score] is read from; None where it is made."""
+    config = recipe.generator if table == "generator" else recipe.teacher_score and recipe.teacher_score.config
+    return getattr(config, "checkpoint", None)
+
+
+def with_checkpoint(recipe: Recipe, table: str, path: Path | str) -> Recipe:
+    """The recipe with another file there: where `from` puts the result of its recipe, for example."""
+    if table == "generator":
+        return attrs.evolve(recipe, generator=attrs.evolve(recipe.generator, checkpoint=str(path)))
+    teacher = recipe.teacher_score
+    assert teacher is not None
+    config = attrs.evolve(teacher.config, checkpoint=str(path))
+    return attrs.evolve(recipe, teacher_score=attrs.evolve(teacher, config=config))
 
 
 def _missing(path: Path, sets: Sequence[str], table: str, file: str) -> Problem:

@@ -20,7 +20,7 @@ from distillkit.disk.results import Outcome
 from distillkit.disk.rundir import RunDir
 from distillkit.evaluate import evaluation
 from distillkit.evaluate.draw import Drawer
-from distillkit.recipe import read
+from distillkit.recipe import read, with_checkpoint
 from distillkit.recipe.fingerprint import WITHOUT_EFFECT_ON_RESULT
 from distillkit.recipe.load import load
 from distillkit.recipe.schema import Recipe
@@ -75,8 +75,7 @@ def asked(run: RunDir, sets: Sequence[str], other: Path | None, catalog: Catalog
         raise UsageError(f"{other or run.resolved} has no [[evaluate]]: name a recipe that has some with --recipe")
     require(run.resolved, [recipe], assets())
     recipe = stage.with_results(located(recipe, assets()), teachers(run, recipe))
-    generator = attrs.evolve(recipe.generator, from_=None, checkpoint=str(run.result.resolve()))
-    return attrs.evolve(recipe, generator=generator)
+    return with_checkpoint(recipe, "generator", run.result.resolve())
 
 
 def teachers(run: RunDir, recipe: Recipe) -> dict[str, Outcome]:

@@ -14,7 +14,7 @@ import attrs
 
 from distillkit.api import Choice
 from distillkit.assets.locate import mapped, wanted
-from distillkit.recipe import choice_from_table
+from distillkit.recipe import checkpoint, choice_from_table, with_checkpoint
 from distillkit.recipe.schema import Generator, Recipe, Run
 from distillkit.recipe.structure import fields
 from distillkit.registry import Catalog
@@ -32,24 +32,18 @@ AT_MOST = {
 
 def small(recipe: Recipe, folder: Path, catalog: Catalog) -> Recipe:
     """The recipe for a smoke run; what it stands in for files is written to `folder`."""
-    data, generator, teacher = recipe.dataset, recipe.generator, recipe.teacher_score
-    latent = data.cls.latent
+    data, latent = recipe.dataset, recipe.dataset.cls.latent
     if hasattr(data.config, "path"):  # images from a file, and so of any size
         labels = CLASSES if getattr(data.config, "labels", True) else 0
         table = {"use": "latents" if latent else "image-zip", "path": str(stand_ins.images(folder, labels, latent))}
         data = choice_from_table("dataset", table, catalog, WHERE)
-        generator = attrs.evolve(
-            generator,
-            checkpoint=generator.checkpoint
-            and stand_ins.network(generator.checkpoint, folder, labels, latent, catalog),
-        )
-        if teacher and getattr(teacher.config, "checkpoint", None):
-            path = stand_ins.network(teacher.config.checkpoint, folder, labels, latent, catalog)
-            teacher = attrs.evolve(teacher, config=attrs.evolve(teacher.config, checkpoint=path))
+        for start in ("teacher_score", "generator"):
+            if path := checkpoint(recipe, start):
+                recipe = with_checkpoint(recipe, start, stand_ins.network(path, folder, labels, latent, catalog))
     metrics = () if latent else recipe.evaluate
     recipe = attrs.evolve(
-        recipe, run=short(recipe.run, bool(metrics)), dataset=data, teacher_score=teacher,
-        generator=impatient(generator), evaluate=mapped(metrics, lambda asset: stand_ins.measuring(asset, folder)),
+        recipe, run=short(recipe.run, bool(metrics)), dataset=data, generator=impatient(recipe.generator),
+        evaluate=mapped(metrics, lambda asset: stand_ins.measuring(asset, folder)),
     )  # fmt: skip
     tables = ("sample", "generator_loss", "auxiliary_loss", "evaluate")
     return attrs.evolve(recipe, **{name: shrunk(getattr(recipe, name), catalog) for name in tables})

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import attrs
 import torch
 
-from distillkit.api import DistillkitError, ResourceError, UsageError
+from distillkit.api import DistillkitError, ResourceError
 from distillkit.api.errors import FULL
 from distillkit.disk import checkpoint, files, results
 from distillkit.disk.results import Outcome, Scores
@@ -20,7 +20,7 @@ from distillkit.evaluate import evaluation
 from distillkit.evaluate.best import Best
 from distillkit.evaluate.draw import Drawer
 from distillkit.networks import licences, network_file
-from distillkit.recipe import table_of
+from distillkit.recipe import table_of, with_checkpoint
 from distillkit.recipe.load import load
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
@@ -56,16 +56,8 @@ def execute(recipe: Recipe, run: RunDir, outcomes: Mapping[str, Outcome], catalo
 
 def with_results(recipe: Recipe, outcomes: Mapping[str, Outcome]) -> Recipe:
     """`from = "other.toml"` becomes the checkpoint that its run left."""
-    for table, parent in outcomes.items():
-        path = str((parent.run_dir / "result").resolve())
-        if table == "generator":
-            recipe = attrs.evolve(recipe, generator=attrs.evolve(recipe.generator, checkpoint=path))
-            continue
-        choice = recipe.teacher_score
-        if not hasattr(choice.config, "checkpoint"):
-            raise UsageError(f"teacher_score.from: {choice.name!r} takes no checkpoint")
-        choice = attrs.evolve(choice, config=attrs.evolve(choice.config, checkpoint=path))
-        recipe = attrs.evolve(recipe, teacher_score=choice)
+    for table, outcome in outcomes.items():
+        recipe = with_checkpoint(recipe, table, (outcome.run_dir / "result").resolve())
     return recipe
 
 
