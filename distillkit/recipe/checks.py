@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from distillkit.api import Choice, Evaluate
-from distillkit.recipe.load import is_recipe_name
+from distillkit.recipe.load import NAMED, is_recipe_name
 from distillkit.recipe.problem import Report
 from distillkit.recipe.schema import Generator, Run, logged_names
 from distillkit.recipe.shown import shown
@@ -62,7 +62,7 @@ def _check_start(from_: str | None, checkpoint: str | None, table: str, report: 
     if from_ and checkpoint:
         report((table, "from"), "given together with checkpoint", "keep the one to start from")
     if from_ is not None and not is_recipe_name(from_):
-        report((table, "from"), f"must be the relative path of a recipe (.toml), got {shown(from_)}", "")
+        report((table, "from"), f"{NAMED}, got {shown(from_)}", "")
 
 
 def _check_init(generator: Generator, teacher: Any, report: Report) -> None:

@@ -10,6 +10,7 @@ from typing import cast
 import attrs
 
 from distillkit.api import UsageError
+from distillkit.recipe import shipped
 from distillkit.recipe.layer import Layer
 from distillkit.recipe.load import load
 from distillkit.recipe.override import override
@@ -48,10 +49,9 @@ def _visit(
     if real in found:
         return
     recipe = read(path, sets, catalog)
-    for table, file in recipe.starts_from.items():
-        parent = path.parent / file
+    for table, parent in recipe.start_paths.items():
         if not parent.is_file():
-            raise RecipeProblems(path, [_missing(path, sets, table, file)])
+            raise RecipeProblems(path, [_missing(path, sets, table, recipe.starts_from[table])])
         _visit(parent, everywhere, everywhere, catalog, (*above, real), found)
     found[real] = recipe
 
@@ -77,4 +77,4 @@ def _missing(path: Path, sets: Sequence[str], table: str, file: str) -> Problem:
     for text in sets:
         layer = cast(Layer, override(layer, text))  # `read` found no problem in it
     at = layer.origin((table, "from"))
-    return Problem(at.file, at.line, f"{table}.from", f"no such file: {shown(file)}")
+    return Problem(at.file, at.line, f"{table}.from", f"no such file: {shown(file)}", shipped.near(file))

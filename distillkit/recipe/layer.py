@@ -8,6 +8,8 @@ from attrs import field, frozen
 
 from distillkit.recipe.problem import Key
 
+REMOVED = {"remove": True}  # as a key's value: none, though a lower layer or a default gives one
+
 
 @frozen
 class Origin:
@@ -36,22 +38,63 @@ def stamped(data: dict[str, Any], origin: Origin) -> Layer:
 
 
 def overlay(low: Layer, high: Layer) -> Layer:
-    """`high` over `low`: tables merge, all else is replaced, and so is a table whose `use` is another one."""
+    """`high` over `low`: tables merge, all else is replaced, and so is a table whose `use` is another one.
+
+    A table over a list changes the entries that its keys number; `{remove = true}` stands for a key without a value.
+    """
     replaced: set[Key] = set()
     data = _merge(low.data, high.data, (), replaced)
     kept = {key: at for key, at in low.origins.items() if not any(key[:n] in replaced for n in range(len(key) + 1))}
-    return Layer(data, kept | high.origins)
+    return Layer(data, kept | {_numbered(key, data): at for key, at in high.origins.items()})
+
+
+def merged(low: Any, high: Any) -> Any:
+    """Plain tables, one over the other."""
+    return _merge(low, high, (), set())
+
+
+def removed(value: Any) -> bool:
+    """Is it `{remove = true}`?"""
+    return isinstance(value, dict) and len(value) == 1 and value.get("remove") is True  # and not 1
 
 
 def _merge(low: Any, high: Any, at: Key, replaced: set[Key]) -> Any:
-    both = isinstance(low, dict) and isinstance(high, dict)
-    if not both or ("use" in high and "use" in low and high["use"] != low["use"]):
+    if isinstance(low, list | tuple) and _numbers(high, len(low)):
+        entries = list(low)
+        for number, value in high.items():
+            n = int(number)
+            entries[n] = _merge(low[n], value, (*at, n), replaced)
+        return entries
+    tables = isinstance(low, dict) and isinstance(high, dict) and not removed(low) and not removed(high)
+    if not tables or ("use" in high and "use" in low and high["use"] != low["use"]):
         replaced.add(at)
         return high
-    merged = dict(low)
+    over = dict(low)
     for key, value in high.items():
-        merged[key] = _merge(low[key], value, (*at, key), replaced) if key in low else value
-    return merged
+        over[key] = _merge(low[key], value, (*at, key), replaced) if key in low else value
+    return over
+
+
+def _numbers(table: Any, entries: int) -> bool:
+    """Are all its keys numbers of entries?"""
+    return (
+        isinstance(table, dict)
+        and bool(table)
+        and all(key.isdecimal() and len(key) < 9 and int(key) < entries for key in table)
+    )
+
+
+def _numbered(key: Key, data: Any) -> Key:
+    """The key with a number for the name of a list's entry."""
+    found: list[str | int] = []
+    for part in key:
+        known = int(part) if isinstance(data, list | tuple) and isinstance(part, str) and part.isdecimal() else part
+        found.append(known)
+        try:
+            data = data[known]
+        except (LookupError, TypeError):  # beneath a value, or of an entry that is none
+            data = None
+    return tuple(found)
 
 
 def _keys(value: Any, at: Key) -> list[Key]:

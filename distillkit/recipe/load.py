@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tomllib
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from distillkit.recipe import shipped
 from distillkit.recipe.layer import Layer, Origin, overlay
 from distillkit.recipe.lines import MAX_DEPTH, MAX_KEY, TooMuch, check_limits, key_lines
 from distillkit.recipe.problem import Problem, RecipeProblems
@@ -15,46 +15,80 @@ from distillkit.recipe.shown import shown
 
 MAX_BYTES = 256 * 1024
 MAX_VALUES = 5_000  # keys and list entries of a file
+MAX_FILES = 100  # that a recipe is made of
+STARTS = ("teacher_score", "generator")  # tables whose `from` names a recipe
+NAMED = "must be the relative path of a .toml file, or a shipped recipe's name"
+Wrong = tuple[str, str, str]  # key, message, hint
 
 
 def load(path: Path) -> Layer:
     """The file and all it extends, merged. Raises RecipeProblems for what is no readable TOML recipe."""
-    return _load(path, path, ())
+    return _load(path, path, (), [])
 
 
-def _load(path: Path, asked: Path, chain: tuple[Path, ...]) -> Layer:
-    file = os.path.relpath(path, asked.parent) if chain else path.name
+def files(path: Path) -> list[Path]:
+    """The file and all it extends, each once."""
+    opened: list[Path] = []
+    _load(path, path, (), opened)
+    return list(dict.fromkeys(opened))
+
+
+def _load(path: Path, asked: Path, chain: tuple[Path, ...], opened: list[Path]) -> Layer:
+    file = shipped.seen_from(path, asked.parent) if chain else path.name
+    opened.append(path)
     layer = _read(path, asked, file)
-    wrong = _header_problem(layer, path, chain)
+    if chain:
+        _name_from(layer.data, path.parent, asked.parent)
+    wrong = _schema_problem(layer) or _extends_problem(layer, path, chain, opened)
     if wrong:
         key, message, hint = wrong
         raise RecipeProblems(asked, [Problem(file, layer.origin((key,)).line, key, message, hint)])
-    parent = layer.data.pop("extends", None)
-    if parent is None:
-        return layer
-    if not (path.parent / parent).is_file():
-        problem = Problem(file, layer.origin(("extends",)).line, "extends", f"no such file: {shown(parent)}")
-        raise RecipeProblems(asked, [problem])
-    return overlay(_load(path.parent / parent, asked, (*chain, path)), layer)
+    below = Layer({})
+    for name in _listed(layer.data.pop("extends", [])):
+        below = overlay(below, _load(shipped.path_of(name, path.parent), asked, (*chain, path), opened))
+    return overlay(below, layer)
 
 
-def _header_problem(layer: Layer, path: Path, chain: tuple[Path, ...]) -> tuple[str, str, str] | None:
-    schema, parent = layer.data.get("schema"), layer.data.get("extends")
+def _schema_problem(layer: Layer) -> Wrong | None:
+    schema = layer.data.get("schema")
     if schema is None:
         return "schema", "missing", "schema = 1 at the top"
     if schema != 1 or not isinstance(schema, int) or isinstance(schema, bool):
         return "schema", "this distillkit reads schema = 1", "install the distillkit that the recipe was written for"
-    if parent is not None and not is_recipe_name(parent):
-        return "extends", "must be the relative path of a .toml file", ""
-    visited = [p.resolve() for p in chain]
-    if path.resolve() in visited:
-        return "extends", f"goes in a circle: {' -> '.join(p.name for p in (*chain, path))}", ""
     return None
+
+
+def _extends_problem(layer: Layer, path: Path, chain: tuple[Path, ...], opened: list[Path]) -> Wrong | None:
+    below = _listed(layer.data.get("extends", []))
+    if not all(is_recipe_name(name) for name in below):
+        return "extends", f"{NAMED}, or a list of such", ""
+    if path.resolve() in [p.resolve() for p in chain]:
+        return "extends", f"goes in a circle: {' -> '.join(p.name for p in (*chain, path))}", ""
+    if len(opened) + len(below) > MAX_FILES:
+        return "extends", f"made of more than {MAX_FILES} files", ""
+    for name in below:
+        if not shipped.path_of(name, path.parent).is_file():
+            return "extends", f"no such file: {shown(name)}", shipped.near(name)
+    return None
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _name_from(data: dict[str, Any], here: Path, asked: Path) -> None:
+    """`from` is relative to the file that says it; from here on, to the recipe asked for."""
+    for name in STARTS:
+        table = data.get(name)
+        if isinstance(table, dict) and is_recipe_name(table.get("from")):
+            table["from"] = shipped.seen_from(shipped.path_of(table["from"], here), asked)
 
 
 def is_recipe_name(value: Any) -> bool:
     """May the value be a recipe's `extends` or `from`?"""
-    return isinstance(value, str) and value.endswith(".toml") and not PurePosixPath(value).is_absolute()
+    if not isinstance(value, str) or PurePosixPath(value).is_absolute():
+        return False
+    return value.endswith(".toml") or shipped.is_name(value)
 
 
 def _read(path: Path, asked: Path, file: str) -> Layer:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tomllib
-from copy import deepcopy
 from typing import Any
 
-from distillkit.recipe.layer import Layer, Origin
+from distillkit.recipe.layer import REMOVED, Layer, Origin, overlay, removed
 from distillkit.recipe.lines import MAX_DEPTH, TooMuch, check_limits
 from distillkit.recipe.problem import Key, Problem, key_text
+
+HERE = Origin("--set")
 
 
 def override(layer: Layer, text: str) -> Layer | Problem:
@@ -21,10 +22,19 @@ def override(layer: Layer, text: str) -> Layer | Problem:
         return Problem("--set", None, "", f'"{text[:80]}" is not KEY=VALUE', "for example run.kimg=100")
     if len(parts) > MAX_DEPTH:
         return Problem("--set", None, "", f"nested deeper than {MAX_DEPTH}")
-    key, wrong = _resolve(layer.data, parts)
+    new = _value(value.strip())
+    key, wrong = _place(layer.data, parts, _nested(parts, new))
     if wrong:
         return Problem("--set", None, key_text(key), wrong)
-    return _put(layer, key, _value(value.strip()))
+    for over in (REMOVED, new) if isinstance(new, dict) else (new,):  # a table that is given whole is no addition
+        layer = overlay(layer, Layer(_nested(parts, over), {tuple(parts): HERE}))
+    return Layer(layer.data, {key[:1]: HERE} | layer.origins)  # a table that is not in the file is of this place too
+
+
+def _nested(parts: list[str], value: Any) -> Any:
+    for part in reversed(parts):
+        value = {part: value}
+    return value
 
 
 def _value(text: str) -> Any:
@@ -37,10 +47,12 @@ def _value(text: str) -> Any:
     return found["value"] if set(found) == {"value"} else text
 
 
-def _resolve(data: Any, parts: list[str]) -> tuple[Key, str]:
+def _place(data: Any, parts: list[str], over: Any) -> tuple[Key, str]:
     """Numbers after the name of a list are its entries; the second part says why there is no such place."""
     key: Key = ()
     for part in parts:
+        if removed(over):  # KEY.remove=true, whatever the key has for a value
+            break
         if isinstance(data, list | tuple):
             if not (part.isdecimal() and len(part) < 9 and int(part) < len(data)):
                 return (*key, part), f"{key_text(key)} has {len(data)} entries, numbered from 0"
@@ -49,20 +61,5 @@ def _resolve(data: Any, parts: list[str]) -> tuple[Key, str]:
             key, data = (*key, part), data.get(part, {})
         else:
             return (*key, part), f"{key_text(key)} is a value, not a table"
+        over = over[part]
     return key, ""
-
-
-def _put(layer: Layer, key: Key, value: Any) -> Layer:
-    data = deepcopy(layer.data)
-    *tables, last = key
-    table: Any = data
-    for part in tables:
-        table = table.setdefault(part, {}) if isinstance(table, dict) else table[part]
-    gone = key
-    if last == "use" and table.get("use", value) != value:  # another component: the keys of the old one go
-        table.clear()
-        gone = key[:-1]
-    table[last] = value
-    kept = {k: origin for k, origin in layer.origins.items() if len(k) <= len(gone) or k[: len(gone)] != gone}
-    here = Origin("--set")
-    return Layer(data, {key[:1]: here} | kept | {key: here})  # a table that is not in the file is of this place too

@@ -21,6 +21,7 @@ from distillkit.api import (
     Sample,
     TeacherScore,
 )
+from distillkit.recipe import shipped
 
 
 @frozen(kw_only=True)
@@ -97,3 +98,8 @@ class Recipe(Tables):
         teacher = self.teacher_score.slot.from_ if self.teacher_score else None
         named = {"teacher_score": teacher, "generator": self.generator.from_}
         return {table: file for table, file in named.items() if file}
+
+    @property
+    def start_paths(self) -> dict[str, Path]:
+        """The files of `starts_from`."""
+        return {table: shipped.path_of(file, self.path.parent) for table, file in self.starts_from.items()}

@@ -11,6 +11,8 @@ import attrs
 from cattrs import Converter
 
 from distillkit.api import KINDS, Choice, Component, Use
+from distillkit.recipe.keys import completed, default, fields, use_table
+from distillkit.recipe.layer import REMOVED
 from distillkit.recipe.shown import got, shown
 from distillkit.recipe.values import Complaint, Hook, Misfit, Unfit, Wrong, reader, register_values
 from distillkit.registry import Catalog, NotOffered, Unusable
@@ -27,23 +29,6 @@ def converter(catalog: Catalog) -> Converter:
     return made
 
 
-def fields(cls: type) -> dict[str, attrs.Attribute[Any]]:
-    """Key -> attribute with its type, in the order of the class; `from_` in Python is `from` in TOML.
-
-    Raises NameError for a type that its module does not import.
-    """
-    attrs.resolve_types(cls)
-    return {one.name.rstrip("_"): one for one in attrs.fields(cls) if one.init}
-
-
-def default(attribute: attrs.Attribute[Any]) -> Any:
-    """The default value; NOTHING where there is none, and for one that is made from other values."""
-    made: Any = attribute.default
-    if not isinstance(made, attrs.Factory):  # type: ignore[arg-type]
-        return made
-    return attrs.NOTHING if made.takes_self else made.factory()
-
-
 def _is_choice(type_: Any) -> bool:
     return (get_origin(type_) or type_) is Choice
 
@@ -52,12 +37,11 @@ def _table(cls: type, converter: Converter) -> Hook:
     """A table -> an instance of the attrs class."""
     known = fields(cls)
     readers = {key: reader(one.type, converter) for key, one in known.items()}
-    picks = {key: value for key, one in known.items() if _names_parts(value := default(one))}
 
     def structure(given: Any, _: Any) -> Any:
         if not isinstance(given, dict):
             raise Unfit(given, cls)
-        table, wrong = picks | given, Wrong()
+        table, wrong = completed(known, given, converter.unstructure), Wrong()
         values: dict[str, Any] = {}
         for key, one in known.items():
             if key in table:
@@ -69,11 +53,6 @@ def _table(cls: type, converter: Converter) -> Hook:
         return _built(cls, table, values, wrong)
 
     return structure
-
-
-def _names_parts(value: Any) -> bool:
-    """Does a default name components, which must be looked up as a recipe's are?"""
-    return any(isinstance(part, Use) for part in (value if isinstance(value, list | tuple) else [value]))
 
 
 def _unknown(table: Mapping[str, Any], keys: list[str]) -> Iterator[Complaint]:
@@ -125,7 +104,7 @@ def _choice(type_: Any, converter: Converter, catalog: Catalog) -> Hook:
     def structure(value: Any, _: Any) -> Choice[Any]:
         if not isinstance(value, dict | Use):
             raise Unfit(value, type_)
-        table = _use_table(value) if isinstance(value, Use) else dict(value)
+        table = use_table(value) if isinstance(value, Use) else dict(value)
         name = table.pop("use", None)
         cls = _component(kind, name, converter, catalog)
         parts = (KINDS[kind].Slot, cls.Config)
@@ -140,11 +119,6 @@ def _choice(type_: Any, converter: Converter, catalog: Catalog) -> Hook:
         return Choice(kind, name, cls, config, slot)
 
     return structure
-
-
-def _use_table(use: Use) -> dict[str, Any]:
-    """`Use("rbf", scales=...)` as the table that a recipe would have."""
-    return {"use": use.name, **{name.rstrip("_"): value for name, value in use.keys.items()}}
 
 
 def _component(kind: str, name: Any, converter: Converter, catalog: Catalog) -> type[Component]:
@@ -163,12 +137,13 @@ def _component(kind: str, name: Any, converter: Converter, catalog: Catalog) -> 
 
 
 def _plain_table(cls: type, converter: Converter) -> Callable[[Any], dict[str, Any]]:
-    """An instance -> its table, without what is None."""
-    names = {key: one.name for key, one in fields(cls).items()}
+    """An instance -> its table, without what is None unless the default is not."""
+    known = fields(cls)
 
     def unstructure(value: Any) -> dict[str, Any]:
-        plain = {key: converter.unstructure(getattr(value, name)) for key, name in names.items()}
-        return {key: part for key, part in plain.items() if part is not None}
+        plain = {key: converter.unstructure(getattr(value, one.name)) for key, one in known.items()}
+        off = [key for key, part in plain.items() if part is None and default(known[key]) not in (None, attrs.NOTHING)]
+        return {key: part for key, part in plain.items() if part is not None} | dict.fromkeys(off, REMOVED)
 
     return unstructure
 

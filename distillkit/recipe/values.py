@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from cattrs import Converter
 
+from distillkit.recipe.layer import removed
 from distillkit.recipe.problem import Key
 from distillkit.recipe.shown import expected, got, is_union, plain_type
 
@@ -120,7 +121,8 @@ def entries(type_: Any, converter: Converter) -> Hook:
     def structure(value: Any, _: Any) -> Any:
         if not isinstance(value, list | tuple) or (several and len(value) != len(readers)):
             raise Unfit(value, type_)
-        return made(_each(enumerate(value), readers if several else readers * len(value)))
+        kept = [(n, part) for n, part in enumerate(value) if not removed(part)]
+        return made(_each(kept, readers if several else readers * len(kept)))
 
     return structure
 
@@ -131,7 +133,8 @@ def dictionary(type_: Any, converter: Converter) -> Hook:
     def structure(value: Any, _: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise Unfit(value, type_)
-        return dict(zip(value, _each(value.items(), [read] * len(value)), strict=True))
+        kept = {key: part for key, part in value.items() if not removed(part)}
+        return dict(zip(kept, _each(kept.items(), [read] * len(kept)), strict=True))
 
     return structure
 

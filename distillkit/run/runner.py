@@ -42,7 +42,7 @@ def graph(
     """The recipes to run, parents first, each changed before it is anything else."""
     nodes: dict[Path, Node] = {}
     for recipe in map(change, chain(path, sets, catalog, seed=seed)):
-        sources = {table: (recipe.path.parent / file).resolve() for table, file in recipe.starts_from.items()}
+        sources = {table: path.resolve() for table, path in recipe.start_paths.items()}
         used = used_distributions(recipe, catalog)
         prints = {file: nodes[sources[table]].fingerprint for table, file in recipe.starts_from.items()}
         versions = {**used, "torch": version("torch")}

@@ -15,8 +15,8 @@ import attrs
 from distillkit.api import Choice
 from distillkit.assets.locate import mapped, wanted
 from distillkit.recipe import checkpoint, choice_from_table, with_checkpoint
+from distillkit.recipe.keys import fields
 from distillkit.recipe.schema import Generator, Recipe, Run
-from distillkit.recipe.structure import fields
 from distillkit.registry import Catalog
 from distillkit.run import stand_ins
 

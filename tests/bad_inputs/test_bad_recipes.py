@@ -114,9 +114,10 @@ RECIPES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "extends itself": ("schema = 1", 'schema = 1\nextends = "x.toml"', ("goes in a circle: x.toml -> x.toml",)),
     "extends absolute": ("schema = 1", 'schema = 1\nextends = "/etc/a.toml"', ("extends", "must be the relative path")),
     "extends no recipe": ("schema = 1", 'schema = 1\nextends = "a.pkl"', ("extends", "relative path of a .toml file")),
-    "extends a list": ("schema = 1", 'schema = 1\nextends = ["a.toml"]', ("extends", "relative path of a .toml file")),
+    "extends a list": ("schema = 1", 'schema = 1\nextends = ["a.toml"]', ("extends  no such file", "a.toml")),
+    "extends numbers": ("schema = 1", "schema = 1\nextends = [1]", ("extends", "relative path of a .toml file")),
     "from missing": ('init = "scratch"', 'from = "none.toml"', ("generator.from  no such file", "none.toml")),
-    "from absolute": ('init = "scratch"', 'from = "/a.toml"', ("generator.from", "relative path of a recipe")),
+    "from absolute": ('init = "scratch"', 'from = "/a.toml"', ("generator.from", "relative path of a .toml file")),
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from distillkit.api import (
     GeneratorLoss,
     Kernel,
     Network,
+    Optimizer,
     Sample,
     TeacherScore,
     Use,
@@ -77,6 +78,8 @@ class Sid(GeneratorLoss):
         tmin: float = field(default=0.0, validator=ge(0))
         tmax: float = field(default=800.0)
         lr: float = field(default=1e-5, validator=gt(0))
+        clip_norm: float | None = 10.0
+        critic: Optimizer = Optimizer(lr=1e-3, betas=(0.5, 0.9), clip_norm=1.0)
 
         @tmax.validator
         def _above(self, attribute: object, value: float) -> None:

@@ -51,4 +51,4 @@ def test_from_and_checkpoint_exclude_each_other(complaints, good):
 @pytest.mark.parametrize("name", ["/abs/y.toml", "y.json", ""])
 def test_from_names_a_recipe(complaints, good, name):
     (found,) = complaints(good + f"[generator]\nfrom = '{name}'")
-    assert "generator.from must be the relative path of a recipe (.toml), got" in found
+    assert "generator.from must be the relative path of a .toml file, or a shipped recipe's name, got" in found

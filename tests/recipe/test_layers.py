@@ -51,9 +51,9 @@ def test_a_problem_in_an_extended_file_names_that_file(child, put, catalog):
 
 def test_a_replaced_table_leaves_no_line_numbers_behind(child):
     with pytest.raises(RecipeProblems) as caught:
-        child("[[auxiliary_loss]]\nuse = 'embedding'\n", ["auxiliary_loss.0.kernel.scales=1", "dataset.use=pints"])
+        child("[[auxiliary_loss]]\nuse = 'embedding'\nweigth = 1\n", ["dataset.use=pints"])
     assert [(p.place, p.key) for p in caught.value.problems] == [
-        ("child.toml:3", "auxiliary_loss[0].kernel.use"),
+        ("child.toml:5", "auxiliary_loss[0].weigth"),
         ("--set", "dataset.use"),
     ]
 
@@ -61,15 +61,58 @@ def test_a_replaced_table_leaves_no_line_numbers_behind(child):
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [
-        ('"/etc/x.toml"', "must be the relative path of a .toml file"),
-        ('"x.json"', "must be the relative path of a .toml file"),
-        ("3", "must be the relative path of a .toml file"),
+        ('"/etc/x.toml"', "must be the relative path of a .toml file, or a shipped recipe's name, or a list of such"),
+        ('"x.json"', "must be the relative path of a .toml file, or a shipped recipe's name, or a list of such"),
+        ("3", "must be the relative path of a .toml file, or a shipped recipe's name, or a list of such"),
         ('"nowhere.toml"', 'no such file: "nowhere.toml"'),
         ('"x.toml"', "goes in a circle: x.toml -> x.toml"),
     ],
 )
 def test_a_bad_extends_is_one_problem_at_its_line(complaints, name, complaint):
     assert complaints(f"schema = 1\n\nextends = {name}\n") == [f"x.toml:3 extends {complaint} | "]
+
+
+def test_later_files_of_a_list_lie_over_earlier_ones(put, good, catalog):
+    put(good, "base.toml")
+    put("schema = 1\n[run]\nkimg = 1\nbatch = 8\n[sample]\nuse = 'few-step'\nsigmas = [1]\n", "a.toml")
+    put("schema = 1\nextends = 'deep.toml'\n[run]\nkimg = 2\n", "b.toml")
+    put("schema = 1\n[run]\nseed = 5\n[sample]\nuse = 'one-step'\n", "deep.toml")
+    text = "schema = 1\nextends = ['base.toml', 'a.toml', 'b.toml']\n[run]\nthreads = 3\n"
+    recipe = read(put(text), (), catalog)
+    assert (recipe.run.kimg, recipe.run.batch, recipe.run.seed, recipe.run.threads) == (2, 8, 5, 3)
+    assert recipe.sample.name == "one-step", "a file is merged with what it extends before it lies over the one before"
+
+
+def test_a_table_over_a_list_changes_the_entries_it_numbers(child):
+    recipe = child("[auxiliary_loss.1]\nweight = 2.0\n")
+    assert [term.slot.weight for term in recipe.auxiliary_loss] == ["auto", 2.0]
+    with pytest.raises(RecipeProblems) as caught:
+        child("[auxiliary_loss.1]\nweigth = 2.0\n")
+    assert [(p.place, p.key) for p in caught.value.problems] == [("child.toml:4", "auxiliary_loss[1].weigth")]
+    with pytest.raises(RecipeProblems, match="auxiliary_loss  expected a list, got a table"):
+        child("[auxiliary_loss.2]\nweight = 2.0\n")
+
+
+def test_the_same_part_may_be_used_twice_but_not_a_hundred_times(put, good, catalog):
+    put(good, "x0.toml")
+    for n in range(1, 9):
+        put(f"schema = 1\nextends = ['x{n - 1}.toml', 'x{n - 1}.toml']\n", f"x{n}.toml")
+    assert read(put("schema = 1\nextends = ['x2.toml', 'x3.toml']\n", "y.toml"), (), catalog).run.kimg == 100
+    with pytest.raises(RecipeProblems, match="extends  made of more than 100 files"):
+        read(put("schema = 1\nextends = 'x8.toml'\n", "y.toml"), (), catalog)
+
+
+def test_from_is_relative_to_the_file_that_says_it(tmp_path, put, good, catalog):
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "link").symlink_to("parts")
+    teacher = "schema = 1\n[teacher_score]\nuse = 'edm'\ncheckpoint = {remove = true}\nfrom = '../t.toml'\n"
+    put(good, "t.toml")
+    put(teacher, "parts/teacher.toml")
+    put(good.replace('checkpoint = "teacher"\n', ""), "base.toml")
+    for folder in ("parts", "link"):
+        recipe = read(put(f"schema = 1\nextends = ['base.toml', '{folder}/teacher.toml']\n"), (), catalog)
+        assert recipe.starts_from == {"teacher_score": "t.toml"}
+        assert recipe.start_paths == {"teacher_score": tmp_path / "t.toml"}
 
 
 def test_set_reaches_tables_list_entries_and_plain_words(recipe, good):

@@ -85,7 +85,7 @@ def test_lists_and_tables_are_not_taken_for_each_other(complaints, good):
 def test_unknown_tables_and_keys_name_the_nearest_and_the_known_ones(complaints, good):
     found = complaints(good + "alhpa = 1\n[trainer]\n[evalute]\n[teacher_score.optimizer]\nfrm = 1")
     assert found[0] == "x.toml:13 generator_loss.alhpa unknown key | did you mean alpha?   keys here: " + (
-        "use, alpha, tmin, tmax, lr"
+        "use, alpha, tmin, tmax, lr, clip_norm, critic"
     )
     assert found[1].startswith("x.toml:14 trainer unknown table | keys here: schema, run, dataset")
     assert found[2].startswith("x.toml:15 evalute unknown table | did you mean evaluate?")
@@ -137,7 +137,7 @@ def test_all_problems_come_in_one_pass_sorted_by_line(put, catalog):
             "      for example 32",
             "  x.toml:6   dataset.path  missing",
             "  x.toml:13  generator_loss.alhpa  unknown key",
-            "      did you mean alpha?   keys here: use, alpha, tmin, tmax, lr",
+            "      did you mean alpha?   keys here: use, alpha, tmin, tmax, lr, clip_norm, critic",
             "  x.toml:16  auxiliary_loss[0].weight  must be \"auto\" or a number >= 0: 'heavy'",
             '  x.toml:20  auxiliary_loss[0].embeddings[1].use  no embedding named "residal"',
             '      did you mean "residual"?   installed: convnet, residual',

@@ -1,0 +1,57 @@
+"""The recipes that come with distillkit: where they are, and their names.
+
+A wheel holds them in `distillkit/_recipes`; in a checkout, and so in an editable install, they are in `recipes`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from difflib import get_close_matches
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+_NAME = re.compile(r"[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*")
+
+
+def folder() -> Path:
+    """Where they are."""
+    packed = PACKAGE / "_recipes"
+    return packed if packed.is_dir() else PACKAGE.parent / "recipes"
+
+
+def names() -> list[str]:
+    """Of all recipes, without the parts that they are made of."""
+    return sorted(path.stem for path in folder().glob("*.toml"))
+
+
+def is_name(value: str) -> bool:
+    """May it be the name of a shipped recipe or of a part, such as `afhq_sid` or `parts/loss/embedding`?"""
+    return _NAME.fullmatch(value) is not None
+
+
+def path_of(written: str, base: Path) -> Path:
+    """The file that a recipe in the folder `base` names by `extends` or `from`."""
+    return folder() / f"{written}.toml" if is_name(written) else base / written
+
+
+def seen_from(file: Path, base: Path) -> str:
+    """How a recipe in the folder `base` names the file: a shipped one elsewhere by name, others by relative path."""
+    real, here = Path(os.path.realpath(file.parent), file.name), os.path.realpath(base)
+    home = os.path.realpath(folder())
+    if real.is_relative_to(home) and not Path(here).is_relative_to(home):
+        return real.relative_to(home).with_suffix("").as_posix()
+    return Path(os.path.relpath(real, here)).as_posix()
+
+
+def asked(text: str) -> Path:
+    """The file that a command's argument RECIPE means: a path, else the name of a shipped recipe."""
+    if is_name(text) and not Path(text).exists() and path_of(text, Path()).is_file():
+        return path_of(text, Path())
+    return Path(text)
+
+
+def near(text: str) -> str:
+    """A hint where there is no such file: the shipped recipe that may have been meant."""
+    found = get_close_matches(Path(text).name.removesuffix(".toml"), names(), n=1)
+    return f"did you mean {found[0]}?   distillkit recipes lists those that are shipped" if found else ""
