@@ -14,6 +14,7 @@ from distillkit.api.errors import (
     UsageError,
 )
 from distillkit.api.hooks import Hooks, hookimpl, hookspec
+from distillkit.api.keys import NO_BITS, added_later
 from distillkit.api.kinds import (
     KINDS,
     Augment,
@@ -37,10 +38,10 @@ from distillkit.api.state import State, Step
 from distillkit.api.types import Draw, Images, Optimizer, Picture, Term, Turn
 
 __all__ = [
-    "KINDS", "Augment", "AuxiliaryLoss", "Backbone", "Choice", "Component", "Dataset", "Denoise", "Denoiser",
+    "KINDS", "NO_BITS", "Augment", "AuxiliaryLoss", "Backbone", "Choice", "Component", "Dataset", "Denoise", "Denoiser",
     "DistillkitError", "Diverged", "Draw", "Embedding", "EncoderDecoder", "EncoderFeatures", "Evaluate", "Features",
     "ForcedNormalization", "GeneratorLoss", "Guidance", "Hooks", "Images", "Importer", "InputError", "Kernel",
     "LogVar", "Network", "Optimizer", "Picture", "PluginError", "Preempted", "ResourceError", "Sample", "State",
-    "Step", "TeacherScore", "Term", "Turn", "UsageError", "Use", "and_", "deep_iterable", "field", "frozen", "ge",
-    "gt", "hookimpl", "hookspec", "in_", "le", "lt", "min_len", "optional",
+    "Step", "TeacherScore", "Term", "Turn", "UsageError", "Use", "added_later", "and_", "deep_iterable",
+    "field", "frozen", "ge", "gt", "hookimpl", "hookspec", "in_", "le", "lt", "min_len", "optional",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ from distillkit import __version__
 from distillkit.api import KINDS, UsageError
 
 PREFIX = "distillkit-"
+NUMERICS = "NUMERICS = 1  # raise it where a run's bits change on purpose: finished runs are then run again\n"
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 # What the toy recipe of a kind uses beside distillkit itself.
 NEEDS = {
@@ -73,7 +74,7 @@ def generate(new: New, folder: Path) -> list[Path]:
     texts = {
         "pyproject.toml": _filled("pyproject.toml.txt", names),
         "README.md": _filled("README.md.txt", names),
-        f"{new.module}/__init__.py": f'"""{new.type}: a {new.kind} for distillkit."""\n',
+        f"{new.module}/__init__.py": f'"""{new.type}: a {new.kind} for distillkit."""\n\n{NUMERICS}',
         f"{new.module}/{new.kind}.py": _filled(f"{new.kind}/part.py.txt", names),
         f"tests/test_{new.module}.py": _filled(f"{new.kind}/test.py.txt", names),
         "recipes/toy.toml": _filled(f"{new.kind}/toy.toml.txt", names),

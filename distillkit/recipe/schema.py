@@ -11,6 +11,7 @@ from attrs import field, frozen
 from attrs.validators import and_, ge, gt, in_, le, lt, optional
 
 from distillkit.api import (
+    NO_BITS,
     AuxiliaryLoss,
     Choice,
     Dataset,
@@ -32,15 +33,15 @@ class Run:
     batch: int = field(validator=ge(1))  # images per iteration, over all micro-batches
     micro_batch: int | None = field(default=None, validator=optional(ge(1)))  # images per forward pass
     seed: int = field(default=0, validator=and_(ge(0), lt(2**32)))
-    device: str = field(default="auto", validator=in_(("auto", "cpu", "cuda")))
+    device: str = field(default="auto", validator=in_(("auto", "cpu", "cuda")), metadata=NO_BITS)
     precision: str = field(default="fp32", validator=in_(("fp32", "tf32", "bf16", "fp64")))
-    threads: int | None = field(default=None, validator=optional(ge(1)))  # CPU threads; none: probed at the start
-    tick_kimg: float | None = field(default=None, validator=optional(gt(0)))  # between lines; none: kimg / 20
-    checkpoint_kimg: float | None = field(default=None, validator=optional(gt(0)))  # none: kimg / 5
+    threads: int | None = field(default=None, validator=optional(ge(1)), metadata=NO_BITS)  # of the CPU; none: probed
+    tick_kimg: float | None = field(default=None, validator=optional(gt(0)), metadata=NO_BITS)  # none: kimg / 20
+    checkpoint_kimg: float | None = field(default=None, validator=optional(gt(0)), metadata=NO_BITS)  # none: kimg / 5
     keep_best: str | None = None  # "frechet/fd": the result is the average of the best such metric, not the last
-    keep_checkpoints: int = field(default=2, validator=ge(2))  # the newest may be damaged
+    keep_checkpoints: int = field(default=2, validator=ge(2), metadata=NO_BITS)  # the newest may be damaged
     max_nonfinite: int = field(default=3, validator=ge(0))  # skipped updates in a row before the run stops
-    grid: int = field(default=80, validator=and_(ge(1), le(1000)))  # pictures in samples/
+    grid: int = field(default=80, validator=and_(ge(1), le(1000)), metadata=NO_BITS)  # pictures in samples/
 
 
 @frozen(kw_only=True)

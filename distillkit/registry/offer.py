@@ -10,6 +10,7 @@ import attrs
 from attrs import frozen
 
 from distillkit.api import KINDS, Component
+from distillkit.registry import numerics
 from distillkit.registry.errors import Unusable
 from distillkit.registry.source import summary
 
@@ -30,6 +31,14 @@ class Offer:
     def summary(self) -> str:
         """First line of the class docstring; nothing is imported."""
         return summary(self.target, self.roots)
+
+    @property
+    def numerics(self) -> str:
+        """What fingerprints hold of the distribution; nothing is imported. Raises Unusable if it cannot be read."""
+        try:
+            return numerics.token(numerics.declared(self.target.partition(":")[0], self.roots), self.version)
+        except ValueError as error:
+            raise self._unusable(str(error)) from error
 
     def load(self) -> type[Component]:
         """Import the class and check that it is what the group promises.

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import attrs
 import torch
@@ -21,11 +20,9 @@ from distillkit.disk.rundir import RunDir
 from distillkit.evaluate import evaluation
 from distillkit.evaluate.draw import Drawer
 from distillkit.recipe import read, with_checkpoint
-from distillkit.recipe.fingerprint import WITHOUT_EFFECT_ON_RESULT
-from distillkit.recipe.load import load
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
-from distillkit.run import stage
+from distillkit.run import runner, stage
 from distillkit.show.screen import Screen
 from distillkit.train import threads
 from distillkit.train.build import build
@@ -74,28 +71,28 @@ def asked(run: RunDir, sets: Sequence[str], other: Path | None, catalog: Catalog
     if not recipe.evaluate:
         raise UsageError(f"{other or run.resolved} has no [[evaluate]]: name a recipe that has some with --recipe")
     require(run.resolved, [recipe], assets())
-    recipe = stage.with_results(located(recipe, assets()), teachers(run, recipe))
+    recipe = stage.with_results(located(recipe, assets()), teachers(run, recipe, catalog))
     return with_checkpoint(recipe, "generator", run.result.resolve())
 
 
-def teachers(run: RunDir, recipe: Recipe) -> dict[str, Outcome]:
+def teachers(run: RunDir, recipe: Recipe, catalog: Catalog) -> dict[str, Outcome]:
     """The finished run beside this one that its teacher comes from, where it comes from a run."""
     file = recipe.starts_from.get("teacher_score")
     if file is None:
         return {}
-    wanted = settings(run.path / file)
+    wanted = runner.graph(run.path / file, (), catalog, None)[-1].fingerprint
     for path in sorted(run.path.parent.glob("*/resolved.toml"), reverse=True):
-        if settings(path) == wanted and (found := RunDir.open(path.parent)).status() == "finished":
+        if _is(wanted, path, catalog) and (found := RunDir.open(path.parent)).status() == "finished":
             return {"teacher_score": Outcome.of(found, reused=True)}
     raise UsageError(f"the teacher of {run.path} has no finished run beside it: distillkit run {run.path / file}")
 
 
-def settings(path: Path) -> dict[str, Any]:
-    """What identifies a run in its resolved recipe; a fingerprint changes when a newer version adds a key."""
-    data = load(path).data
-    data["run"] = {key: value for key, value in data["run"].items() if key not in WITHOUT_EFFECT_ON_RESULT}
-    data.get("made_with", {}).pop("torch", None)
-    return data
+def _is(wanted: str, path: Path, catalog: Catalog) -> bool:
+    """Has the recipe that fingerprint as of today? A run.json has that of the day it was made."""
+    try:
+        return runner.graph(path, (), catalog, None)[-1].fingerprint == wanted
+    except UsageError:  # another's, of plugins that are not here
+        return False
 
 
 def free_name(run: RunDir) -> Path:

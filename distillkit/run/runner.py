@@ -16,7 +16,7 @@ from distillkit.assets.locate import located, require
 from distillkit.disk import rundir
 from distillkit.disk.results import Outcome
 from distillkit.disk.rundir import RunDir
-from distillkit.recipe import chain, fingerprint, to_toml, used_distributions
+from distillkit.recipe import chain, fingerprint, to_toml, used_distributions, used_numerics
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
 from distillkit.run import stage
@@ -43,10 +43,10 @@ def graph(
     nodes: dict[Path, Node] = {}
     for recipe in map(change, chain(path, sets, catalog, seed=seed)):
         sources = {table: path.resolve() for table, path in recipe.start_paths.items()}
-        used = used_distributions(recipe, catalog)
         prints = {file: nodes[sources[table]].fingerprint for table, file in recipe.starts_from.items()}
-        versions = {**used, "torch": version("torch")}
-        nodes[recipe.path.resolve()] = Node(recipe, sources, fingerprint(recipe, prints, used), versions)
+        versions = {**used_distributions(recipe, catalog), "torch": version("torch")}
+        identity = fingerprint(recipe, prints, used_numerics(recipe, catalog))
+        nodes[recipe.path.resolve()] = Node(recipe, sources, identity, versions)
     return list(nodes.values())
 
 

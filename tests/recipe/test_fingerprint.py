@@ -8,7 +8,8 @@ import pytest
 from attrs import evolve
 
 from distillkit import __version__
-from distillkit.recipe import fingerprint, used_distributions
+from distillkit.api import NO_BITS, added_later, field, frozen
+from distillkit.recipe import fingerprint, used_distributions, used_numerics
 
 VERSIONS = {"distillkit": "0.1.0", "distillkit-sid": "0.1.0"}
 
@@ -44,8 +45,31 @@ def test_what_decides_the_result_counts(of, other):
     assert of(other) != of()
 
 
-def test_versions_count(of):
-    assert of(versions={**VERSIONS, "distillkit-sid": "0.1.1"}) != of()
+def test_numerics_count(of):
+    assert of(versions={**VERSIONS, "distillkit-sid": "numerics 2"}) != of()
+
+
+def test_numerics_are_of_the_distributions_in_use_and_versions_where_none_are_declared(recipe, catalog, good):
+    found = used_numerics(recipe(good), catalog)
+    assert found == {**used_distributions(recipe(good), catalog), "distillkit": "0.1.0"}
+    assert list(found) == sorted(found)
+
+
+@pytest.mark.parametrize(("value", "counts"), [(2.0, False), (3.0, True), (None, False)])
+def test_a_key_added_later_counts_where_all_is_not_as_before(recipe, good, value, counts):
+    @frozen(kw_only=True)
+    class Config:
+        alpha: float = 1.2
+        extra: float | None = field(default=9.0, metadata=added_later(as_before=2))
+        shown: int = field(default=1, metadata=NO_BITS)
+
+    def of(**keys):
+        made = recipe(good)
+        loss = evolve(made.generator_loss, config=Config(**keys))
+        return fingerprint(evolve(made, generator_loss=loss), {}, VERSIONS)
+
+    assert (of(extra=value) != of(extra=2.0)) == counts
+    assert of(shown=7) == of() != of(alpha=1.3)
 
 
 def test_a_default_written_out_is_the_same_recipe(of):

@@ -16,12 +16,13 @@ from typing import Any
 
 import pytest
 
-from distillkit.recipe import Recipe, fingerprint, used_distributions
-from distillkit.recipe.write import tables
+from distillkit.recipe import Recipe, fingerprint, used_numerics
+from distillkit.recipe.fingerprint import decisive
 from distillkit.registry import Catalog
 
 ROOT = Path(__file__).parents[2]
 FILE = Path(__file__).with_name("fingerprints.json")
+SHOWN = ("device", "threads", "keep_checkpoints", "checkpoint_kimg", "tick_kimg", "grid")  # of [run]
 FIRST = "8d0c7b7011c84bec"  # of the first section
 
 
@@ -39,13 +40,11 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def bare(value: Any) -> Any:
-    """2.0 as 2: which of them a default has been written as is no change."""
-    if isinstance(value, dict):
-        return {key: bare(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [bare(part) for part in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+def resolved(recipe: Recipe) -> dict[str, Any]:
+    """The tables as they were in the first release, what is in no fingerprint included."""
+    shown = {key: getattr(recipe.run, key) for key in SHOWN if getattr(recipe.run, key) is not None}
+    found = decisive(recipe)
+    return {**found, "run": {**found["run"], **shown}}
 
 
 def entries(shipped: dict[str, Recipe]) -> dict[str, str]:
@@ -56,10 +55,10 @@ def entries(shipped: dict[str, Recipe]) -> dict[str, str]:
         if name not in prints:
             recipe = shipped[name]
             parents = {file: print_of(Path(file).stem) for file in recipe.starts_from.values()}
-            prints[name] = fingerprint(recipe, parents, used_distributions(recipe, catalog))
+            prints[name] = fingerprint(recipe, parents, used_numerics(recipe, catalog))
         return prints[name]
 
-    return {name: f"{print_of(name)} {digest(bare(tables(recipe)))}" for name, recipe in shipped.items()}
+    return {name: f"{print_of(name)} {digest(resolved(recipe))}" for name, recipe in shipped.items()}
 
 
 def missing_lines(sections: dict[str, dict[str, str]], changelog: str) -> list[str]:

@@ -19,7 +19,19 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from distillkit.api import Denoise, ForcedNormalization, State, Step, UsageError, field, frozen, ge, gt, hookimpl
+from distillkit.api import (
+    Denoise,
+    ForcedNormalization,
+    State,
+    Step,
+    UsageError,
+    added_later,
+    field,
+    frozen,
+    ge,
+    gt,
+    hookimpl,
+)
 from distillkit.noise import edm_weight
 from distillkit_sid.config import SharedConfig
 from distillkit_sid.sid import Sid, alternating, denoising_loss, sid_loss, sid_weight
@@ -40,7 +52,8 @@ class Sida(Sid):
         generator_after_kimg: float = field(default=100.0, validator=ge(0))  # then the generator trains; 0: at once
         gan_after_kimg: float = field(default=200.0, validator=ge(0))  # then (g) has its adversarial half
         force_normalization: bool = True  # EDM2: training sets the generator's weights to a norm of 1; false: size s
-        fake_force_normalization: bool = False  # EDM2: the fake score's too, as `sid` does; published: never
+        # EDM2: the fake score's too, as `sid` does; published: never
+        fake_force_normalization: bool = field(default=False, metadata=added_later(as_before=True))
 
     @hookimpl
     def setup(self, state: State) -> None:

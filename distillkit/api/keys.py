@@ -1,0 +1,27 @@
+"""What the field of a key may say beside its type, default and bounds: `field(default=..., metadata=...)`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+AS_BEFORE = "distillkit.as_before"
+BITS = "distillkit.bits"
+
+# A key that changes where, how fast and how visibly something is computed, but no bit of it: no fingerprint has it.
+NO_BITS: Mapping[str, Any] = MappingProxyType({BITS: False})
+
+
+def added_later(as_before: Any) -> dict[str, Any]:
+    """For a key that an earlier release did not have, so that the runs of that release are found again.
+
+    `as_before` is the value with which all is computed as it was without the key, its default to begin with.
+    Fingerprints leave the key out while it has that value; None is left out always.
+    """
+    return {AS_BEFORE: as_before}
+
+
+def changes_bits(attribute: Any) -> bool:
+    """May another value of the field lead to other bits?"""
+    return bool(attribute.metadata.get(BITS, True))
