@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -28,8 +30,8 @@ def auxiliary_gradients(state: State, turn: Turn, steps: list[Step], active: lis
     whole = Step(state, turn.name, 0, state.batch, state.batch, trains_generator=True, images_of=turn.images_of)
     whole.stream = f"{turn.name}/auxiliary"  # other numbers than the host drew
     whole.x = torch.cat([step.x for step in steps]).detach().requires_grad_()
-    host = [step.x.grad for step in steps]
-    at_x = all(grad is not None for grad in host)
+    host = [step.x.grad for step in steps if step.x.grad is not None]
+    at_x = len(host) == len(steps)
     norm = torch.cat(host).norm() if at_x else state.updaters["generator"].norm()
     for index, part in enumerate(active):
         state.seed_masks(turn.name, "auxiliary_loss", index)
@@ -43,6 +45,7 @@ def add(state: State, steps: list[Step], x: Tensor, part: Hooked, term: Term, ho
 
     `host` is the norm of the host's gradient at x, or, where it has none there, at the generator's parameters.
     """
+    grad: Tensor | None
     weight = term.weight if part.slot.weight == "auto" and term.weight is not None else part.slot.weight
     if weight == "auto":
         (grad,) = torch.autograd.grad(term.value, x)
@@ -64,7 +67,7 @@ def add_at_parameters(state: State, steps: list[Step], part: Hooked, grad: Tenso
     """A term beside a host that never saw x (consistency models): both are compared at the generator's parameters."""
     params = state.updaters["generator"].params
     pulled = [step.pull(grad[step.first : step.first + step.n], params) for step in steps]
-    total = [sum(parts) for parts in zip(*pulled, strict=True)]
+    total = [cast(Tensor, sum(parts)) for parts in zip(*pulled, strict=True)]
     norm = torch.nn.utils.get_total_norm(total)
     weight = balanced(state, part.name, part.slot.ratio, host, norm)
     state.record(f"grad_norm/{part.name}", weight * norm)

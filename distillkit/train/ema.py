@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from distillkit.api import Denoiser
 from distillkit.recipe.schema import Generator
 
 
@@ -17,21 +18,22 @@ def beta(settings: Generator, nimg: int, batch: int) -> float:
     if settings.ema == "none":
         return 0.0
     if settings.ema == "power":
-        return (1 - batch / (nimg + batch)) ** (settings.ema_gamma + 1)
+        return float((1 - batch / (nimg + batch)) ** (settings.ema_gamma + 1))
     halflife = settings.ema_halflife_kimg * 1000
     if settings.ema_rampup_ratio is not None:
         halflife = min(halflife, settings.ema_rampup_ratio * nimg)
-    return 0.5 ** (batch / max(halflife, 1e-8))
+    return float(0.5 ** (batch / max(halflife, 1e-8)))
 
 
 @torch.no_grad()
-def update(ema: nn.Module, network: nn.Module, beta: float, skipped: Tensor | None = None) -> None:
+def update(ema: Denoiser, network: nn.Module, beta: float, skipped: Tensor | None = None) -> None:
     """ema <- beta * ema + (1 - beta) * network, parameters only: buffers stay as they were copied.
 
     skipped []: 1.0 leaves the average as it is.
     """
-    means = list(ema.parameters())
-    share: float | list[Tensor] = 1 - beta
-    if skipped is not None:
-        share = [(1 - skipped.to(means[0].dtype)) * share] * len(means)
-    torch._foreach_lerp_(means, [p.detach() for p in network.parameters()], share)
+    means: list[Tensor] = list(ema.parameters())
+    weights = [p.detach() for p in network.parameters()]
+    if skipped is None:
+        torch._foreach_lerp_(means, weights, 1 - beta)
+    else:
+        torch._foreach_lerp_(means, weights, [(1 - skipped.to(means[0].dtype)) * (1 - beta)] * len(means))

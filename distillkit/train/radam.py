@@ -17,7 +17,7 @@ class RAdam(torch.optim.RAdam):
     found_inf: Tensor | None = None  # []: 1.0 leaves everything as it is
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override] # nobody here has a closure
         (group,) = self.param_groups
         params = [p for p in group["params"] if p.grad is not None]
         states = [self.of(p) for p in params]
@@ -34,7 +34,8 @@ class RAdam(torch.optim.RAdam):
         if not self.state[p]:
             zeros = {name: torch.zeros_like(p) for name in ("exp_avg", "exp_avg_sq")}
             self.state[p] = {"step": torch.zeros((), device=p.device), **zeros}
-        return self.state[p]
+        state: dict[str, Tensor] = self.state[p]
+        return state
 
 
 def corrections(t: Tensor, beta1: float, beta2: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -51,6 +52,7 @@ def moved(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The parameter and its two moments after the step."""
     beta1, beta2 = group["betas"]
+    assert p.grad is not None, "`step` leaves these out"
     g = p.grad.add(p, alpha=group["weight_decay"]) if group["weight_decay"] else p.grad
     m = state["exp_avg"].lerp(g, 1 - beta1)
     v = (state["exp_avg_sq"] * beta2).addcmul_(g, g, value=1 - beta2)

@@ -13,7 +13,7 @@ from distillkit.train.state import State
 
 def take(state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors by "<group>/<owner>/<name>", and the rest."""
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for name, network in state.networks.items():
         tensors |= {f"networks/{name}/{key}": value for key, value in network.state_dict().items()}
         tensors |= {f"optimizers/{name}/{key}": value for key, value in state.updaters[name].tensors().items()}

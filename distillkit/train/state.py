@@ -72,7 +72,7 @@ class State:
     generator: Denoiser = field(default=cast(Denoiser, None), init=False)
     ema: Denoiser = field(default=cast(Denoiser, None), init=False)
     teacher_score: Relay = field(init=False)
-    balance: dict[str, list[Tensor]] = field(factory=dict)  # norms at x behind weight = "auto": host's, term's
+    balance: dict[str, Tensor] = field(factory=dict)  # norms at x behind weight = "auto": host's, term's
     made: dict[tuple[str, int, int, int], Tensor] = field(factory=dict)  # x that trained the generator, by Step.x
     records: Records = field(factory=Records)
     nimg: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -107,7 +108,8 @@ class Step:
         """Labels [N,L] of the real images; None when unconditional."""
         if self.images_of == self.turn or self.labels is None:
             return self.labels
-        return self._on_device(self.state.dataset.labels(self.index))
+        labels = self.state.dataset.labels(self.index)
+        return None if labels is None else self._on_device(labels)
 
     def _index(self, turn: str) -> Tensor:
         size = len(self.state.dataset)
@@ -136,7 +138,7 @@ class Step:
         if "x" in self.__dict__ and self.x.grad is not None:
             self._pass().backward(self.x.grad)
 
-    def pull(self, grad: Tensor, params: list[Tensor]) -> tuple[Tensor, ...]:
+    def pull(self, grad: Tensor, params: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The gradient of the generator's parameters that a gradient at x [N,C,H,W] amounts to; x keeps its graph."""
         return torch.autograd.grad(self._pass(), params, grad, retain_graph=not self.again, materialize_grads=True)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from distillkit.api import UsageError
+from distillkit.api import Denoiser, UsageError
 
 if TYPE_CHECKING:
     from distillkit.train.state import State
@@ -20,16 +20,18 @@ class Relay:
         self._state = state
 
     @property
+    def _network(self) -> Denoiser | None:
+        return None if self._state.teacher is None else self._state.teacher.network
+
+    @property
     def sigma_min(self) -> float:
         """Of the teacher's network; 0 where the teacher is in closed form."""
-        network = self._state.teacher and self._state.teacher.network
-        return 0.0 if network is None else network.sigma_min
+        return 0.0 if self._network is None else self._network.sigma_min
 
     @property
     def sigma_max(self) -> float:
         """Of the teacher's network; infinite where the teacher is in closed form."""
-        network = self._state.teacher and self._state.teacher.network
-        return math.inf if network is None else network.sigma_max
+        return math.inf if self._network is None else self._network.sigma_max
 
     def __call__(self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None) -> Tensor:
         """Denoise x [N,C,H,W] at sigma [N,1,1,1], or anything that broadcasts to it -> D [N,C,H,W].
