@@ -210,7 +210,7 @@ def test_the_same_command_starts_anew_after_a_divergence(
     assert run(recipe) == 4
     monkeypatch.setattr(turns, "per_image", real)
     assert run(recipe) == 0
-    assert sorted(path.name for path in (recipe.parent / "runs").iterdir()) == ["0001-tiny", "0002-tiny"]
+    assert sorted(path.name for path in (recipe.parent / "runs").glob("0*")) == ["0001-tiny", "0002-tiny"]
 
 
 def test_a_divergence_before_the_first_checkpoint_says_so(
