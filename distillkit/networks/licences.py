@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from distillkit.assets.table import table
-from distillkit.recipe.load import load
+from distillkit.networks import network_file
+from distillkit.recipe.schema import Recipe
+from distillkit.recipe.write import tables
 
 BINDING = ("teacher", "data")  # kinds of assets
 UNKNOWN = "unknown: those of the teacher and of the data may bind it"
 
 
-def of_run(run: Path) -> dict[str, str]:
-    """File name -> licence, of the teachers and data sets that the resolved recipes of a run and its parents name."""
-    recipes = [load(path).data for path in (run / "resolved.toml", *sorted(run.glob("from/*.toml"))) if path.is_file()]
-    assets = [table().get(Path(text).name) for text in _strings(recipes)]
-    return {asset.name: asset.licence for asset in assets if asset and asset.kind in BINDING}
+def binding(recipe: Recipe, results: Iterable[Path]) -> dict[str, str]:
+    """File name -> licence, of the teachers and data sets that a recipe names, and of those behind `results`.
+
+    These are the folders of the results that the recipe starts from; what binds them is in their cards.
+    """
+    assets = [table().get(Path(text).name) for text in _strings(tables(recipe))]
+    own = {asset.name: asset.licence for asset in assets if asset and asset.kind in BINDING}
+    cards = [network_file.read_card(result).get("licence") or {} for result in results]
+    return own | {str(name): str(licence) for card in cards for name, licence in card.items()}
 
 
 def told(licences: dict[str, str] | None) -> str:

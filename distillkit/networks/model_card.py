@@ -43,7 +43,7 @@ def write_cards(source: Path, made: Student, to: str, difference: float, folder:
         "data": _use(recipe.get("dataset")),
     }  # fmt: skip
     exported = {"format": to, "dtype": "float32", "difference": difference, "by": f"distillkit {__version__}"}
-    found = licences.of_run(run) if recipe else made.card.get("licence")  # of what was exported before: in its card
+    found = made.card.get("licence")
     known = {key: value for key, value in facts.items() if value is not None}
     card = {**facts, **made.card, **known, "licence": found or None, "export": exported}
     if warning := licences.non_commercial(found):

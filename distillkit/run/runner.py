@@ -12,7 +12,7 @@ from attrs import frozen
 
 from distillkit.api import UsageError
 from distillkit.assets.folder import folder as assets
-from distillkit.assets.locate import located, require
+from distillkit.assets.locate import require
 from distillkit.disk import rundir
 from distillkit.disk.results import Outcome
 from distillkit.disk.rundir import RunDir
@@ -157,7 +157,7 @@ def one(
             stage.write_recipes(run, *texts(node, nodes))
         screen.stage(f"{run.info['recipe']}   {recipe.generator_loss.name}, {recipe.run.kimg:g} kimg   {run.path}")
         start = time.perf_counter()
-        stage.execute(located(recipe, assets()), run, results, catalog, screen)
+        stage.execute(recipe, run, results, catalog, screen)
         screen.line(f"done in {time.perf_counter() - start:.0f} s")
         return Outcome.of(run, reused=False)
 

@@ -7,12 +7,15 @@ import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import attrs
 import torch
 
 from distillkit.api import DistillkitError, ResourceError
 from distillkit.api.errors import FULL
+from distillkit.assets.folder import folder as assets
+from distillkit.assets.locate import located
 from distillkit.disk import checkpoint, files, results
 from distillkit.disk.results import Outcome, Scores
 from distillkit.disk.rundir import RunDir
@@ -21,7 +24,6 @@ from distillkit.evaluate.best import Best
 from distillkit.evaluate.draw import Drawer
 from distillkit.networks import licences, network_file
 from distillkit.recipe import table_of, with_checkpoint
-from distillkit.recipe.load import load
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
 from distillkit.run.logged import LoggedScreen
@@ -43,7 +45,7 @@ def execute(recipe: Recipe, run: RunDir, outcomes: Mapping[str, Outcome], catalo
         run.exit.unlink(missing_ok=True)  # how an earlier session ended is no longer true
         with LoggedScreen(screen, run.log) as logged, shown_warnings(logged):
             torch.set_num_threads(recipe.run.threads or threads.choose())
-            state = build(with_results(recipe, outcomes), catalog)
+            state = build(with_results(located(recipe, assets()), outcomes), catalog)
             state.figures = run.path / "figures"
             training = Training(state, run, logged, stop)
             if training.resume():
@@ -51,7 +53,7 @@ def execute(recipe: Recipe, run: RunDir, outcomes: Mapping[str, Outcome], catalo
             scores = Scores(student=training.train(), seconds=training.seconds, nimg=state.nimg)
             if training.keeper.take_back(run.checkpoints):
                 scores = kept(state, training.keeper.best, scores, logged)
-            finish(state, run, scores, outcomes.get("teacher_score"), catalog, logged)
+            finish(state, run, recipe, scores, outcomes, catalog, logged)
 
 
 def with_results(recipe: Recipe, outcomes: Mapping[str, Outcome]) -> Recipe:
@@ -70,31 +72,35 @@ def kept(state: State, best: Best, scores: Scores, screen: Screen) -> Scores:
     return attrs.evolve(scores, student=metrics, nimg=best.nimg, last=scores.student)
 
 
-def finish(
-    state: State, run: RunDir, scores: Scores, teacher: Outcome | None, catalog: Catalog, screen: Screen
-) -> None:
-    """The result folder, the comparison picture, the report; `scores` have metrics, nimg and seconds of the result."""
-    draw = Drawer.student(state)
-    settings = state.recipe.run
-    card = {
-        "sample": table_of(state.recipe.sample), "nfe": draw.nfe, "nimg": scores.nimg, "seed": settings.seed,
-        "precision": settings.precision, **run.info,
+def student_card(state: State, recipe: Recipe, outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
+    """What users of the student must know; names of assets are as `recipe` has them, good on any machine."""
+    card: dict[str, Any] = {
+        "sample": table_of(recipe.sample), "seed": recipe.run.seed, "precision": recipe.run.precision,
     }  # fmt: skip
     if state.dataset.latent:
-        card["decoder"] = load(run.resolved).data["dataset"]  # as written: names of assets stay names
-    if found := licences.of_run(run.path):
+        card["decoder"] = table_of(recipe.dataset)
+    if found := licences.binding(recipe, [outcome.run_dir / "result" for outcome in outcomes.values()]):
         card["licence"] = found
-    if warning := licences.non_commercial(found):
+    return card
+
+
+def finish(
+    state: State, run: RunDir, recipe: Recipe, scores: Scores, outcomes: Mapping[str, Outcome], catalog: Catalog,
+    screen: Screen,
+) -> None:  # fmt: skip
+    """The result folder, the comparison picture, the report; `scores` have metrics, nimg and seconds of the result."""
+    draw, teacher, card = Drawer.student(state), outcomes.get("teacher_score"), student_card(state, recipe, outcomes)
+    if warning := licences.non_commercial(card.get("licence")):
         screen.line(f"the student is {warning}")
-    network_file.save(run.result, state.ema, card)
+    network_file.save(run.result, state.ema, {**card, "nfe": draw.nfe, "nimg": scores.nimg, **run.info})
     sampler = teacher_drawer(state, teacher, catalog)
     if teacher:
         scores = attrs.evolve(scores, teacher=teacher.scores.student, teacher_nfe=teacher.scores.nfe)
     elif sampler and state.teacher.network is None:  # in closed form: nobody measured it before
         metrics = evaluation.evaluate(sampler, state.evaluators, screen)
         scores = attrs.evolve(scores, teacher=metrics, teacher_nfe=sampler.nfe)
-    told = {"better": evaluation.better(state, scores.student), "protocol": evaluation.protocol(state, screen)}
-    results.write(run.path, attrs.evolve(scores, nfe=draw.nfe, **told))
+    better, protocol = evaluation.better(state, scores.student), evaluation.protocol(state, screen)
+    results.write(run.path, attrs.evolve(scores, nfe=draw.nfe, better=better, protocol=protocol))
     evaluation.write_comparison(state, run, sampler)
     run.write_exit(0, "finished", state.nimg, None)
     report.write_report(run.path, title=str(run.info["recipe"]))

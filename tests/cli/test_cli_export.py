@@ -157,17 +157,16 @@ def test_the_folder_of_safetensors_is_a_student_again_with_its_cards() -> None:
     ]  # fmt: skip
 
 
-def test_licences_of_a_run_and_its_parents_go_with_the_student_and_stay(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("run/from").mkdir(parents=True)
-    saved(Path("run/result"), MLP, 0)
+def test_licences_of_a_student_go_with_it_and_stay(capsys: pytest.CaptureFixture[str]) -> None:
+    known = {"ffhq-64x64.zip": "unknown", "edm-ffhq-64x64-uncond-vp.pkl": "CC BY-NC-SA 4.0"}
+    Path("run").mkdir()
+    saved(Path("run/result"), MLP, 0, licence=known)
     Path("run/resolved.toml").write_text('schema = 1\n[dataset]\nuse = "npz"\npath = "/mine/ffhq-64x64.zip"\n')
-    Path("run/from/a.toml").write_text('schema = 1\nx = [{checkpoint = "edm-ffhq-64x64-uncond-vp.pkl"}, 1]\n')
     for source, out in (("run", "once"), ("once", "again")):
         assert main(["export", source, "--to", "safetensors", out]) == 0
         warning = f"warning: {out} is not for commercial use: made with edm-ffhq-64x64-uncond-vp.pkl (CC BY-NC-SA 4.0)"
         assert warning in capsys.readouterr().err
         card = json.loads(Path(out, "student.json").read_text())
-        known = {"ffhq-64x64.zip": "unknown", "edm-ffhq-64x64-uncond-vp.pkl": "CC BY-NC-SA 4.0"}
         assert (card["licence"], card["data"]) == (known, "npz, ffhq-64x64.zip")
         assert "This student is not for commercial use" in Path(out, "README.md").read_text()
 
