@@ -39,5 +39,11 @@ class Use:
     name: str
     keys: dict[str, Any] = field(factory=dict)
 
-    def __init__(self, name: str, **keys: Any) -> None:
-        self.__attrs_init__(name, keys)
+    if TYPE_CHECKING:  # for type checkers it is the choice that the reader makes of it
+
+        def __new__(cls, name: str, **keys: Any) -> Any: ...
+
+    else:
+
+        def __init__(self, name: str, **keys: Any) -> None:
+            self.__attrs_init__(name, keys)

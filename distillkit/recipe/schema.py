@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,16 @@ from distillkit.api import (
 )
 from distillkit.recipe import shipped
 
+# attrs types a bound by its number: an int is none for floats, and a default of 0.05 hides that None is allowed.
+FINITE: Callable[[Any, Any, float], None] = and_(gt(0), lt(math.inf))
+POSITIVE: Callable[[Any, Any, Any], None] = optional(gt(0))
+
 
 @frozen(kw_only=True)
 class Run:
     """[run]: how long, how large, on what."""
 
-    kimg: float = field(validator=and_(gt(0), lt(math.inf)))  # images seen in the whole run, in thousands
+    kimg: float = field(validator=FINITE)  # images seen in the whole run, in thousands
     batch: int = field(validator=ge(1))  # images per iteration, over all micro-batches
     micro_batch: int | None = field(default=None, validator=optional(ge(1)))  # images per forward pass
     seed: int = field(default=0, validator=and_(ge(0), lt(2**32)))
@@ -58,7 +62,7 @@ class Generator:
     optimizer: Optimizer = field(factory=Optimizer)
     ema: str = field(default="halflife", validator=in_(("halflife", "power", "none")))
     ema_halflife_kimg: float = field(default=500.0, validator=gt(0))
-    ema_rampup_ratio: float | None = field(default=0.05, validator=optional(gt(0)))  # half-life <= ratio * nimg
+    ema_rampup_ratio: float | None = field(default=0.05, validator=POSITIVE)  # half-life <= ratio * nimg
     ema_gamma: float = field(default=6.94, validator=gt(0))  # of the power function, arXiv:2312.02696 Eq. (121)
 
 

@@ -5,24 +5,20 @@ import pytest
 for _part in ("component", "data", "importers", "losses", "networks", "parts", "sampling"):
     pytest.register_assert_rewrite(f"distillkit.testing.{_part}")  # failures show the values
 
-from distillkit.testing.contracts import (  # noqa: E402
-    CONTRACTS,
+from distillkit.testing.component import ComponentContract  # noqa: E402
+from distillkit.testing.contracts import CONTRACTS  # noqa: E402
+from distillkit.testing.data import DatasetContract, EvaluateContract  # noqa: E402
+from distillkit.testing.importers import ImporterContract  # noqa: E402
+from distillkit.testing.losses import AuxiliaryLossContract, GeneratorLossContract  # noqa: E402
+from distillkit.testing.networks import NetworkContract  # noqa: E402
+from distillkit.testing.parts import (  # noqa: E402
     AugmentContract,
-    AuxiliaryLossContract,
     BackboneContract,
-    ComponentContract,
-    DatasetContract,
     EmbeddingContract,
-    EvaluateContract,
     FeaturesContract,
-    GeneratorLossContract,
-    GuidanceContract,
-    ImporterContract,
     KernelContract,
-    NetworkContract,
-    SampleContract,
-    TeacherScoreContract,
 )
+from distillkit.testing.sampling import GuidanceContract, SampleContract, TeacherScoreContract  # noqa: E402
 from distillkit.testing.toys import save_network, toy_recipe, toy_state, toy_step  # noqa: E402
 
 __all__ = [

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
 
-from distillkit.api import Dataset
+from distillkit.api import Dataset, Evaluate
 from distillkit.api.deprecated import deprecated
 from distillkit.disk.results import SUFFIXES, table
 from distillkit.evaluate.draw import Drawer
@@ -22,7 +23,7 @@ class DatasetContract(ComponentContract):
 
     @pytest.fixture
     def dataset(self) -> Dataset:
-        dataset = self.choice.build()
+        dataset: Dataset = self.choice.build()
         dataset.open(Path.cwd())
         return dataset
 
@@ -48,6 +49,7 @@ class DatasetContract(ComponentContract):
         if not dataset.label_dim:
             assert labels is None
             return
+        assert labels is not None
         assert labels.shape == (len(index), dataset.label_dim)
         assert labels.dtype == torch.float32
         assert torch.equal(labels.sum(1), torch.ones(len(index)))
@@ -87,8 +89,9 @@ class EvaluateContract(ComponentContract):
 
     def _measure(self) -> dict[str, float]:
         state = self.state()
-        (found,) = state.evaluators[0].call(state=state, draw=Drawer.student(state))
-        return found
+        found: list[dict[str, float]] = state.evaluators[0].call(state=state, draw=Drawer.student(state))
+        assert len(found) == 1
+        return found[0]
 
     def test_it_gives_finite_numbers_by_name(self, metrics: dict[str, float]) -> None:
         assert metrics, "no metrics"
@@ -117,5 +120,5 @@ class EvaluateContract(ComponentContract):
     def test_its_protocol_is_text(self) -> None:
         state = self.state()
         state.evaluators[0].call(state=state, draw=Drawer.student(state))
-        protocol = state.components["evaluate.0"].protocol
+        protocol = cast(Evaluate, state.components["evaluate.0"]).protocol
         assert all(type(key) is str and type(value) is str for key, value in protocol.items())

@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from torch import nn
 
-from distillkit.api import Term
+from distillkit.api import Denoiser, Term
 from distillkit.testing import toys
 from distillkit.testing.component import ComponentContract
 from distillkit.testing.training import copied, differences, gradients, iterations, losses, moved, run, weights
@@ -114,7 +115,9 @@ class GeneratorLossContract(TrainingContract):
         state = run(self.state(), 1)
         for turn in state.turns:
             turns.take(state, turn)
-            others = {name: net for name, net in state.networks.items() if name not in turn.trains}
+            others: dict[str, nn.Module | Denoiser] = {
+                name: net for name, net in state.networks.items() if name not in turn.trains
+            }
             if state.teacher is not None and state.teacher.network is not None:
                 others["teacher"] = state.teacher.network
             for name, net in others.items():
@@ -155,7 +158,7 @@ class AuxiliaryLossContract(TrainingContract):
         state = self.state()
         real = toys.toy_step(state).real.clone().requires_grad_()
         terms, _ = self.terms(state, real=real)
-        sum(term.value for term in terms).backward()
+        torch.stack([term.value for term in terms]).sum().backward()
         reached = real.grad is not None and bool(real.grad.any())
         assert not reached, "a gradient at the real images"
         if state.teacher is not None and state.teacher.network is not None:

@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from distillkit.api import Denoiser
 from distillkit.testing import toys
 from distillkit.testing.component import ComponentContract
 
@@ -24,12 +25,13 @@ class NetworkContract(ComponentContract):
     kind = "network"
     shapes: ClassVar[tuple[tuple[int, int, int], ...]] = ((8, 2, 3), (16, 3, 0))  # resolution, channels, label_dim
 
-    def module(self, resolution: int, channels: int, label_dim: int, seed: int = 0) -> nn.Module:
+    def module(self, resolution: int, channels: int, label_dim: int, seed: int = 0) -> Denoiser:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return toys.perturbed(self.choice.build().module(resolution, channels, label_dim)).eval()
+            net: Denoiser = self.choice.build().module(resolution, channels, label_dim)
+            return toys.perturbed(net).eval()
 
-    def inputs(self, net: nn.Module, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor | None]:
+    def inputs(self, net: Denoiser, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor | None]:
         """x [N,C,H,W], sigma [N,1,1,1], labels [N,L] | None."""
         generator = torch.Generator().manual_seed(1)
         x = torch.randn(N, net.channels, net.resolution, net.resolution, generator=generator)
@@ -37,7 +39,7 @@ class NetworkContract(ComponentContract):
         return x.to(dtype), torch.tensor([0.1, 1.0, 20.0], dtype=dtype).reshape(N, 1, 1, 1), labels
 
     @pytest.fixture
-    def net(self) -> nn.Module:
+    def net(self) -> Denoiser:
         return self.module(*self.shapes[0])
 
     def test_it_is_made_for_any_image_shape_and_says_for_which(self) -> None:
@@ -49,13 +51,13 @@ class NetworkContract(ComponentContract):
             D = net(x, sigma, labels)
             assert D.shape == x.shape and D.dtype == x.dtype and D.isfinite().all()
 
-    def test_sigma_may_be_one_number_for_all(self, net: nn.Module) -> None:
+    def test_sigma_may_be_one_number_for_all(self, net: Denoiser) -> None:
         x, _, labels = self.inputs(net)
         D = net(x, torch.full((N, 1, 1, 1), 0.7), labels)
         for sigma in (torch.tensor(0.7), torch.full((1, 1, 1, 1), 0.7)):
             torch.testing.assert_close(net(x, sigma, labels), D)
 
-    def test_it_depends_on_image_noise_level_and_labels(self, net: nn.Module) -> None:
+    def test_it_depends_on_image_noise_level_and_labels(self, net: Denoiser) -> None:
         x, sigma, labels = self.inputs(net)
         D = net(x, sigma, labels)
         assert not torch.equal(net(x + 0.1, sigma, labels), D)
@@ -63,8 +65,8 @@ class NetworkContract(ComponentContract):
         if labels is not None:
             assert not torch.equal(net(x, sigma, labels.roll(1, 0)), D)
 
-    def test_rows_do_not_see_each_other(self, net: nn.Module) -> None:
-        net = net.double()
+    def test_rows_do_not_see_each_other(self, net: Denoiser) -> None:
+        net = net.to(torch.float64)
         x, sigma, labels = self.inputs(net, torch.float64)
         D = net(x, sigma, labels)
         for i in range(N):
@@ -72,13 +74,13 @@ class NetworkContract(ComponentContract):
             alone = net(x[row], sigma[row], None if labels is None else labels[row])
             torch.testing.assert_close(alone, D[row], rtol=1e-10, atol=1e-10)
 
-    def test_it_runs_in_double_precision(self, net: nn.Module) -> None:
+    def test_it_runs_in_double_precision(self, net: Denoiser) -> None:
         D = net(*self.inputs(net))
-        D64 = net.double()(*self.inputs(net, torch.float64))
+        D64 = net.to(torch.float64)(*self.inputs(net, torch.float64))
         assert D64.dtype == torch.float64
         torch.testing.assert_close(D64.float(), D, rtol=1e-3, atol=1e-3)
 
-    def test_no_labels_are_labels_of_zeros(self, net: nn.Module) -> None:
+    def test_no_labels_are_labels_of_zeros(self, net: Denoiser) -> None:
         x, sigma, labels = self.inputs(net)
         if labels is not None:
             torch.testing.assert_close(net(x, sigma, None), net(x, sigma, torch.zeros_like(labels)))
@@ -92,20 +94,20 @@ class NetworkContract(ComponentContract):
         assert all(torch.equal(a[name], b[name]) for name in a)
         assert any(not torch.equal(a[name], other[name]) for name in a)
 
-    def test_weights_survive_saving_and_copies_are_equal(self, net: nn.Module) -> None:
+    def test_weights_survive_saving_and_copies_are_equal(self, net: Denoiser) -> None:
         twin = self.module(*self.shapes[0], seed=1)
         twin.load_state_dict(net.state_dict())
         inputs = self.inputs(net)
         assert torch.equal(twin(*inputs), net(*inputs))
         assert torch.equal(copy.deepcopy(net)(*inputs), net(*inputs))
 
-    def test_gradients_reach_the_image_when_the_weights_are_frozen(self, net: nn.Module) -> None:
+    def test_gradients_reach_the_image_when_the_weights_are_frozen(self, net: Denoiser) -> None:
         net.requires_grad_(False)
         x, sigma, labels = self.inputs(net)
         net(x.requires_grad_(), sigma, labels).square().sum().backward()
         assert x.grad is not None and x.grad.isfinite().all() and x.grad.flatten(1).any(1).all()
 
-    def test_every_weight_gets_a_gradient(self, net: nn.Module) -> None:
+    def test_every_weight_gets_a_gradient(self, net: Denoiser) -> None:
         net.requires_grad_(True)
         x, sigma, labels = self.inputs(net)
         augment_labels = torch.ones(N, net.augment_dim) if net.augment_dim else None
@@ -113,7 +115,7 @@ class NetworkContract(ComponentContract):
         unused = [name for name, p in net.named_parameters() if p.grad is None]
         assert not unused, f"no gradient: {', '.join(unused)}"
 
-    def test_layers_in_bfloat16_still_give_the_dtype_of_the_weights(self, net: nn.Module) -> None:
+    def test_layers_in_bfloat16_still_give_the_dtype_of_the_weights(self, net: Denoiser) -> None:
         inputs = self.inputs(net)
         D = net(*inputs)
         net.compute_dtype = torch.bfloat16

@@ -31,7 +31,8 @@ class EmbeddingContract(ComponentContract):
     seeded: ClassVar[bool] = True  # false: its weights come from a file
 
     def module(self, resolution: int = 8, channels: int = 3, seed: int = 0) -> nn.Module:
-        return self.choice.build().module(resolution, channels, seed)
+        net: nn.Module = self.choice.build().module(resolution, channels, seed)
+        return net
 
     def test_features_are_flat_and_finite_for_every_image_shape(self) -> None:
         for resolution in self.resolutions:
@@ -75,8 +76,10 @@ class BackboneContract(ComponentContract):
         state = self.state()
         net = self.choice.build().module(state)
         assert not net.training and not any(p.requires_grad for p in net.parameters())
-        labels = toys.toy_step(state).labels[: len(x)]
-        return net(x, labels, lambda like: drawn(*like.shape, seed=seed, dtype=like.dtype))
+        labels = toys.toy_step(state).labels
+        rows = None if labels is None else labels[: len(x)]
+        maps: list[Tensor] = net(x, rows, lambda like: drawn(*like.shape, seed=seed, dtype=like.dtype))
+        return maps
 
     @property
     def x(self) -> Tensor:
@@ -92,7 +95,7 @@ class BackboneContract(ComponentContract):
         x = self.x.requires_grad_()
         a, b = self.maps(x), self.maps(x)
         assert all(torch.equal(m, n) for m, n in zip(a, b, strict=True))
-        (grad,) = torch.autograd.grad(sum(m.square().sum() for m in a), x)
+        (grad,) = torch.autograd.grad(torch.stack([m.square().sum() for m in a]).sum(), x)
         assert grad.isfinite().all() and grad.any()
 
 
@@ -104,7 +107,8 @@ class KernelContract(ComponentContract):
 
     @pytest.fixture
     def kernel(self) -> Kernel:
-        return self.choice.build()
+        kernel: Kernel = self.choice.build()
+        return kernel
 
     def test_its_derivative_is_the_slope_of_its_profile(self, kernel: Kernel) -> None:
         r, h = torch.linspace(0.05, 6, 40, dtype=torch.float64), 1e-5
@@ -193,7 +197,8 @@ class FeaturesContract(ComponentContract):
         return self._prepared(tmp_path)
 
     def _prepared(self, cache: Path) -> Features:
-        state, features = self.state(), self.choice.build()
+        state = self.state()
+        features: Features = self.choice.build()
         features.prepare(state.dataset, state.held_out, cache)
         return features
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from distillkit.api import Denoiser, Sample
+from distillkit.networks.network_file import Carded
 from distillkit.testing import toys
 from distillkit.testing.component import ComponentContract
 from distillkit.train.state import State
@@ -15,7 +17,7 @@ from distillkit.train.state import State
 class Watched(nn.Module):
     """A network that counts its calls and keeps the labels it was given."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: Denoiser) -> None:
         super().__init__()
         self.network, self.labels = network, list[Tensor | None]()
 
@@ -55,16 +57,16 @@ class SampleContract(ComponentContract):
         watched = Watched(state.generator)
         with state.generating(watched), torch.no_grad():
             state.hook.sample(state=state, z=z, labels=labels)
-        assert len(watched.labels) == state.components["sample"].nfe
+        assert len(watched.labels) == cast(Sample, state.components["sample"]).nfe
         for given in watched.labels:
-            assert given is not None and torch.equal(given, labels)
+            assert given is not None and labels is not None and torch.equal(given, labels)
 
     def test_an_image_is_a_function_of_its_own_noise(self) -> None:
         state = self.state(run={"precision": "fp64"})
         z, labels = latents(state)
         with torch.no_grad():
             x = state.hook.sample(state=state, z=z, labels=labels)
-            alone = state.hook.sample(state=state, z=z[2:3], labels=labels[2:3])
+            alone = state.hook.sample(state=state, z=z[2:3], labels=None if labels is None else labels[2:3])
         torch.testing.assert_close(alone, x[2:3], rtol=1e-9, atol=1e-9)
 
     def test_gradients_reach_the_network(self) -> None:
@@ -94,6 +96,11 @@ class TeacherScoreContract(ComponentContract):
         n = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).to(x)
         return x, x + sigma * n, x.new_full((len(x), 1, 1, 1), sigma), labels
 
+    def network(self, state: State) -> Denoiser | None:
+        """The teacher's; None: it is in closed form."""
+        assert state.teacher is not None
+        return state.teacher.network
+
     def test_it_denoises_better_than_doing_nothing(self) -> None:
         state = self.state()
         for level in self.sigmas:
@@ -109,9 +116,10 @@ class TeacherScoreContract(ComponentContract):
         x_sigma.requires_grad_()
         state.teacher_score(x_sigma, sigma, labels).square().sum().backward()
         assert x_sigma.grad is not None and x_sigma.grad.isfinite().all() and x_sigma.grad.any()
-        if state.teacher.network is not None:
-            assert not state.teacher.network.training
-            for name, p in state.teacher.network.named_parameters():
+        network = self.network(state)
+        if network is not None:
+            assert not cast(nn.Module, network).training
+            for name, p in network.named_parameters():
                 assert not p.requires_grad and p.grad is None, f"{name} of the teacher collects gradients"
 
     def test_rows_do_not_see_each_other(self) -> None:
@@ -122,11 +130,11 @@ class TeacherScoreContract(ComponentContract):
         torch.testing.assert_close(alone, D[1:2], rtol=1e-9, atol=1e-9)
 
     def test_a_generator_can_start_as_its_copy_where_it_is_a_network(self) -> None:
-        teacher = self.state().teacher
-        if teacher.network is not None:
+        network = self.network(self.state())
+        if network is not None:
             names = ("resolution", "channels", "label_dim", "sigma_min", "sigma_max", "sigma_data", "compute_dtype")
-            assert [name for name in names if not hasattr(teacher.network, name)] == []
-            assert set(teacher.network.card) >= {"network", "resolution", "channels", "label_dim"}
+            assert [name for name in names if not hasattr(network, name)] == []
+            assert set(cast(Carded, network).card) >= {"network", "resolution", "channels", "label_dim"}
 
 
 class GuidanceContract(TeacherScoreContract):

@@ -5,13 +5,25 @@ from __future__ import annotations
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 import torch
 
 from distillkit import __version__, noise
-from distillkit.api import Choice, Dataset, GeneratorLoss, Network, TeacherScore, Use, field, frozen, ge, hookimpl
+from distillkit.api import (
+    Choice,
+    Dataset,
+    Denoiser,
+    GeneratorLoss,
+    Network,
+    TeacherScore,
+    Use,
+    field,
+    frozen,
+    ge,
+    hookimpl,
+)
 from distillkit.networks import network_file
 from distillkit.recipe import read
 from distillkit.recipe.layer import Layer, overlay
@@ -27,6 +39,7 @@ if TYPE_CHECKING:
     from distillkit.train.state import State
 
 Tables = dict[str, Any]  # a recipe as TOML would hold it
+Net = TypeVar("Net", bound="nn.Module | Denoiser")
 
 
 class ToyImages(Dataset):
@@ -38,6 +51,8 @@ class ToyImages(Dataset):
         channels: int = field(default=2, validator=ge(1))
         label_dim: int = field(default=3, validator=ge(0))  # classes; 0: unconditional
         size: int = field(default=48, validator=ge(1))  # training images, and as many held out
+
+    config: Config
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -75,6 +90,8 @@ class ToyTeacher(TeacherScore):
     @frozen(kw_only=True)
     class Config:
         network: Choice[Network] = Use("mlp", width=16, depth=1)
+
+    network: Denoiser
 
     @hookimpl
     def setup(self, state: State) -> None:
@@ -141,7 +158,7 @@ def toy_step(state: State, turn: str = "generator", first: int = 0, n: int | Non
     return Step(state, turn, first, state.batch if n is None else n, state.batch, trains_generator=True)
 
 
-def new_network(choice: Choice[Network], dataset: Dataset) -> nn.Module:
+def new_network(choice: Choice[Network], dataset: Dataset) -> network_file.Carded:
     """A network for images like the data set's; no layer is left at zero."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -150,7 +167,7 @@ def new_network(choice: Choice[Network], dataset: Dataset) -> nn.Module:
 
 
 @torch.no_grad()
-def perturbed(network: nn.Module) -> nn.Module:
+def perturbed(network: Net) -> Net:
     """The network with 0.02 n added to all its weights, n ~ N(0,1): layers that start at zero hide mistakes."""
     for p in network.parameters():
         p.add_(0.02 * torch.randn_like(p))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from distillkit.api import Denoiser, Turn
 from distillkit.train import snapshot, turns
 from distillkit.train.iterate import iterate
 from distillkit.train.state import State
@@ -43,13 +45,13 @@ def differences(a: Snapshot, b: Snapshot) -> list[str]:
 
 def weights(state: State) -> dict[str, Tensor]:
     """All parameters, by network, as they are now: trained ones, "teacher" and "ema"."""
-    networks = {**state.networks, "ema": state.ema}
+    networks: dict[str, nn.Module | Denoiser] = {**state.networks, "ema": state.ema}
     if state.teacher is not None and state.teacher.network is not None:
         networks["teacher"] = state.teacher.network
     return {name: torch.cat([p.detach().flatten() for p in net.parameters()]) for name, net in networks.items()}
 
 
-def moved(state: State, turn: turns.Turn) -> set[str]:
+def moved(state: State, turn: Turn) -> set[str]:
     """Take one turn -> the networks whose parameters changed."""
     before = weights(state)
     turns.take(state, turn)
@@ -62,16 +64,22 @@ def gradients(state: State) -> list[tuple[str, Tensor]]:
     found: list[tuple[str, Tensor]] = []
     for name, updater in state.updaters.items():
 
-        def step(nimg: int, total: int, bad: Tensor, name: str = name, params: list[Tensor] = updater.params) -> None:
+        def step(
+            nimg: int,
+            total: int,
+            bad: Tensor | None = None,
+            name: str = name,
+            params: Sequence[Tensor] = updater.params,
+        ) -> None:
             zeros = [torch.zeros_like(p) if p.grad is None else p.grad for p in params]
             found.append((name, torch.cat([grad.flatten() for grad in zeros]).clone()))
 
-        updater.step = step
+        updater.step = step  # type: ignore[method-assign]
     iterate(state)
     return found
 
 
-def losses(state: State, turn: turns.Turn) -> dict[str, Tensor]:
+def losses(state: State, turn: Turn) -> dict[str, Tensor]:
     """The loss hooks of a turn on its whole batch, as the engine asks them."""
     with turns.training(state, turn):
         (step,) = turns.micro_steps(state, turn, again=False)

@@ -23,6 +23,8 @@ WAITING = {
 }  # fmt: skip
 FETCHING = {"tolist", "numpy", "cpu", "__array__"}  # methods of a tensor that bring it to the host
 INDEXING = {"index", "index_put", "index_put_", "_unsafe_index"}
+Args = tuple[Any, ...]
+Keywords = dict[str, Any]
 TORCH = str(Path(torch.__file__).parent)
 
 
@@ -60,10 +62,10 @@ class Operations(TorchDispatchMode):
     """Sees what torch computes, within its own functions and in backward passes too."""
 
     def __init__(self, note: Any) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call] # torch has not typed it
         self.note = note
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Args = (), kwargs: Keywords | None = None) -> Any:
         name = func.overloadpacket.__name__
         if name in WAITING or (name in INDEXING and masked(args[1])):
             self.note(name)
@@ -82,7 +84,7 @@ class Methods(TorchFunctionMode):
         super().__init__()
         self.note = note
 
-    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Args = (), kwargs: Keywords | None = None) -> Any:
         name, kwargs = getattr(func, "__name__", ""), kwargs or {}
         if name in FETCHING or (name == "to" and any(isinstance(a, str) and a == "cpu" for a in args[1:])):
             self.note(name)
@@ -91,7 +93,7 @@ class Methods(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def sends(args: tuple, kwargs: dict) -> bool:
+def sends(args: Args, kwargs: Keywords) -> bool:
     """Whether numbers of the host are made a tensor on a device, which waits for all that is under way there."""
     return "device" in kwargs and bool(args) and not isinstance(args[0], Tensor)
 
@@ -99,7 +101,8 @@ def sends(args: tuple, kwargs: dict) -> bool:
 @contextmanager
 def thawed(trained: Collection[Tensor]) -> Iterator[list[str]]:
     """Inside, modules are noted that compute with a graph though a weight, not `trained`, wants a gradient of it."""
-    known, found = {id(p) for p in trained}, []
+    known = {id(p) for p in trained}
+    found: list[str] = []
 
     def note(module: nn.Module, inputs: Any) -> None:
         own = module.named_parameters(recurse=False) if torch.is_grad_enabled() else ()
