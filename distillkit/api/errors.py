@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 
+SHOWN = 20  # faults of one kind that are listed
 FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)  # disk, file size limit, quota: a ResourceError
 
 
@@ -27,6 +29,15 @@ class InputError(DistillkitError):
     """Data, a checkpoint or a hash was refused."""
 
     exit_code = 3
+
+    @classmethod
+    def listing(cls, faults: Sequence[str]) -> InputError:
+        """One error of all that is wrong, a line each, so that a person need not find them one at a time."""
+        if len(faults) == 1:
+            return cls(faults[0])
+        more = [f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
+        lines = "\n".join(f"  {line}" for line in [*faults[:SHOWN], *more])
+        return cls(f"error: {len(faults)} things cannot be read or used:\n{lines}")
 
 
 class Diverged(DistillkitError):

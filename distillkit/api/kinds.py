@@ -14,7 +14,7 @@ from distillkit.api.deprecated import deprecated
 from distillkit.api.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor, nn
 
@@ -149,6 +149,7 @@ class Dataset(Component):
     label_dim: int = 0  # 0: unconditional
     shape: tuple[int, int, int]  # C, H, W
     latent: bool = False  # `decode` makes pixels of what networks see
+    class_names: Sequence[str] = ()  # shown in place of numbers, where there are any
 
     def open(self, root: Path) -> None:
         """Read what is needed; relative paths are relative to `root`. Raises InputError."""
@@ -176,9 +177,18 @@ class Dataset(Component):
         """One-hot float32 labels [n,L] of int64 index [n]; None when unconditional."""
         return None
 
+    def classes(self, index: Tensor) -> Tensor | None:
+        """Class of int64 index [n] -> int64 [n], known also where no labels are handed out; None: there are none."""
+        labels = self.labels(index)
+        return None if labels is None else labels.argmax(1)
+
     def held_out(self) -> Dataset | None:
         """Images never trained on, for evaluation."""
         return None
+
+    def faults(self, root: Path) -> Iterator[str]:
+        """What is wrong with each stored image, a line each, for `distillkit data check`; before `open`."""
+        return iter(())
 
     def pictures(self, root: Path) -> Iterator[Picture]:
         """The images as they are stored, for `distillkit data pack`; `open` need not have been called."""

@@ -64,11 +64,15 @@ class Images(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A stored image of any size: its name, pixels uint8 [H,W,C] (an array) and its label."""
+    """A stored image of any size: its name, pixels uint8 [H,W,C] (an array) and its label.
+
+    One that cannot be read has a `fault`, a line that names it, and no pixels.
+    """
 
     name: str
     pixels: Any
     label: int | list[float] | None = None
+    fault: str = ""
 
 
 class Draw(Protocol):
