@@ -73,18 +73,20 @@ def column_names(state: State) -> list[str] | None:
     dim = state.dataset.label_dim
     if not 2 <= dim <= COLUMNS:
         return None
-    return list(getattr(state.dataset, "class_names", [str(i) for i in range(dim)]))
+    return list(state.dataset.class_names or [str(i) for i in range(dim)])
 
 
 def real_images(state: State, n: int) -> Tensor:
-    """Real images [n,C,H,W] whose classes take turns like the generated ones'."""
+    """Real images [n,C,H,W] whose classes take turns like the generated ones'; black for a class without images."""
     index = torch.arange(len(state.dataset))
     labels = state.dataset.labels(index)
     if labels is None:
         return state.dataset.pixels(index[:n])
     by_class = [index[labels.argmax(1) == c] for c in range(labels.shape[1])]
-    picked = [by_class[i % len(by_class)] for i in range(n)]
-    return state.dataset.pixels(torch.stack([rows[i // len(by_class) % len(rows)] for i, rows in enumerate(picked)]))
+    picked = [(i // len(by_class), by_class[i % len(by_class)]) for i in range(n)]
+    x = state.dataset.pixels(torch.stack([rows[k % len(rows)] if len(rows) else index[0] for k, rows in picked]))
+    empty = torch.tensor([len(rows) == 0 for _, rows in picked]).view(-1, 1, 1, 1)
+    return x.masked_fill(empty.to(x.device), -1)
 
 
 def write_grid(state: State, run: RunDir) -> Path:
