@@ -13,7 +13,10 @@ class Arrays:
     def __init__(self, where: str, images: np.ndarray, labels: Labels | None) -> None:
         self.where, self.images, self.labels = where, images, labels
         self.names = [f"image {i}" for i in range(len(images))]
+        self.faults: list[str] = []
+        self.turned: set[str] = set()
 
-    def pixels(self, i: int, *, convert: bool = False) -> np.ndarray:
+    def pixels(self, i: int) -> np.ndarray:
         """Image i, uint8 [H,W,C]."""
-        return self.images[i]
+        image: np.ndarray = self.images[i]
+        return image

@@ -2,38 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import numpy as np
 
 from distillkit.api import InputError
-from distillkit_datasets.images import decode, is_image
-from distillkit_datasets.labels import Labels, from_folders, from_json
+from distillkit_datasets.images import decode, has_colour, is_image, is_other_image, suffix
+from distillkit_datasets.labels import TABLE, Labels, from_folders, from_json
+from distillkit_datasets.told import counted, some, tell
+
+OTHERS = ("__MACOSX", "@eaDir")  # hidden although their names do not begin with a dot: archives of macOS, Synology
 
 
 class Files:
     """The images among `entries`, sorted by name, with the labels of dataset.json or else of their folders."""
 
-    def __init__(self, where: str, entries: list[str], read: Callable[[str], bytes]) -> None:
-        """`read` gives the bytes of an entry. Raises InputError."""
-        self.where, self._read = where, read
+    def __init__(self, where: str, entries: list[str], read: Callable[[str], bytes], *, upright: bool = True) -> None:
+        """`read` gives the bytes of an entry; `upright`: obey EXIF. Raises InputError."""
+        self.where, self._read, self.upright = where, read, upright
+        shown = [name for name in entries if not hidden(name)]
+        self.names = sorted(name for name in shown if self.holds(name))
+        others = sorted(name for name in shown if self.refuses(name))
+        self.faults = [f"{where}: {name}: images are PNG, JPEG or WebP, not {suffix(name)}" for name in others]
+        self.turned: set[str] = set()  # whose EXIF tells of a camera that was turned, of those that were decoded
+        _tell_hidden(where, [name for name in entries if self.holds(name)])
         try:
-            self.names = sorted(name for name in entries if self.holds(name))
-            self.labels = self._find_labels("dataset.json" in entries) if self.names else None
+            self.labels = self._find_labels(entries) if self.names else None
         except InputError as error:
             raise InputError(f"{where}: {error}") from error
 
-    def _find_labels(self, has_json: bool) -> Labels | None:
-        if has_json:
-            labels = from_json(self._read("dataset.json"), self.names)
-            return None if labels is None else Labels.of(labels)
-        found = from_folders(self.names)
-        return None if found is None else Labels.of(*found)
+    def _find_labels(self, entries: Sequence[str]) -> Labels | None:
+        if TABLE in entries:
+            return from_json(self._read(TABLE), self.names, self.where)
+        deep = next((name for name in entries if name.endswith(f"/{TABLE}") and not hidden(name)), None)
+        if deep is not None:
+            tell(self.where, f"{some([deep])} is not at the top, so its labels are not read")
+        return from_folders(self.names, self.where)
 
     def holds(self, name: str) -> bool:
-        """Whether a file is one of the images."""
+        """Whether a file is one of the images, by its name."""
         return is_image(name)
 
-    def pixels(self, i: int, *, convert: bool = False) -> np.ndarray:
-        """Image i, uint8 [H,W,C]. Raises InputError that names it."""
-        return decode(f"{self.where}: {self.names[i]}", self._read(self.names[i]), convert=convert)
+    def refuses(self, name: str) -> bool:
+        """Whether a file is something that should be one of them and cannot be read, by its name."""
+        return is_other_image(name)
+
+    @cached_property
+    def colour(self) -> bool:
+        """Whether any of the images is RGB, so that all are; told by their headers, up to the first that is."""
+        return any(self._has_colour(name) for name in self.names)
+
+    def _has_colour(self, name: str) -> bool:
+        try:
+            return has_colour(self._read(name))
+        except InputError:  # told when it is decoded
+            return False
+
+    def pixels(self, i: int) -> np.ndarray:
+        """Image i, uint8 [H,W,C]; grey is repeated for red, green and blue among colours. Raises InputError."""
+        found = decode(f"{self.where}: {self.names[i]}", self._read(self.names[i]), upright=self.upright)
+        if found.turned:
+            self.turned.add(self.names[i])
+        return found.pixels.repeat(3, axis=2) if found.pixels.shape[2] == 1 and self.colour else found.pixels
+
+
+def hidden(name: str) -> str:
+    """The part of a path, from its beginning, that hides it; "" where it is not hidden."""
+    parts = name.split("/")
+    for i, part in enumerate(parts):
+        if part.startswith(".") or part in OTHERS:
+            return "/".join(parts[: i + 1])
+    return ""
+
+
+def _tell_hidden(where: str, images: Sequence[str]) -> None:
+    """Warn of images that are left out because something in their path is hidden."""
+    left_out = [name for name in images if hidden(name)]
+    if left_out:
+        tell(where, f"left out, as hidden: {counted(len(left_out))} in {some(sorted(set(map(hidden, left_out))))}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from attrs import evolve
 
 from distillkit.api import InputError, field, frozen, ge, in_
 from distillkit_datasets.digits import split
+from distillkit_datasets.files import Files
 from distillkit_datasets.image_set import ImageSet
 
 MEMORY = 2 << 30  # bytes of pixels that memory = "auto" keeps
@@ -23,9 +25,8 @@ class SplitImageSet(ImageSet):
         split_seed: int = field(default=0, validator=ge(0))
         held_out_path: str | None = None  # or: images of their own, in the same format
 
-    def open(self, root: Path) -> None:
-        """Read the set, then split it or read its second file. Raises InputError."""
-        super().open(root)
+    def _hold_out(self, root: Path) -> None:
+        """Split the set, or read its second file. Raises InputError."""
         config = self.config
         if config.held_out_path is not None:
             self._twin = self._second(root, config.held_out_path)
@@ -42,7 +43,8 @@ class SplitImageSet(ImageSet):
     def _second(self, root: Path, path: str) -> ImageSet:
         if self.config.held_out:
             raise InputError("held_out and held_out_path are both given; keep one")
-        keep = {key: getattr(self.config, key) for key in ("labels", "memory", "vae") if hasattr(self.config, key)}
+        shared = ("labels", "memory", "vae")
+        keep = {key: getattr(self.config, key) for key in shared if hasattr(self.config, key)}
         twin = type(self)(type(self).Config(path=path, **keep))
         twin.open(root)
         self._check_alike(twin, path)
@@ -57,7 +59,7 @@ class SplitImageSet(ImageSet):
                 f"{path}: {twin.resolution}x{twin.resolution}x{twin.channels} with {twin.label_dim} labels, but "
                 f"{self.config.path} is {self.resolution}x{self.resolution}x{self.channels} with {self.label_dim}"
             )
-        if getattr(twin, "class_names", None) != getattr(self, "class_names", None):
+        if twin.class_names and self.class_names and list(twin.class_names) != list(self.class_names):
             raise InputError(f"{path}: has other class folders than {self.config.path}")
 
 
@@ -70,3 +72,14 @@ class FileSet(SplitImageSet):
 
     def _in_memory(self, nbytes: int) -> bool:
         return self.config.memory == "memory" or (self.config.memory == "auto" and nbytes <= MEMORY)
+
+
+class PictureSet(FileSet):
+    """Images that people look at: PNG, JPEG and WebP."""
+
+    def _entries(self, path: Path) -> tuple[list[str], Callable[[str], bytes]]:
+        """The names of all files at `path`, and what reads one. Raises InputError."""
+        raise NotImplementedError
+
+    def _read(self, path: Path) -> Files:
+        return Files(str(path), *self._entries(path))

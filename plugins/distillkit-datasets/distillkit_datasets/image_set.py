@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from distillkit.api import Dataset, InputError, Picture, field, frozen, ge, gt, min_len, optional
 from distillkit_datasets.arrays import Arrays
 from distillkit_datasets.labels import Labels
+from distillkit_datasets.told import counted, some, tell
 
 PACK = "`distillkit data pack --resolution N` makes a set of one size"
 
@@ -24,8 +25,10 @@ class Source(Protocol):
     where: str
     names: list[str]
     labels: Labels | None
+    faults: list[str]  # what is there and can never be read, a line each
+    turned: set[str]  # names of images whose EXIF tells of a camera that was turned, as far as they were decoded
 
-    def pixels(self, i: int, *, convert: bool = False) -> np.ndarray:
+    def pixels(self, i: int) -> np.ndarray:
         """Image i, uint8 or float32 [H,W,C]. Raises InputError that names it."""
 
 
@@ -40,6 +43,10 @@ class ImageSet(Dataset):
         max_size: int | None = field(default=None, validator=optional(gt(0)))  # a random choice of so many
         max_size_seed: int = field(default=0, validator=ge(0))  # of that choice
 
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self._read_at: dict[Path, Source] = {}
+
     def _read(self, path: Path) -> Source:
         """What is stored at `path`. Raises InputError."""
         raise NotImplementedError
@@ -52,20 +59,44 @@ class ImageSet(Dataset):
         """The order in which images are packed."""
         return range(len(names))
 
+    def _source_at(self, root: Path) -> Source:
+        """What is stored, read once for all that is asked of it. Raises InputError."""
+        if root not in self._read_at:
+            self._read_at[root] = self._read(root / self.config.path)
+        return self._read_at[root]
+
     def open(self, root: Path) -> None:
         """Read names and labels, and the pixels where they are kept in memory. Raises InputError."""
-        self._fill(self._read(root / self.config.path))
+        self._fill(self._source_at(root))
+        self._hold_out(root)
+        self._tell_empty_classes()
+
+    def _hold_out(self, root: Path) -> None:
+        """Take away what is never trained on."""
+
+    def _tell_empty_classes(self) -> None:
+        """Warn of classes that no image is left of: nobody can learn them, and a label asks for them still."""
+        known = self.classes(torch.arange(len(self._rows))) if self._labels else None
+        if known is None:
+            return
+        empty = (known.bincount(minlength=self.label_dim) == 0).nonzero().flatten().tolist()
+        if empty:
+            names = self.class_names or range(self.label_dim)
+            classes = counted(self.label_dim, "class", "classes")
+            tell(self._source.where, f"{len(empty)} of {classes} without images: {some([names[c] for c in empty])}")
 
     def _fill(self, source: Source) -> None:
+        if source.faults:
+            raise InputError.listing(source.faults)
         if not source.names:
             raise InputError(f"{source.where}: holds no images")
         config = self.config
         self._source, self._labels = source, source.labels if config.labels else None
         self._chosen = torch.tensor(subset(len(source.names), config.max_size, config.max_size_seed))
         first = source.pixels(0)
-        height, width, self.channels = first.shape
-        if height != width:
-            raise InputError(f"{source.where}: {source.names[0]}: {width}x{height}, must be square; {PACK}")
+        _, width, self.channels = first.shape
+        if fault := shape_fault(first.shape, first.shape):
+            raise InputError(f"{source.where}: {source.names[0]}: {fault}; {PACK}")
         self.resolution, self.shape = width, (self.channels, width, width)
         self._stored = self.shape
         self.label_dim = self._labels.dim if self._labels else 0
@@ -81,22 +112,24 @@ class ImageSet(Dataset):
         self._twin: ImageSet | None = None
 
     def _decoded(self, dtype: torch.dtype) -> Tensor:
-        u = torch.empty(len(self._chosen), *self._stored, dtype=dtype)
+        u, faults = torch.empty(len(self._chosen), *self._stored, dtype=dtype), []
         for row in range(len(u)):
-            u[row] = self._pixels(row)
+            try:
+                u[row] = self._pixels(row)
+            except InputError as error:
+                faults.append(str(error))
+        if faults:
+            raise InputError.listing(faults)
         return u
 
     def _pixels(self, row: int) -> Tensor:
         """One of the chosen images as it is stored [C,H,W]."""
         i = int(self._chosen[row])
         pixels = self._source.pixels(i)
-        height, width, channels = pixels.shape
-        if (channels, height, width) != self._stored:
-            size = f"{self.resolution}x{self.resolution}x{self._stored[0]}"
-            raise InputError(
-                f"{self._source.where}: {self._source.names[i]}: {width}x{height}x{channels}, the first is {size}; "
-                f"{PACK}"
-            )
+        channels, height, width = self._stored
+        fault = shape_fault(pixels.shape, (height, width, channels))
+        if fault:
+            raise InputError(f"{self._source.where}: {self._source.names[i]}: {fault}; {PACK}")
         return torch.from_numpy(pixels).permute(2, 0, 1)
 
     def __len__(self) -> int:
@@ -140,11 +173,51 @@ class ImageSet(Dataset):
 
     def pictures(self, root: Path) -> Iterator[Picture]:
         """All images as they are stored, of any size, for `distillkit data pack`. Raises InputError."""
-        source = self._read(root / self.config.path)
+        source = self._source_at(root)
         labels = source.labels if self.config.labels else None
+        if labels and labels.names:
+            self.class_names = list(labels.names)
+        return self._pictures(source, labels)
+
+    def _pictures(self, source: Source, labels: Labels | None) -> Iterator[Picture]:
+        for fault in source.faults:
+            yield Picture(source.where, None, fault=fault)
         for i in self._packing(source.names):
-            label = labels and (labels.classes if labels.vectors is None else labels.vectors)[i].tolist()
-            yield Picture(source.names[i], source.pixels(i, convert=True), label)
+            label = None if labels is None else labels.label(i)
+            try:
+                yield Picture(source.names[i], source.pixels(i), label)
+            except InputError as error:
+                yield Picture(source.names[i], None, label, fault=str(error))
+        if source.turned:
+            tell(source.where, f"{counted(len(source.turned))} with an EXIF orientation, turned upright")
+
+    def faults(self, root: Path) -> Iterator[str]:
+        """What keeps stored images from being trained on, a line each, for `distillkit data check`."""
+        source = self._source_at(root)
+        yield from source.faults
+        first, advice = None, f"; {PACK}"
+        for i, name in enumerate(source.names):
+            try:
+                shape = source.pixels(i).shape
+            except InputError as error:
+                yield str(error)
+                continue
+            fault = shape_fault(shape, first or shape)
+            if fault:
+                yield f"{source.where}: {name}: {fault}{advice}"
+                advice = ""
+            else:
+                first = first or shape
+
+
+def shape_fault(shape: tuple[int, ...], first: tuple[int, ...]) -> str:
+    """Why an image [H,W,C] does not fit the first one; "" where it does."""
+    height, width, channels = shape
+    if height != width:
+        return f"{width}x{height}, must be square"
+    if shape != first:
+        return f"{width}x{height}x{channels}, the first is {first[1]}x{first[0]}x{first[2]}"
+    return ""
 
 
 def subset(size: int, max_size: int | None, seed: int) -> list[int]:

@@ -6,16 +6,15 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from distillkit_datasets.files import Files
-from distillkit_datasets.held_out import FileSet
+from distillkit_datasets.held_out import PictureSet
 from distillkit_datasets.zipsafe import ENTRY_BYTES, open_zip, read
 
 
-class ImageZip(FileSet):
+class ImageZip(PictureSet):
     """Images in a zip with dataset.json, as EDM's dataset tool and `distillkit data pack` write it."""
 
-    def _read(self, path: Path) -> Files:
-        return Files(str(path), *in_zip(path))
+    def _entries(self, path: Path) -> tuple[list[str], Callable[[str], bytes]]:
+        return in_zip(path)
 
 
 def in_zip(path: Path, largest: int = ENTRY_BYTES) -> tuple[list[str], Callable[[str], bytes]]:

@@ -1,4 +1,4 @@
-"""One image file: judged by its header, then decoded; PNG, JPEG and WebP only."""
+"""One image file, judged by its header, then decoded: the one place that makes uint8 [H,W,C] of what is stored."""
 
 from __future__ import annotations
 
@@ -9,37 +9,65 @@ from pathlib import PurePosixPath
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from distillkit.api import InputError
+from distillkit.api import InputError, frozen
+from distillkit_datasets.headers import UNKNOWN, Header, check_size, header
 from distillkit_datasets.zipsafe import one_line
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".apng"}
 OTHER_SUFFIXES = {".avif", ".bmp", ".dds", ".eps", ".gif", ".heic", ".ico", ".jp2", ".pcx", ".pgm", ".ppm", ".psd",
                   ".svg", ".tga", ".tif", ".tiff"}  # fmt: skip
-PIXELS = 4096 * 4096
+WHITE = 255  # what lies behind transparent pixels
+ORIENTATION = 0x0112  # of EXIF
+MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I;16B", "I")  # of Pillow, for PNG, JPEG and WebP
+# Warnings about what changes no pixel.
+HARMLESS = "Palette images with Transp|Image appears to be a malformed MPO|(Possibly )?Corrupt EXIF|Metadata Warning"
+
+
+@frozen
+class Decoded:
+    """Pixels uint8 [H,W,C], C = 1 (grey) or 3 (RGB), and whether EXIF says that the camera was turned."""
+
+    pixels: np.ndarray
+    turned: bool
+
+
+def suffix(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()
 
 
 def is_image(name: str) -> bool:
-    """Whether a file is an image by its name. Raises InputError for an image of a format that is not read."""
-    suffix = PurePosixPath(name).suffix.lower()
-    if suffix in OTHER_SUFFIXES:
-        raise InputError(f"{name}: images are PNG, JPEG or WebP, not {suffix}")
-    return suffix in SUFFIXES
+    """Whether a file is an image that can be read, by its name."""
+    return suffix(name) in SUFFIXES
 
 
-def decode(name: str, data: bytes, *, convert: bool = False) -> np.ndarray:
-    """Pixels uint8 [H,W,C] of an RGB (C=3) or grey (C=1) image; `convert`: make other modes RGB.
+def is_other_image(name: str) -> bool:
+    """Whether a file is an image of a format that is not read, by its name."""
+    return suffix(name) in OTHER_SUFFIXES
 
-    Raises InputError that begins with `name`; too many pixels are refused before they are decoded.
+
+def has_colour(data: bytes) -> bool:
+    """Whether a file holds an RGB image by its header; damaged ones do not count."""
+    try:
+        found = header(data)
+    except InputError:
+        return False
+    return not found.grey and found is not UNKNOWN
+
+
+def decode(name: str, data: bytes, *, upright: bool = True) -> Decoded:
+    """The image that a file holds; `upright`: as its EXIF orientation says, else as its pixels are stored.
+
+    Raises InputError that begins with `name`; what takes too much is refused before it is decoded.
     """
     try:
+        found = header(data)
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.simplefilter("error", UserWarning)
-            warnings.filterwarnings("ignore", "Palette images with Transparency")
-            check_size(*webp_size(data))  # Pillow makes room for all pixels when it opens one
+            warnings.filterwarnings("ignore", HARMLESS)
             with Image.open(BytesIO(data), formats=FORMATS) as image:
-                pixels = loaded(image, convert)
+                pixels, turn = loaded(image, found), _orientation(image)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -48,35 +76,67 @@ def decode(name: str, data: bytes, *, convert: bool = False) -> np.ndarray:
         raise InputError(f"{name}: no PNG, JPEG or WebP image") from error
     except Exception as error:  # a damaged file makes Pillow raise nearly anything: SyntaxError, struct.error ...
         raise InputError(f"{name}: damaged image ({one_line(error)})") from error
-    return pixels if pixels.ndim == 3 else pixels[:, :, None]
+    return Decoded(np.ascontiguousarray(TURNS[turn](pixels) if upright else pixels), turn != 1)
 
 
-def loaded(image: Image.Image, convert: bool) -> np.ndarray:
-    """Pixels [H,W,3] or [H,W] of an opened image whose header is in order."""
+def loaded(image: Image.Image, found: Header) -> np.ndarray:
+    """Pixels uint8 [H,W,C] of an opened image; 16 bits become their high byte, which is what Pillow makes of colours.
+
+    Raises InputError for what no rule is for.
+    """
     check_size(*image.size)
-    if getattr(image, "n_frames", 1) != 1:
-        raise InputError(f"{image.n_frames} frames; one image per file")
-    if image.mode not in ("RGB", "L"):
-        if not convert:
-            raise InputError(f"mode {image.mode}, must be 8-bit RGB or L (grey); `distillkit data pack` makes it RGB")
-        return np.array(image.convert("RGB"))
-    return np.array(image)
+    frames = getattr(image, "n_frames", 1)
+    if frames != 1 and image.format != "MPO":  # of MPO, a JPEG with more behind it, the first
+        raise InputError(f"{frames} frames; one image per file")
+    if image.mode not in MODES:
+        raise InputError(f"mode {image.mode} is not read")
+    if image.mode == "P":
+        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+    elif image.mode == "CMYK":
+        image = image.convert("RGB")
+    u = np.array(image.convert("L") if image.mode == "1" else image)
+    u = u if u.ndim == 3 else u[:, :, None]
+    opaque = _opaque(u, found)
+    if image.mode in ("LA", "RGBA"):
+        return _on_white(u[:, :, : 1 if found.grey else -1], u[:, :, -1:])
+    if u.dtype != np.uint8:
+        u = (u >> 8).astype(np.uint8)
+    return np.where(opaque, u, np.uint8(WHITE)) if opaque is not None else u
 
 
-def check_size(width: int, height: int) -> None:
-    """Raises InputError for an image that is too large or has no pixels."""
-    if width * height > PIXELS or width < 1 or height < 1:
-        raise InputError(f"{width}x{height} pixels, at most {PIXELS} in all")
+def _opaque(u: np.ndarray, found: Header) -> np.ndarray | None:
+    """Which pixels [H,W,1] are not of the one transparent colour that a PNG may name; None: it names none."""
+    if found.clear is None:
+        return None
+    if found.depth == 16 and not found.grey:
+        raise InputError("a transparent colour among colours of 16 bits is not read")  # Pillow gives their high bytes
+    most = 1 if found.depth >= 8 else 255 // (2**found.depth - 1)  # Pillow spreads fewer bits over 0 to 255
+    differs: np.ndarray = (u != np.array(found.clear) * most).any(2, keepdims=True)
+    return differs
 
 
-def webp_size(data: bytes) -> tuple[int, int]:
-    """Width and height in a WebP file's header; (1, 1) of anything else. Source: RFC 9649, section 2."""
-    kind = data[12:16] if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else b""
-    if kind == b"VP8X":
-        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
-    if kind == b"VP8L":
-        bits = int.from_bytes(data[21:25], "little")
-        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    if kind == b"VP8 ":
-        return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
-    return 1, 1
+def _on_white(u: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """u alpha + white (1 - alpha), rounded, in whole numbers: the same bits with every library."""
+    a = alpha.astype(np.uint16)
+    return ((u * a + WHITE * (255 - a) + 127) // 255).astype(np.uint8)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's number of a loaded image, 1 to 8; 1, upright, where EXIF cannot be read, as viewers take it."""
+    try:
+        number = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # anything again; the pixels are in order
+        return 1
+    return number if type(number) is int and number in TURNS else 1
+
+
+TURNS = {
+    1: lambda u: u,
+    2: lambda u: u[:, ::-1],
+    3: lambda u: u[::-1, ::-1],
+    4: lambda u: u[::-1],
+    5: lambda u: u.transpose(1, 0, 2),
+    6: lambda u: np.rot90(u, -1),  # clockwise
+    7: lambda u: u[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda u: np.rot90(u),
+}

@@ -104,7 +104,10 @@ class LatentFiles(Files):
     def holds(self, name: str) -> bool:
         return name.endswith(".npy")
 
-    def pixels(self, i: int, *, convert: bool = False) -> np.ndarray:
+    def refuses(self, name: str) -> bool:
+        return False
+
+    def pixels(self, i: int) -> np.ndarray:
         """Mean and std float32 [h,w,2C]. Raises InputError that names the file."""
         return decode_npy(f"{self.where}: {self.names[i]}", self._read(self.names[i])).transpose(1, 2, 0)
 

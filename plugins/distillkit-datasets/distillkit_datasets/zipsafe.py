@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import stat
 import struct
 import zlib
@@ -13,9 +14,39 @@ from distillkit.api import InputError
 ENTRIES = 4_000_000
 ENTRY_BYTES = 128 << 20  # unpacked; an image of 4096 x 4096 in three channels takes 48 MiB
 TOTAL_BYTES = 1 << 40  # unpacked
+DIRECTORY_BYTES = 256 << 20  # of the list of entries, which zipfile reads as a whole
+SMALL_DIRECTORY = 1 << 20  # bytes; a larger one takes no more of the file than the entries that it lists
 RATIO = 100  # unpacked to packed; images hardly deflate
 LOCAL_HEADER = 30  # bytes before an entry's name
 BROKEN = (BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError, struct.error, zlib.error)
+
+
+class _Judged(io.BufferedReader):
+    """A file that gives zipfile nothing larger than a sane directory until `judged` is set.
+
+    zipfile asks for the directory at once, by the size that the file's end names, before it looks at any entry.
+    """
+
+    judged = False
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self.most = min(DIRECTORY_BYTES, max(SMALL_DIRECTORY, path.stat().st_size // 2))
+
+    def read(self, size: int | None = -1) -> bytes:
+        if not self.judged and size is not None and size > self.most:
+            raise InputError(f"a directory of {size} bytes, at most {self.most} in a file of this size")
+        return super().read(size)
+
+
+class Archive(ZipFile):
+    """A zip that closes the file that it was given."""
+
+    def close(self) -> None:
+        file = self.fp
+        super().close()
+        if file is not None:
+            file.close()
 
 
 def open_zip(path: Path, *, largest: int = ENTRY_BYTES, small: int = 0) -> ZipFile:
@@ -25,15 +56,17 @@ def open_zip(path: Path, *, largest: int = ENTRY_BYTES, small: int = 0) -> ZipFi
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
+    file = None
     try:
-        archive = ZipFile(path)
-    except BROKEN as error:
-        raise InputError(f"{path}: no readable zip file ({one_line(error)})") from error
-    try:
+        file = _Judged(path)
+        archive = Archive(file)
+        file.judged = True
         check(archive, largest, small)
-    except InputError as error:
-        archive.close()
-        raise InputError(f"{path}: {error}") from error
+    except (*BROKEN, InputError) as error:
+        if file is not None:
+            file.close()
+        reason = str(error) if isinstance(error, InputError) else f"no readable zip file ({one_line(error)})"
+        raise InputError(f"{path}: {reason}") from error
     return archive
 
 

@@ -53,8 +53,12 @@ def test_labels_in_order_may_deflate_well_and_name_the_classes(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [((U, np.arange(5)), r"labels are int64 \[5\]"), ((U, np.arange(6) / 2), "labels: no readable array"),
-     ((U, np.arange(6) - 1), "labels must be classes from 0"), ((U[:, :3],), "4x3, must be square"),
-     ((U[:0],), "holds no images"), ((U[0, 0],), "must be uint8")],
+     ((U, np.arange(6) - 1), "image 0: label -1; labels must be classes from 0"),
+     ((U, np.array([0, 1, 2, 3, 4, 2**63], np.uint64)), "image 5: label 9223372036854775808; labels must be classes"),
+     ((U[:, :3],), "4x3, must be square"), ((U[:0],), "holds no images"), ((U[:0], np.arange(0)), "holds no images"),
+     ((U[0, 0],), "must be uint8"), ((U[:, :, :0],), "must be uint8"),
+     ((U.astype(np.uint16), np.arange(6)),
+      r"uint16 \[6, 4, 4, 3\], must be uint8.*; it holds arr_0 uint16 \[6, 4, 4, 3\], arr_1 int64 \[6\]")],
 )  # fmt: skip
 def test_arrays_that_do_not_fit_are_refused(arrays: tuple[np.ndarray, ...], message: str, tmp_path: Path) -> None:
     message = message.replace("labels: no", "arr_1: no")
@@ -64,7 +68,7 @@ def test_arrays_that_do_not_fit_are_refused(arrays: tuple[np.ndarray, ...], mess
 
 def test_without_images_the_names_that_are_looked_for_are_told(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", pixels=U)
-    with pytest.raises(InputError, match="no array called images or arr_0"):
+    with pytest.raises(InputError, match=r"no array called images or arr_0; it holds pixels uint8 \[6, 4, 4, 3\]$"):
         opened(tmp_path)
 
 

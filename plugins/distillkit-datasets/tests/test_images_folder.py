@@ -75,12 +75,18 @@ def test_a_folder_and_a_zip_of_it_are_the_same_set(tmp_path: Path) -> None:
     assert [picture.name for picture in zipped.pictures(tmp_path)] == zipped.names()
 
 
-def test_grey_images_have_one_channel_and_do_not_mix_with_colour(tmp_path: Path) -> None:
-    folder = write(tmp_path / "x", "0.png", mode="L")
-    assert opened(folder).shape == (1, 4, 4)
+@pytest.mark.parametrize("memory", ["memory", "file"])
+@pytest.mark.parametrize("grey", ["0.png", "9.png"])
+def test_grey_images_have_one_channel_and_three_among_colours(grey: str, memory: str, tmp_path: Path) -> None:
+    folder = write(tmp_path / "x", grey, mode="L")
+    alone = opened(folder)
+    assert alone.shape == (1, 4, 4)
     write(folder, "1.png")
-    with pytest.raises(InputError, match=r"x: 1.png: 4x4x3, the first is 4x4x1"):
-        opened(folder)
+    both = opened(folder, memory=memory)
+    assert both.shape == (3, 4, 4)
+    assert torch.equal(
+        both.images(torch.tensor([int(grey == "9.png")])), alone.images(torch.tensor([0])).expand(1, 3, 4, 4)
+    )
 
 
 def test_pictures_are_given_as_they_are_and_in_rgb(tmp_path: Path) -> None:

@@ -127,18 +127,31 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
 LABELS = {
     "no JSON": (b"{labels", "dataset.json must hold"),
     "no table": (b'["labels"]', "dataset.json must hold"),
+    "without labels": (b'{"class_names": ["a"]}', "dataset.json must hold"),
+    "labels are an object": (b'{"labels": {"a.png": 0}}', 'entry 0 is {"a.png": 0}'),
     "deep": (b"[" * 50_000, "dataset.json must hold"),
     "long number": (b'{"labels": [["a.png", %s]]}' % (b"9" * 5000), "dataset.json must hold"),
     "not UTF-8": (b'{"labels": "\xff"}', "dataset.json must hold"),
-    "pairs of three": (b'{"labels": [["a.png", 0, 0]]}', "dataset.json must hold"),
-    "name is a number": (b'{"labels": [[1, 0]]}', "dataset.json must hold"),
+    "pairs of three": (b'{"labels": [["a.png", 0, 0]]}', 'entry 0 is ["a.png", 0, 0]'),
+    "name is a number": (b'{"labels": [["b.png", 0], [1, 0]]}', "entry 1 is [1, 0]"),
+    "listed twice": (b'{"labels": [["a.png", 0], ["a.png", 1]]}', "lists a.png twice, as 0 and 1"),
+    "one class listed as two kinds": (b'{"labels": [["a.png", 0], ["a.png", false]]}', "twice, as 0 and false"),
     "one is missing": (b'{"labels": [["b.png", 0]]}', "a.png: dataset.json has no label for it"),
-    "billions of classes": (b'{"labels": [["a.png", 9999999999]]}', "labels must be classes from 0"),
-    "negative": (b'{"labels": [["a.png", -1]]}', "labels must be classes from 0"),
+    "billions of classes": (b'{"labels": [["a.png", 9999999999]]}', "a.png: label 9999999999; labels must be classes"),
+    "negative": (b'{"labels": [["a.png", -1]]}', "a.png: label -1; labels must be classes from 0"),
     "boolean": (b'{"labels": [["a.png", true]]}', "labels must be classes from 0"),
-    "text": (b'{"labels": [["a.png", "cat"]]}', "labels must be classes from 0"),
+    "text": (b'{"labels": [["a.png", "cat"]]}', 'a.png: label "cat"; labels must be classes'),
     "empty vector": (b'{"labels": [["a.png", []]]}', "labels must be classes from 0"),
-    "not a number": (b'{"labels": [["a.png", [NaN]]]}', "labels must be classes from 0"),
+    "not a number": (b'{"labels": [["a.png", [NaN]]]}', "a.png: label [NaN]; labels must be classes from 0"),
+    "infinite": (b'{"labels": [["a.png", [1e999]]]}', "a.png: label [Infinity]; labels must be classes from 0"),
+    "beyond float32": (b'{"labels": [["a.png", [0, 1e39]]]}', "a.png: label [0, 1e+39]; labels must be classes"),
+    "a whole number beyond all": (b'{"labels": [["a.png", [1%s]]]}' % (b"0" * 400), "a.png: label [1000"),
+    "list in a list": (b'{"labels": [["a.png", [[1]]]]}', "a.png: label [[1]]; labels must be classes from 0"),
+    "a name too few": (b'{"labels": [["a.png", 1]], "class_names": ["x"]}', "a.png: label 1; class_names has 1"),
+    "a name twice": (b'{"labels": [["a.png", 0]], "class_names": ["x", "x"]}', "must be a list of names, each once"),
+    "a name that is none": (b'{"labels": [["a.png", 0]], "class_names": [7]}', "must be a list of names, each once"),
+    "a name that escapes": (b'{"labels": [["a.png", 0]], "class_names": ["\\u001b[2J"]}', "must be a list of names"),
+    "names for lists": (b'{"labels": [["a.png", [0]]], "class_names": ["x"]}', "must be a list of names, each once"),
 }
 
 
@@ -146,7 +159,7 @@ LABELS = {
 def test_a_hostile_zip_is_refused_by_its_directory(name: str, tmp_path: Path, refused: Callable[..., None]) -> None:
     make, message = HOSTILE[name]
     (tmp_path / "x.zip").write_bytes(make())
-    refused(tmp_path / "x.zip", message)
+    refused(tmp_path / "x.zip", message, decoded="images are PNG" in message)
 
 
 @pytest.mark.parametrize("name", LABELS)
@@ -164,6 +177,22 @@ def test_too_many_entries_and_too_much_in_all_are_refused(
     refused(tmp_path / "x.zip", "unpacks to")
     monkeypatch.setattr(zipsafe, "ENTRIES", 5)
     refused(tmp_path / "x.zip", "6 entries, at most 5")
+
+
+@pytest.mark.parametrize("entries", [1_000, 1_001])
+def test_a_directory_that_is_most_of_the_file_is_refused_before_it_is_read(
+    entries: int, tmp_path: Path, refused: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A million empty entries took nine seconds and 0.7 GB: what lists nothing is not worth reading."""
+    (tmp_path / "x.zip").write_bytes(forge(*(Entry(name=b"%08d.png" % i, data=b"") for i in range(entries))))
+    monkeypatch.setattr(zipsafe, "SMALL_DIRECTORY", 58_000)  # of 1,000 entries
+    judged = []
+    monkeypatch.setattr(zipsafe, "check", lambda archive, *_: judged.append(archive))
+    if entries == 1_000:
+        zipsafe.open_zip(tmp_path / "x.zip").close()
+    else:
+        refused(tmp_path / "x.zip", "a directory of 58058 bytes, at most 58000 in a file of this size")
+    assert len(judged) == (entries == 1_000)
 
 
 @pytest.mark.parametrize(
