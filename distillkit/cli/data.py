@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NAMES = {".zip": "image-zip", ".npz": "npz", ".tar.gz": "cifar10", ".tgz": "cifar10"}  # of kind dataset, by suffix
+IN_FILES = ("image-zip", "image-folder", "latents")  # every image was decoded once already: no need to keep them
 CHUNK = 256  # images
 SHOWN = 20  # classes
 
@@ -56,9 +57,14 @@ def _pack(arguments: Namespace) -> int:
     dataset = _dataset(arguments.source, labels=arguments.labels == "auto")
     encode = arguments.vae and _encoder(arguments.vae)
     pictures = dataset.pictures(Path.cwd())
-    packed = pack(pictures, arguments.out, arguments.resolution, arguments.transform, encode or None)
+    packed = pack(
+        pictures, arguments.out, arguments.resolution, arguments.transform, encode or None,
+        class_names=dataset.class_names, skip_damaged=arguments.skip_damaged,
+    )  # fmt: skip
     if packed.left_out:
         print(f"{packed.left_out} images are too small and were left out")
+    for fault in packed.damaged:
+        print(f"left out: {fault}")
     height, width, channels = packed.shape
     labels = "with labels" if packed.labels else "without labels"
     of = "latents of images" if encode else "images"
@@ -77,11 +83,15 @@ def _encoder(vae: str) -> Any:
 
 
 def _check(arguments: Namespace) -> int:
-    """Read every image and label of a data set; the first bad file ends it."""
+    """Read every image and label of a data set; all that cannot be used is told at once."""
     import torch
 
-    latents = {"use": "latents", "path": str(arguments.path)}
-    dataset = _part("dataset", **latents) if arguments.latents else _dataset(arguments.path)
+    use = "latents" if arguments.latents else dataset_name(arguments.path)
+    keys = {"memory": "file"} if use in IN_FILES else {}
+    dataset = _part("dataset", use=use, path=str(arguments.path), **keys)
+    faults = list(dataset.faults(Path.cwd()))
+    if faults:
+        raise InputError.listing(faults)
     dataset.open(Path.cwd())
     size = f"{dataset.resolution}x{dataset.resolution}x{dataset.channels}"
     for name, part in (("images", dataset), ("held-out images", dataset.held_out())):
@@ -89,7 +99,6 @@ def _check(arguments: Namespace) -> int:
             continue
         counts: Counter[int] = Counter()
         for index in torch.arange(len(part)).split(CHUNK):
-            part.images(index)
             counts.update(_classes(part.labels(index)))
         print(f"{arguments.path}: {len(part)} {name}, {size}, {_labels(part, counts)}")
     return 0
@@ -130,7 +139,7 @@ def _labels(dataset: Dataset, counts: Counter[int]) -> str:
         return "no labels"
     if counts.total() != len(dataset):
         return f"labels of {dataset.label_dim} numbers"
-    names = getattr(dataset, "class_names", range(dataset.label_dim))
+    names = dataset.class_names or range(dataset.label_dim)
     shown = [f"{name} {counts[i]}" for i, name in enumerate(names)][:SHOWN]
     more = f", and {dataset.label_dim - SHOWN} more" if dataset.label_dim > SHOWN else ""
     return f"{dataset.label_dim} classes: {', '.join(shown)}{more}"

@@ -136,6 +136,7 @@ def _data(command: argparse.ArgumentParser) -> None:
                       help="before it is resized; the last: ImageNet's for EDM2")  # fmt: skip
     pack.add_argument("--labels", choices=("auto", "none"), default="auto",
                       help="auto: of dataset.json, else the top-level folders in alphabetical order")  # fmt: skip
+    pack.add_argument("--skip-damaged", action="store_true", help="leave out what cannot be read, and name it")
     pack.add_argument("--vae", metavar="FILE", help="write latents of this autoencoder instead, as EDM2 does")
     stats = actions.add_parser("stats", help="write mean and covariance of features, a reference for fid")
     stats.add_argument("path", type=Path, metavar="PATH", help="a folder, a .zip, a .npz, or CIFAR-10's .tar.gz")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
 from zipfile import ZipFile, ZipInfo
 
 import numpy as np
-from attrs import frozen
+from attrs import define, field, frozen
 from PIL import Image
 
 from distillkit.api import InputError, Picture, UsageError
@@ -80,6 +80,7 @@ class Packed:
     shape: tuple[int, int, int]  # H, W, C
     labels: int  # images with a label: all or none
     left_out: int  # too small for center-crop-wide
+    damaged: list[str]  # what could not be read and was left out, a line each
 
 
 def pack(
@@ -88,10 +89,14 @@ def pack(
     size: tuple[int, int] | None,
     transform: str | None = None,
     encode: Encode | None = None,
+    *,
+    class_names: Sequence[str] = (),
+    skip_damaged: bool = False,
 ) -> Packed:
     """Write the images, resized to (width, height), to a zip that must not exist; `encode`: their latents.
 
-    Raises InputError that names the first image which does not fit the others, UsageError if `out` exists.
+    `skip_damaged`: leave out what cannot be read. Raises InputError that names all images which cannot be read or
+    do not fit the others, UsageError if `out` exists.
     """
     if out.exists():
         raise UsageError(f"{out} exists already; remove it, or choose another name")
@@ -101,7 +106,8 @@ def pack(
     part.unlink(missing_ok=True)
     try:
         with ZipFile(part, "x") as archive:
-            packed = _write(archive, pictures, TRANSFORMS.get(transform or "", resize), size, encode)
+            writer = _Writer(archive, TRANSFORMS.get(transform or "", resize), size, encode, skip_damaged)
+            packed = writer.write(pictures, class_names)
         fsync(part)
         os.replace(part, out)
     except FileNotFoundError as error:
@@ -112,36 +118,64 @@ def pack(
     return packed
 
 
-def _write(
-    archive: ZipFile, pictures: Iterable[Picture], fit: Transform, size: tuple[int, int] | None, encode: Encode | None
-) -> Packed:
-    labels: list[tuple[str, int | list[float] | None]] = []
-    shape, i = None, -1
-    for i, picture in enumerate(pictures):
+@define
+class _Writer:
+    """One zip in the making."""
+
+    archive: ZipFile
+    fit: Transform
+    size: tuple[int, int] | None
+    encode: Encode | None
+    skip_damaged: bool
+    shape: tuple[int, ...] | None = None  # of the first image
+    labels: list[tuple[str, int | list[float] | None]] = field(factory=list)
+    faults: list[str] = field(factory=list)
+    damaged: list[str] = field(factory=list)
+
+    def write(self, pictures: Iterable[Picture], class_names: Sequence[str]) -> Packed:
+        i = -1
+        for i, picture in enumerate(pictures):  # the number counts images that are left out, too
+            self._add(i, picture)
+        if self.faults:
+            raise InputError.listing(self.faults)
+        if self.shape is None:
+            seen = i + 1 - len(self.damaged)
+            raise InputError(f"all {seen} images are too small" if seen else "there are no images to pack")
+        labelled = [pair for pair in self.labels if pair[1] is not None]
+        whole = len(labelled) == len(self.labels)
+        table: dict[str, object] = {"labels": labelled if whole else None}
+        if whole and class_names:
+            table["class_names"] = list(class_names)
+        self.archive.writestr(ZipInfo("dataset.json"), json.dumps(table))
+        small = i + 1 - len(self.damaged) - len(self.labels)
+        return Packed(len(self.labels), self.shape, len(labelled) if whole else 0, small, self.damaged)
+
+    def _add(self, i: int, picture: Picture) -> None:
+        if picture.fault:
+            (self.damaged if self.skip_damaged else self.faults).append(picture.fault)
+            return
         height, width = picture.pixels.shape[:2]
-        pixels = fit(picture.pixels, *(size or (width, height)))
+        pixels = self.fit(picture.pixels, *(self.size or (width, height)))
         if pixels is None:
-            continue
-        shape = shape or pixels.shape
-        _check(picture.name, pixels.shape, shape)
-        kind, data = ("-mean-std-{:08d}.npy", _npy(encode(pixels))) if encode else ("{:08d}.png", _png(pixels))
-        name = f"{i // 1000:05d}/img{kind.format(i)}"  # the number counts images that are left out, too
-        archive.writestr(ZipInfo(name), data)
-        labels.append((name, picture.label))
-    if shape is None:
-        raise InputError("there are no images to pack" if i < 0 else f"all {i + 1} images are too small")
-    labelled = [pair for pair in labels if pair[1] is not None]
-    whole = len(labelled) == len(labels)
-    archive.writestr(ZipInfo("dataset.json"), json.dumps({"labels": labelled if whole else None}))
-    return Packed(len(labels), shape, len(labelled) if whole else 0, i + 1 - len(labels))
+            return
+        self.shape = self.shape or pixels.shape
+        if fault := _fault(pixels.shape, self.shape):
+            self.faults.append(f"{picture.name}: {fault}")
+        if self.faults:  # nothing will come of it: the rest is looked at, not written
+            return
+        data = _npy(self.encode(pixels)) if self.encode else _png(pixels)
+        name = f"{i // 1000:05d}/img{f'-mean-std-{i:08d}.npy' if self.encode else f'{i:08d}.png'}"
+        self.archive.writestr(ZipInfo(name), data)
+        self.labels.append((name, picture.label))
 
 
-def _check(name: str, shape: tuple[int, ...], first: tuple[int, ...]) -> None:
+def _fault(shape: tuple[int, ...], first: tuple[int, ...]) -> str:
     text, wanted = ("x".join(map(str, (each[1], each[0], each[2]))) for each in (shape, first))
     if shape[0] != shape[1]:
-        raise InputError(f"{name}: {text} is not square; --resolution N makes it so")
-    if shape != first:
-        raise InputError(f"{name}: {text}, the first image is {wanted}; all must be alike")
+        return f"{text} is not square; --resolution N makes it so"
+    if shape[:2] != first[:2]:
+        return f"{text}, the first image is {wanted}; --resolution N makes them alike"
+    return "" if shape == first else f"{text}, the first image is {wanted}; --transform center-crop makes all RGB"
 
 
 def _npy(moments: np.ndarray) -> bytes:
