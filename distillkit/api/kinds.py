@@ -177,11 +177,6 @@ class Dataset(Component):
         """One-hot float32 labels [n,L] of int64 index [n]; None when unconditional."""
         return None
 
-    def classes(self, index: Tensor) -> Tensor | None:
-        """Class of int64 index [n] -> int64 [n], known also where no labels are handed out; None: there are none."""
-        labels = self.labels(index)
-        return None if labels is None else labels.argmax(1)
-
     def held_out(self) -> Dataset | None:
         """Images never trained on, for evaluation."""
         return None

@@ -54,7 +54,8 @@ def _dataset(path: Path, **keys: object) -> Dataset:
 def _pack(arguments: Namespace) -> int:
     from distillkit.images.pack import pack
 
-    dataset = _dataset(arguments.source, labels=arguments.labels == "auto")
+    turned = {} if arguments.orientation is None else {"orientation": arguments.orientation}
+    dataset = _dataset(arguments.source, labels=arguments.labels == "auto", **turned)
     encode = arguments.vae and _encoder(arguments.vae)
     pictures = dataset.pictures(Path.cwd())
     packed = pack(

@@ -136,6 +136,8 @@ def _data(command: argparse.ArgumentParser) -> None:
                       help="before it is resized; the last: ImageNet's for EDM2")  # fmt: skip
     pack.add_argument("--labels", choices=("auto", "none"), default="auto",
                       help="auto: of dataset.json, else the top-level folders in alphabetical order")  # fmt: skip
+    pack.add_argument("--orientation", choices=("exif", "stored"),
+                      help="how cameras were held: obey EXIF (default), or leave it as EDM's tool does")  # fmt: skip
     pack.add_argument("--skip-damaged", action="store_true", help="leave out what cannot be read, and name it")
     pack.add_argument("--vae", metavar="FILE", help="write latents of this autoencoder instead, as EDM2 does")
     stats = actions.add_parser("stats", help="write mean and covariance of features, a reference for fid")

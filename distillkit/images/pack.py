@@ -127,7 +127,7 @@ class _Writer:
     size: tuple[int, int] | None
     encode: Encode | None
     skip_damaged: bool
-    shape: tuple[int, ...] | None = None  # of the first image
+    shape: tuple[int, int, int] | None = None  # H, W, C of the first image
     labels: list[tuple[str, int | list[float] | None]] = field(factory=list)
     faults: list[str] = field(factory=list)
     damaged: list[str] = field(factory=list)
@@ -158,7 +158,8 @@ class _Writer:
         pixels = self.fit(picture.pixels, *(self.size or (width, height)))
         if pixels is None:
             return
-        self.shape = self.shape or pixels.shape
+        height, width, channels = pixels.shape
+        self.shape = self.shape or (height, width, channels)
         if fault := _fault(pixels.shape, self.shape):
             self.faults.append(f"{picture.name}: {fault}")
         if self.faults:  # nothing will come of it: the rest is looked at, not written

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from attrs import evolve
 
-from distillkit.api import InputError, field, frozen, ge, in_
+from distillkit.api import InputError, added_later, field, frozen, ge, in_
 from distillkit_datasets.digits import split
 from distillkit_datasets.files import Files
 from distillkit_datasets.image_set import ImageSet
@@ -43,7 +43,7 @@ class SplitImageSet(ImageSet):
     def _second(self, root: Path, path: str) -> ImageSet:
         if self.config.held_out:
             raise InputError("held_out and held_out_path are both given; keep one")
-        shared = ("labels", "memory", "vae")
+        shared = ("labels", "memory", "orientation", "vae")
         keep = {key: getattr(self.config, key) for key in shared if hasattr(self.config, key)}
         twin = type(self)(type(self).Config(path=path, **keep))
         twin.open(root)
@@ -77,9 +77,14 @@ class FileSet(SplitImageSet):
 class PictureSet(FileSet):
     """Images that people look at: PNG, JPEG and WebP."""
 
+    @frozen(kw_only=True)
+    class Config(FileSet.Config):
+        # how a camera was held: obey EXIF, or take pixels as they are stored, as EDM's tool does
+        orientation: str = field(default="exif", validator=in_(("exif", "stored")), metadata=added_later("exif"))
+
     def _entries(self, path: Path) -> tuple[list[str], Callable[[str], bytes]]:
         """The names of all files at `path`, and what reads one. Raises InputError."""
         raise NotImplementedError
 
     def _read(self, path: Path) -> Files:
-        return Files(str(path), *self._entries(path))
+        return Files(str(path), *self._entries(path), upright=self.config.orientation == "exif")

@@ -189,7 +189,8 @@ class ImageSet(Dataset):
             except InputError as error:
                 yield Picture(source.names[i], None, label, fault=str(error))
         if source.turned:
-            tell(source.where, f"{counted(len(source.turned))} with an EXIF orientation, turned upright")
+            done = "turned upright" if self.config.orientation == "exif" else "left as stored"
+            tell(source.where, f"{counted(len(source.turned))} with an EXIF orientation, {done}")
 
     def faults(self, root: Path) -> Iterator[str]:
         """What keeps stored images from being trained on, a line each, for `distillkit data check`."""

@@ -158,7 +158,7 @@ def test_a_folder_a_thousand_deep_is_read(tmp_path: Path, capsys: pytest.Capture
         os.chdir(here)
 
 
-@pytest.mark.parametrize(("flags", "done"), [([], "turned upright")])
+@pytest.mark.parametrize(("flags", "done"), [([], "turned upright"), (["--orientation", "stored"], "left as stored")])
 def test_a_photo_is_packed_as_its_camera_was_held(
     flags: list[str], done: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

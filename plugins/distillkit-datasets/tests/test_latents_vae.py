@@ -118,7 +118,7 @@ def test_a_run_on_latents_shows_pixels_and_its_student_makes_them(mosaic, capsys
     assert main(["data", "pack", "pets", "latents.zip", "--vae", mosaic]) == 0
     Path("small.toml").write_text(RECIPE)
     assert main(["run", "small.toml"]) == 0, capsys.readouterr().err
-    (run,) = Path("runs").iterdir()
+    (run,) = Path("runs").glob("0*")
     card = json.loads((run / "result/student.json").read_text())
     assert card["decoder"]["use"] == "latents" and card["decoder"]["vae"] == mosaic and card["channels"] == 4
     student = load_student(run)
