@@ -29,6 +29,8 @@ class Cd(Pair):
         N: int = field(default=18, validator=ge(2))  # points of the grid; 40: ImageNet-64, LSUN
         mu: float = field(default=0.0, validator=[ge(0), le(1)])  # of the target; 0: the student; 0.95: ImageNet, LSUN
 
+    config: Config
+
     @hookimpl
     def setup(self, state: State) -> None:
         if state.teacher is None:

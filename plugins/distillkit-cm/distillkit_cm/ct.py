@@ -39,6 +39,8 @@ class Ct(Pair):
         schedule: str = field(default="code", validator=in_(("code", "paper")))  # mu as the code or the paper has it
         schedule_kimg: float | None = field(default=None, validator=optional(gt(0)))  # until p = 1; none: the run
 
+    config: Config
+
     def moves(self) -> bool:
         return self.config.mu0 > 0
 

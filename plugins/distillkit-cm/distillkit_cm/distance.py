@@ -18,7 +18,9 @@ def distance(name: str, a: Tensor, b: Tensor, c: float = 0.0, phi: nn.Module | N
     "lpips": |phi(a) - phi(b)|^2 of the features phi, images -> [N,D], which is Eq. (1) of arXiv:1801.03924.
     """
     if name == "lpips":
-        return (phi(a) - phi(b)).square().sum(1)
+        assert phi is not None, "the config asks for features"
+        gap: Tensor = phi(a) - phi(b)
+        return gap.square().sum(1)
     gap = (a - b).flatten(1)
     if name == "huber":
         return (gap.square().sum(1) + c**2).sqrt() - c

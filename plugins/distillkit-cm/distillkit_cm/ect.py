@@ -52,6 +52,8 @@ class Ect(GeneratorLoss):
         weight: str = field(default="step", validator=in_(("step", "edm")))  # 1 / (t - r), or EDM's lambda(t)
         boundary: float = field(default=0.003, validator=ge(0))  # sigma where the student is the identity in evaluation
 
+    config: Config
+
     @property
     def student(self) -> dict[str, Any]:
         return {"preconditioning": "ect", "boundary": self.config.boundary}

@@ -8,7 +8,21 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from distillkit.api import Choice, Denoise, Embedding, GeneratorLoss, State, Step, field, frozen, ge, gt, hookimpl, in_
+from distillkit.api import (
+    Choice,
+    Denoise,
+    Denoiser,
+    Embedding,
+    GeneratorLoss,
+    State,
+    Step,
+    field,
+    frozen,
+    ge,
+    gt,
+    hookimpl,
+    in_,
+)
 from distillkit.noise import RHO, SIGMA_MAX, SIGMA_MIN, rho_grid
 from distillkit_cm.distance import DISTANCES, WEIGHTS, distance, weight
 
@@ -42,9 +56,11 @@ class Pair(GeneratorLoss):
         },
     }  # fmt: skip
 
+    config: PairConfig
+
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self.target: nn.Module | None = None  # None: the student itself
+        self.target: Denoiser | None = None  # None: the student itself
         self.phi: nn.Module | None = None  # features of "lpips"
 
     @property
@@ -88,7 +104,8 @@ class Pair(GeneratorLoss):
         """Eq. (8), parameters only."""
         if self.target is not None:
             student = [p.detach() for p in state.networks["generator"].parameters()]
-            torch._foreach_lerp_(list(self.target.parameters()), student, 1 - self.schedule(state)[1])
+            target: list[Tensor] = list(self.target.parameters())
+            torch._foreach_lerp_(target, student, 1 - self.schedule(state)[1])
 
     def state_dict(self) -> dict[str, Any]:
         return {} if self.target is None else {f"target.{name}": p for name, p in self.target.state_dict().items()}
@@ -100,7 +117,7 @@ class Pair(GeneratorLoss):
 
 
 def twice(
-    student: nn.Module, target: nn.Module, at_t: tuple[Tensor, Tensor], at_r: tuple[Tensor, Tensor],
+    student: Denoiser, target: Denoiser, at_t: tuple[Tensor, Tensor], at_r: tuple[Tensor, Tensor],
     labels: Tensor | None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """student(x_t, t) and, without gradient, target(x_r, r), each [N,C,H,W], with the same dropout masks."""

@@ -21,12 +21,13 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from distillkit.api import (
     Augment,
     Choice,
     Denoise,
+    Denoiser,
     GeneratorLoss,
     Optimizer,
     State,
@@ -74,6 +75,8 @@ class DiffInstruct(GeneratorLoss):
         decay_from: float = field(default=0.0, validator=ge(0))  # fraction of the run where the cosine starts
         final_lr: float = field(default=0.0, validator=ge(0))  # fraction of lr at its end
 
+    config: Config
+
     @hookimpl
     def setup(self, state: State) -> None:
         """Turns are the engine's default: the fake score, then the generator, each on images and labels of its own."""
@@ -83,7 +86,7 @@ class DiffInstruct(GeneratorLoss):
             decay_from=c.decay_from, final_lr=c.final_lr,
         )  # fmt: skip
         self.fake_score = state.add_network("fake_score", "teacher", optimizer)
-        networks = [self.fake_score, state.teacher.network]
+        networks = [self.fake_score, state.teacher.network if state.teacher else None]
         self.with_dropout = [network for network in networks if network is not None] if c.shared_dropout else []
         self.augment = c.augment and c.augment.build()
 
@@ -115,7 +118,7 @@ class DiffInstruct(GeneratorLoss):
 
 
 @contextmanager
-def training(networks: list[nn.Module]) -> Iterator[None]:
+def training(networks: list[Denoiser]) -> Iterator[None]:
     """Inside, the networks run as in training (dropout); outside, in evaluation mode."""
     for network in networks:
         network.train()

@@ -69,9 +69,12 @@ class EmbeddingLoss(AuxiliaryLoss):
         normalize: str = field(default="none", validator=in_(("none", "l2")))  # of features
         seed: int = 0  # of the embeddings, beside the run's
 
+    config: Config
+
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.biased = config.estimator == "biased"
+        self.real: RealFeatures | None = None
 
     @hookimpl
     def setup(self, state: State) -> None:
@@ -89,7 +92,7 @@ class EmbeddingLoss(AuxiliaryLoss):
             self._draw(state, self._due(state))
         with torch.enable_grad(), torch.autocast(state.device.type, enabled=False):
             value, gradient = self._value_and_gradient(state, step)
-        return Term("embedding", GivenGradient.apply(step.x, value, gradient))
+        return Term("embedding", GivenGradient.apply(step.x, value, gradient))  # type: ignore[no-untyped-call]
 
     def _value_and_gradient(self, state: State, step: Step) -> tuple[Tensor, Tensor]:
         """(a), the mean over embeddings [], and its gradient at x [N,C,H,W]; one embedding at a time."""
@@ -114,7 +117,10 @@ class EmbeddingLoss(AuxiliaryLoss):
             return mmd(fake, real, s2=s2)
         real_labels = state.dataset.labels(index)
         if self.config.mode == "per_class":
-            return per_class(mmd, fake, real, s2, step.host_labels, real_labels, fewest=1 if self.biased else 2)
+            ours = step.host_labels
+            assert ours is not None and real_labels is not None, "setup asks for labels"
+            return per_class(mmd, fake, real, s2, ours, real_labels, fewest=1 if self.biased else 2)
+        assert step.labels is not None and real_labels is not None, "setup asks for labels"
         real_labels = real_labels.to(fake, non_blocking=True)
         return joint(mmd, fake, real, s2, step.labels.to(fake), real_labels, beta=self.config.beta)
 

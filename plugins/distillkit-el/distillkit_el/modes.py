@@ -44,4 +44,6 @@ def per_class(
 def rows_by_class(labels: Tensor) -> tuple[Tensor, ...]:
     """The rows of each class, ascending, of one-hot labels [N,L] on the CPU -> L times int64 [n]."""
     classes = labels.argmax(1)
-    return classes.argsort(stable=True).split(classes.bincount(minlength=labels.shape[1]).tolist())
+    counts = classes.bincount(minlength=labels.shape[1]).tolist()
+    rows: tuple[Tensor, ...] = classes.argsort(stable=True).split(counts)
+    return rows

@@ -47,7 +47,7 @@ class Tokens(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.pad(x, (0, self.padding, 0, self.padding))
-        h = self.patches(x).flatten(2).transpose(1, 2) + self.position  # [N, tokens, width]
+        h: Tensor = self.patches(x).flatten(2).transpose(1, 2) + self.position  # [N, tokens, width]
         h = h + self._attend(self.norm(h))
         h = h + self.mlp(h)
         mean = h.mean(1)
@@ -59,4 +59,5 @@ class Tokens(nn.Module):
         n, tokens, width = h.shape
         q, k, v = (h @ self.qkv.T).view(n, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         weight = (q @ k.mT * (width // self.heads) ** -0.5).softmax(-1)
-        return (weight @ v).transpose(1, 2).reshape(n, tokens, width)
+        out: Tensor = (weight @ v).transpose(1, 2).reshape(n, tokens, width)
+        return out

@@ -35,10 +35,12 @@ class Halve(nn.Sequential):
 class Pool(nn.Module):
     """Average of [N,C,side,side] over size x size windows: as matrices, so that its backward repeats bit for bit."""
 
+    window: Tensor  # [size, side]
+
     def __init__(self, side: int, size: int = GRID) -> None:
         super().__init__()
         self.identity = side == size
-        self.register_buffer("window", F.adaptive_avg_pool1d(torch.eye(side), size).T.contiguous())  # [size, side]
+        self.register_buffer("window", F.adaptive_avg_pool1d(torch.eye(side), size).T.contiguous())
 
     def forward(self, x: Tensor) -> Tensor:
         return x if self.identity else self.window @ x @ self.window.T

@@ -37,4 +37,5 @@ class Block(nn.Module):
         self.branch = nn.Sequential(norm("group", width), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.branch(x)
+        h: Tensor = x + self.branch(x)
+        return h
