@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
-from pathlib import Path
-
-from distillkit.cli import arguments
+from argparse import Namespace
 
 
-def add(parser: ArgumentParser) -> None:
-    arguments.student(parser)
-    parser.add_argument("--to", required=True, choices=("safetensors", "torch-export", "onnx", "diffusers"))
-    parser.add_argument("out", type=Path, metavar="DIR", help="a new folder, for the student and its cards")
-
-
-def main(args: Namespace) -> int:
+def main(arguments: Namespace) -> int:
     """Write, compare and tell how far apart the two are -> exit code."""
     from distillkit.networks.export import PASSES, export
 
-    done = export(args.run, args.to, args.out)
+    done = export(arguments.run, arguments.to, arguments.out)
     print(
-        f"{args.out}: {args.to}, {done.size / 1e6:.2f} MB; "
+        f"{arguments.out}: {arguments.to}, {done.size / 1e6:.2f} MB; "
         f"largest difference from the student {done.difference:.2g} over {sum(PASSES)} images"
     )
     return 0

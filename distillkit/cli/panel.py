@@ -22,7 +22,8 @@ MISSING = "-"
 def outcome(run: Outcome) -> RenderableType:
     """The panel at the end of a run."""
     time = "reused, nothing was run" if run.reused else formats.duration(run.scores.seconds)
-    body = Group(_metrics(run.scores), Text(), _files(run.run_dir))
+    note = [Text(run.scores.note, "yellow"), Text()] if run.scores.note else []
+    body = Group(_metrics(run.scores), Text(), *note, _files(run.run_dir))
     return _panel(body, run.recipe_name, subtitle=Text(time, "dim"), subtitle_align="right")
 
 
@@ -48,7 +49,7 @@ def _panel(body: RenderableType, title: str, **more: Any) -> Panel:
 def _metrics(scores: Scores) -> RenderableType:
     rows = scores.rows()
     if not rows:
-        return Text("no metrics: the recipe has no [[evaluate]]", "dim")
+        return Text("no metrics" if scores.note else "no metrics: the recipe has no [[evaluate]]", "dim")
     heads = [f"teacher\nNFE {scores.teacher_nfe}"] if scores.teacher else []
     ours = "student" if scores.teacher else "this run"
     shown = _table("metric", *heads, f"{ours}\nNFE {scores.nfe}", "floor\nreal v real")

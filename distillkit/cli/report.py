@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 
 from distillkit.api.errors import UsageError
-from distillkit.cli import arguments
 from distillkit.show.report import write_report
 
 
-def add(parser: ArgumentParser) -> None:
-    arguments.run(parser)
-
-
-def main(args: Namespace) -> int:
+def main(arguments: Namespace) -> int:
     """Write the page and print where it is -> exit code."""
-    run = args.run
+    run = arguments.run
     if not run.is_dir():
         raise UsageError(f"{run}: no such run directory")
     if not (run / "metrics.jsonl").exists():

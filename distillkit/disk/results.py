@@ -42,6 +42,7 @@ class Scores:
     teacher_nfe: int | None = None
     last: dict[str, float] | None = None  # metrics of the last average, where the student is a better one
     better: dict[str, str] = field(factory=dict)  # "lower", "higher" or "none", of the metrics whose component tells it
+    note: str = ""  # what a reader of the numbers must know
     protocol: dict[str, dict[str, str]] = field(factory=dict)  # facts behind the numbers, by evaluate component
 
     def rows(self) -> list[Row]:
@@ -84,9 +85,17 @@ def write(run_dir: Path, scores: Scores) -> None:
     """Write result/metrics.json of a run."""
     teacher = {"metrics": scores.teacher, "nfe": scores.teacher_nfe} if scores.teacher_nfe is not None else None
     last = {} if scores.last is None else {"last": scores.last}
-    facts = {"metrics": scores.student, "seconds": scores.seconds, "nimg": scores.nimg, **last, "nfe": scores.nfe}
+    note = {"note": scores.note} if scores.note else {}
+    facts = {
+        "metrics": scores.student,
+        "seconds": scores.seconds,
+        "nimg": scores.nimg,
+        **last,
+        **note,
+        "nfe": scores.nfe,
+    }
     told = {"better": scores.better, "protocol": scores.protocol}
-    files.write_json(run_dir / FILE, files.finite({**facts, "teacher": teacher, **told}))
+    files.write_json(run_dir / FILE, files.finite({**facts, "nfe": scores.nfe, "teacher": teacher, **told}))
 
 
 def read(run_dir: Path) -> Scores:
@@ -99,6 +108,7 @@ def read(run_dir: Path) -> Scores:
             student=_metrics(found["metrics"]), nfe=_count(found.get("nfe")), nimg=_count(found.get("nimg")),
             seconds=_number(found.get("seconds", 0.0)), teacher=_metrics(teacher["metrics"]),
             teacher_nfe=_count(teacher["nfe"]), last=_metrics(found["last"]) if "last" in found else None,
+            note=str(found.get("note", "")),
             better=_text(found.get("better", {})),
             protocol={name: _text(facts) for name, facts in found.get("protocol", {}).items()},
         )  # fmt: skip

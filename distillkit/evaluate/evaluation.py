@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -17,18 +17,34 @@ from distillkit.show.screen import Screen
 from distillkit.train.state import Hooked, State
 
 COLUMNS = 10
+Failed = Callable[[str, Exception], None]  # what failed, and why
 
 
-def evaluate(draw: Drawer, parts: list[Hooked], screen: Screen) -> dict[str, float]:
-    """Metrics by "<component>/<name>" of the given evaluate components."""
+def evaluate(draw: Drawer, parts: list[Hooked], screen: Screen, failed: Failed | None = None) -> dict[str, float]:
+    """Metrics by "<component>/<name>" of the given evaluate components.
+
+    With `failed`, it is told of a component that raises, and the others' numbers are returned.
+    """
     found: dict[str, float] = {}
     with screen.progress("evaluate", len(parts), "metrics") as bar:
         for part in parts:
-            for metrics in part.call(state=draw.state, draw=draw):
-                if not isinstance(metrics, dict):
-                    raise PluginError(f"evaluate {part.name!r} returned {str(metrics)[:60]}, expected {{name: number}}")
-                found |= {f"{part.name}/{name}": checked(part.name, name, value) for name, value in metrics.items()}
+            try:
+                found |= measured(part, draw)
+            except Exception as error:
+                if failed is None:
+                    raise
+                failed(f"evaluate {part.name!r}", error)
             bar.advance(1)
+    return found
+
+
+def measured(part: Hooked, draw: Drawer) -> dict[str, float]:
+    """The metrics of one component. Raises PluginError for what is no number."""
+    found: dict[str, float] = {}
+    for metrics in part.call(state=draw.state, draw=draw):
+        if not isinstance(metrics, dict):
+            raise PluginError(f"evaluate {part.name!r} returned {str(metrics)[:60]}, expected {{name: number}}")
+        found |= {f"{part.name}/{name}": checked(part.name, name, value) for name, value in metrics.items()}
     return found
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from distillkit.api import UsageError
+from distillkit.api import DistillkitError, UsageError
 from distillkit.assets.folder import folder as assets
 from distillkit.assets.locate import require
 from distillkit.disk import rundir
@@ -19,7 +19,9 @@ from distillkit.disk.rundir import RunDir
 from distillkit.recipe import chain, fingerprint, to_toml, used_distributions, used_numerics
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
+from distillkit.run import stage
 from distillkit.run.claim import claimed
+from distillkit.show import report
 from distillkit.show.screen import Screen
 
 Change = Callable[[Recipe], Recipe]
@@ -143,8 +145,6 @@ def one(
 
     `find` is asked now, not when the plan was made: another process may have begun or finished the same since.
     """
-    from distillkit.run import stage  # torch comes with it: only when there is work
-
     recipe = node.recipe
 
     def make() -> RunDir:
@@ -153,6 +153,7 @@ def one(
     with claimed(find, make, runs, screen, wait, take_over) as claim:
         run = claim.run
         if not claim.new and run.status() == "finished":
+            paged(run, screen)
             return Outcome.of(run, reused=True)
         if not run.resolved.exists():  # new, or killed right after it was made
             stage.write_recipes(run, *texts(node, nodes))
@@ -161,6 +162,16 @@ def one(
         stage.execute(recipe, run, results, catalog, screen)
         screen.line(f"done in {time.perf_counter() - start:.0f} s")
         return Outcome.of(run, reused=False)
+
+
+def paged(run: RunDir, screen: Screen) -> None:
+    """Make the page of a finished run that has none: it failed, or a signal came before it."""
+    if run.report.exists():
+        return
+    try:
+        report.write_report(run.path, title=str(run.info["recipe"]))
+    except (DistillkitError, OSError) as error:
+        screen.warn(f"{run.path} has no report: {error}")
 
 
 def texts(node: Node, nodes: list[Node]) -> tuple[Recipe, str, dict[str, str]]:

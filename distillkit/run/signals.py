@@ -1,29 +1,42 @@
-"""A wish to stop: signals only set a flag, the loop saves and leaves between two iterations."""
+"""A wish to stop: a flag that the loop looks at between iterations, or at once where all that counts is saved."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # Ctrl-C, schedulers, SLURM's early warning
+# Ctrl-C, schedulers (SIGTERM; SIGUSR1, SIGUSR2 early warnings; SIGXCPU), a lost terminal. Windows has the first two.
+NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGHUP", "SIGXCPU")
+SIGNALS = tuple(signal.Signals[name] for name in NAMES if hasattr(signal, name))
+
+
+class Stopped(BaseException):
+    """A signal came in work that may be left at any point; no `except Exception` of that work takes it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
 
 
 class StopRequest:
     """While entered, `requested` is the name of the signal that came; a second signal ends the process at once.
 
-    Signals that the parent had us ignore stay ignored; outside the main thread nothing is installed.
+    Signals that the parent had us ignore (nohup) stay ignored; outside the main thread nothing is installed.
     """
 
     def __init__(self) -> None:
         self.requested: str | None = None
+        self._at_once = False
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
+            for number in SIGNALS:
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._handle)
         return self
@@ -33,9 +46,23 @@ class StopRequest:
             number, before = self._before.popitem()
             signal.signal(number, before or signal.SIG_DFL)
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Inside, a signal raises Stopped between two operations of Python; so does one that came before."""
+        if self.requested is not None:
+            raise Stopped(signal.Signals[self.requested])
+        self._at_once = True
+        try:
+            yield
+        finally:
+            self._at_once = False
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested is None:
             self.requested = signal.Signals(number).name
+            if self._at_once:
+                self._at_once = False  # what unwinds is not interrupted
+                raise Stopped(number)
             return
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)

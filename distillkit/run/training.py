@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import time
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from distillkit.api import Diverged, Preempted, ResourceError
-from distillkit.disk import checkpoint
+from distillkit.disk import checkpoint, results
 from distillkit.disk.metrics import MetricsLog
 from distillkit.disk.rundir import RunDir
 from distillkit.evaluate import evaluation
 from distillkit.evaluate.best import Keeper
 from distillkit.evaluate.draw import Drawer
-from distillkit.run.signals import StopRequest
+from distillkit.run.signals import Stopped, StopRequest
 from distillkit.show import formats
-from distillkit.show.screen import Screen
+from distillkit.show.screen import Bar, Screen
 from distillkit.train import snapshot, turns
 from distillkit.train.iterate import iterate
 from distillkit.train.optim import lr_at
 from distillkit.train.state import Hooked, State
+
+MINUTES = 15.0  # of training between checkpoints, at most
+SHARE = 0.02  # of the time may go into checkpoints that only the clock asks for
 
 
 class Training:
@@ -34,6 +39,9 @@ class Training:
         self.saved: Path | None = None  # the newest good checkpoint
         self.keeper = Keeper(state)
         self.measured: dict[str, float] | None = None  # the final metrics
+        self.failures: dict[str, str] = {}  # what failed beside the training, the newest time
+        self.seconds_saved = 0.0  # of training, when the newest checkpoint was written
+        self.saving = 0.0  # seconds spent on that in this session
 
     def resume(self) -> bool:
         """Go back to the newest good checkpoint, and cut the log there -> whether there was one."""
@@ -44,7 +52,7 @@ class Training:
         tensors, meta, self.saved = found
         snapshot.restore(self.state, tensors, meta)
         torch.set_num_threads(meta["threads"])  # another count would add up in another order
-        self.seconds = meta["seconds"]
+        self.seconds = self.seconds_saved = meta["seconds"]
         self.tick_from = tuple(meta["tick_from"])
         self.keeper.restore(meta["best"])
         self.log.truncate(self.state.nimg)
@@ -54,7 +62,9 @@ class Training:
         """Run to the end -> the final metrics. Raises Preempted after saving if a signal asked to stop."""
         state = self.state
         if state.nimg == 0:
-            evaluation.write_grid(state, self.run)
+            self.leisurely(lambda: self.picture())
+        elif state.nimg < state.total:
+            self.leisurely(self.look)  # what was due at the checkpoint, if the process died in it
         with self.screen.progress(state.recipe.name, state.total, "img") as bar:
             bar.advance(state.nimg)
             while state.nimg < state.total:
@@ -63,8 +73,7 @@ class Training:
                 self.seconds += time.perf_counter() - start
                 bar.advance(state.batch)
                 self.maintain(bar)
-        if self.measured is None and state.evaluators:  # resumed at the end: what was measured there went with it
-            self.evaluate(state.evaluators)
+        self.leisurely(self.look)
         return self.measured or {}
 
     def check(self) -> None:
@@ -75,24 +84,71 @@ class Training:
             good = f"the last good checkpoint is {self.saved}" if self.saved else "there is no checkpoint yet"
             raise Diverged(f"{error}; {good}") from error
 
-    def maintain(self, bar: object) -> None:
-        """What is due between iterations."""
+    def maintain(self, bar: Bar) -> None:
+        """What is due between iterations. Saving comes first: nothing after it can lose what was trained."""
         state, settings = self.state, self.state.recipe.run
         finished = state.nimg >= state.total
         if finished or evaluation.crossed(state, settings.tick_kimg or settings.kimg / 20):
             bar.advance(0, **self.tick())
-        parts = evaluation.due(state, finished)
-        improved = bool(parts) and self.evaluate(parts)
-        save = finished or evaluation.crossed(state, settings.checkpoint_kimg or settings.kimg / 5)
-        if save:
-            evaluation.write_grid(state, self.run)
-        if save or improved or self.stop.requested:
+        parts, stage = evaluation.due(state, finished), self.stage_due(finished)
+        if parts or stage or self.stop.requested or self.overdue():
             self.save(finished)
-        if self.stop.requested and not finished:
-            raise Preempted(
-                f"{self.stop.requested}: saved at {state.nimg / 1000:g} kimg; "
-                f"go on with: distillkit run --resume {self.run.path}"
-            )
+        if self.stop.requested:
+            raise self.preempted(self.stop.requested)
+        if (parts or stage) and not finished:
+            self.leisurely(self.look)
+
+    def stage_due(self, finished: bool) -> bool:
+        """Whether a checkpoint and pictures are due by the count of images."""
+        settings = self.state.recipe.run
+        return finished or evaluation.crossed(self.state, settings.checkpoint_kimg or settings.kimg / 5)
+
+    def overdue(self) -> bool:
+        """Whether a kill would lose too many minutes, and saving more often costs no more than its share."""
+        since = self.seconds - self.seconds_saved
+        return since > 60 * MINUTES and self.saving <= SHARE * self.seconds
+
+    def look(self) -> None:
+        """Metrics and pictures that are due now and not there yet."""
+        state = self.state
+        finished = state.nimg >= state.total
+        parts = evaluation.due(state, finished)
+        if self.log.has("evaluate", state.nimg) and not finished:
+            self.keeper.improved(results.of_row(self.log.read()[-1]))
+        elif parts:
+            self.evaluate(parts)
+        if self.stage_due(finished):
+            self.picture()
+
+    def picture(self) -> None:
+        try:
+            evaluation.write_grid(self.state, self.run)
+        except Exception as error:
+            self.failed("the picture", error)
+
+    def failed(self, what: str, error: Exception) -> None:
+        """Tell of a metric or picture that failed: it decides nothing about the run."""
+        with open(self.run.log, "a", encoding="utf-8") as log:
+            log.write("".join(traceback.format_exception(error)))
+        text = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
+        self.failures[what] = f"{what} failed: {text}"
+        self.screen.warn(f"{self.failures[what]}; the run goes on without it")
+
+    def leisurely(self, work: Callable[[], None]) -> None:
+        """Do work that a signal may end at any point, since the newest checkpoint has all that was trained."""
+        try:
+            with self.stop.at_once():
+                work()
+        except Stopped as stopped:
+            raise self.preempted(str(stopped)) from None
+
+    def preempted(self, signal: str) -> Preempted:
+        kimg = self.state.nimg / 1000
+        return Preempted(
+            f"{signal}: saved at {kimg:g} kimg; go on with: distillkit run --resume {self.run.path}"
+            if self.saved
+            else f"{signal}: at {kimg:g} kimg, nothing was trained yet"
+        )
 
     def tick(self) -> dict[str, float]:
         """One line of means since the last tick -> the losses."""
@@ -117,11 +173,10 @@ class Training:
         )
         return losses
 
-    def evaluate(self, parts: list[Hooked]) -> bool:
-        """Measure, log and show -> whether this is the best so far by run.keep_best."""
-        self.check()
+    def evaluate(self, parts: list[Hooked]) -> None:
+        """Measure, log and show; take note if this is the best so far by run.keep_best."""
         state = self.state
-        found = evaluation.evaluate(Drawer.student(state), parts, self.screen)
+        found = evaluation.evaluate(Drawer.student(state), parts, self.screen, self.failed)
         if state.nimg >= state.total:
             self.measured = found
         if not self.log.has("evaluate", state.nimg):
@@ -129,11 +184,13 @@ class Training:
                              "seconds": self.seconds})  # fmt: skip
         shown = {name: value for name, value in found.items() if not name.endswith(("_floor", "_sd"))}
         self.screen.line(f"{formats.kimg(state.nimg)} kimg   {formats.numbers(shown)}")
-        return self.keeper.improved(found)
+        self.keeper.improved(found)
 
     def save(self, finished: bool) -> None:
         """Checkpoint; a full disk is a warning now and an error at the end."""
+        self.run.check()
         self.check()
+        start = time.perf_counter()
         tensors, meta = snapshot.take(self.state)
         meta |= {"seconds": self.seconds, "tick_from": list(self.tick_from), "best": self.keeper.saved()}
         keep = self.state.recipe.run.keep_checkpoints
@@ -144,3 +201,5 @@ class Training:
             if finished or self.stop.requested:
                 raise
             self.screen.warn(f"{error}; training goes on, the next checkpoint tries again")
+        self.seconds_saved = self.seconds
+        self.saving += time.perf_counter() - start

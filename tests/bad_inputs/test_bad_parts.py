@@ -43,22 +43,16 @@ SETTINGS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
         ("generator_loss={use='toy-nan'}", "run.kimg=0.32", "run.checkpoint_kimg=1"), 4, ("there is no checkpoint yet",)
     ),
     "loss of a wrong shape": (("generator_loss={use='toy-scalar'}",), 2, ("generator_loss", "one loss per image")),
-    "metric that is no number": (
-        ("evaluate.0={use='toy-text'}",), 2, ("toy-text", "score = 'great'", "expected a number")
-    ),
-    "metrics that are no table": (("evaluate.0={use='toy-list'}",), 2, ("toy-list", "[1.0]", "expected")),
     "plugin without what it imports": (
         ("evaluate.0={use='toy-broken'}",), 2,
         ("nothing was run.", 'evaluate "toy-broken"', "No module named 'nowhere_at_all'", "distillkit-toy"),
     ),
     "plugin of another class": (("evaluate.0={use='toy-wrong'}",), 2, ("nothing was run.", "it is no subclass of",)),
     "plugin with an unknown hook": (("evaluate.0={use='toy-hook'}",), 2, ("toy_parts:Hook", "after_stop")),
-    "disk full in a plugin": (("evaluate.0={use='toy-full'}",), 5, ("disk full", "make room")),
 }  # fmt: skip
 
 TRAINED = {
     "learning rate absurdly large", "loss that becomes nan", "loss that becomes nan before anything was saved",
-    "metric that is no number", "metrics that are no table", "disk full in a plugin",
 }  # fmt: skip
 
 ENTRY_POINTS = """\
@@ -174,3 +168,22 @@ def test_what_cannot_be_built_or_breaks_is_told_as_such(lab, toys, name):
     arguments = [part for setting in sets for part in ("--set", setting)]
     trained = ["0002-x"] if name in TRAINED else []  # what was refused before that leaves no folder
     lab.refused(["run", "x.toml", *arguments], code, *words, new_runs=trained)
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        ("toy-text", ("score = 'great'", "expected a number")),
+        ("toy-list", ("[1.0]", "expected {name: number}")),
+        ("toy-full", ("No space left on device", "features.bin")),
+    ],
+)
+def test_a_metric_that_fails_is_told_and_the_run_is_finished(lab, toys, metric, words):
+    code, out, err = lab.give(["run", "x.toml", "--set", f"evaluate.0={{use='{metric}'}}"])
+    assert code == 0 and "Traceback" not in out + err
+    assert all(word in err for word in (f"evaluate '{metric}' failed", *words))
+    assert metric in " ".join(out.split())  # the panel says it too
+    assert (lab / "runs" / "0002-x" / "report.html").exists()
+    assert "Traceback" in (lab / "runs" / "0002-x" / "log.txt").read_text()
+    code, out, err = lab.give(["eval", "runs/0002-x"])
+    assert code == (5 if metric == "toy-full" else 2)

@@ -6,12 +6,14 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
-from distillkit.run.signals import StopRequest
+from distillkit.run import signals
+from distillkit.run.signals import Stopped, StopRequest
 
-SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]
+SIGNALS = list(signals.SIGNALS)
 
 
 @pytest.fixture(autouse=True)
@@ -76,3 +78,15 @@ def test_the_second_signal_ends_the_process_at_once(first: signal.Signals, secon
         finally:
             os._exit(99)  # not reached: the second signal unwinds nothing
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -second  # a shell shows 128 + number
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_where_all_is_saved_a_signal_ends_the_work_between_two_lines(number: signal.Signals) -> None:
+    with StopRequest() as stop:
+        with pytest.raises(Stopped, match=number.name), stop.at_once():
+            with suppress(Exception):  # what plugins do
+                signal.raise_signal(number)
+            raise AssertionError("the work went on")
+        assert stop.requested == number.name
+        with pytest.raises(Stopped), stop.at_once():  # and so does one that came before
+            raise AssertionError("the work began")

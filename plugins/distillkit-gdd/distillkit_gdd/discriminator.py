@@ -27,8 +27,7 @@ class Discriminator:
 
     def __call__(self, x: Tensor, step: Step) -> list[Tensor]:
         maps = [projection(x, step.labels, step.randn_like) for projection in self.projections]
-        logits: list[Tensor] = self.heads(maps, step.labels)
-        return logits
+        return self.heads(maps, step.labels)
 
     @contextmanager
     def batch_statistics(self) -> Iterator[None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmap import mmap
-from typing import Any, TypeVar
+from typing import Any
 
 from attrs import define, field, frozen
 from torch import Tensor
@@ -13,7 +13,6 @@ from distillkit_edm.nvpickle.refused import UnsafeFile
 from distillkit_edm.nvpickle.storage import find_storage, read_view
 from distillkit_edm.nvpickle.symbols import CONTAINERS, NETWORK, PARAMETER, PERSISTENT, STORAGE, TENSOR, Node, shown
 
-T = TypeVar("T")
 DEPTH, MODULES, NAME = 64, 20_000, 100  # of a tree: levels, modules, characters of a name
 
 
@@ -60,12 +59,11 @@ def module_of(node: Any, what: str) -> Module:
     return Module(checked(name, str, "the name of a class"), checked(state, dict, "the state of a module"))
 
 
-def checked(value: Any, kind: type[T], what: str) -> T:
+def checked(value: Any, kind: type, what: str) -> Any:
     """The value. Raises UnsafeFile unless it is a `kind`."""
     if type(value) is not kind:
         raise UnsafeFile(f"{what} is no {kind.__name__}")
-    found: T = value
-    return found
+    return value
 
 
 def read_tensors(data: bytes | mmap, module: Module) -> dict[str, Tensor]:

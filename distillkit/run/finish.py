@@ -1,0 +1,95 @@
+"""The end of a run: its result first, then the pictures and the page, which may fail without harm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from distillkit.api import InputError
+from distillkit.disk import results
+from distillkit.disk.results import Outcome, Scores
+from distillkit.evaluate import evaluation
+from distillkit.evaluate.draw import Drawer
+from distillkit.networks import licences, network_file
+from distillkit.recipe import table_of
+from distillkit.recipe.schema import Recipe
+from distillkit.registry import Catalog
+from distillkit.run.training import Training
+from distillkit.show import report
+from distillkit.train.state import State
+
+
+def result(
+    training: Training, recipe: Recipe, metrics: dict[str, float], outcomes: Mapping[str, Outcome], catalog: Catalog
+) -> None:
+    """The result folder: the student, its card, its metrics; with these the run is finished."""
+    state, run, screen, teacher = training.state, training.run, training.screen, outcomes.get("teacher_score")
+    scores = Scores(student=metrics, seconds=training.seconds, nimg=state.nimg)
+    try:
+        if training.keeper.take_back(run.checkpoints):
+            scores = kept(training, scores)
+    except InputError as error:  # the best average is lost; what is left is a student too
+        note = f"the result is the last average, not the best by {state.recipe.run.keep_best}: {error}"
+        screen.warn(note)
+        training.failures["the best average"] = note
+    run.check()
+    card, nfe = student_card(state, recipe, outcomes), Drawer.student(state).nfe
+    if warning := licences.non_commercial(card.get("licence")):
+        screen.line(f"the student is {warning}")
+    network_file.save(run.result, state.ema, {**card, "nfe": nfe, "nimg": scores.nimg, **run.info})
+    sampler = teacher_drawer(state, teacher, catalog)
+    if teacher:
+        scores = attrs.evolve(scores, teacher=teacher.scores.student, teacher_nfe=teacher.scores.nfe)
+    elif sampler and state.teacher.network is None:  # in closed form: nobody measured it before
+        measured = evaluation.evaluate(sampler, state.evaluators, screen, training.failed)
+        scores = attrs.evolve(scores, teacher=measured, teacher_nfe=sampler.nfe)
+    better, protocol = evaluation.better(state, scores.student), evaluation.protocol(state, screen)
+    note = "; ".join(training.failures.values())
+    results.write(run.path, attrs.evolve(scores, nfe=nfe, note=note, better=better, protocol=protocol))
+    run.write_exit(0, "finished", state.nimg, None)
+
+
+def kept(training: Training, scores: Scores) -> Scores:
+    """The scores where `state.ema` is the best average and not the last: all its metrics, measured now."""
+    state, best = training.state, training.keeper.best
+    training.screen.line(
+        f"the result is the average at {best.nimg / 1000:g} kimg: {state.recipe.run.keep_best} {best.value:.4g}"
+    )
+    metrics = evaluation.evaluate(Drawer.student(state), state.evaluators, training.screen, training.failed)
+    return attrs.evolve(scores, student=metrics, nimg=best.nimg, last=scores.student)
+
+
+def student_card(state: State, recipe: Recipe, outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
+    """What users of the student must know; names of assets are as `recipe` has them, good on any machine."""
+    card: dict[str, Any] = {
+        "sample": table_of(recipe.sample), "seed": recipe.run.seed, "precision": recipe.run.precision,
+    }  # fmt: skip
+    if state.dataset.latent:
+        card["decoder"] = table_of(recipe.dataset)
+    if found := licences.binding(recipe, [outcome.run_dir / "result" for outcome in outcomes.values()]):
+        card["licence"] = found
+    return card
+
+
+def pages(training: Training, outcomes: Mapping[str, Outcome], catalog: Catalog) -> None:
+    """The picture of real images, teacher and student, and the report; where that fails, the next call makes it."""
+    state, run = training.state, training.run
+    try:
+        evaluation.write_comparison(state, run, teacher_drawer(state, outcomes.get("teacher_score"), catalog))
+    except Exception as error:
+        training.failed("the comparison picture", error)
+    try:
+        report.write_report(run.path, title=str(run.info["recipe"]))
+    except Exception as error:
+        training.failed("the report", error)
+
+
+def teacher_drawer(state: State, teacher: Outcome | None, catalog: Catalog) -> Drawer | None:
+    """The teacher sampled by Heun's method through its hook, guidance included."""
+    if state.teacher is None:
+        return None
+    heun = catalog.load("sample", "heun")
+    steps = {"steps": (teacher.scores.nfe + 1) // 2} if teacher and teacher.scores.nfe else {}
+    return Drawer.student(state).teacher(heun(heun.Config(**steps)))
