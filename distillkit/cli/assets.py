@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -22,14 +22,21 @@ from distillkit.assets.table import Asset, table
 from distillkit.cli.console import console
 
 
-def main(arguments: Namespace) -> int:
+def add(parser: ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.set_defaults(names=[])
+    get = parser.add_subparsers(metavar="get").add_parser("get", help="download to $DISTILLKIT_HOME/assets")
+    get.add_argument("names", nargs="+", metavar="NAME", help="such as edm-cifar10-32x32-cond-vp.pkl")
+
+
+def main(args: Namespace) -> int:
     """List the table, or download what is named -> exit code."""
-    if arguments.names:
-        for asset in [_find(name) for name in arguments.names]:
+    if args.names:
+        for asset in [_find(name) for name in args.names]:
             with _bar(asset.name) as progress:
                 path, there = get(asset, folder(), progress)
             print(f"{path} {'is there already' if there else 'downloaded'}")
-    elif arguments.json:
+    elif args.json:
         print(json.dumps({"folder": str(folder()), "assets": _rows(folder())}, indent=2))
     else:
         out = console()

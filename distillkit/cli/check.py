@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,22 +11,27 @@ from typing import Any
 from rich.syntax import Syntax
 
 from distillkit.api import UsageError
-from distillkit.cli import screen
+from distillkit.cli import arguments, screen
 from distillkit.cli.console import console
 from distillkit.registry import Catalog
 
 
-def main(arguments: Namespace) -> int:
+def add(parser: ArgumentParser) -> None:
+    arguments.recipe(parser, number="+")
+    parser.add_argument("--toml", action="store_true", help="print the resolved recipe only, as TOML")
+
+
+def main(args: Namespace) -> int:
     """Show the recipe and the plan; of several, and of studies, only what is wrong -> exit code."""
     from distillkit.recipe.load import load
 
-    (first, *others) = arguments.recipe
+    (first, *others) = args.recipe
     if not others and not _is_study(load(first).data):
-        return _show(first, arguments)
-    if arguments.toml:
+        return _show(first, args)
+    if args.toml:
         raise UsageError("--toml prints one recipe; name one, and no study")
     catalog = Catalog.installed()
-    return max(_valid(path, arguments.sets, catalog) for path in arguments.recipe)
+    return max(_valid(path, args.sets, catalog) for path in args.recipe)
 
 
 def _is_study(data: Mapping[str, Any]) -> bool:
@@ -54,15 +59,15 @@ def _valid(path: Path, sets: Sequence[str], catalog: Catalog) -> int:
     return 0
 
 
-def _show(path: Path, arguments: Namespace) -> int:
+def _show(path: Path, args: Namespace) -> int:
     from distillkit.assets.folder import folder
     from distillkit.assets.locate import require
     from distillkit.recipe import to_toml
     from distillkit.run import runner
 
-    nodes = runner.graph(path, arguments.sets, Catalog.installed(), None)
+    nodes = runner.graph(path, args.sets, Catalog.installed(), None)
     text = to_toml(nodes[-1].recipe, made_with=nodes[-1].versions)
-    if arguments.toml:
+    if args.toml:
         print(text, end="")
         return 0
     out = console()
@@ -70,7 +75,7 @@ def _show(path: Path, arguments: Namespace) -> int:
         out.print(Syntax(text, "toml", theme="ansi_dark", background_color="default"))
     else:
         print(text)
-    found = [runner.existing(node, arguments.runs) for node in nodes]
+    found = [runner.existing(node, args.runs) for node in nodes]
     screen.choose().plan(runner.rows(nodes, found))
     print(f"\n{path} is a valid recipe; nothing was built.")
     require(path, runner.unfinished(nodes, found), folder())

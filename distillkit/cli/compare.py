@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,19 +12,31 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from distillkit.cli import arguments
 from distillkit.cli.console import console
 from distillkit.compare import Comparison, Run, compare, matrix, tables, write_page
 
 GAP = 2  # characters between columns
 
 
-def main(arguments: Namespace) -> int:
+def add(parser: ArgumentParser) -> None:
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run directories; seeds are grouped")
+    parser.add_argument("--baseline", metavar="NAME", help="a recipe, a group or a run (default: the first RUN's)")
+    parser.add_argument("--metric", dest="metrics", action="append", default=[], metavar="NAME",
+                         help="draw this one's curves, such as frechet/fd (may be repeated; default: two)")  # fmt: skip
+    parser.add_argument("--within", type=arguments.share, default=0.05, metavar="SHARE",
+                         help="how near to the baseline's final value is near enough (%(default)s)")  # fmt: skip
+    parser.add_argument("--anyway", action="store_true", help="compare what was not measured alike")
+    parser.add_argument("--out", type=Path, default=Path("compare.html"), metavar="FILE", help="(%(default)s)")
+
+
+def main(args: Namespace) -> int:
     """Show the tables and write the page -> exit code."""
     found = compare(
-        [Run.read(path) for path in arguments.runs], baseline=arguments.baseline, metrics=arguments.metrics,
-        within=arguments.within, anyway=arguments.anyway,
+        [Run.read(path) for path in args.runs], baseline=args.baseline, metrics=args.metrics,
+        within=args.within, anyway=args.anyway,
     )  # fmt: skip
-    page = write_page(found, arguments.out)
+    page = write_page(found, args.out)
     show(found, console(), page)
     return 0
 

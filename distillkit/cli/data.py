@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections import Counter
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distillkit.api import Dataset, InputError, UsageError
+from distillkit.cli import arguments
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,9 +20,35 @@ CHUNK = 256  # images
 SHOWN = 20  # classes
 
 
-def main(arguments: Namespace) -> int:
+def add(parser: ArgumentParser) -> None:
+    """An action each: pack, stats, check."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    pack = actions.add_parser("pack", help="write a zip of images of one size, in the layout of EDM")
+    pack.add_argument("source", type=Path, metavar="SRC", help="a folder, a .zip, a .npz, or CIFAR-10's .tar.gz")
+    pack.add_argument("out", type=Path, metavar="OUT.zip", help="must not exist")
+    pack.add_argument("--resolution", type=arguments.size, metavar="N|WxH",
+                      help="resize by Lanczos (default: leave as it is)")  # fmt: skip
+    pack.add_argument("--transform", choices=("center-crop", "center-crop-wide", "center-crop-dhariwal"),
+                      help="before it is resized; the last: ImageNet's for EDM2")  # fmt: skip
+    pack.add_argument("--labels", choices=("auto", "none"), default="auto",
+                      help="auto: of dataset.json, else the top-level folders in alphabetical order")  # fmt: skip
+    pack.add_argument("--orientation", choices=("exif", "stored"),
+                      help="how cameras were held: obey EXIF (default), or leave it as EDM's tool does")  # fmt: skip
+    pack.add_argument("--skip-damaged", action="store_true", help="leave out what cannot be read, and name it")
+    pack.add_argument("--vae", metavar="FILE", help="write latents of this autoencoder instead, as EDM2 does")
+    stats = actions.add_parser("stats", help="write mean and covariance of features, a reference for fid")
+    stats.add_argument("path", type=Path, metavar="PATH", help="a folder, a .zip, a .npz, or CIFAR-10's .tar.gz")
+    stats.add_argument("out", type=Path, metavar="OUT.npz", help="must not exist")
+    stats.add_argument("--features", default="inception", metavar="NAME", help="as in a recipe (%(default)s)")
+    stats.add_argument("--network", type=Path, metavar="FILE", help="its key `network`: a TorchScript file")
+    check = actions.add_parser("check", help="read every image of a data set and say what it holds")
+    check.add_argument("path", type=Path, metavar="PATH", help="a folder, a .zip, a .npz, or CIFAR-10's .tar.gz")
+    check.add_argument("--latents", action="store_true", help="a folder or .zip of latents")
+
+
+def main(args: Namespace) -> int:
     """Pack, check or measure -> exit code."""
-    return {"pack": _pack, "check": _check, "stats": _stats}[arguments.action](arguments)
+    return {"pack": _pack, "check": _check, "stats": _stats}[args.action](args)
 
 
 def dataset_name(path: Path) -> str:
@@ -51,16 +78,16 @@ def _dataset(path: Path, **keys: object) -> Dataset:
     return _part("dataset", use=dataset_name(path), path=str(path), **keys)
 
 
-def _pack(arguments: Namespace) -> int:
+def _pack(args: Namespace) -> int:
     from distillkit.images.pack import pack
 
-    turned = {} if arguments.orientation is None else {"orientation": arguments.orientation}
-    dataset = _dataset(arguments.source, labels=arguments.labels == "auto", **turned)
-    encode = arguments.vae and _encoder(arguments.vae)
+    turned = {} if args.orientation is None else {"orientation": args.orientation}
+    dataset = _dataset(args.source, labels=args.labels == "auto", **turned)
+    encode = args.vae and _encoder(args.vae)
     pictures = dataset.pictures(Path.cwd())
     packed = pack(
-        pictures, arguments.out, arguments.resolution, arguments.transform, encode or None,
-        class_names=dataset.class_names, skip_damaged=arguments.skip_damaged,
+        pictures, args.out, args.resolution, args.transform, encode or None,
+        class_names=dataset.class_names, skip_damaged=args.skip_damaged,
     )  # fmt: skip
     if packed.left_out:
         print(f"{packed.left_out} images are too small and were left out")
@@ -69,7 +96,7 @@ def _pack(arguments: Namespace) -> int:
     height, width, channels = packed.shape
     labels = "with labels" if packed.labels else "without labels"
     of = "latents of images" if encode else "images"
-    print(f"{arguments.out}: {packed.images} {of}, {width}x{height}x{channels}, {labels}")
+    print(f"{args.out}: {packed.images} {of}, {width}x{height}x{channels}, {labels}")
     return 0
 
 
@@ -83,13 +110,13 @@ def _encoder(vae: str) -> Any:
     return latents.encode
 
 
-def _check(arguments: Namespace) -> int:
+def _check(args: Namespace) -> int:
     """Read every image and label of a data set; all that cannot be used is told at once."""
     import torch
 
-    use = "latents" if arguments.latents else dataset_name(arguments.path)
+    use = "latents" if args.latents else dataset_name(args.path)
     keys = {"memory": "file"} if use in IN_FILES else {}
-    dataset = _part("dataset", use=use, path=str(arguments.path), **keys)
+    dataset = _part("dataset", use=use, path=str(args.path), **keys)
     faults = list(dataset.faults(Path.cwd()))
     if faults:
         raise InputError.listing(faults)
@@ -101,11 +128,11 @@ def _check(arguments: Namespace) -> int:
         counts: Counter[int] = Counter()
         for index in torch.arange(len(part)).split(CHUNK):
             counts.update(_classes(part.labels(index)))
-        print(f"{arguments.path}: {len(part)} {name}, {size}, {_labels(part, counts)}")
+        print(f"{args.path}: {len(part)} {name}, {size}, {_labels(part, counts)}")
     return 0
 
 
-def _stats(arguments: Namespace) -> int:
+def _stats(args: Namespace) -> int:
     """Write mean and covariance of a network's features, which `fid` takes as its `reference`."""
     import numpy as np
 
@@ -114,17 +141,17 @@ def _stats(arguments: Namespace) -> int:
     from distillkit.disk.files import write_new
     from distillkit.images.moments import moments
 
-    if arguments.out.exists() or not arguments.out.parent.is_dir():
-        raise UsageError(f"{arguments.out} exists already, or its folder does not; choose another name")
-    network = {"network": str(arguments.network)} if arguments.network else {}
-    dataset, features = _dataset(arguments.path), _part("features", use=arguments.features, **network)
+    if args.out.exists() or not args.out.parent.is_dir():
+        raise UsageError(f"{args.out} exists already, or its folder does not; choose another name")
+    network = {"network": str(args.network)} if args.network else {}
+    dataset, features = _dataset(args.path), _part("features", use=args.features, **network)
     dataset.open(Path.cwd())
     features.prepare(dataset, dataset.held_out(), home())
     mu, sigma = moments(features, dataset, CHUNK, pick_device("auto"))
     file = BytesIO()
     np.savez(file, mu=mu, sigma=sigma)
-    write_new(arguments.out, file.getvalue())
-    print(f"{arguments.out}: mu and sigma of {len(mu)} features of {len(dataset)} images")
+    write_new(args.out, file.getvalue())
+    print(f"{args.out}: mu and sigma of {len(mu)} features of {len(dataset)} images")
     return 0
 
 

@@ -6,7 +6,7 @@ import importlib.util
 import os
 import platform
 import shutil
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -20,6 +20,7 @@ from rich.text import Text
 from distillkit import __version__
 from distillkit.api import DistillkitError, UsageError
 from distillkit.assets.folder import folder, locked
+from distillkit.cli import arguments
 from distillkit.cli.console import console
 from distillkit.registry import Catalog, Unusable
 
@@ -38,10 +39,14 @@ class Line:
     text: str
 
 
-def main(arguments: Namespace) -> int:
+def add(parser: ArgumentParser) -> None:
+    arguments.runs(parser)
+
+
+def main(args: Namespace) -> int:
     """Look at everything and tell -> exit code; 2 where something is broken."""
     out, counts = console(), Counter[str]()
-    for line in chain(versions(), plugins(Catalog.installed()), machine(), disks(arguments.runs), cache()):
+    for line in chain(versions(), plugins(Catalog.installed()), machine(), disks(args.runs), cache()):
         counts[line.state] += 1
         shown = Text.assemble((f"{line.state:8}", STYLES[line.state]), f"{line.name:9}", line.text)
         out.print(shown, soft_wrap=True)

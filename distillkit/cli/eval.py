@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
-from distillkit.cli import panel, screen
+from distillkit.cli import arguments, panel, screen
 from distillkit.cli.console import console
 
 
-def main(arguments: Namespace) -> int:
+def add(parser: ArgumentParser) -> None:
+    arguments.run(parser)
+    parser.add_argument("--recipe", type=Path, metavar="FILE", help="ask the [[evaluate]] of this recipe instead")
+    arguments.sets(parser, "evaluate.0.images=5000 (may be repeated)")
+
+
+def main(args: Namespace) -> int:
     """Measure, show and write -> exit code."""
     from distillkit.run.measure import measure
 
-    outcome, file = measure(arguments.run, arguments.sets, arguments.recipe, screen.choose())
+    outcome, file = measure(args.run, args.sets, args.recipe, screen.choose())
     console().print(panel.outcome(outcome))
     print(file)
     return 0

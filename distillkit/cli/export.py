@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from distillkit.cli import arguments
 
 
-def main(arguments: Namespace) -> int:
+def add(parser: ArgumentParser) -> None:
+    arguments.student(parser)
+    parser.add_argument("--to", required=True, choices=("safetensors", "torch-export", "onnx", "diffusers"))
+    parser.add_argument("out", type=Path, metavar="DIR", help="a new folder, for the student and its cards")
+
+
+def main(args: Namespace) -> int:
     """Write, compare and tell how far apart the two are -> exit code."""
     from distillkit.networks.export import PASSES, export
 
-    done = export(arguments.run, arguments.to, arguments.out)
+    done = export(args.run, args.to, args.out)
     print(
-        f"{arguments.out}: {arguments.to}, {done.size / 1e6:.2f} MB; "
+        f"{args.out}: {args.to}, {done.size / 1e6:.2f} MB; "
         f"largest difference from the student {done.difference:.2g} over {sum(PASSES)} images"
     )
     return 0

@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from distillkit.cli import arguments
 from distillkit.cli.console import console
 from distillkit.plan import fit
-from distillkit.plan.speed import Speed, logged, measured, trained_with
-from distillkit.plan.stages import Stage, stages
 from distillkit.registry import Catalog
 from distillkit.show import formats
+
+if TYPE_CHECKING:
+    from distillkit.plan.speed import Speed
+    from distillkit.plan.stages import Stage
 
 UNKNOWN = "?"
 
 
-def main(arguments: Namespace) -> int:
+def add(parser: ArgumentParser) -> None:
+    arguments.recipe(parser)
+    parser.add_argument("--memory", "--device-memory", type=arguments.positive, metavar="GB",
+                         help="of the device (default: of the GPU, else what is available here)")  # fmt: skip
+    parser.add_argument("--measure", action="store_true", help="time a few iterations where no run tells the speed")
+    parser.add_argument("--price-per-hour", type=arguments.positive, metavar="X",
+                         help="of the device, for the cost column")  # fmt: skip
+
+
+def main(args: Namespace) -> int:
     """Count everything and tell -> exit code; what is missing is told, and no error."""
+    from distillkit.plan.stages import stages  # torch comes with it: only when there is work
+
     catalog, out = Catalog.installed(), console()
-    found = stages(arguments.recipe, arguments.sets, arguments.runs, catalog)
-    speeds = [speed_of(stage, arguments.measure, catalog) for stage in found]
-    memory = fit.device(arguments.memory, found[-1].recipe.run.device)
-    out.print(Padding(chain(found, speeds, arguments.price_per_hour), (1, 0, 1, 0)))
+    found = stages(args.recipe, args.sets, args.runs, catalog)
+    speeds = [speed_of(stage, args.measure, catalog) for stage in found]
+    memory = fit.device(args.memory, found[-1].recipe.run.device)
+    out.print(Padding(chain(found, speeds, args.price_per_hour), (1, 0, 1, 0)))
     if found[-1].cost is not None:
         show(found[-1], out)
     notes(found, speeds, out)
@@ -40,6 +55,8 @@ def main(arguments: Namespace) -> int:
 
 def speed_of(stage: Stage, measure: bool, catalog: Catalog) -> Speed | None:
     """From a run, or measured if that was asked for and what it needs is here."""
+    from distillkit.plan.speed import logged, measured, trained_with
+
     known = logged(stage.run)
     if known is None and measure and stage.cost is not None and not trained_with(stage):
         return measured(stage, catalog)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -18,15 +18,23 @@ from distillkit.cli.console import console
 from distillkit.registry import Catalog, NotOffered, Offer, Unusable
 
 
-def main(arguments: Namespace) -> int:
+def add(parser: ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", metavar="NAME", help="what follows `use =`")
+    parser.add_argument("--kind", metavar="KIND", help="only this kind, such as generator_loss")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--verify", action="store_true", help="import everything and report what is broken")
+    parser.add_argument("--traceback", action="store_true", help="with --verify: show why")
+
+
+def main(args: Namespace) -> int:
     """List, explain or verify -> exit code."""
     catalog, out = Catalog.installed(), console()
-    offers = _picked(catalog, arguments.kind, arguments.name)
-    if arguments.verify:
-        return _verify(catalog, offers, out, arguments.traceback)
-    if arguments.json:
+    offers = _picked(catalog, args.kind, args.name)
+    if args.verify:
+        return _verify(catalog, offers, out, args.traceback)
+    if args.json:
         print(json.dumps(_as_json(catalog, offers), indent=2))
-    elif arguments.name:
+    elif args.name:
         from distillkit.cli import explain
 
         for offer in offers:
@@ -37,7 +45,7 @@ def main(arguments: Namespace) -> int:
             if same:
                 out.print(_section(kind, same))
         out.print(Text("distillkit plugins NAME explains one and its config keys", "dim"))
-    if not arguments.json:
+    if not args.json:
         _complain(catalog)
     return 0
 

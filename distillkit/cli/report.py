@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 
 from distillkit.api.errors import UsageError
+from distillkit.cli import arguments
 from distillkit.show.report import write_report
 
 
-def main(arguments: Namespace) -> int:
+def add(parser: ArgumentParser) -> None:
+    arguments.run(parser)
+
+
+def main(args: Namespace) -> int:
     """Write the page and print where it is -> exit code."""
-    run = arguments.run
+    run = args.run
     if not run.is_dir():
         raise UsageError(f"{run}: no such run directory")
     if not (run / "metrics.jsonl").exists():

@@ -2,43 +2,56 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from distillkit.api.errors import UsageError
-from distillkit.cli import panel, screen
+from distillkit.cli import arguments, panel, screen
 from distillkit.cli.console import console
 
 
-def main(arguments: Namespace) -> int:
+def add(parser: ArgumentParser) -> None:
+    arguments.recipe(parser, number="?")
+    seeds = parser.add_mutually_exclusive_group()
+    seeds.add_argument("--seed", type=arguments.seed, metavar="N", help="instead of the recipe's run.seed")
+    seeds.add_argument("--seeds", type=arguments.seeds, metavar="0,1,2", help="run once for each, show mean and spread")
+    parser.add_argument("--resume", type=Path, metavar="RUN", help="instead of a recipe: go on with this run")
+    parser.add_argument("--wait", action="store_true", help="where another process has this run, wait for it to end")
+    parser.add_argument("--take-over", action="store_true", help="from a dead process of another host, at once")
+    parser.set_defaults(runs=None)  # with --resume: where that run is
+    parser.add_argument("--again", action="store_true", help="run even what is finished with the same fingerprint")
+    parser.add_argument("--smoke", action="store_true", help="try the wiring: tiny networks, random images, two ticks")
+
+
+def main(args: Namespace) -> int:
     """Run everything that was asked for -> exit code."""
-    if (arguments.recipe is None) == (arguments.resume is None):
+    if (args.recipe is None) == (args.resume is None):
         raise UsageError("give a RECIPE to run, or --resume RUN to go on with a run")
-    if arguments.resume and (arguments.seeds or arguments.seed is not None or arguments.sets or arguments.again):
+    if args.resume and (args.seeds or args.seed is not None or args.sets or args.again):
         raise UsageError("--resume goes on with a run as it is: no --set, --seed, --seeds, --again")
-    if arguments.smoke:
-        return _smoke(arguments)
+    if args.smoke:
+        return _smoke(args)
     from distillkit.run import runner  # torch comes with it: only when there is work
 
     out, live = console(), screen.choose()
     students = []
-    for seed in arguments.seeds or [arguments.seed]:
+    for seed in args.seeds or [args.seed]:
         outcomes = runner.run(
-            arguments.recipe, sets=arguments.sets, seed=seed, resume=arguments.resume,
-            runs=arguments.runs, again=arguments.again,
-            wait=arguments.wait, take_over=arguments.take_over, screen=live,
+            args.recipe, sets=args.sets, seed=seed, resume=args.resume,
+            runs=args.runs, again=args.again,
+            wait=args.wait, take_over=args.take_over, screen=live,
         )  # fmt: skip
         students.append(outcomes[-1])
         out.print(panel.outcome(students[-1]))
     if len(students) > 1:
-        out.print(panel.spread(students, arguments.seeds))
+        out.print(panel.spread(students, args.seeds))
     return 0
 
 
-def _smoke(arguments: Namespace) -> int:
+def _smoke(args: Namespace) -> int:
     """Try the wiring: every recipe of the graph, tiny and short, in a folder that goes again -> exit code."""
-    if arguments.resume or arguments.seeds:
+    if args.resume or args.seeds:
         raise UsageError("--smoke runs a RECIPE once: no --resume, no --seeds")
     from distillkit.assets.folder import elsewhere
     from distillkit.registry import Catalog
@@ -47,7 +60,7 @@ def _smoke(arguments: Namespace) -> int:
     catalog = Catalog.installed()
     with TemporaryDirectory(prefix="distillkit-smoke-") as folder, elsewhere(folder):
         outcomes = runner.run(
-            arguments.recipe, sets=arguments.sets, seed=arguments.seed, runs=Path(folder) / "runs",
+            args.recipe, sets=args.sets, seed=args.seed, runs=Path(folder) / "runs",
             screen=screen.choose(), change=lambda recipe: smoke.small(recipe, Path(folder), catalog),
         )  # fmt: skip
     names = ", ".join(outcome.recipe_name for outcome in outcomes)

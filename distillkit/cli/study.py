@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from distillkit.api import DistillkitError, UsageError
-from distillkit.cli import compare
+from distillkit.cli import arguments, compare
 from distillkit.cli.console import console
 from distillkit.registry import Catalog
 from distillkit.study import Job, jobs, look, read, work, write_results
@@ -25,25 +25,35 @@ STYLES = {"running": "cyan", "finished": "green", "reused": "green", "diverged":
 Show = Callable[[Sequence[Progress]], None]
 
 
-def main(arguments: Namespace) -> int:
+def add(parser: ArgumentParser) -> None:
+    parser.add_argument("study", type=Path, metavar="STUDY", help="a TOML file: name, seeds, [[vary.AXIS]], [[cell]]")
+    parser.add_argument("--jobs", type=arguments.whole(1, 256), default=1, metavar="N",
+                         help="runs at once, one thread each (%(default)s)")  # fmt: skip
+    arguments.runs(parser)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="for page, study.json and logs (RUNS/study-NAME)")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables here as well")
+    parser.add_argument("--no-run", action="store_true", help="start nothing, compare what is finished")
+
+
+def main(args: Namespace) -> int:
     """Run what is missing, compare all -> exit code; 1 where a cell failed or nothing can be compared."""
-    study = read(arguments.study, Catalog.installed())
+    study = read(args.study, Catalog.installed())
     todo = jobs(study, Catalog.installed())
-    out = _made(arguments.out or arguments.runs / f"study-{study.name}")
-    if arguments.no_run:
-        done = look(todo, arguments.runs, out / "logs")
+    out = _made(args.out or args.runs / f"study-{study.name}")
+    if args.no_run:
+        done = look(todo, args.runs, out / "logs")
     else:
         with _screen(todo) as show:
-            done = work(todo, arguments.runs, out / "logs", arguments.jobs, show)
-    note = _note(done, arguments.jobs)
-    results = write_results(study, done, arguments.runs, out, note)
+            done = work(todo, args.runs, out / "logs", args.jobs, show)
+    note = _note(done, args.jobs)
+    results = write_results(study, done, args.runs, out, note)
     if results.comparison is not None:
         compare.show(results.comparison, console(), results.page)
     else:
         print(f"error: nothing to compare: {results.why_not}", file=sys.stderr)
     print(f"json  {results.json}")
-    if arguments.markdown and results.comparison is not None:
-        write_markdown(study, results, arguments.markdown, note)
+    if args.markdown and results.comparison is not None:
+        write_markdown(study, results, args.markdown, note)
     bad = [one for one in done if one.bad]
     for one in bad:
         print(f"error: {one.job.name} {one.state}: {one.reason}; log: {one.log}", file=sys.stderr)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from attrs import frozen
 
 from distillkit.api import UsageError
-from distillkit.plan.stages import Stage
+
+if TYPE_CHECKING:
+    from distillkit.plan.stages import Stage
 
 GB, PREFIXES = 1e9, ("", "k", "M", "G", "T", "P", "E", "Z")
 FREE = 0.1  # share of the device's memory left to its context, workspaces and gaps between blocks
@@ -32,6 +34,8 @@ def device(gigabytes: float | None, name: str) -> Device:
     """As asked, else this machine's GPU, else what its main memory has available; `name`: run.device."""
     if gigabytes is not None:
         return Device(memory=gigabytes * GB, source="as asked")
+    import torch
+
     if name != "cpu" and torch.cuda.is_available():
         facts = torch.cuda.get_device_properties(0)
         return Device(memory=facts.total_memory, source=facts.name)

@@ -19,7 +19,6 @@ from distillkit.disk.rundir import RunDir
 from distillkit.recipe import chain, fingerprint, to_toml, used_distributions, used_numerics
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
-from distillkit.run import stage
 from distillkit.run.claim import claimed
 from distillkit.show import report
 from distillkit.show.screen import Screen
@@ -145,6 +144,8 @@ def one(
 
     `find` is asked now, not when the plan was made: another process may have begun or finished the same since.
     """
+    from distillkit.run import stage  # torch comes with it: only when there is work
+
     recipe = node.recipe
 
     def make() -> RunDir:

@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 
 from distillkit.api import Diverged, InputError, Preempted, ResourceError, UsageError
-from distillkit.cli.main import main
+from distillkit.cli import report
+from distillkit.cli.main import COMMANDS, main, parser
 
 LISTS_MODULES = """
 import json, sys
 from distillkit.cli.main import main
-code = main(sys.argv[1:])
+code = max(main(line.split()) for line in sys.argv[1:])
 print(json.dumps(sorted(sys.modules)), file=sys.stderr)
 raise SystemExit(code)
 """
@@ -37,7 +38,7 @@ def command(monkeypatch):
     """Puts a function in the place of `distillkit report`."""
 
     def put(function):
-        module = types.SimpleNamespace(main=function)
+        module = types.SimpleNamespace(add=report.add, main=function)
         monkeypatch.setitem(sys.modules, "distillkit.cli.report", module)
 
     return put
@@ -50,16 +51,20 @@ def raising(error):
     return command
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["run", "--help"], ["plugins"], ["plugins", "--json"], ["--version"]]
-)
-def test_help_and_the_list_import_neither_torch_nor_a_plugin(arguments):
-    done = python("-c", LISTS_MODULES, *arguments)
-    assert done.returncode == 0
+def test_help_and_the_list_import_neither_torch_nor_a_plugin():
+    helps = [f"{name} --help" for name in COMMANDS]
+    done = python("-c", LISTS_MODULES, "--help", *helps, "plugins", "plugins --json", "--version")
+    assert done.returncode == 0, done.stderr
     modules = json.loads(done.stderr.splitlines()[-1])
     heavy = [name for name in modules if name.split(".")[0] in ("torch", "numpy", "PIL", "scipy", "sklearn")]
     plugins = [name for name in modules if name.startswith("distillkit_") or name.startswith("distillkit.builtin")]
     assert (heavy, plugins) == ([], [])
+
+
+def test_arguments_are_those_of_the_command_alone_and_of_all_where_none_is_named():
+    lines = [["report", "r"], ["sample", "r", "--seeds", "0,5,7-9"], ["data", "check", "x.zip"]]
+    assert [parser(line[0]).parse_args(line) for line in lines] == [parser().parse_args(line) for line in lines]
+    assert parser().parse_args(lines[1]).seeds == [0, 5, 7, 8, 9]
 
 
 def test_python_dash_m_is_the_same_command():

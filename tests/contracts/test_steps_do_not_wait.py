@@ -51,6 +51,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "dmd2 alternating": merged(
         ON_UNET, method("dmd2", update="alternate", dfake_gen_update_ratio=2, features="teacher")
     ),
+    "dmd2 by fastgen": merged(ON_UNET, method("dmd2", features="teacher", critic_noise="matching", classifier_lr=1e-4)),
     "gdd hinge": merged(ON_UNET, method("gdd", loss="hinge", width=16, projection=4, r1_every=2)),
     "cd with a target": method("cd", mu=0.9, distance="huber"),
     "radam, clipped": merged(SID, generator(name="radam", clip_norm=1.0)),

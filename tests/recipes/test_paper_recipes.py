@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import math
 import re
 from pathlib import Path
 
@@ -215,7 +216,10 @@ def test_dmd_on_imagenet_and_dmd2_on_cifar_have_the_published_constants(recipes)
     loss = dmd2.generator_loss.config
     assert (dmd2.run.batch, dmd2.run.kimg, dmd2.generator.optimizer.lr, loss.lr) == (2048, 204_800, 1e-4, 1e-4)
     assert (loss.update, loss.features, loss.taps, loss.fake_weight) == ("alternate", "teacher", (32, 16, 8), "none")
-    assert loss.gen_cls_loss_weight == 1e-3 and loss.dfake_gen_update_ratio == 5
+    assert (loss.gen_cls_loss_weight, loss.guidance_cls_loss_weight) == (1e-3, 1) and loss.dfake_gen_update_ratio == 5
+    assert (loss.critic_noise, int(loss.T_min * 1000), int(loss.T_max * 1000)) == ("matching", 2, 998)
+    assert (loss.classifier_lr, loss.clip_norm, dmd2.generator.optimizer.clip_norm) == (1e-4, math.inf, 10)
+    assert loss.warmup_kimg == dmd2.generator.optimizer.warmup_kimg == 0
 
 
 def test_the_embedding_loss_is_four_architectures_by_four_seeds(recipes):

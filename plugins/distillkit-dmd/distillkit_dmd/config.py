@@ -26,11 +26,12 @@ class OptimizerConfig:
     decay_from: float = field(default=0.0, validator=ge(0))  # fraction of the run where the cosine starts
     final_lr: float = field(default=0.0, validator=ge(0))  # fraction of lr at its end
 
-    def optimizer(self) -> Optimizer:
+    def optimizer(self, lr: float | None = None) -> Optimizer:
+        """AdamW with these keys; `lr` in place of theirs."""
         return Optimizer(
-            name="adamw", lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay,
-            clip_norm=self.clip_norm, warmup_kimg=self.warmup_kimg, schedule=self.schedule,
-            decay_from=self.decay_from, final_lr=self.final_lr,
+            name="adamw", lr=self.lr if lr is None else lr, betas=self.betas, eps=self.eps,
+            weight_decay=self.weight_decay, clip_norm=self.clip_norm, warmup_kimg=self.warmup_kimg,
+            schedule=self.schedule, decay_from=self.decay_from, final_lr=self.final_lr,
         )  # fmt: skip
 
 

@@ -59,26 +59,24 @@ class Dmd(GeneratorLoss):
     @hookimpl
     def critic_loss(self, step: Step) -> Tensor:
         """Eq. (6)."""
-        return self.denoising_loss(step)
+        return self.denoising_loss(step, *drawn(step, grid_sigma(step, 0, T - 1)))
 
     @hookimpl
     def generator_loss(self, step: Step, teacher_score: Denoise) -> Tensor:
         """Eq. (7)."""
-        return self.matching_loss(step, teacher_score)
+        return self.matching_loss(step, *drawn(step, self.generator_sigma(step)), teacher_score)
 
-    def denoising_loss(self, step: Step) -> Tensor:
-        """Eq. (6) [N]."""
+    def denoising_loss(self, step: Step, sigma: Tensor, n: Tensor) -> Tensor:
+        """Eq. (6) [N] at noise level sigma [N,1,1,1], n [N,C,H,W]."""
         self.fake_score.eval()  # dropout is off in DMD
-        sigma = grid_sigma(step, 0, T - 1)
-        D_fake = self.fake_score(step.x + sigma * step.randn_like(step.x), sigma, step.labels)
+        D_fake = self.fake_score(step.x + sigma * n, sigma, step.labels)
         weight = edm_weight(sigma) if self.config.fake_weight == "edm" else 1.0
         return (weight * (D_fake - step.x) ** 2).flatten(1).mean(1)
 
-    def matching_loss(self, step: Step, teacher_score: Denoise) -> Tensor:
-        """[N], whose gradient at x is that of Eq. (7) over C S."""
-        sigma = self.generator_sigma(step)
+    def matching_loss(self, step: Step, sigma: Tensor, n: Tensor, teacher_score: Denoise) -> Tensor:
+        """[N], whose gradient at x is that of Eq. (7) over C S, at noise level sigma [N,1,1,1], n [N,C,H,W]."""
         with torch.no_grad():
-            x_t = step.x + sigma * step.randn_like(step.x)
+            x_t = step.x + sigma * n
             D_fake = self.fake_score(x_t, sigma, step.labels)
             D_real = teacher_score(x_t, sigma, step.labels)
             g = matching_gradient(step.x, D_real, D_fake)
@@ -96,6 +94,11 @@ def grid_sigma(step: Step, first: int, last: int) -> Tensor:
     """sigma_t [N,1,1,1] for t ~ U{first ... last}."""
     t = (first + step.uniform(0.0, last - first + 1.0).floor()).clamp(max=last)
     return rho_grid(1 - t / (T - 1))
+
+
+def drawn(step: Step, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """Noise levels sigma [N,1,1,1] and the noise [N,C,H,W] that comes with them."""
+    return sigma, step.randn_like(step.x)
 
 
 def matching_gradient(x: Tensor, D_real: Tensor, D_fake: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ image with noise: t ~ U{0 ... diffusion_gan_max_timestep - 1}; every image, gene
 its Sec. 4.2. The letters are ours, the weights' names the code's.
 Fake score and classifier ("guidance") share one AdamW and one gradient norm, clipped to 10, as the generator's.
 FastGen's variant (github.com/NVlabs/FastGen): features = "teacher", update = "alternate" (the iteration of (c) has no
-(d)), fake_weight = "none", gen_cls_loss_weight = 1e-3, and taps at several resolutions.
+(d)), fake_weight = "none", critic_noise = "matching", T_min = 0.002, T_max = 0.998, gen_cls_loss_weight = 1e-3,
+guidance_cls_loss_weight = 1, classifier_lr = lr, no clipping of (d), and taps at several resolutions.
 Source: arXiv:2405.14867 in the form of its authors' code (github.com/tianweiy/DMD2, ImageNet 64, EDM teacher).
 """
 
@@ -23,11 +24,37 @@ from typing import Any, ClassVar
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from distillkit.api import Denoise, State, Step, Turn, deep_iterable, field, frozen, ge, gt, hookimpl, in_, le
+from distillkit.api import (
+    Denoise,
+    State,
+    Step,
+    Turn,
+    deep_iterable,
+    field,
+    frozen,
+    ge,
+    gt,
+    hookimpl,
+    in_,
+    le,
+    optional,
+)
 from distillkit.noise import fold
 from distillkit_dmd.classifier import Guidance, classifier_for
 from distillkit_dmd.config import SharedConfig
-from distillkit_dmd.dmd import Dmd, T, grid_sigma
+from distillkit_dmd.dmd import Dmd, T, drawn, grid_sigma
+
+
+def _one_range(instance: Any, attribute: Any, value: str | None) -> None:
+    if value and instance.diffusion_gan_max_timestep != T:
+        raise ValueError(
+            "'critic_noise' draws the GAN's t like those of the matching loss: no 'diffusion_gan_max_timestep' then"
+        )
+
+
+def _needs_gan(instance: Any, attribute: Any, value: float | None) -> None:
+    if value is not None and not instance.gan:
+        raise ValueError("'classifier_lr' is of a classifier, and gan = false has none")
 
 
 class Dmd2(Dmd):
@@ -54,6 +81,10 @@ class Dmd2(Dmd):
         diffusion_gan_max_timestep: int = field(default=T, validator=[ge(1), le(T)])
         features: str = field(default="fake_score", validator=in_(("fake_score", "teacher")))  # teacher: FastGen's
         taps: tuple[int, ...] = field(default=(), validator=deep_iterable(ge(1)))  # resolutions; none: the bottleneck
+        # "matching": t as in (7) in all losses, and one t and n for all those of a generated image; FastGen's
+        critic_noise: str | None = field(default=None, validator=[optional(in_(("matching",))), _one_range])
+        # FastGen: an optimizer and a gradient norm of its own for the classifier; none: the fake score's
+        classifier_lr: float | None = field(default=None, validator=[optional(gt(0)), _needs_gan])
         lr: float = field(default=2e-6, validator=gt(0))  # 5e-7: the last stage on ImageNet
         warmup_kimg: float = field(default=20.0, validator=ge(0))  # 500 / 7 steps of 280 images
 
@@ -64,31 +95,43 @@ class Dmd2(Dmd):
         self.features = self.fake_score if c.features == "fake_score" else state.teacher.network
         seed = fold(state.seed, "classifier", "init")
         self.classifier = classifier_for(state, self.features, c.taps, seed) if c.gan else None
-        state.add_network("guidance", Guidance(self.fake_score, self.classifier), c.optimizer())
+        critics = self.add_critics(state)
         state.turns = [Turn(name="generator", trains=("generator",), losses=("generator_loss",), every=self.ratio)]
-        state.turns += self.guidance_turns()
+        state.turns += self.guidance_turns(critics)
+
+    def add_critics(self, state: State) -> tuple[str, ...]:
+        """Names of the networks that train beside the generator: each has an optimizer."""
+        c = self.config
+        if c.classifier_lr is None:
+            state.add_network("guidance", Guidance(self.fake_score, self.classifier), c.optimizer())
+            return ("guidance",)
+        state.add_network("fake_score", self.fake_score, c.optimizer())
+        state.add_network("classifier", self.classifier, c.optimizer(c.classifier_lr))
+        return "fake_score", "classifier"
 
     @property
     def ratio(self) -> int:
         return self.config.dfake_gen_update_ratio
 
-    def guidance_turns(self) -> list[Turn]:
+    def guidance_turns(self, critics: tuple[str, ...]) -> list[Turn]:
         """Every iteration; "alternate": all but the generator's."""
         if self.config.update == "every" or self.ratio == 1:
-            return [Turn(name="guidance", trains=("guidance",), images_of="generator")]
+            return [Turn(name="guidance", trains=critics, images_of="generator")]
         return [
-            Turn(name="guidance", trains=("guidance",), every=self.ratio, first=i, images_of="generator")
+            Turn(name="guidance", trains=critics, every=self.ratio, first=i, images_of="generator")
             for i in range(1, self.ratio)
         ]
 
     @hookimpl
     def critic_loss(self, state: State, step: Step) -> Tensor:
         """(d) [N]."""
-        L_fake = self.denoising_loss(step)
+        sigma = self.generator_sigma(step) if self.config.critic_noise else grid_sigma(step, 0, T - 1)
+        noise = drawn(step, sigma)
+        L_fake = self.denoising_loss(step, *noise)
         if not self.config.gan:
             return L_fake
-        l_fake = self.logits(step, step.x, step.labels)
-        l_real = self.logits(step, step.real, step.real_labels)
+        l_fake = self.logits(step.x, step.labels, *self.gan_noise(step, noise))
+        l_real = self.logits(step.real, step.real_labels, *self.gan_noise(step))
         L_cls = softplus(l_fake).mean(1) + softplus(-l_real).mean(1)
         state.record("loss/classifier", L_cls.mean())
         return L_fake + self.config.guidance_cls_loss_weight * L_cls
@@ -96,14 +139,21 @@ class Dmd2(Dmd):
     @hookimpl
     def generator_loss(self, state: State, step: Step, teacher_score: Denoise) -> Tensor:
         """(c) [N]."""
-        L_dm = self.matching_loss(step, teacher_score)
+        noise = drawn(step, self.generator_sigma(step))
+        L_dm = self.matching_loss(step, *noise, teacher_score)
         if not self.config.gan:
             return L_dm
-        L_gen = softplus(-self.logits(step, step.x, step.labels)).mean(1)
+        L_gen = softplus(-self.logits(step.x, step.labels, *self.gan_noise(step, noise))).mean(1)
         state.record("loss/adversarial", L_gen.mean())
         return L_dm + self.config.gen_cls_loss_weight * L_gen
 
-    def logits(self, step: Step, y: Tensor, labels: Tensor | None) -> Tensor:
-        """l(y) [N, taps] of images y [N,C,H,W]."""
-        sigma = grid_sigma(step, 0, self.config.diffusion_gan_max_timestep - 1)
-        return self.classifier(self.features.encoder_features(y + sigma * step.randn_like(y), sigma, labels))
+    def gan_noise(self, step: Step, of_x: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """sigma [N,1,1,1] and n [N,C,H,W] of the images to classify; `of_x`: those of the loss beside it."""
+        c = self.config
+        if c.critic_noise is None:
+            return drawn(step, grid_sigma(step, 0, c.diffusion_gan_max_timestep - 1))
+        return of_x or drawn(step, self.generator_sigma(step))
+
+    def logits(self, y: Tensor, labels: Tensor | None, sigma: Tensor, n: Tensor) -> Tensor:
+        """l(y) [N, taps] of images y [N,C,H,W] with the noise sigma n."""
+        return self.classifier(self.features.encoder_features(y + sigma * n, sigma, labels))

@@ -156,10 +156,13 @@ def test_the_gan_losses_are_the_references_on_its_logits(data, monkeypatch):
     loss, state = ready(Dmd2, teacher, fake, gan=False, **weights)
     object.__setattr__(loss.config, "gan", True)
     l_fake, l_real = (data[f"gan_logit_{name}"].clone().requires_grad_() for name in ("fake", "real"))
-    step = SimpleNamespace(x="fake", real="real", labels=None, real_labels=None)
-    monkeypatch.setattr(loss, "logits", lambda step, y, labels: {"fake": l_fake, "real": l_real}[y])
-    monkeypatch.setattr(loss, "matching_loss", lambda step, teacher_score: torch.zeros(4))
-    monkeypatch.setattr(loss, "denoising_loss", lambda step: torch.zeros(4))
+    step = SimpleNamespace(
+        x=data["images"], real=-data["images"], labels=None, real_labels=None, randn_like=torch.zeros_like,
+        uniform=lambda low, high: torch.full((4, 1, 1, 1), low),
+    )  # fmt: skip
+    monkeypatch.setattr(loss, "logits", lambda y, *noise: l_fake if y is step.x else l_real)
+    monkeypatch.setattr(loss, "matching_loss", lambda *args: torch.zeros(4))
+    monkeypatch.setattr(loss, "denoising_loss", lambda *args: torch.zeros(4))
     generator = loss.generator_loss(state, step, teacher).mean()
     torch.testing.assert_close(generator, data["gan_gen_loss"], **CLOSE)
     (found,) = torch.autograd.grad(generator, l_fake)

@@ -55,16 +55,15 @@ class UNetBlock(nn.Module):
         super().__init__()
         self.in_channels, self.out_channels, self.style = in_channels, out_channels, style
         self.heads = style.heads(out_channels) if attn else 0
-        filters = {"resample": resample, "resample_filter": style.resample_filter}
         self.norm0 = group_norm(in_channels, style.eps)
-        self.conv0 = Conv2d(in_channels, out_channels, 3, style.init, **filters)
+        self.conv0 = Conv2d(in_channels, out_channels, 3, style.init, resample, style.resample_filter)
         self.affine = Linear(style.emb_channels, out_channels * (2 if style.scale_shift else 1), style.init)
         self.norm1 = group_norm(out_channels, style.eps)
         self.conv1 = Conv2d(out_channels, out_channels, 3, style.init_zero)
         self.skip = None
         if in_channels != out_channels or resample:
             kernel = 1 if style.resample_proj or in_channels != out_channels else 0
-            self.skip = Conv2d(in_channels, out_channels, kernel, style.init, **filters)
+            self.skip = Conv2d(in_channels, out_channels, kernel, style.init, resample, style.resample_filter)
         if attn:
             self.norm2 = group_norm(out_channels, style.eps)
             self.qkv = Conv2d(out_channels, 3 * out_channels, 1, style.init_attn)
@@ -83,7 +82,7 @@ class UNetBlock(nn.Module):
         h = F.dropout(F.silu(h), style.dropout, self.training)
         h = self._sum(self.conv1(h), x if self.skip is None else self.skip(x))
         if self.heads:
-            mixed = attention(self.qkv(self.norm2(h)), self.heads, self.qkv.weight.dtype)
+            mixed = attention(self.qkv(self.norm2(h)), self.heads, self.norm2.weight.dtype)
             h = self._sum(self.proj(mixed), h)
         return h
 

@@ -55,9 +55,10 @@ class DhariwalUNet(UNet):
         if self.map_augment is not None and augment_labels is not None:
             emb = emb + self.map_augment(augment_labels)
         emb = self.map_layer1(F.silu(self.map_layer0(emb)))
-        if self.map_label is not None:
+        if self.map_label is not None and labels is not None:
             emb = emb + self.map_label(dropped(labels, self.label_dropout, self.training))
         return F.silu(emb)
 
     def output(self, x: Tensor) -> Tensor:
-        return self.out_conv(F.silu(self.out_norm(x)))
+        F_x: Tensor = self.out_conv(F.silu(self.out_norm(x)))
+        return F_x

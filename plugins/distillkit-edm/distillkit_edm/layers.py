@@ -47,6 +47,8 @@ class Conv2d(nn.Module):
     `fused` (down only): convolve first, on a wider border, then filter without one.
     """
 
+    resample_filter: Tensor  # [1,1,taps,taps]
+
     def __init__(
         self,
         in_channels: int,
@@ -62,7 +64,7 @@ class Conv2d(nn.Module):
         self.box = tuple(resample_filter) == (1, 1)
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel, kernel)) if kernel else None
         self.bias = nn.Parameter(torch.empty(out_channels)) if kernel else None
-        if kernel:
+        if self.weight is not None:
             init.fill(self.weight, self.bias)
         if resample:
             f, total = resample_filter, sum(resample_filter) ** 2
@@ -74,10 +76,13 @@ class Conv2d(nn.Module):
         pad = self.kernel // 2
         if self.fused:
             border = (self.resample_filter.shape[-1] - 1) // 2
-            return self._down(F.conv2d(x, self.weight, self.bias, padding=pad + border), 0)
+            return self._down(self._convolved(x, pad + border), 0)
         if self.resample:
             x = self._resampled(x)
-        return F.conv2d(x, self.weight, self.bias, padding=pad) if self.kernel else x
+        return self._convolved(x, pad)
+
+    def _convolved(self, x: Tensor, pad: int) -> Tensor:
+        return x if self.weight is None else F.conv2d(x, self.weight, self.bias, padding=pad)
 
     def _resampled(self, x: Tensor) -> Tensor:
         if self.box:  # the filter [1,1] is the mean of 2x2 pixels, or their repetition
@@ -109,6 +114,8 @@ class PositionalEmbedding(nn.Module):
 
 class FourierEmbedding(nn.Module):
     """c_noise [N] -> [cos, sin] [N,channels] at random frequencies, kept with the weights."""
+
+    freqs: Tensor
 
     def __init__(self, channels: int, scale: float = 16.0) -> None:
         super().__init__()

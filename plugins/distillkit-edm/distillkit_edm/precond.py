@@ -49,7 +49,8 @@ class EdmPrecond(nn.Module):
     @property
     def raw(self) -> SongUNet | DhariwalUNet | Edm2UNet:
         """The raw network F."""
-        return getattr(self, self.inner)
+        raw: SongUNet | DhariwalUNet | Edm2UNet = getattr(self, self.inner)
+        return raw
 
     def scalings(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """c_skip, c_out, c_in, c_noise, each of sigma's shape; boundary 0 is EDM's form."""
@@ -96,7 +97,7 @@ class EdmPrecond(nn.Module):
         sigma = torch.as_tensor(sigma, dtype=self._dtype, device=x.device)
         return x.to(self._dtype), sigma.reshape(-1, 1, 1, 1)
 
-    def _autocast(self, x: Tensor) -> AbstractContextManager:
+    def _autocast(self, x: Tensor) -> AbstractContextManager[object]:
         return nullcontext() if self.compute_dtype is None else torch.autocast(x.device.type, self.compute_dtype)
 
     def _encode(

@@ -56,7 +56,7 @@ class SongUNet(UNet):
         """c_noise [N], labels [N,L], augment_labels [N,A] -> embedding [N,emb]."""
         cos, sin = self.map_noise(c_noise).chunk(2, dim=1)
         emb = torch.cat([sin, cos], dim=1)
-        if self.map_label is not None:
+        if self.map_label is not None and labels is not None:
             labels = dropped(labels, self.label_dropout, self.training)
             emb = emb + self.map_label(labels * math.sqrt(labels.shape[1]))
         if self.map_augment is not None and augment_labels is not None:
@@ -65,4 +65,5 @@ class SongUNet(UNet):
 
     def output(self, x: Tensor) -> Tensor:
         norm, conv = self.dec[f"{self.last}_aux_norm"], self.dec[f"{self.last}_aux_conv"]
-        return conv(F.silu(norm(x)))
+        F_x: Tensor = conv(F.silu(norm(x)))
+        return F_x

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from distillkit.api import State, TeacherScore, UsageError, frozen, hookimpl
+from distillkit.api import Denoiser, State, TeacherScore, UsageError, frozen, hookimpl
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,6 +16,8 @@ class EdmTeacher(TeacherScore):
     @frozen(kw_only=True)
     class Config:
         checkpoint: str | None = None  # result folder, student.safetensors, or a file to import (.pkl); or `from`
+
+    network: Denoiser
 
     @hookimpl
     def setup(self, state: State) -> None:

@@ -63,7 +63,8 @@ class UNet(nn.Module):
 
     def encode(self, x: Tensor, emb: Tensor) -> list[Tensor]:
         """All skip connections; the last is the last encoder block's output [N,c,h,w]."""
-        skips, aux = [], x
+        skips: list[Tensor] = []
+        aux = x
         for name, module in self.enc.items():
             if name.endswith("aux_residual"):
                 x = skips[-1] = aux = (x + module(aux)) * self.style.skip_scale

@@ -76,4 +76,4 @@ def _grid(source: Tensor, image: torch.Size, size: tuple[int, ...]) -> Tensor:
     halve = source.new_tensor([[0.5, 0, 0.25], [0, 0.5, 0.25], [0, 0, 1]])
     unit = source.new_tensor([2 / image[3], 2 / image[2], 1]).diag()
     pixels = source.new_tensor([size[3] / 2, size[2] / 2, 1]).diag()
-    return F.affine_grid((unit @ double @ source @ halve @ pixels)[:, :2], size, align_corners=False)
+    return F.affine_grid((unit @ double @ source @ halve @ pixels)[:, :2], list(size), align_corners=False)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from distillkit import noise
-from distillkit.api import Evaluate, State, UsageError, field, frozen, ge, hookimpl
+from distillkit.api import Denoiser, Evaluate, State, UsageError, field, frozen, ge, hookimpl
 from distillkit_gdd.heatmap import heatmap
 
 CHUNK = 128  # images per pass
@@ -33,8 +34,6 @@ class LayerActivation(Evaluate):
     @hookimpl
     def evaluate(self, state: State) -> dict[str, float]:
         """Noise level of the strongest activation, geometric mean over the blocks of encoder and decoder."""
-        if state.teacher is None or state.teacher.network is None:
-            raise UsageError("layer-activation looks into a teacher that is a network; this recipe has none")
         sigmas = noise.rho_grid(torch.linspace(0, 1, self.config.levels, dtype=torch.float64))
         values = self.measure(state, sigmas)
         scaled = {name: minmax(v) for name, v in values.items()}
@@ -48,6 +47,8 @@ class LayerActivation(Evaluate):
     @torch.no_grad()
     def measure(self, state: State, sigmas: Tensor) -> dict[str, Tensor]:
         """Mean |h| [levels] of the last convolution of every block, by "encoder/<block>" and "decoder/<block>"."""
+        if state.teacher is None or state.teacher.network is None:
+            raise UsageError("layer-activation looks into a teacher that is a network; this recipe has none")
         network, n = state.teacher.network, min(self.config.images, len(state.dataset))
         layers = last_convolutions(network)
         values = {name: torch.zeros(len(sigmas), dtype=torch.float64) for name in layers}
@@ -63,7 +64,7 @@ class LayerActivation(Evaluate):
         return values
 
 
-def last_convolutions(network: nn.Module) -> dict[str, nn.Module]:
+def last_convolutions(network: Denoiser) -> dict[str, nn.Module]:
     """The last convolution of every block of a U-Net: the output of attention where there is one."""
     model = getattr(network, "model", None)
     halves = {"encoder": getattr(model, "enc", {}), "decoder": getattr(model, "dec", {})}
@@ -81,12 +82,12 @@ def last_convolutions(network: nn.Module) -> dict[str, nn.Module]:
 
 
 def activations(
-    network: nn.Module, layers: dict[str, nn.Module], x: Tensor, sigma: Tensor, labels: Tensor | None
+    network: Denoiser, layers: dict[str, nn.Module], x: Tensor, sigma: Tensor, labels: Tensor | None
 ) -> dict[str, float]:
     """Mean |h| of each layer's output in one call of the network."""
     found: dict[str, float] = {}
 
-    def listen(name: str) -> Callable[[nn.Module, tuple, Tensor], None]:
+    def listen(name: str) -> Callable[[nn.Module, tuple[Any, ...], Tensor], None]:
         return lambda layer, given, h: found.update({name: float(h.detach().double().abs().mean())})
 
     handles = [layer.register_forward_hook(listen(name)) for name, layer in layers.items()]

@@ -52,7 +52,8 @@ class Consistency(AuxiliaryLoss):
         """d(a, b) [] of images [N,C,H,W], a mean over the batch."""
         if self.phi is None:
             return (a - b).square().mean()
-        return (self.phi(a) - self.phi(b)).square().sum(1).mean()
+        gap: Tensor = self.phi(a) - self.phi(b)
+        return gap.square().sum(1).mean()
 
     def heun_step(self, state: State, x: Tensor, high: Tensor, low: Tensor, labels: Tensor | None) -> Tensor:
         """Eq. (6): the teacher's way from x at noise level `high` down to `low` [N,1,1,1]."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from distillkit import noise
 from distillkit.api import State, frozen, ge
 from distillkit.api import field as key
-from distillkit_gdd.published import Published, PublishedConfig
+from distillkit_gdd.published import Normalised, Published, PublishedConfig
 
 DIM, DEPTH, HEADS, PATCH, SIZE = 768, 12, 12, 16, 224
 TAPS, TOKENS = (2, 5, 8, 11), 2  # blocks whose outputs are the maps; class and distillation token
@@ -30,10 +30,12 @@ class Deit(Published):
         size: int = key(default=SIZE, validator=_patches)  # of fewer pixels the position embedding is interpolated
         seed: int = key(default=0, validator=ge(0))  # of the frozen random convolutions behind it, beside the run's
 
+    config: Config
+
     def layers(self) -> nn.Module:
         return Transformer()
 
-    def module(self, state: State) -> nn.Module:
+    def module(self, state: State) -> Normalised:
         """The transformer's tokens as maps at four scales. Raises InputError for other weights."""
         net = super().module(state)
         with torch.random.fork_rng(devices=[]):
@@ -55,7 +57,8 @@ class Block(nn.Module):
         q, k, v = self.attn["qkv"](self.norm1(x)).unflatten(2, (3, HEADS, DIM // HEADS)).permute(2, 0, 3, 1, 4)
         weights = (q @ k.transpose(-2, -1) / (DIM // HEADS) ** 0.5).softmax(-1)  # plain: R1 needs second derivatives
         x = x + self.attn["proj"]((weights @ v).transpose(1, 2).flatten(2))
-        return x + self.mlp["fc2"](F.gelu(self.mlp["fc1"](self.norm2(x))))
+        h: Tensor = x + self.mlp["fc2"](F.gelu(self.mlp["fc1"](self.norm2(x))))
+        return h
 
 
 class Transformer(nn.Module):

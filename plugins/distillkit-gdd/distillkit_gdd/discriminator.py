@@ -27,7 +27,8 @@ class Discriminator:
 
     def __call__(self, x: Tensor, step: Step) -> list[Tensor]:
         maps = [projection(x, step.labels, step.randn_like) for projection in self.projections]
-        return self.heads(maps, step.labels)
+        logits: list[Tensor] = self.heads(maps, step.labels)
+        return logits
 
     @contextmanager
     def batch_statistics(self) -> Iterator[None]:

@@ -55,7 +55,7 @@ class Separable(nn.Module):
         self.conv_pw, self.bn2 = nn.Conv2d(channels, out, 1, bias=False), nn.BatchNorm2d(out, EPS)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.bn2(self.conv_pw(F.relu6(self.bn1(self.conv_dw(x)))))
+        h: Tensor = self.bn2(self.conv_pw(F.relu6(self.bn1(self.conv_dw(x)))))
         return x + h if self.skip else h
 
 
@@ -70,8 +70,8 @@ class Inverted(nn.Module):
         self.conv_pwl, self.bn3 = nn.Conv2d(wide, out, 1, bias=False), nn.BatchNorm2d(out, EPS)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = F.relu6(self.bn2(self.conv_dw(F.relu6(self.bn1(self.conv_pw(x))))))
-        h = self.bn3(self.conv_pwl(h))
+        wide = F.relu6(self.bn2(self.conv_dw(F.relu6(self.bn1(self.conv_pw(x))))))
+        h: Tensor = self.bn3(self.conv_pwl(wide))
         return x + h if self.skip else h
 
 

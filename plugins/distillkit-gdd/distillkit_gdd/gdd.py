@@ -93,6 +93,8 @@ class Gdd(GeneratorLoss):
     class Config(GddConfig):
         freeze: int = field(default=0, validator=[ge(0), le(3)])  # 1: GDD-I; 2: qkv as well; 3: skips as well
 
+    config: Config
+
     @property
     def student(self) -> dict[str, Any]:
         return {"preconditioning": "consistency", "boundary": 0.002}

@@ -6,6 +6,7 @@ Source: Projected GAN (arXiv:2111.01007) and StyleGAN-XL (arXiv:2202.00273), as 
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,7 @@ SHARE = {4: 1, 8: 1, 16: 1 / 2, 32: 1 / 4, 64: 1 / 8, 128: 1 / 8, 256: 1 / 16}
 
 def nominal(size: int) -> int:
     """The power of two that stands for a map's size: 112 counts as 128."""
-    return 2 ** round(math.log2(size))
+    return int(2 ** round(math.log2(size)))
 
 
 def width_at(size: int, width: int) -> int:
@@ -45,7 +46,7 @@ class Head(nn.Module):
         self.label = LabelMap(classes, embedding, cmap) if classes else None
 
     def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
-        out = self.cls(self.layers(x))
+        out: Tensor = self.cls(self.layers(x))
         if self.label is not None:
             out = (out * self.label(labels)).sum(1, keepdim=True) / math.sqrt(out.shape[1])
         return out.flatten(1)
@@ -71,6 +72,6 @@ class Heads(nn.ModuleList):
 
     def forward(self, maps: list[list[Tensor]], labels: Tensor | None) -> list[Tensor]:
         return [
-            torch.cat([head(m, labels) for head, m in zip(heads, own, strict=True)], 1)
+            torch.cat([head(m, labels) for head, m in zip(cast(nn.ModuleList, heads), own, strict=True)], 1)
             for heads, own in zip(self, maps, strict=True)
         ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
 
 import safetensors
 import safetensors.torch
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from distillkit.api import Backbone, InputError, State, UsageError, field, frozen, ge
 
+Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation of images in [0,1], RGB
 HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 CAFFE = (123 / 255, 117 / 255, 104 / 255), (1 / 255, 1 / 255, 1 / 255)  # 0 ... 255 minus the mean, BGR
@@ -29,13 +29,18 @@ class PublishedConfig:
 class Published(Backbone):
     """Base: builds `layers()`, loads `weights` into it, and normalises images before it."""
 
-    normalisation: ClassVar[tuple[tuple[float, ...], tuple[float, ...]]] = IMAGENET
+    config: PublishedConfig
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """Mean and deviation, a channel each, of the images that the network was trained on."""
+        return IMAGENET
 
     def layers(self) -> nn.Module:
         """The network with the published names: `net(x [N,3,size,size]) -> maps`, finest first."""
         raise NotImplementedError
 
-    def module(self, state: State) -> nn.Module:
+    def module(self, state: State) -> Normalised:
         """Raises InputError if the weights are missing, damaged or another network's; UsageError for other channels."""
         with torch.device("meta"):
             net = self.layers()
@@ -45,6 +50,9 @@ class Published(Backbone):
 
 class Normalised(nn.Module):
     """x [N,1 or 3,H,W] in [-1,1] -> maps of the network."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self, net: nn.Module, size: int, mean: tuple[float, ...], std: tuple[float, ...], bgr: bool = False
@@ -60,12 +68,12 @@ class Normalised(nn.Module):
     ) -> list[Tensor]:
         x = (((x + 1) / 2).expand(-1, 3, -1, -1) - self.mean) / self.std
         x = x.flip(1) if self.bgr else x
-        return self.net(F.interpolate(x, size=(self.size, self.size), mode="bilinear", align_corners=False))
+        x = F.interpolate(x, size=(self.size, self.size), mode="bilinear", align_corners=False)
+        maps: list[Tensor] = self.net(x)
+        return maps
 
 
-def normalised(
-    net: nn.Module, path: Path, channels: int, size: int, normalisation: tuple[tuple[float, ...], tuple[float, ...]]
-) -> Normalised:
+def normalised(net: nn.Module, path: Path, channels: int, size: int, normalisation: Normalisation) -> Normalised:
     """`net` with the weights of a file, for images of so many channels. Raises InputError, UsageError."""
     if channels not in (1, 3):
         raise UsageError(f"published networks see grey or RGB images; these have {channels} channels")

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distillkit.api import field, frozen, in_
-from distillkit_gdd.published import CAFFE, IMAGENET, Published, PublishedConfig
+from distillkit_gdd.published import CAFFE, IMAGENET, Normalisation, Published, PublishedConfig
 
 
 class SqueezeNet(Published):
@@ -17,8 +17,10 @@ class SqueezeNet(Published):
     class Config(PublishedConfig):
         images: str = field(default="imagenet", validator=in_(("imagenet", "caffe")))  # how the weights want them
 
+    config: Config
+
     @property
-    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    def normalisation(self) -> Normalisation:
         return CAFFE if self.config.images == "caffe" else IMAGENET
 
     def layers(self) -> nn.Module:

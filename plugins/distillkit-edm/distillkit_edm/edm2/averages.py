@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from distillkit.api import Evaluate, State, deep_iterable, field, frozen, gt, hookimpl, lt, min_len
+from distillkit.api import Evaluate, State, and_, deep_iterable, field, frozen, gt, hookimpl, lt, min_len
 from distillkit_edm.edm2.posthoc import WIDEST, file_name, power_beta
+
+WIDTH: Callable[[Any, Any, float], None] = and_(gt(0), lt(WIDEST))
 
 
 class PowerEma(Evaluate):
@@ -23,9 +27,7 @@ class PowerEma(Evaluate):
     @frozen(kw_only=True)
     class Config:
         # widths as a share of the run
-        sigma_rel: tuple[float, ...] = field(
-            default=(0.05, 0.10), validator=[min_len(1), deep_iterable([gt(0), lt(WIDEST)])]
-        )
+        sigma_rel: tuple[float, ...] = field(default=(0.05, 0.10), validator=[min_len(1), deep_iterable(WIDTH)])
 
     @hookimpl
     def setup(self, state: State) -> None:
@@ -43,14 +45,14 @@ class PowerEma(Evaluate):
     def evaluate(self, state: State) -> dict[str, float]:
         """The drift of each average; in a run the averages are written."""
         if state.figures is not None:
-            self._write(state)
+            self._write(state, state.figures / "averages")
         weights = self._weights(state)
         norm = torch.stack(torch._foreach_norm(weights)).norm()
         gaps = {s: torch.stack(torch._foreach_norm(torch._foreach_sub(a, weights))) for s, a in self.averages.items()}
         return {f"drift_{sigma_rel:g}": float(gap.norm() / norm) for sigma_rel, gap in gaps.items()}
 
-    def _write(self, state: State) -> None:
-        folder, network = state.figures / "averages", state.networks["generator"]
+    def _write(self, state: State, folder: Path) -> None:
+        network = state.networks["generator"]
         folder.mkdir(parents=True, exist_ok=True)
         names = [name for name, _ in network.named_parameters()]
         buffers = dict(network.named_buffers())

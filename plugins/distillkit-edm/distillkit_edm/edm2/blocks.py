@@ -69,7 +69,7 @@ class Block(nn.Module):
         drops = self.training and y.shape[-1] <= style.dropout_resolution
         y = self.conv_res1(F.dropout(y, style.dropout, drops))
         x = mp_sum(x if self.encodes else self._skip(x), y, style.res_balance)
-        if self.heads:
+        if self.attn_qkv is not None and self.attn_proj is not None:
             mixed = attention(self.attn_qkv(x), self.heads)
             x = mp_sum(x, self.attn_proj(mixed), style.attn_balance)
         return x.clamp(-style.clip_act, style.clip_act)

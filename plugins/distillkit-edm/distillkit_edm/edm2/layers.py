@@ -15,7 +15,8 @@ SILU = 0.596  # root mean square of silu(n), n ~ N(0,1)
 def normalize(x: Tensor, dims: tuple[int, ...]) -> Tensor:
     """x over its root mean square along `dims` (+ 1e-4). Source: arXiv:2312.02696, Eq. (47)."""
     norm = torch.linalg.vector_norm(x, dim=dims, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
-    return x / (EPS + norm * math.sqrt(1 / math.prod(x.shape[dim] for dim in dims))).to(x.dtype)
+    unit: Tensor = x / (EPS + norm * math.sqrt(1 / math.prod(x.shape[dim] for dim in dims))).to(x.dtype)
+    return unit
 
 
 def mp_silu(x: Tensor) -> Tensor:
@@ -50,6 +51,9 @@ class MPFourier(nn.Module):
     Source: arXiv:2312.02696, Eq. (75).
     """
 
+    freqs: Tensor
+    phases: Tensor
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.register_buffer("freqs", normal(channels, std=2 * math.pi))
@@ -80,7 +84,8 @@ class MPConv(nn.Module):
 
     def _unit(self) -> Tensor:
         """Weights of unit variance per output."""
-        w, dims = self.weight, tuple(range(1, self.weight.ndim))
+        w: Tensor = self.weight
+        dims = tuple(range(1, w.ndim))
         if self.training and self.force_normalization and torch.is_grad_enabled():
             with torch.no_grad():
                 w.copy_(normalize(w, dims))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
+from typing import Any
 
-from distillkit.api import Network, UsageError, field, frozen, ge, gt, in_, le, lt, min_len, optional
+from distillkit.api import Network, UsageError, and_, field, frozen, ge, gt, in_, le, lt, min_len, optional
 from distillkit_edm.edm2.blocks import BlockStyle
 from distillkit_edm.edm2.precond import Edm2Precond
 from distillkit_edm.edm2.unet import Edm2UNet
 
-SHARE = [ge(0), le(1)]
+SHARE: Callable[[Any, Any, float], None] = and_(ge(0), le(1))
 
 
 class Edm2(Network):

@@ -36,4 +36,5 @@ class Edm2Precond(EdmPrecond):
         """u [N,1,1,1] of sigma [] | [N] | [N,1,1,1]. Source: arXiv:2312.02696, Eq. (21)."""
         sigma = torch.as_tensor(sigma, dtype=self._dtype, device=self.logvar_linear.weight.device)
         c_noise = self.scalings(sigma.flatten())[3]
-        return self.logvar_linear(self.logvar_fourier(c_noise)).reshape(-1, 1, 1, 1)
+        u: Tensor = self.logvar_linear(self.logvar_fourier(c_noise))
+        return u.reshape(-1, 1, 1, 1)

@@ -72,7 +72,7 @@ class Edm2UNet(nn.Module):
     def embed(self, c_noise: Tensor, labels: Tensor | None, augment_labels: Tensor | None) -> Tensor:
         """c_noise [N], labels [N,L] -> embedding [N,emb]; EDM2 has no augmentation labels."""
         emb = self.emb_noise(self.emb_fourier(c_noise))
-        if self.emb_label is not None:
+        if self.emb_label is not None and labels is not None:
             emb = mp_sum(emb, self.emb_label(labels * math.sqrt(labels.shape[1])), self.label_balance)
         return mp_silu(emb)
 
@@ -91,4 +91,5 @@ class Edm2UNet(nn.Module):
             if "block" in name:
                 x = mp_cat(x, skips.pop(), self.concat_balance)
             x = block(x, emb)
-        return self.out_conv(x, self.out_gain)
+        F_x: Tensor = self.out_conv(x, self.out_gain)
+        return F_x

@@ -111,7 +111,7 @@ def _style(given: dict[Any, Any]) -> str:
 
 def _same(a: Any, b: Any) -> bool:
     if type(a) is not list:
-        return a == b
+        return bool(a == b)
     return len(a) == len(b) and all(type(x) is int and x == y for x, y in zip(a, b, strict=True))
 
 

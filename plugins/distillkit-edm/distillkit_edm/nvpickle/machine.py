@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from mmap import mmap
-from typing import Any
+from typing import Any, TypeVar
 
 from distillkit_edm.nvpickle.refused import UnsafeFile
 from distillkit_edm.nvpickle.symbols import BUILDABLE, Blob, Node, Symbol, applied, is_key, shown
 
 OPCODES, STACK, STRING = 2_000_000, 100_000, 1 << 24  # a released network has 48,000 opcodes
 STOP = 0x2E
-TABLE: dict[int, Callable[[Machine], None]] = {}
+T = TypeVar("T")
+Step = Callable[["Machine"], object]  # what an opcode does
+TABLE: dict[int, Step] = {}
 
 
-def opcode(code: int) -> Callable[[Callable[[Machine], None]], Callable[[Machine], None]]:
+def opcode(code: int) -> Callable[[Step], Step]:
     """Registers what an opcode does."""
 
-    def register(function: Callable[[Machine], None]) -> Callable[[Machine], None]:
-        TABLE[code] = function
-        return function
+    def register(step: Step) -> Step:
+        TABLE[code] = step
+        return step
 
     return register
+
+
+def each(codes: Mapping[int, T], step: Callable[[Machine, T], object]) -> None:
+    """Registers what several opcodes do, each with a value of its own."""
+    for code, value in codes.items():
+        TABLE[code] = bound(step, value)
+
+
+def bound(step: Callable[[Machine, T], object], value: T) -> Step:
+    return lambda m: step(m, value)
 
 
 class Machine:
@@ -138,30 +150,25 @@ class Machine:
             target[key] = value
 
 
-for _code, _constant in {0x4E: None, 0x88: True, 0x89: False, 0x29: ()}.items():
-    opcode(_code)(lambda m, value=_constant: m.push(value))
-for _code, _type in {0x7D: dict, 0x5D: list, 0x8F: set}.items():
-    opcode(_code)(lambda m, kind=_type: m.push(kind()))
-for _code, _size in {0x4B: 1, 0x4D: 2}.items():  # BININT1, BININT2
-    opcode(_code)(lambda m, size=_size: m.push(m.number(size)))
-for _code, _size in {0x8C: 1, 0x58: 4, 0x8D: 8}.items():  # SHORT_BINUNICODE, BINUNICODE, BINUNICODE8
-    opcode(_code)(lambda m, size=_size: m.push(m.text(m.number(size))))
-for _code, _size in {0x43: 1, 0x42: 4, 0x8E: 8}.items():  # SHORT_BINBYTES, BINBYTES, BINBYTES8
-    opcode(_code)(lambda m, size=_size: m.push(m.skip(m.number(size))))
-for _code, _size in {0x68: 1, 0x6A: 4}.items():  # BINGET, LONG_BINGET
-    opcode(_code)(lambda m, size=_size: m.recall(m.number(size)))
-for _code, _size in {0x71: 1, 0x72: 4}.items():  # BINPUT, LONG_BINPUT
-    opcode(_code)(lambda m, size=_size: m.store(m.number(size)))
-for _code, _size in {0x85: 1, 0x86: 2, 0x87: 3}.items():  # TUPLE1, TUPLE2, TUPLE3
-    opcode(_code)(lambda m, size=_size: m.push(tuple([m.pop() for _ in range(size)][::-1])))
+constants: dict[int, object] = {0x4E: None, 0x88: True, 0x89: False, 0x29: ()}
+each(constants, lambda m, value: m.push(value))
+each({0x7D: dict, 0x5D: list, 0x8F: set}, lambda m, kind: m.push(kind()))
+each({0x4B: 1, 0x4D: 2}, lambda m, size: m.push(m.number(size)))  # BININT1, BININT2
+# SHORT_BINUNICODE, BINUNICODE, BINUNICODE8; SHORT_BINBYTES, BINBYTES, BINBYTES8
+each({0x8C: 1, 0x58: 4, 0x8D: 8}, lambda m, size: m.push(m.text(m.number(size))))
+each({0x43: 1, 0x42: 4, 0x8E: 8}, lambda m, size: m.push(m.skip(m.number(size))))
+each({0x68: 1, 0x6A: 4}, lambda m, size: m.recall(m.number(size)))  # BINGET, LONG_BINGET
+each({0x71: 1, 0x72: 4}, lambda m, size: m.store(m.number(size)))  # BINPUT, LONG_BINPUT
+# TUPLE1, TUPLE2, TUPLE3
+each({0x85: 1, 0x86: 2, 0x87: 3}, lambda m, size: m.push(tuple([m.pop() for _ in range(size)][::-1])))
 
 opcode(0x94)(lambda m: m.store(len(m.memo)))  # MEMOIZE
 opcode(0x4A)(lambda m: m.push(int.from_bytes(m.take(4), "little", signed=True)))  # BININT
 opcode(0x8A)(lambda m: m.push(int.from_bytes(m.take(m.number(1)), "little", signed=True)))  # LONG1
 opcode(0x47)(lambda m: m.push(struct.unpack(">d", m.take(8))[0]))  # BINFLOAT
 opcode(0x28)(lambda m: m.marks.append(len(m.stack)))  # MARK
-opcode(0x30)(lambda m: m.pop() and None)  # POP
-opcode(0x31)(lambda m: m.since_mark() and None)  # POP_MARK
+opcode(0x30)(lambda m: m.pop())  # POP
+opcode(0x31)(lambda m: m.since_mark())  # POP_MARK
 opcode(0x74)(lambda m: m.push(tuple(m.since_mark())))  # TUPLE
 opcode(0x75)(lambda m: m.put_items(m.since_mark()))  # SETITEMS
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmap import mmap
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import define, field, frozen
 from torch import Tensor
@@ -13,6 +13,7 @@ from distillkit_edm.nvpickle.refused import UnsafeFile
 from distillkit_edm.nvpickle.storage import find_storage, read_view
 from distillkit_edm.nvpickle.symbols import CONTAINERS, NETWORK, PARAMETER, PERSISTENT, STORAGE, TENSOR, Node, shown
 
+T = TypeVar("T")
 DEPTH, MODULES, NAME = 64, 20_000, 100  # of a tree: levels, modules, characters of a name
 
 
@@ -59,11 +60,12 @@ def module_of(node: Any, what: str) -> Module:
     return Module(checked(name, str, "the name of a class"), checked(state, dict, "the state of a module"))
 
 
-def checked(value: Any, kind: type, what: str) -> Any:
+def checked(value: Any, kind: type[T], what: str) -> T:
     """The value. Raises UnsafeFile unless it is a `kind`."""
     if type(value) is not kind:
         raise UnsafeFile(f"{what} is no {kind.__name__}")
-    return value
+    found: T = value
+    return found
 
 
 def read_tensors(data: bytes | mmap, module: Module) -> dict[str, Tensor]:

@@ -1,0 +1,118 @@
+"""Arguments that several commands have, and the types of values that argparse does not know."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable
+from pathlib import Path
+
+IMAGES = 1_000_000  # at most
+
+
+def recipe(command: ArgumentParser, *, number: str | None = None) -> None:
+    """RECIPE, --set and --runs; `number`: how many recipes, as argparse has it."""
+    command.add_argument("recipe", type=Path, nargs=number, metavar="RECIPE", help="a TOML file")
+    sets(command, "generator_loss.alpha=1.0 (TOML values; may be repeated)")
+    runs(command)
+
+
+def sets(command: ArgumentParser, example: str) -> None:
+    """--set KEY=VALUE."""
+    command.add_argument(
+        "--set", dest="sets", action="append", default=[], metavar="KEY=VALUE",
+        help=f"override a key, such as {example}",
+    )  # fmt: skip
+
+
+def runs(command: ArgumentParser) -> None:
+    """--runs DIR."""
+    command.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs are (%(default)s)")
+
+
+def student(command: ArgumentParser) -> None:
+    """RUN, whose student is wanted."""
+    command.add_argument("run", type=Path, metavar="RUN", help="a run, a result folder or a student.safetensors")
+
+
+def run(command: ArgumentParser) -> None:
+    """RUN, a folder."""
+    command.add_argument("run", type=Path, metavar="RUN", help="a run directory, such as runs/0003-digits_sid")
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """A whole number from `low` to `high`."""
+
+    def number(text: str) -> int:
+        if not (_digits(text) and low <= int(text) <= high):
+            raise ArgumentTypeError(f"a whole number from {low} to {high}: {text[:64]!r}")
+        return int(text)
+
+    return number
+
+
+def positive(text: str) -> float:
+    """A number above 0."""
+    value = float(text)
+    if not 0 < value < 1e9:
+        raise ArgumentTypeError(f"a number above 0: {text[:64]!r}")
+    return value
+
+
+def share(text: str) -> float:
+    """A number from 0 to less than 1."""
+    value = float(text)
+    if not 0 <= value < 1:
+        raise ArgumentTypeError(f"a share is a number from 0 to less than 1: {text[:64]!r}")
+    return value
+
+
+def size(text: str) -> tuple[int, int]:
+    """ "64" -> (64, 64), "64x32" -> (64, 32): width and height."""
+    parts = text.split("x") if "x" in text else [text, text]
+    if len(parts) != 2 or not all(_digits(part) and 1 <= int(part) <= 4096 for part in parts):
+        raise ArgumentTypeError(f"a size is N or WIDTHxHEIGHT, from 1 to 4096: {text[:64]!r}")
+    return int(parts[0]), int(parts[1])
+
+
+def seed(text: str) -> int:
+    """A seed of a run."""
+    if not (_digits(text) and int(text) < 2**32):
+        raise ArgumentTypeError(f"a seed is a whole number from 0 to 2**32 - 1: {text[:64]!r}")
+    return int(text)
+
+
+def seeds(text: str) -> list[int]:
+    """ "0,1,2" -> [0, 1, 2], seeds of runs, each once."""
+    found = [seed(part.strip()) for part in text.split(",")]
+    if len(set(found)) != len(found):
+        raise ArgumentTypeError(f"a seed occurs twice: {text!r}")
+    return found
+
+
+def image_seeds(text: str) -> list[int]:
+    """ "0,5,7-9" -> [0, 5, 7, 8, 9], seeds of images."""
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        ends = [first, last] if dash else [first, first]
+        if not all(_digits(end) and int(end) < 2**32 for end in ends):
+            raise ArgumentTypeError(f"seeds are like 0-63 or 0,5,7-9, from 0 to 2**32 - 1: {text[:64]!r}")
+        if not 0 <= int(ends[1]) - int(ends[0]) < IMAGES - len(found):
+            raise ArgumentTypeError(f"1 to {IMAGES} seeds, in order: {part[:64]!r}")
+        found += range(int(ends[0]), int(ends[1]) + 1)
+    return found
+
+
+def labels(text: str) -> list[int] | str:
+    """ "3" -> [3], "0,1,2" -> [0, 1, 2], "random"."""
+    if text == "random":
+        return text
+    parts = text.split(",")
+    if not all(_digits(part) and len(part) < 7 for part in parts):
+        raise ArgumentTypeError(f'classes are like 3 or 0,1,2, or "random": {text[:64]!r}')
+    return [int(part) for part in parts]
+
+
+def _digits(text: str) -> bool:
+    """Digits alone, and few enough to be a number of ours."""
+    return text.isascii() and text.isdigit() and len(text) < 11

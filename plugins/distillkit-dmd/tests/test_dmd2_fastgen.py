@@ -1,0 +1,122 @@
+"""FastGen's form of DMD2: one noise for all losses on an image, an optimizer per critic, the student alone clipped."""
+
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+import torch
+from distillkit_dmd.dmd2 import Dmd2
+
+from distillkit.noise import rho_grid
+from distillkit.testing import toy_state
+from distillkit.train import turns
+from distillkit.train.iterate import iterate
+
+UNET = {
+    "use": "edm-ddpmpp", "model_channels": 8, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [],
+    "dropout": 0.0,
+}  # fmt: skip
+FASTGEN = {
+    "use": "dmd2", "update": "alternate", "features": "teacher", "taps": [8, 4], "fake_weight": "none", "T_min": 0.002,
+    "T_max": 0.998, "critic_noise": "matching", "gen_cls_loss_weight": 1e-3, "guidance_cls_loss_weight": 1.0,
+    "lr": 1e-3, "classifier_lr": 1e-3, "clip_norm": inf, "warmup_kimg": 0.0,
+}  # fmt: skip
+
+
+def started(**changes):
+    table = {key: value for key, value in {**FASTGEN, **changes}.items() if value is not None}
+    return toy_state(teacher_score={"network": UNET}, generator_loss=table)
+
+
+def weights(state, *names):
+    return torch.cat([p.detach().flatten() for name in names for p in state.networks[name].parameters()])
+
+
+def test_fake_score_and_classifier_have_an_optimizer_and_a_rate_each():
+    state = started(classifier_lr=5e-4)
+    assert set(state.networks) == {"generator", "fake_score", "classifier"}
+    rates = {name: (settings.lr, settings.clip_norm) for name, settings in state.settings.items()}
+    assert rates["fake_score"] == (1e-3, inf) and rates["classifier"] == (5e-4, inf)
+    assert rates["generator"][1] == 10.0
+    assert {turn.trains for turn in state.turns} == {("generator",), ("fake_score", "classifier")}
+
+
+def test_without_clipping_two_optimizers_of_one_rate_are_one():
+    two, one = started(), started(classifier_lr=None)
+    for state in (two, one):
+        for _ in range(6):
+            iterate(state)
+    assert torch.equal(weights(two, "generator", "fake_score", "classifier"), weights(one, "generator", "guidance"))
+
+
+def test_with_clipping_each_has_a_norm_of_its_own():
+    state, found = started(clip_norm=1e-3), {}
+    for name in ("fake_score", "classifier"):
+        optimizer = state.updaters[name].optimizer
+
+        def spy(name=name, step=optimizer.step):
+            found[name] = float(torch.nn.utils.get_total_norm([p.grad for p in state.networks[name].parameters()]))
+            step()
+
+        optimizer.step = spy
+    iterate(state), iterate(state)  # the generator's, then theirs
+    assert found == {name: pytest.approx(1e-3, rel=1e-3) for name in ("fake_score", "classifier")}
+
+
+def seen(state, turn):
+    """By network: x_t and sigma of its calls in a turn."""
+    calls = {"fake_score": [], "teacher": []}
+    fake_score, teacher = state.networks["fake_score"], state.teacher.network
+    score, features = fake_score.forward, teacher.encoder_features
+
+    def scored(x, sigma, labels=None, augment_labels=None):
+        calls["fake_score"].append((x.detach(), sigma))
+        return score(x, sigma, labels, augment_labels)
+
+    def featured(x, sigma, labels=None, augment_labels=None):
+        calls["teacher"].append((x.detach(), sigma))
+        return features(x, sigma, labels, augment_labels)
+
+    fake_score.forward, teacher.encoder_features = scored, featured
+    turns.take(state, turn)
+    return calls
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_the_classifier_sees_the_noisy_images_of_the_loss_beside_it(index):
+    state = started()
+    calls = seen(state, state.turns[index])
+    (x_t, sigma), *_ = calls["fake_score"]
+    (shown, level), *real = calls["teacher"]
+    assert torch.equal(x_t, shown) and torch.equal(sigma, level)
+    assert len(real) == index and not any(torch.equal(level, other) for _, other in real), (
+        "real images: draws of their own"
+    )
+
+
+def test_every_noise_level_is_of_the_matching_losss_range():
+    state = started()
+    bounds = rho_grid(torch.tensor([1 - 2 / 999, 1 - 998 / 999], dtype=torch.float64))
+    for turn in state.turns[:2]:
+        for calls in seen(state, turn).values():
+            for _, sigma in calls:
+                assert bounds[0] * (1 - 1e-4) <= sigma.min() and sigma.max() <= bounds[1] * (1 + 1e-4)
+
+
+def test_by_itself_the_classifier_has_noise_of_its_own():
+    state = started(critic_noise=None)
+    calls = seen(state, state.turns[1])
+    assert not torch.equal(calls["fake_score"][0][0], calls["teacher"][0][0])
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"critic_noise": "matching", "diffusion_gan_max_timestep": 500}, "no 'diffusion_gan_max_timestep' then"),
+        ({"classifier_lr": 1e-4, "gan": False}, "gan = false has none"),
+    ],
+)
+def test_keys_that_would_do_nothing_are_refused(keys, message):
+    with pytest.raises(ValueError, match=message):
+        Dmd2.Config(**keys)
