@@ -85,3 +85,20 @@ def _way(c: Comparison, i: int, axis: str) -> Table:
         rows.append([Cell(text) for text in (name, goal, *places)])
     title = f"{axis} until {c.targets[i].metric} is as good as {first(c)!r} of that row at its end"
     return Table(title, ["", "to reach", *_head(c)], rows)
+
+
+def markdown(c: Comparison) -> str:
+    """All tables as GitHub's Markdown, one below the other."""
+    return "\n\n".join(_markdown(table) for table in every(c, c.metrics)) + "\n"
+
+
+def _markdown(table: Table) -> str:
+    lines = ["| " + " | ".join(table.head) + " |", "|" + "---|" + "---:|" * (len(table.head) - 1)]
+    lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in table.rows]
+    title = f"{table.title[0].upper()}{table.title[1:]}\n\n"
+    return title + "\n".join(lines) + (f"\n\n{table.note}" if table.note else "")
+
+
+def _cell(cell: Cell) -> str:
+    mark = "**" if cell.best else "*" if cell.worse else ""
+    return f"{mark}{cell.text}{mark}".replace("|", "\\|")

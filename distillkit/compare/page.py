@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from distillkit.api import UsageError
-from distillkit.compare import figures, matrix, tables
+from distillkit.compare import charts, matrix, tables
 from distillkit.compare.comparison import Comparison
 from distillkit.compare.curves import LAST
 from distillkit.compare.groups import differences, shown
@@ -40,22 +40,22 @@ def write_page(
 def _plain(c: Comparison) -> list[str]:
     """All groups against one baseline."""
     return [
-        html.section("Curves", figures.legend(c) + figures.charts(c) if c.targets else ""),
+        html.section("Curves", charts.legend(c) + charts.charts(c) if c.targets else ""),
         html.section("Final values", _table(tables.final(c)) + _bold(c)),
         html.section("The way to the baseline's final value", _ways(c)),
-        html.section("Samples from the same noise", figures.pictures(c)),
+        html.section("Samples from the same noise", charts.pictures(c)),
     ]
 
 
 def _rows(c: Comparison) -> list[str]:
     """Each row against its first cell, and what is in none against the baseline."""
-    beside = figures.legend(c.rest) + figures.charts(c.rest) + _ways(c.rest) if c.rest and c.targets else ""
-    pictures = [figures.pictures(row, "part", name) for name, row in c.rows.items()]
-    pictures += [figures.pictures(c.rest, "part")] if c.rest else []
+    beside = charts.legend(c.rest) + charts.charts(c.rest) + _ways(c.rest) if c.rest and c.targets else ""
+    pictures = [charts.pictures(row, "part", name) for name, row in c.rows.items()]
+    pictures += [charts.pictures(c.rest, "part")] if c.rest else []
     return [
         html.section("Final values", _noted(matrix.finals(c, c.metrics))),
         html.section(f"The way to the final value of {matrix.first(c)!r}", _noted(matrix.ways(c))),
-        html.section("Curves", figures.multiples(c) if c.targets else ""),
+        html.section("Curves", charts.multiples(c) if c.targets else ""),
         html.section(f"Others, against {c.baseline.label}", beside),
         html.section("All final values", _table(tables.final(c))),
         html.section("Samples from the same noise", "".join(pictures)),

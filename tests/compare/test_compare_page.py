@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 import pytest
 
 from distillkit.cli.main import main
-from distillkit.compare import Run, chart, compare, write_page
-from distillkit.compare.chart import Chart, Spot
+from distillkit.compare import Run, charts, compare, write_page
+from distillkit.compare.charts import Chart, Spot
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_the_page_has_curves_tables_panels_and_differences(page):
 
 
 def drawn(**curves):
-    text = chart.draw(Chart(title="m", curves=curves, x_label="kimg"))
+    text = charts.draw(Chart(title="m", curves=curves, x_label="kimg"))
     return ElementTree.fromstring(text)
 
 

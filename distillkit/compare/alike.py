@@ -1,4 +1,7 @@
-"""Numbers can be compared when they were measured alike: same data, same evaluation."""
+"""Numbers can be compared when they were measured alike: same data, same evaluation, same facts behind them.
+
+Recipes may be equal where the files that they name were not: metrics tell facts of their own, kept with the result.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,10 @@ from typing import Any
 import attrs
 
 from distillkit.api import Evaluate, UsageError
-from distillkit.compare import protocol
 from distillkit.compare.groups import Group, differences, shown
 
 ENGINES = {field.name for field in attrs.fields(Evaluate.Slot)}  # keys of [[evaluate]] that say when, not what
+Facts = dict[str, set[str]]  # values of a fact, such as the sha256 of the features, over runs
 
 
 def check(groups: Sequence[Group], anyway: bool) -> None:
@@ -23,7 +26,7 @@ def check(groups: Sequence[Group], anyway: bool) -> None:
     for sentence in wrong:
         warnings.warn(f"not measured alike: {sentence}", stacklevel=2)
     if not wrong:  # else it is told already
-        protocol.check(groups)
+        _check_facts(groups)
     for dist, versions in differences([_versions(group) for group in groups]):
         if all(versions):  # a distribution that only one group uses makes no difference here
             warnings.warn(f"made with different versions: {_sentence(dist, versions, groups)}", stacklevel=2)
@@ -50,3 +53,24 @@ def _tables(group: Group, name: str) -> list[dict[str, Any]]:
 def _sentence(key: str, values: Sequence[Any], groups: Sequence[Group]) -> str:
     told = ", ".join(f"{shown(value)} in {group.label}" for value, group in zip(values, groups, strict=True))
     return f"{key} is {told}"
+
+
+def _check_facts(groups: Sequence[Group]) -> None:
+    """Warns of facts behind a metric that are not the same in all groups; runs that told none are left out."""
+    names = {name for group in groups for run in group.finished for name in run.scores.protocol}
+    for name in sorted(names):
+        having = [(group.label, facts) for group in groups if (facts := _facts(group, name))]
+        for sentence in _differing(having):
+            warnings.warn(f"{name} is not measured alike: {sentence}", stacklevel=4)
+
+
+def _facts(group: Group, name: str) -> Facts:
+    told = [run.scores.protocol.get(name, {}) for run in group.finished]
+    return {key: {facts[key] for facts in told if key in facts} for key in {key for facts in told for key in facts}}
+
+
+def _differing(having: Sequence[tuple[str, Facts]]) -> Iterator[str]:
+    for key in sorted({key for _, facts in having for key in facts}):
+        values = [(label, facts[key]) for label, facts in having if key in facts]
+        if len(set().union(*(each for _, each in values))) > 1:
+            yield f"{key} is " + ", ".join(f"{' and '.join(sorted(each))!r} in {label}" for label, each in values)

@@ -1,4 +1,4 @@
-"""One metric of several groups as inline SVG: mean curves in bands of one standard deviation."""
+"""Curves and samples of a comparison, as parts of its page: mean curves in bands of one standard deviation."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from html import escape
 
 from attrs import field, frozen
 
-from distillkit.show import formats, svg
+from distillkit.compare import tables
+from distillkit.compare.comparison import Comparison, Target
+from distillkit.compare.groups import Group
+from distillkit.show import formats, html, svg
 
 COLOURS = 8  # CSS classes s0 ... s7
 LOG_FROM = 6.0  # ratio of values; earlier than in a report, since what matters is how curves differ at their ends
+SPREAD = "Lines are means over seeds, bands one standard deviation to each side"
 
 
 @frozen
@@ -31,6 +35,64 @@ class Chart:
     curves: dict[str, Sequence[Spot]]
     x_label: str
     references: dict[str, float] = field(factory=dict)
+
+
+def legend(c: Comparison, seeds: bool = True) -> str:
+    """The groups in their colours, with how many seeds each has."""
+    entries = [
+        f'<span><i class="{colour(i)}"></i>{escape(group.label)}'
+        + (f" <small>{escape(_seeds(group))}</small></span>" if seeds else "</span>")
+        for i, group in enumerate(c.groups)
+    ]
+    return f'<p class="legend">{"".join(entries)}</p>\n'
+
+
+def _seeds(group: Group) -> str:
+    return "1 seed" if group.seeds == "1" else f"{group.seeds} seeds" if group.seeds.isdigit() else group.seeds
+
+
+def charts(c: Comparison) -> str:
+    """Each metric against images and against seconds."""
+    drawn = [draw(_chart(c, target, axis)) for target in c.targets for axis in ("kimg", "seconds")]
+    return f'{_grid(drawn, "wide")}\n<p class="sub">{SPREAD}; seconds are of training alone.</p>'
+
+
+def multiples(c: Comparison) -> str:
+    """Each metric against images, one small chart per row."""
+    parts = [legend(next(iter(c.rows.values())), seeds=False)]
+    for i, target in enumerate(c.targets):
+        known = {name: row for name, row in c.rows.items() if any(row.curve(g, target.metric) for g in row.groups)}
+        drawn = [draw(_chart(row, row.targets[i], "kimg", name)) for name, row in known.items()]
+        parts += [f"<h3>{escape(target.metric)} {tables.arrow(c, target.metric)}</h3>", _grid(drawn, "small")]
+    return "\n".join([*parts, f'<p class="sub">{SPREAD}. Each chart has its own scale.</p>'])
+
+
+def _grid(drawn: list[str], css: str) -> str:
+    return f'<div class="charts {css}">' + "\n".join(f"<div>{chart}</div>" for chart in drawn) + "</div>"
+
+
+def _chart(c: Comparison, target: Target, axis: str, title: str = "") -> Chart:
+    curves: dict[str, Sequence[Spot]] = {
+        group.label: [Spot(getattr(p, axis), p.value.mean, p.value.sd or 0.0) for p in c.curve(group, target.metric)]
+        for group in c.groups
+    }
+    references = {"baseline's end": target.final, "teacher": c.reference("teacher", target.metric)}
+    known = {name: value for name, value in references.items() if value is not None}
+    title = title or f"{target.metric} {tables.arrow(c, target.metric)}"
+    return Chart(title=title, curves=curves, x_label=axis, references=known)
+
+
+def pictures(c: Comparison, css: str = "half", row: str = "") -> str:
+    """One sheet per group, of a seed that all groups have if there is one."""
+    having = {group.label: [run for run in group.finished if run.picture] for group in c.groups}
+    seeds = [{run.seed for run in runs} for runs in having.values() if runs]
+    common = set.intersection(*seeds) if seeds else set()
+    drawn = []
+    for label, runs in having.items():
+        run = next((run for run in runs if run.seed in common or not common), None)
+        if run and run.picture:
+            drawn.append(html.picture(run.picture, f"{', '.join(filter(None, (row, label)))}, seed {run.seed}", css))
+    return f'<div class="pictures">{"".join(drawn)}</div>' if drawn else ""
 
 
 def colour(i: int) -> str:
