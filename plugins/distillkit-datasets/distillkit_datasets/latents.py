@@ -40,8 +40,8 @@ class Latents(FileSet):
         super().__init__(config)
         if len(config.raw_mean) != len(config.raw_std):
             raise UsageError(f"raw_mean has {len(config.raw_mean)} numbers, raw_std {len(config.raw_std)}")
-        self._scale = np.float32(SIGMA_DATA) / np.float32(config.raw_std)
-        self._bias = -np.float32(config.raw_mean) * self._scale
+        self._scale = np.float32(SIGMA_DATA) / np.asarray(config.raw_std, np.float32)
+        self._bias = -np.asarray(config.raw_mean, np.float32) * self._scale
         self._vae = None if config.vae is None else Vae(Path.cwd() / config.vae)
 
     def open(self, root: Path) -> None:

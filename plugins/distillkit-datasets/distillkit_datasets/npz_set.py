@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from zipfile import ZipFile
+from typing import cast
+from zipfile import ZipExtFile, ZipFile
 
 import numpy as np
 
@@ -91,6 +92,6 @@ def plain_array(archive: ZipFile, name: str) -> np.ndarray:
         if want != archive.getinfo(name).file_size - file.tell():
             raise ValueError(f"the header tells of {want} bytes, which is not what follows")
         numbers = np.empty(want // dtype.itemsize, dtype)
-        if file.readinto(numbers) != want:  # into memory of our own: torch wants it writable
+        if cast(ZipExtFile, file).readinto(numbers.data) != want:  # into memory of our own: torch wants it writable
             raise ValueError(f"ends before its {want} bytes do")
         return numbers.reshape(shape, order="F" if fortran else "C")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from gzip import GzipFile
 from pathlib import Path
-from typing import BinaryIO
 
 from distillkit.api import InputError
 from distillkit_datasets.zipsafe import one_line
@@ -31,8 +31,9 @@ def members(path: Path, wanted: dict[str, int]) -> dict[str, bytes]:
         raise InputError(f"{path}: {error}") from error
 
 
-def _members(file: BinaryIO, wanted: dict[str, int]) -> list[tuple[str, bytes]]:
-    found, total = [], 0
+def _members(file: GzipFile, wanted: dict[str, int]) -> list[tuple[str, bytes]]:
+    found: list[tuple[str, bytes]] = []
+    total = 0
     while (header := _exactly(file, BLOCK)).strip(b"\0"):
         name, size, kind = (
             header[:100].rstrip(b"\0").decode("ascii"),
@@ -53,7 +54,7 @@ def _members(file: BinaryIO, wanted: dict[str, int]) -> list[tuple[str, bytes]]:
     return found
 
 
-def _exactly(file: BinaryIO, n: int) -> bytes:
+def _exactly(file: GzipFile, n: int) -> bytes:
     data = file.read(n)
     if len(data) != n:
         raise EOFError(f"ends {n - len(data)} bytes early")

@@ -14,7 +14,7 @@ import numpy as np
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from distillkit.api import InputError
 
@@ -34,7 +34,7 @@ class Vae:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._net: nn.Module | None = None
+        self._net: Any = None  # diffusers' AutoencoderKL, once it is needed
 
     def require(self) -> None:
         """Raises InputError where the files or diffusers are missing; loads nothing."""
@@ -61,7 +61,7 @@ class Vae:
         parts = [net.decode(part.float()).sample for part in z.split(BATCH)]
         return torch.cat([(part.clamp(0, 1) * 255).to(torch.uint8) for part in parts])
 
-    def _module(self, device: torch.device) -> nn.Module:
+    def _module(self, device: torch.device) -> Any:
         if self._net is None:
             self.require()
             self._net = load(self.path).eval().requires_grad_(False)
@@ -73,7 +73,7 @@ def has_diffusers() -> bool:
     return importlib.util.find_spec("diffusers") is not None
 
 
-def load(path: Path) -> nn.Module:
+def load(path: Path) -> Any:
     """The autoencoder of a folder or file. Raises InputError."""
     from diffusers import AutoencoderKL
 
