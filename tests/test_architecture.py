@@ -28,6 +28,7 @@ ROOMS = {
     "disk": "what survives a crash: all that a run writes goes through here",
     "assets": "published files",
     "recipe": "TOML to frozen values",
+    "explain": "what may stand in a recipe, told to people, programs and editors",
     "images": "images in and out: packing, sheets, statistics",
     "show": "pages, charts, lines on a screen",
     "networks": "networks on disk and out in the world",

@@ -12,6 +12,7 @@ from attrs.validators import ge, gt, optional
 from distillkit.api.choice import Choice
 from distillkit.api.deprecated import deprecated
 from distillkit.api.errors import UsageError
+from distillkit.api.validators import AutoOrNumber
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,11 +22,6 @@ if TYPE_CHECKING:
     from distillkit.api.network import Denoiser
     from distillkit.api.state import State, Step
     from distillkit.api.types import Picture
-
-
-def _weight(instance: Any, attribute: Any, value: float | str) -> None:
-    if value != "auto" and (isinstance(value, str) or value < 0):
-        raise ValueError(f"'weight' must be \"auto\" or a number >= 0: {value!r}")
 
 
 class Component:
@@ -102,7 +98,7 @@ class AuxiliaryLoss(Component):
 
     @frozen(kw_only=True)
     class Slot:
-        weight: float | str = field(default="auto", validator=_weight)  # "auto": ratio * the host's gradient norm at x
+        weight: float | str = field(default="auto", validator=AutoOrNumber())  # "auto": by ratio
         ratio: float = field(default=0.5, validator=gt(0))
         every: int = field(default=1, validator=ge(1))  # iterations
         start_kimg: float = field(default=0.0, validator=ge(0))

@@ -20,6 +20,7 @@ COMMANDS = {  # a module here each, with add(parser) and main(args)
     "check": "show the resolved recipe and the plan, or check many; build nothing",
     "plan": "say what a recipe takes, and whether it fits; run and download nothing",
     "plugins": "list what a recipe can name, or explain one",
+    "schema": "print a JSON Schema of recipes, for an editor that completes and checks them",
     "compare": "show runs side by side, and write a page of their curves",
     "study": "run many recipes and seeds from one file, and compare them",
     "data": "pack images into a data set, check one, or measure it for fid",

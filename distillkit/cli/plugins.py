@@ -1,4 +1,4 @@
-"""`distillkit plugins`: what a recipe can name, read from metadata; only NAME and --verify import anything."""
+"""`distillkit plugins`: what a recipe can name, read from metadata; NAME, --keys and --verify import what they tell."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 import traceback
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.padding import Padding
@@ -14,14 +15,17 @@ from rich.table import Table
 from rich.text import Text
 
 from distillkit.api import KINDS, UsageError
+from distillkit.cli import explain
 from distillkit.cli.console import console
+from distillkit.explain import Page, as_json, engine_pages, finite, gloss, page_of
 from distillkit.registry import Catalog, NotOffered, Offer, Unusable
 
 
 def add(parser: ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", metavar="NAME", help="what follows `use =`")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="what follows `use =`, or run, generator ...")
     parser.add_argument("--kind", metavar="KIND", help="only this kind, such as generator_loss")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="for programs; of NAME with its keys")
+    parser.add_argument("--keys", action="store_true", help="with --json: the keys of all, which imports them")
     parser.add_argument("--verify", action="store_true", help="import everything and report what is broken")
     parser.add_argument("--traceback", action="store_true", help="with --verify: show why")
 
@@ -29,35 +33,49 @@ def add(parser: ArgumentParser) -> None:
 def main(args: Namespace) -> int:
     """List, explain or verify -> exit code."""
     catalog, out = Catalog.installed(), console()
-    offers = _picked(catalog, args.kind, args.name)
+    pages = _engine_pages(args)
+    offers = _picked(catalog, args.kind, args.name, bool(pages))
     if args.verify:
         return _verify(catalog, offers, out, args.traceback)
     if args.json:
-        print(json.dumps(_as_json(catalog, offers), indent=2))
+        print(json.dumps(_as_json(catalog, offers, pages, keys=bool(args.name or args.keys)), indent=2))
     elif args.name:
-        from distillkit.cli import explain
-
-        for offer in offers:
-            out.print(explain.page(offer))
+        _explain(catalog, offers, pages, out)
     else:
         for kind in KINDS:
             same = [offer for offer in offers if offer.kind == kind]
             if same:
                 out.print(_section(kind, same))
-        out.print(Text("distillkit plugins NAME explains one and its config keys", "dim"))
+        out.print(Text("distillkit plugins NAME explains one; also: recipe, run, generator, optimizer", "dim"))
     if not args.json:
         _complain(catalog)
     return 0
 
 
-def _picked(catalog: Catalog, kind: str | None, name: str | None) -> list[Offer]:
+def _engine_pages(args: Namespace) -> list[Page]:
+    """Tables of the engine, where they are asked for: by their name, or with all else for programs."""
+    everything = args.keys and args.name is None and args.kind is None
+    if args.name is None and not everything:
+        return []
+    return [page for page in engine_pages().values() if everything or page.name == args.name]
+
+
+def _explain(catalog: Catalog, offers: Sequence[Offer], pages: Sequence[Page], out: Console) -> None:
+    for offer in offers:
+        out.print(explain.screen(page_of(offer)))
+    for page in pages:
+        out.print(explain.screen(page, sorted({offer.name for offer in catalog.of(page.kind)})))
+
+
+def _picked(catalog: Catalog, kind: str | None, name: str | None, explained: bool) -> list[Offer]:
+    """What is asked for; none is no mistake where a table of the engine has the name."""
     if kind is not None and kind not in KINDS:
         raise UsageError(f"no kind of component is called {kind!r}; kinds: {', '.join(KINDS)}")
     offers = [offer for each in KINDS for offer in catalog.of(each) if kind in (None, each)]
     if name is None:
         return offers
     picked = [offer for offer in offers if offer.name == name]
-    if not picked:
+    if not picked and not explained:
         _refuse(catalog, kind, name)
     return picked
 
@@ -70,13 +88,15 @@ def _refuse(catalog: Catalog, kind: str | None, name: str) -> None:
     near = get_close_matches(name, names, n=1)
     if kind is not None or near:
         catalog.find(kind or names[near[0]], name)
-    raise NotOffered(f'no plugin offers "{name[:64]}"', "`distillkit plugins` lists what is installed")
+    tables = get_close_matches(name, engine_pages(), n=1)
+    hint = f"did you mean {tables[0]}?   " if tables else ""
+    raise NotOffered(f'no plugin offers "{name[:64]}"', f"{hint}`distillkit plugins` lists what is installed")
 
 
 def _section(kind: str, offers: Sequence[Offer]) -> Padding:
     table = Table(box=None, header_style="", pad_edge=False, padding=(0, 2, 0, 0), expand=True)
     table.add_column(Text(kind, "bold"), style="cyan", no_wrap=True, min_width=18)
-    table.add_column(Text(_gloss(kind), "dim"), ratio=1, overflow="fold")
+    table.add_column(Text(gloss(kind), "dim"), ratio=1, overflow="fold")
     table.add_column("", style="dim", justify="right", no_wrap=True)
     for offer in offers:
         note = Text(f"refused: {offer.refused}", "red") if offer.refused else Text(offer.summary or "(no docstring)")
@@ -84,17 +104,25 @@ def _section(kind: str, offers: Sequence[Offer]) -> Padding:
     return Padding(table, (0, 0, 1, 0))
 
 
-def _gloss(kind: str) -> str:
-    """What the kind is, in the words of its base class."""
-    return (KINDS[kind].__doc__ or "").partition("\n")[0].partition(";")[0].rstrip(".")
+def _as_json(catalog: Catalog, offers: Sequence[Offer], pages: Sequence[Page], keys: bool) -> dict[str, Any]:
+    told: dict[str, Any] = {"plugins": [_offer_as_json(offer, keys) for offer in offers]}
+    if keys:
+        told["tables"] = [
+            {"name": page.name, "summary": page.text, "keys": list(map(as_json, page.keys))} for page in pages
+        ]
+    return told | {"issues": [{"dist": issue.dist, "message": issue.message} for issue in catalog.issues]}
 
 
-def _as_json(catalog: Catalog, offers: Sequence[Offer]) -> dict[str, list[dict[str, str]]]:
-    keys = ("kind", "name", "summary", "dist", "version", "target", "refused")
-    return {
-        "plugins": [{key: getattr(offer, key) for key in keys} for offer in offers],
-        "issues": [{"dist": issue.dist, "message": issue.message} for issue in catalog.issues],
-    }
+def _offer_as_json(offer: Offer, keys: bool) -> dict[str, Any]:
+    """All of an offer; one that cannot be used has no keys, and `refused` says why."""
+    told = {key: getattr(offer, key) for key in ("kind", "name", "summary", "dist", "version", "target", "refused")}
+    if not keys:
+        return told
+    try:
+        page = page_of(offer)
+    except Unusable as error:
+        return told | {"refused": told["refused"] or str(error), "keys": [], "sets": {}}
+    return told | {"keys": list(map(as_json, page.keys)), "sets": finite(page.sets)}
 
 
 def _complain(catalog: Catalog) -> None:

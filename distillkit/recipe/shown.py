@@ -20,16 +20,16 @@ def expected(type_: Any) -> str:
     if type_ in plain:
         return plain[type_]
     if is_union(type_):
-        return " or ".join(expected(arm) for arm in get_args(type_) if arm is not type(None))
+        return " or ".join(map(expected, arms(type_)))
     origin = get_origin(type_) or type_
     if origin is Choice:
         return "a table with use"
     if origin is Literal:
         return "one of " + ", ".join(shown(arm) for arm in get_args(type_))
     if origin in (list, tuple):
-        arms = get_args(type_)
-        whole = not arms or len(arms) == 1 or arms[-1] is Ellipsis
-        return "a list" if whole else f"a list of {len(arms)}"
+        inner = get_args(type_)
+        whole = not inner or len(inner) == 1 or inner[-1] is Ellipsis
+        return "a list" if whole else f"a list of {len(inner)}"
     return "a table" if origin is dict or attrs.has(origin) else "a value"
 
 
@@ -67,11 +67,14 @@ def is_table(type_: Any) -> bool:
     return plain_type(type_) is Choice or attrs.has(plain_type(type_))
 
 
+def arms(type_: Any) -> list[Any]:
+    """`int | str | None` -> int, str; a type that is no union is its only arm."""
+    return [arm for arm in get_args(type_) if arm is not type(None)] if is_union(type_) else [type_]
+
+
 def plain_type(type_: Any) -> Any:
     """`list[int] | None` -> list."""
-    if is_union(type_):
-        type_ = next(arm for arm in get_args(type_) if arm is not type(None))
-    return get_origin(type_) or type_
+    return get_origin(arms(type_)[0]) or arms(type_)[0]
 
 
 def is_union(type_: Any) -> bool:

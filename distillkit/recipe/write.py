@@ -48,7 +48,7 @@ def _table(data: Mapping[str, Any], name: str) -> Iterator[str]:
     inner = {key: value for key, value in data.items() if isinstance(value, dict) or _is_tables(value)}
     for key, value in data.items():
         if key not in inner:
-            yield f"{_key(key)} = {_value(value)}"
+            yield f"{_key(key)} = {value_text(value)}"
     for key, value in inner.items():
         path = f"{name}.{_key(key)}".removeprefix(".")
         header = f"[{path}]" if isinstance(value, dict) else f"[[{path}]]"
@@ -61,15 +61,16 @@ def _is_tables(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(entry, dict) for entry in value)
 
 
-def _value(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """A plain value on one line."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
         return _string(value)
     if isinstance(value, list):
-        return f"[{', '.join(_value(entry) for entry in value)}]"
+        return f"[{', '.join(value_text(entry) for entry in value)}]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{_key(key)} = {_value(part)}" for key, part in value.items()) + "}"
+        return "{" + ", ".join(f"{_key(key)} = {value_text(part)}" for key, part in value.items()) + "}"
     return repr(value)  # numbers, inf too, are written alike in Python and TOML
 
 

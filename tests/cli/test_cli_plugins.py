@@ -6,35 +6,9 @@ import json
 
 import pytest
 
-from distillkit.api import Choice, GeneratorLoss, Kernel, Use, field, frozen, gt
 from distillkit.cli import explain, plugins
 from distillkit.cli.main import main
 from distillkit.registry import Catalog, Issue, Offer
-
-
-class Tame(GeneratorLoss):
-    """A loss that does little.
-
-    It is here
-    for the tests.
-    """
-
-    @frozen(kw_only=True)
-    class Config(GeneratorLoss.Config):
-        alpha: float = field(default=1.5, validator=gt(0))  # how much
-        betas: tuple[float, float] = (0.0, 0.999)
-        kernel: Choice[Kernel] = Use("rbf", scales=[1.0, 2.0])  # compares
-        steps: int  # must be said
-        name: str | None = None
-
-
-class Tamer(Tame):
-    """An heir."""
-
-    @frozen(kw_only=True)
-    class Config(Tame.Config):
-        alpha: float = 2.0
-
 
 OFFERS = (
     Offer("dataset", "dots", f"{__name__}:Missing", "other-dist", "2.0"),
@@ -80,6 +54,18 @@ def test_json_holds_every_offer(catalog, capsys):
     assert told.err == ""
 
 
+def test_json_with_keys_says_why_one_has_none(catalog, capsys):
+    assert main(["plugins", "--json", "--keys", "--kind", "generator_loss"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["plugins"]
+    assert told["keys"] == [] and "No module named 'broken_module_of_nobody'" in told["refused"]
+
+
+def test_json_with_keys_of_everything_holds_the_tables_of_the_engine_too(catalog, capsys):
+    assert main(["plugins", "--json", "--keys"]) == 0
+    names = [table["name"] for table in json.loads(capsys.readouterr().out)["tables"]]
+    assert {"recipe", "run", "generator", "optimizer", "auxiliary_loss"} <= set(names)
+
+
 def test_verify_imports_everything_and_names_what_is_broken(catalog, capsys):
     assert main(["plugins", "--verify"]) == 2
     out = capsys.readouterr().out
@@ -102,23 +88,30 @@ def test_an_unknown_name_is_2_with_a_hint(catalog, capsys, arguments, hint):
     assert hint in capsys.readouterr().err
 
 
-def rows(config):
-    return {key: rest for key, *rest in explain._rows(config)}
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["run"], ("kimg", "number > 0", "required")), (["optimizer"], ('"adam", "adamw"',)),
+     (["generator"], ("optimizer.clip_norm", "unset")), (["recipe"], ("schema", "evaluate tables")),
+     (["auxiliary_loss"], ("use", "installed: ", "ratio"))],
+)  # fmt: skip
+def test_the_tables_of_the_engine_are_explained_by_their_names(capsys, arguments, words):
+    assert main(["plugins", *arguments]) == 0
+    out = capsys.readouterr().out
+    assert all(word in out for word in words)
 
 
-def test_keys_are_told_with_type_default_and_meaning():
-    assert rows(Tame.Config) == {
-        "alpha": ["float", "1.5", "how much"],
-        "betas": ["list of float", "[0, 0.999]", ""],
-        "kernel": ["kernel table", '{ use = "rbf", scales = [1, 2] }', "compares"],
-        "steps": ["int", "required", "must be said"],
-        "name": ["str", "none", ""],
-    }
+def test_a_name_near_a_table_of_the_engine_is_2_with_that_name(catalog, capsys):
+    assert main(["plugins", "generater"]) == 2
+    assert "did you mean generator?" in capsys.readouterr().err
 
 
-def test_meanings_are_inherited_with_the_keys():
-    assert rows(Tamer.Config)["alpha"] == ["float", "2", "how much"]
-    assert rows(Tamer.Config)["steps"] == ["int", "required", "must be said"]
+def test_json_of_one_name_holds_its_keys(capsys):
+    assert main(["plugins", "--json", "run"]) == 0
+    (table,) = json.loads(capsys.readouterr().out)["tables"]
+    keys = {key["key"]: key for key in table["keys"]}
+    assert keys["device"]["choices"] == ["auto", "cpu", "cuda"] and keys["device"]["default"] == "auto"
+    assert keys["kimg"]["required"] and "default" not in keys["kimg"] and keys["kimg"]["bounds"] == ["> 0"]
+    assert keys["tick_kimg"]["default"] is None
 
 
 def test_keys_of_the_engine_are_told_as_a_recipe_writes_them(capsys):
@@ -128,4 +121,4 @@ def test_keys_of_the_engine_are_told_as_a_recipe_writes_them(capsys):
 
 
 def test_an_explained_docstring_fits_any_width():
-    assert explain._reflowed("One\ntwo.\n\n  code\n  more\n\n- a\n- b") == "One two.\n\n  code\n  more\n\n- a\n- b"
+    assert explain.reflowed("One\ntwo.\n\n  code\n  more\n\n- a\n- b") == "One two.\n\n  code\n  more\n\n- a\n- b"
