@@ -94,16 +94,16 @@ def show(stage: Stage, out: Console) -> None:
             role.name, count, *(fit.size(part, "B") if part else "-" for part in parts), fit.size(sum(parts), "B")
         )
     out.print(Padding(roles, (0, 0, 1, 0)))
-    run, cost = stage.recipe.run, stage.cost
+    run, cost = stage.recipe.run, stage.counted
     turns = _table("turn", "every", "per image", "kept", "gradients", "activations*", "at most")
     kept = sum(role.weights + role.optimizer for role in stage.roles)
     for turn in cost.turns:
-        parts = kept, turn.gradients, max(turn.peak - kept - turn.gradients, 0), turn.peak
+        bytes_held = kept, turn.gradients, max(turn.peak - kept - turn.gradients, 0), turn.peak
         turns.add_row(
             turn.name,
             str(turn.every),
             fit.size(turn.flops / cost.batch, "FLOP"),
-            *(fit.size(part, "B") for part in parts),
+            *(fit.size(part, "B") for part in bytes_held),
         )
     out.print(turns)
     passes = cost.flops / cost.batch / stage.forward if stage.forward else 0

@@ -55,13 +55,13 @@ class Keeper:
     def pinned(self) -> tuple[str, ...]:
         return (self.best.checkpoint,) if self.best else ()
 
-    def take_back(self, checkpoints: Path) -> bool:
-        """Put the best average into `state.ema` -> False where it is the last one. Raises InputError if it is lost."""
+    def take_back(self, checkpoints: Path) -> Best | None:
+        """Put the best average into `state.ema`; None where that is the last one. Raises InputError if it is lost."""
         if self.best is None or self.best.nimg == self.state.nimg:
-            return False
+            return None
         tensors, _ = checkpoint.load(checkpoints / self.best.checkpoint, self.state.device)
         self.state.ema.load_state_dict(snapshot.under(tensors, "ema/generator/"))
-        return True
+        return self.best
 
     def saved(self) -> dict[str, Any] | None:
         return asdict(self.best) if self.best else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -22,11 +23,11 @@ class Drawer:
     @classmethod
     def student(cls, state: State) -> Drawer:
         """The averaged generator, sampled as the recipe says."""
-        return cls(state, state.ema, state.hook.sample, state.components["sample"].nfe)
+        return cls(state, state.ema, state.hook.sample, cast(Sample, state.components["sample"]).nfe)
 
     def teacher(self, sampler: Sample) -> Drawer:
         """The same for the teacher, through its hook and from the same noise."""
-        return Drawer(self.state, self.state.teacher_score, sampler.sample, sampler.nfe)
+        return Drawer(self.state, self.state.teacher_score, cast(Any, sampler).sample, sampler.nfe)
 
     def __call__(self, n: int, seed: int = 0, labels: Labels = None, first: int = 0) -> Images:
         """Images first ... first+n-1 of the block `seed`."""

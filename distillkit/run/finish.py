@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
-from distillkit.api import InputError
+from distillkit.api import InputError, Sample
 from distillkit.disk import results
 from distillkit.disk.results import Outcome, Scores
 from distillkit.evaluate import evaluation
+from distillkit.evaluate.best import Best
 from distillkit.evaluate.draw import Drawer
 from distillkit.networks import licences, network_file
 from distillkit.recipe import table_of
@@ -28,8 +29,8 @@ def result(
     state, run, screen, teacher = training.state, training.run, training.screen, outcomes.get("teacher_score")
     scores = Scores(student=metrics, seconds=training.seconds, nimg=state.nimg)
     try:
-        if training.keeper.take_back(run.checkpoints):
-            scores = kept(training, scores)
+        if best := training.keeper.take_back(run.checkpoints):
+            scores = kept(training, scores, best)
     except InputError as error:  # the best average is lost; what is left is a student too
         note = f"the result is the last average, not the best by {state.recipe.run.keep_best}: {error}"
         screen.warn(note)
@@ -42,7 +43,7 @@ def result(
     sampler = teacher_drawer(state, teacher, catalog)
     if teacher:
         scores = attrs.evolve(scores, teacher=teacher.scores.student, teacher_nfe=teacher.scores.nfe)
-    elif sampler and state.teacher.network is None:  # in closed form: nobody measured it before
+    elif sampler and state.teacher and state.teacher.network is None:  # in closed form: nobody measured it before
         measured = evaluation.evaluate(sampler, state.evaluators, screen, training.failed)
         scores = attrs.evolve(scores, teacher=measured, teacher_nfe=sampler.nfe)
     better, protocol = evaluation.better(state, scores.student), evaluation.protocol(state, screen)
@@ -51,9 +52,9 @@ def result(
     run.write_exit(0, "finished", state.nimg, None)
 
 
-def kept(training: Training, scores: Scores) -> Scores:
+def kept(training: Training, scores: Scores, best: Best) -> Scores:
     """The scores where `state.ema` is the best average and not the last: all its metrics, measured now."""
-    state, best = training.state, training.keeper.best
+    state = training.state
     training.screen.line(
         f"the result is the average at {best.nimg / 1000:g} kimg: {state.recipe.run.keep_best} {best.value:.4g}"
     )
@@ -90,6 +91,6 @@ def teacher_drawer(state: State, teacher: Outcome | None, catalog: Catalog) -> D
     """The teacher sampled by Heun's method through its hook, guidance included."""
     if state.teacher is None:
         return None
-    heun = catalog.load("sample", "heun")
+    heun = cast(type[Sample], catalog.load("sample", "heun"))
     steps = {"steps": (teacher.scores.nfe + 1) // 2} if teacher and teacher.scores.nfe else {}
     return Drawer.student(state).teacher(heun(heun.Config(**steps)))

@@ -75,6 +75,8 @@ def run(
     if resume is not None:
         target = RunDir.open(resume)
         path = target.resolved
+    if path is None:
+        raise UsageError("name a recipe, or a run to resume")
     runs = runs or (target.path.parent if target else Path("runs"))
     nodes = graph(path, sets, catalog, seed, change)
     if target is not None and nodes[-1].fingerprint != target.fingerprint:
@@ -92,7 +94,7 @@ def run(
     outcomes: dict[Path, Outcome] = {}
     for node in nodes:
         last = node is asked
-        find = partial(existing, node, runs)
+        find: Callable[[], RunDir | None] = partial(existing, node, runs)
         if last and (target is not None or again):
             find = lambda: target  # noqa: E731  with `again` a new run whatever there is
         results = {table: outcomes[parent] for table, parent in node.sources.items()}

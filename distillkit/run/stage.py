@@ -96,7 +96,7 @@ def note_exit(run: RunDir, code: int, reason: str) -> None:
     newest = checkpoint.newest(run.checkpoints)
     nimg = checkpoint.nimg(newest) if newest else 0
     try:
-        run.write_exit(code, reason, nimg, newest and newest.name)
+        run.write_exit(code, reason, nimg, newest.name if newest else None)
     except OSError as error:  # the disk is full: the error on its way says so
         warnings.warn(f"cannot write {run.exit}: {error.strerror}", stacklevel=2)
 
