@@ -33,15 +33,23 @@ from distillkit.api.kinds import (
     Sample,
     TeacherScore,
 )
-from distillkit.api.network import Denoise, Denoiser, EncoderDecoder, EncoderFeatures, ForcedNormalization, LogVar
-from distillkit.api.state import State, Step
+from distillkit.api.network import (
+    Denoise,
+    Denoiser,
+    EncoderDecoder,
+    EncoderFeatures,
+    ForcedNormalization,
+    LogVar,
+    Rebuildable,
+)
+from distillkit.api.state import Sampling, State, Step
 from distillkit.api.types import Draw, Images, Optimizer, Picture, Term, Turn
 
 __all__ = [
-    "KINDS", "NO_BITS", "Augment", "AuxiliaryLoss", "Backbone", "Choice", "Component", "Dataset", "Denoise", "Denoiser",
-    "DistillkitError", "Diverged", "Draw", "Embedding", "EncoderDecoder", "EncoderFeatures", "Evaluate", "Features",
-    "ForcedNormalization", "GeneratorLoss", "Guidance", "Hooks", "Images", "Importer", "InputError", "Kernel",
-    "LogVar", "Network", "Optimizer", "Picture", "PluginError", "Preempted", "ResourceError", "Sample", "State",
-    "Step", "TeacherScore", "Term", "Turn", "UsageError", "Use", "added_later", "and_", "deep_iterable",
-    "field", "frozen", "ge", "gt", "hookimpl", "hookspec", "in_", "le", "lt", "min_len", "optional",
+    "KINDS", "NO_BITS", "Augment", "AuxiliaryLoss", "Backbone", "Choice", "Component", "Dataset", "Denoise",
+    "Denoiser", "DistillkitError", "Diverged", "Draw", "Embedding", "EncoderDecoder", "EncoderFeatures", "Evaluate",
+    "Features", "ForcedNormalization", "GeneratorLoss", "Guidance", "Hooks", "Images", "Importer", "InputError",
+    "Kernel", "LogVar", "Network", "Optimizer", "Picture", "PluginError", "Preempted", "Rebuildable", "ResourceError",
+    "Sample", "Sampling", "State", "Step", "TeacherScore", "Term", "Turn", "UsageError", "Use", "added_later", "and_",
+    "deep_iterable", "field", "frozen", "ge", "gt", "hookimpl", "hookspec", "in_", "le", "lt", "min_len", "optional",
 ]  # fmt: skip

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from distillkit.api.network import Denoise
-    from distillkit.api.state import State, Step
+    from distillkit.api.state import Sampling, State, Step
     from distillkit.api.types import Draw, Term
 
 hookspec = pluggy.HookspecMarker("distillkit")
@@ -28,7 +28,7 @@ class Hooks(Protocol):
         """Called once, in recipe order, before the first step: add critics, declare turns, load weights."""
 
     @hookspec(firstresult=True)
-    def sample(self, state: State, z: Tensor, labels: Tensor | None) -> Tensor:
+    def sample(self, state: Sampling, z: Tensor, labels: Tensor | None) -> Tensor:
         """Generate images x [N,C,H,W] in [-1,1] from unit normal z [N,C,H,W] with `state.generator`."""
 
     @hookspec(firstresult=True)

@@ -173,6 +173,11 @@ class Dataset(Component):
         """One-hot float32 labels [n,L] of int64 index [n]; None when unconditional."""
         return None
 
+    def classes(self, index: Tensor) -> Tensor | None:
+        """Class of each image, int64 [n], also where it is no label; None: there are none."""
+        labels = self.labels(index)
+        return None if labels is None else labels.argmax(1)
+
     def held_out(self) -> Dataset | None:
         """Images never trained on, for evaluation."""
         return None
@@ -245,12 +250,17 @@ class Features(Component):
 
     kind = "features"
     digest: str = ""  # of all that decides its numbers, set by `prepare`; "": unknown, nothing of it is cached
+    distance: str = "fd"  # what metrics call a Frechet distance in them; "fid": in those of the published numbers
 
     def prepare(self, dataset: Dataset, held_out: Dataset | None, cache: Path) -> None:
         """Load or train the network; what is worth keeping goes to `cache`, keyed by content."""
 
     def __call__(self, x: Tensor) -> dict[str, Tensor]:
         """Features by name, float32 [n,D]: "penultimate" always; "spatial", "logits" where the network has them."""
+        raise NotImplementedError
+
+    def probabilities(self, x: Tensor) -> Tensor:
+        """Class probabilities, float32 [n,classes], where the network has them."""
         raise NotImplementedError
 
 

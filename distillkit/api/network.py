@@ -91,6 +91,14 @@ class Denoiser(Denoise, Protocol):
 
 
 @runtime_checkable
+class Rebuildable(Protocol):
+    """A network that a result can be rebuilt from: one of `state.new_network` or `state.load_network`, or a copy."""
+
+    card: dict[str, Any]
+    """{"network": {"use": ..., its keys}, "resolution", "channels", "label_dim"}, as in student.json. The engine's."""
+
+
+@runtime_checkable
 class EncoderFeatures(Protocol):
     """A network whose encoder's layers can be seen: for discriminators on its features (DMD2, GDD)."""
 

@@ -15,19 +15,35 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from distillkit.api.choice import Choice
-    from distillkit.api.kinds import Dataset, Embedding, TeacherScore
+    from distillkit.api.kinds import Dataset, Embedding, Network, TeacherScore
     from distillkit.api.network import Denoise, Denoiser
     from distillkit.api.types import Optimizer, Turn
 
 Module = TypeVar("Module", bound="nn.Module")
 
 
-class State(Protocol):
-    """The run."""
+class Sampling(Protocol):
+    """What `sample` may ask: of a run, or of a finished student, where there is no run."""
+
+    @property
+    def generator(self) -> Denoise:
+        """The network to call: the student, or its average."""
 
     @property
     def seed(self) -> int:
-        """The run's seed."""
+        """The run's seed, for noise of the sampler's own."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where tensors live."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of weights, images and noise."""
+
+
+class State(Sampling, Protocol):
+    """The run."""
 
     @property
     def batch(self) -> int:
@@ -52,10 +68,6 @@ class State(Protocol):
     @property
     def device(self) -> torch.device:
         """Where tensors live. "meta" under `distillkit plan`, where they have no content: then write no files."""
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of weights, images and noise."""
 
     @property
     def compute_dtype(self) -> torch.dtype | None:
@@ -138,6 +150,12 @@ class State(Protocol):
         """In `setup`: a copy of the teacher's network or of the generator, to be a part of a network to add.
 
         Where the teacher is in closed form it is of the generator. Raises UsageError without a teacher.
+        """
+
+    def new_network(self, choice: Choice[Network], seed: int = 0) -> Denoiser:
+        """In `setup`: a network of random weights for images like the data set's, which a result can be rebuilt from.
+
+        `seed`: of its weights, beside the run's. A teacher that is a network is made so, and loads its weights into it.
         """
 
     def embedding(self, choice: Choice[Embedding]) -> nn.Module:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from distillkit.api import Sample, State, deep_iterable, field, frozen, ge, gt, hookimpl, min_len
+from distillkit.api import Sample, Sampling, deep_iterable, field, frozen, ge, gt, hookimpl, min_len
 from distillkit.builtin.heun import churn_noise
 from distillkit.noise import SIGMA_MIN
 
@@ -34,7 +34,7 @@ class FewStep(Sample):
         return len(self.config.sigmas)
 
     @hookimpl
-    def sample(self, state: State, z: Tensor, labels: Tensor | None) -> Tensor:
+    def sample(self, state: Sampling, z: Tensor, labels: Tensor | None) -> Tensor:
         """z [N,C,H,W] -> x; the noise after the first jump is a function of state.seed and the image's own z."""
         c = self.config
         noise = churn_noise(z, state.seed) if self.nfe > 1 else None

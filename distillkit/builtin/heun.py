@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from distillkit.api import Denoiser, Sample, State, field, frozen, ge, gt, hookimpl
+from distillkit.api import Denoiser, Sample, Sampling, field, frozen, ge, gt, hookimpl
 from distillkit.noise import RHO, SIGMA_MAX, SIGMA_MIN, fold, rho_grid
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Heun(Sample):
         return 2 * self.config.steps - 1
 
     @hookimpl
-    def sample(self, state: State, z: Tensor, labels: Tensor | None) -> Tensor:
+    def sample(self, state: Sampling, z: Tensor, labels: Tensor | None) -> Tensor:
         """z [N,C,H,W] -> x; the churn noise of an image is a function of state.seed and its own z."""
         noise = churn_noise(z, state.seed) if self.config.S_churn else None
         return heun(state.generator, z, labels, self.config, noise).to(z.dtype)

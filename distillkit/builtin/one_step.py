@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from distillkit.api import Sample, State, field, frozen, gt, hookimpl
+from distillkit.api import Sample, Sampling, field, frozen, gt, hookimpl
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,6 +18,6 @@ class OneStep(Sample):
         sigma_init: float = field(default=2.5, validator=gt(0))  # noise level the generator is asked at
 
     @hookimpl
-    def sample(self, state: State, z: Tensor, labels: Tensor | None) -> Tensor:
+    def sample(self, state: Sampling, z: Tensor, labels: Tensor | None) -> Tensor:
         sigma = z.new_full((z.shape[0], 1, 1, 1), self.config.sigma_init)
         return state.generator(sigma * z, sigma, labels)

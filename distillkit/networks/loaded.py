@@ -24,11 +24,13 @@ Classes = int | Sequence[int] | Tensor | Literal["random"] | None
 
 
 @frozen
-class Sampling:
-    """What a sampler asks of the state where there is no run."""
+class WithoutRun:
+    """What a sampler may ask of the state, where there is no run."""
 
     generator: Denoiser
     seed: int  # of the run
+    device: torch.device
+    dtype: torch.dtype
 
 
 class Student:
@@ -66,7 +68,8 @@ class Student:
 
     def sample(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Unit normal z [N,C,H,W], labels [N,L] -> x [N,C,H,W], where the network is."""
-        state = Sampling(self.network, self.card.get("seed", 0))
+        weight = next(self.network.parameters())
+        state = WithoutRun(self.network, self.card.get("seed", 0), weight.device, weight.dtype)
         x: Tensor = self._hook.sample(state=state, z=z, labels=labels)
         return x
 

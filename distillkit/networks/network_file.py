@@ -11,18 +11,18 @@ import safetensors
 import safetensors.torch
 import torch
 
-from distillkit.api import Choice, Dataset, Denoiser, InputError, Network, UsageError
+from distillkit.api import Choice, Dataset, Denoiser, InputError, Network, PluginError, Rebuildable, UsageError
 from distillkit.disk.files import write_atomic
 from distillkit.recipe import choice_from_table, table_of
 from distillkit.registry import Catalog
 
 WEIGHTS, CARD = "student.safetensors", "student.json"
+SHAPE = ("channels", "resolution", "label_dim")
+ATTRIBUTES = "what a network needs is in docs/plugins.md, Networks"
 
 
-class Carded(Denoiser, Protocol):
+class Carded(Denoiser, Rebuildable, Protocol):
     """A network that remembers how it was made."""
-
-    card: dict[str, Any]
 
 
 def new_network(choice: Choice[Network], resolution: int, channels: int, label_dim: int) -> Carded:
@@ -98,11 +98,25 @@ def load_network(path: Path, catalog: Catalog) -> Carded:
 
 def check_shape(network: Denoiser, dataset: Dataset, table: str) -> None:
     """Raises UsageError unless the network makes images like the data set's."""
+    missing = [name for name in SHAPE if not hasattr(network, name)]
+    if missing:
+        raise PluginError(f"{table}: {type(network).__name__} has no attribute {missing[0]!r}; {ATTRIBUTES}")
     got = (network.channels, network.resolution, network.label_dim)
     want = (dataset.channels, dataset.resolution, dataset.label_dim)
     if got != want:
         words = "{} channels, {} px, {} labels"
         raise UsageError(f"{table}: the network is for {words.format(*got)}; the data set has {words.format(*want)}")
+
+
+def carded(network: Denoiser, where: str) -> Carded:
+    """The network itself, if a result can be rebuilt from it. Raises PluginError that says what to add."""
+    if not isinstance(network, Rebuildable):
+        raise PluginError(
+            f"{where}: nothing says how a copy of {type(network).__name__} is rebuilt from a file; let the Config "
+            "name its architecture, a Choice[Network], and make it by state.new_network(choice) (docs/plugins.md, "
+            'Networks). Without that it can teach another network: generator.init = "scratch"'
+        )
+    return cast(Carded, network)
 
 
 def with_config(network: Carded, changes: dict[str, Any], catalog: Catalog, where: str) -> Carded:

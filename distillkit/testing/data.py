@@ -55,6 +55,13 @@ class DatasetContract(ComponentContract):
         assert torch.equal(labels.sum(1), torch.ones(len(index)))
         assert torch.equal(labels, labels.square())
 
+    def test_classes_are_those_of_the_labels(self, dataset: Dataset) -> None:
+        index = torch.arange(len(dataset))[:256]
+        labels, classes = dataset.labels(index), dataset.classes(index)
+        if labels is not None:
+            assert classes is not None and torch.equal(classes, labels.argmax(1))
+            assert len(dataset.class_names) in (0, dataset.label_dim)
+
     def test_held_out_images_are_no_training_images(self, dataset: Dataset) -> None:
         held_out = dataset.held_out()
         if held_out is None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distillkit.api import Denoiser
+from distillkit.api import Denoiser, EncoderDecoder, EncoderFeatures, ForcedNormalization, LogVar
 from distillkit.testing import toys
 from distillkit.testing.component import ComponentContract
 
@@ -123,3 +123,24 @@ class NetworkContract(ComponentContract):
         assert half.dtype == D.dtype and half.isfinite().all()
         assert not torch.equal(half, D), "compute_dtype changes nothing"
         torch.testing.assert_close(half, D, rtol=0.1, atol=0.1)
+
+    def test_what_it_can_do_besides_is_as_the_api_describes_it(self, net: Denoiser) -> None:
+        x, sigma, labels = self.inputs(net)
+        D = net(x, sigma, labels)
+        if isinstance(net, EncoderFeatures):
+            maps = net.encoder_features(x, sigma, labels)
+            sizes = [m.shape[2] for m in maps]
+            assert maps and sizes == sorted(sizes, reverse=True), f"finest first, not {sizes}"
+            assert all(m.ndim == 4 and len(m) == N and m.dtype == D.dtype for m in maps)
+        if isinstance(net, EncoderDecoder):
+            logits = net.encoder(x, sigma, labels)
+            assert logits.ndim == 4 and logits.shape[:2] == (N, 1) and logits.dtype == D.dtype
+            both = net.encoder_decoder(x, sigma, labels)
+            torch.testing.assert_close(both, (D, logits))
+        if isinstance(net, LogVar) and net.logvar_channels:
+            for level, n in ((torch.tensor(0.7), 1), (torch.full((N,), 0.7), N), (sigma, N)):
+                assert net.logvar(level).shape == (n, 1, 1, 1)
+            assert net.logvar(sigma).requires_grad, "the estimated error does not train"
+        if isinstance(net, ForcedNormalization):
+            net.force_normalization(False)
+            assert torch.equal(net(x, sigma, labels), D), "normalization changes what is computed"

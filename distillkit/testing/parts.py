@@ -217,6 +217,13 @@ class FeaturesContract(ComponentContract):
         for name, part in features(x).items():
             torch.testing.assert_close(features(x[2:3])[name], part[2:3], rtol=1e-4, atol=1e-5)
 
+    def test_class_probabilities_sum_to_one_where_there_are_any(self, features: Features) -> None:
+        assert type(features.distance) is str and features.distance
+        if type(features).probabilities is not Features.probabilities:
+            p = features.probabilities(self._images())
+            assert p.ndim == 2 and p.dtype == torch.float32
+            torch.testing.assert_close(p.sum(1), torch.ones(len(p)))
+
     def test_what_comes_from_the_cache_is_what_was_put_there(self, features: Features, tmp_path: Path) -> None:
         found, cached = features(self._images()), self._prepared(tmp_path)(self._images())
         assert all(torch.equal(found[name], cached[name]) for name in found)

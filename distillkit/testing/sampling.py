@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from distillkit.api import Denoiser, Sample
+from distillkit.api import Denoiser, Rebuildable, Sample
+from distillkit.networks import network_file
+from distillkit.networks.loaded import Student
 from distillkit.networks.network_file import Carded
 from distillkit.testing import toys
 from distillkit.testing.component import ComponentContract
+from distillkit.testing.networks import ATTRIBUTES
 from distillkit.train.state import State
 
 
@@ -77,6 +81,13 @@ class SampleContract(ComponentContract):
         grads = [p.grad for p in state.generator.parameters() if p.grad is not None]
         assert grads and all(g.isfinite().all() for g in grads) and any(g.any() for g in grads)
 
+    def test_a_finished_student_is_sampled_where_there_is_no_run(self) -> None:
+        state = self.state()
+        z, labels = latents(state)
+        student = Student(state.generator, state.components["sample"], {"seed": state.seed})
+        with torch.no_grad():
+            assert torch.equal(student.sample(z, labels), state.hook.sample(state=state, z=z, labels=labels))
+
     def test_it_works_without_labels(self) -> None:
         state = self.state(dataset={"label_dim": 0})
         z, _ = latents(state)
@@ -129,12 +140,20 @@ class TeacherScoreContract(ComponentContract):
         alone = state.teacher_score(x_sigma[1:2], sigma[1:2], None if labels is None else labels[1:2])
         torch.testing.assert_close(alone, D[1:2], rtol=1e-9, atol=1e-9)
 
-    def test_a_generator_can_start_as_its_copy_where_it_is_a_network(self) -> None:
+    def test_its_network_has_the_attributes_of_one(self) -> None:
         network = self.network(self.state())
         if network is not None:
-            names = ("resolution", "channels", "label_dim", "sigma_min", "sigma_max", "sigma_data", "compute_dtype")
-            assert [name for name in names if not hasattr(network, name)] == []
-            assert set(cast(Carded, network).card) >= {"network", "resolution", "channels", "label_dim"}
+            assert [name for name in ATTRIBUTES if not hasattr(network, name)] == []
+
+    def test_a_copy_of_its_network_comes_back_from_a_file(self, tmp_path: Path) -> None:
+        state = self.state()
+        network = self.network(state)
+        if not isinstance(network, Rebuildable):
+            return  # in closed form, or one that teaches other networks
+        network_file.save(tmp_path / "copy", cast(Carded, network), {})
+        copy = network_file.load_network(tmp_path / "copy", toys.catalog()).to(state.device, state.dtype)
+        _, x_sigma, sigma, labels = self.noisy(state, 1.0)
+        assert torch.equal(copy(x_sigma, sigma, labels), cast(Carded, network)(x_sigma, sigma, labels))
 
 
 class GuidanceContract(TeacherScoreContract):

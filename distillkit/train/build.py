@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from distillkit import noise
-from distillkit.api import Choice, Component, Dataset, InputError, Turn, UsageError
+from distillkit.api import Choice, Component, Dataset, InputError, Rebuildable, Turn, UsageError
 from distillkit.assets.folder import home
 from distillkit.device import pick_device
 from distillkit.networks import imported, network_file
@@ -115,7 +115,7 @@ def make_generator(state: State, catalog: Catalog) -> nn.Module:
                 'generator.init = "teacher", but this teacher_score is no network; '
                 'write init = "scratch" and a [generator.network]'
             )
-        network = state.teacher.network
+        network = network_file.carded(state.teacher.network, f"teacher_score {state.recipe.teacher_score.name!r}")
     else:
         torch.manual_seed(noise.fold(state.seed, "generator", "init"))
         network = network_file.new_network(table.network, dataset.resolution, dataset.channels, dataset.label_dim)
@@ -131,12 +131,13 @@ def make_generator(state: State, catalog: Catalog) -> nn.Module:
 def with_dropout(network: nn.Module, table: Generator, catalog: Catalog) -> nn.Module:
     """A copy; a dropout of 0 is also that of networks which have none."""
     keys = {"dropout": table.dropout, "dropout_resolution": table.dropout_resolution}
-    if table.dropout == 0 and "dropout" not in network.card["network"]:
+    if table.dropout == 0 and not (isinstance(network, Rebuildable) and "dropout" in network.card["network"]):
         del keys["dropout"]
     changes = {key: value for key, value in keys.items() if value is not None}
     if not changes:
         return copy.deepcopy(network)
-    return network_file.with_config(network, changes, catalog, ", ".join(f"generator.{key}" for key in changes))
+    where = ", ".join(f"generator.{key}" for key in changes)
+    return network_file.with_config(network_file.carded(network, where), changes, catalog, where)
 
 
 def frozen_names(network: nn.Module, patterns: tuple[str, ...]) -> frozenset[str]:

@@ -20,12 +20,14 @@ from distillkit.api import (
     Denoise,
     Denoiser,
     Embedding,
+    Network,
     Optimizer,
     TeacherScore,
     Turn,
     UsageError,
 )
 from distillkit.api.deprecated import deprecated
+from distillkit.networks import network_file
 from distillkit.recipe.schema import Recipe
 from distillkit.train.optim import Updater
 from distillkit.train.records import Records
@@ -163,6 +165,15 @@ class State:
         network = copy.deepcopy(self.generator) if source is None else self.with_dropout(source)
         network.compute_dtype = self.compute_dtype
         return network.to(self.device, self.dtype).requires_grad_(True)
+
+    def new_network(self, choice: Choice[Network], seed: int = 0) -> Denoiser:
+        """A network of random weights for images like the data set's, which a result can be rebuilt from."""
+        dataset = self.dataset
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(noise.fold(self.seed, "network", choice.name, seed))
+            network = network_file.new_network(choice, dataset.resolution, dataset.channels, dataset.label_dim)
+        network.compute_dtype = self.compute_dtype
+        return network.to(self.device, self.dtype)
 
     def embedding(self, choice: Choice[Embedding]) -> nn.Module:
         """The features that a field `Choice[Embedding]` of a config names, on the run's device and frozen."""

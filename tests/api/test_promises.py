@@ -10,12 +10,14 @@ import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Generic, Protocol
 
 import pytest
 from torch import nn
 
 from distillkit import api
 from distillkit.testing import toy_state, toy_step
+from distillkit.testing.networks import ATTRIBUTES
 from distillkit.train.state import State
 from distillkit.train.step import Step
 
@@ -54,8 +56,9 @@ def see(state: api.State, step: api.Step) -> None:
 
 def members(protocol: type) -> set[str]:
     """Names that a Protocol promises."""
-    own = {name for name in vars(protocol) if not name.startswith("_")}
-    return own | {name for name in protocol.__annotations__ if not name.startswith("_")}
+    bases = [base for base in protocol.__mro__ if base not in (object, Protocol, Generic)]
+    named = {name for base in bases for name in (*vars(base), *vars(base).get("__annotations__", ()))}
+    return {name for name in named if not name.startswith("_")}
 
 
 @pytest.mark.parametrize(("protocol", "real"), [(api.State, State), (api.Step, Step)])
@@ -83,7 +86,7 @@ def test_the_networks_of_a_run_are_denoisers() -> None:
     state = toy_state()
     for network in (state.generator, state.ema, state.teacher.network, state.copy_of("teacher")):
         assert isinstance(network, nn.Module)
-        for name in members(api.Denoiser) | members(api.Denoise):
+        for name in members(api.Denoiser):
             getattr(network, name)
     for name in members(api.Denoise):
         getattr(state.teacher_score, name)
@@ -160,9 +163,19 @@ def test_the_search_for_uses_finds_them(tmp_path: Path) -> None:
     assert sum(1 for path in PLUGINS for _ in uses(path)) > 200
 
 
+def test_every_ability_of_a_network_is_in_the_documents() -> None:
+    table = DOCS.split("### Networks")[1].split("\n## ")[0]
+    for ability in (api.EncoderFeatures, api.EncoderDecoder, api.LogVar, api.ForcedNormalization, api.Rebuildable):
+        (row,) = re.findall(rf"^\| `{ability.__name__}` \|.*", table, re.MULTILINE)
+        assert [name for name in members(ability) if not re.search(rf"`{name}\b", row)] == []
+    told = re.findall(r"\w+", table.split("It has the attributes `")[1].split("`")[0])
+    own = {name for name in members(api.Denoiser) if not hasattr(nn.Module, name)}
+    assert {*told, "compute_dtype"} == own == set(ATTRIBUTES)
+
+
 def test_every_attribute_is_explained_by_a_string_behind_it() -> None:
     """Methods and properties have docstrings: test_architecture asks for them."""
-    for promise in (api.State, api.Step, api.Denoiser):
+    for promise in (api.State, api.Step, api.Denoiser, api.Rebuildable):
         (tree,) = ast.parse(inspect.getsource(promise)).body
         assert isinstance(tree, ast.ClassDef)
         for node, after in pairwise(tree.body):

@@ -13,6 +13,7 @@ from torch.nn.functional import softplus
 
 from distillkit.api import (
     AuxiliaryLoss,
+    EncoderFeatures,
     State,
     Step,
     Term,
@@ -65,7 +66,7 @@ class Adversarial(AuxiliaryLoss):
         found = {"fake_score": fake_score, "teacher": teacher}
         if self.config.features != "auto":
             return found[self.config.features]
-        return fake_score if hasattr(fake_score, "encoder_features") else teacher
+        return fake_score if isinstance(fake_score, EncoderFeatures) else teacher
 
     @hookimpl(tryfirst=True)
     def critic_loss(self, step: Step) -> Tensor | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from distillkit.api import State, UsageError
+from distillkit.api import EncoderFeatures, State, UsageError
 
 
 class Head(nn.Sequential):
@@ -51,9 +51,9 @@ class Classifier(nn.Module):
         return torch.cat([head(features[i]) for head, i in zip(self.heads, self.taps, strict=True)], 1)
 
 
-def classifier_for(state: State, network: nn.Module | None, taps: tuple[int, ...], seed: int) -> Classifier:
+def classifier_for(state: State, network: object, taps: tuple[int, ...], seed: int) -> Classifier:
     """A classifier of random weights on the encoder of `network`. Raises UsageError if it has none."""
-    if not hasattr(network, "encoder_features"):
+    if not isinstance(network, EncoderFeatures):
         name = "a teacher in closed form" if network is None else type(network).__name__
         raise UsageError(
             f'a classifier needs the encoder of a U-Net, and {name} has none: take an "edm-*" network, or no GAN'

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from distillkit import noise
-from distillkit.api import Choice, InputError, Sample, State
+from distillkit.api import Choice, InputError, Rebuildable, Sample, State
 
 SHARD = 512  # pairs per file
 VERSION = 1  # raise it when anything below changes what is made
@@ -57,7 +57,7 @@ def fingerprint(state: State, sampler: Choice[Sample], seed: int) -> str:
     about: dict[str, Any] = {
         "version": VERSION, "sampler": sampler.name, "config": attrs.asdict(sampler.config), "seed": seed,
         "shape": state.dataset.shape, "labels": state.dataset.label_dim, "dtype": str(state.dtype),
-        "teacher": repr(state.teacher.config) if network is None else getattr(network, "card", None),
+        "teacher": network.card if isinstance(network, Rebuildable) else repr(state.teacher.config),
     }  # fmt: skip
     digest = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode())
     for name, tensor in sorted(network.state_dict().items() if network is not None else ()):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from distillkit.api import Backbone, State, UsageError, field, frozen, gt
+from distillkit.api import Backbone, EncoderFeatures, State, UsageError, field, frozen, gt
 
 
 class TeacherEncoder(Backbone):
@@ -20,7 +20,7 @@ class TeacherEncoder(Backbone):
     def module(self, state: State) -> nn.Module:
         """Raises UsageError where the teacher is no network with an encoder."""
         network = state.teacher and state.teacher.network
-        if not hasattr(network, "encoder_features"):
+        if not isinstance(network, EncoderFeatures):
             raise UsageError(
                 'backbone "teacher-encoder" needs a teacher that is a U-Net (an "edm-*" network); '
                 'without one take "random-pyramid"'

@@ -74,7 +74,7 @@ def train(x: Tensor, classes: Tensor, iterations: int, seed: int) -> Classifier:
 def class_indices(dataset: Dataset) -> Tensor:
     """Class of every image, int64 [N], whether or not the data set hands out labels. Raises UsageError."""
     index = torch.arange(len(dataset))
-    classes = dataset.classes(index) if hasattr(dataset, "classes") else None
+    classes = dataset.classes(index)
     if classes is not None:
         return classes
     if not dataset.label_dim:

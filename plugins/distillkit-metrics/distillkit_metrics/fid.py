@@ -56,7 +56,7 @@ class Fid(Published):
             fake.add(self.features(x)["penultimate"])
         if self._real is None or (self._floor is None and self.config.floor):
             self._measure_real(state)
-        name = getattr(self.features, "distance", "fd")
+        name = self.features.distance
         found = {name: frechet_distance(fake.moments(DDOF[self.config.protocol]), self._real)}
         return found if self._floor is None else {**found, f"{name}_floor": self._floor}
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from distillkit import noise
-from distillkit.api import Draw, InputError, State, UsageError, field, frozen, ge, hookimpl
+from distillkit.api import Draw, Features, InputError, State, UsageError, field, frozen, ge, hookimpl
 from distillkit_metrics.published import Published, PublishedConfig
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class InceptionScore(Published):
     def setup(self, state: State) -> None:
         """Raises UsageError for features without class probabilities."""
         super().setup(state)
-        if not hasattr(self.features, "probabilities"):
+        if type(self.features).probabilities is Features.probabilities:
             raise UsageError(
                 f"inception-score needs class probabilities, which features {self.config.features.name!r} do not give: "
                 'write features.use = "inception"'

@@ -70,11 +70,6 @@ class TorchScript(Features):
         std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
     @property
-    def distance(self) -> str:
-        """What a Frechet distance in these features is called."""
-        return "fd"
-
-    @property
     def preparation(self) -> list[str]:
         """What is done to images before they reach the network: it decides the numbers as much as the file does."""
         c = self.config
@@ -118,9 +113,10 @@ class Inception(TorchScript):
     def preparation(self) -> list[str]:
         return []  # the file's own
 
-    @property
-    def distance(self) -> str:
-        return "fid" if self.width == INCEPTION_WIDTH else "fd"
+    def prepare(self, dataset: Dataset, held_out: Dataset | None, cache: Path) -> None:
+        """As for any such file; the published width makes distances FIDs."""
+        super().prepare(dataset, held_out, cache)
+        self.distance = "fid" if self.width == INCEPTION_WIDTH else "fd"
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> dict[str, Tensor]:

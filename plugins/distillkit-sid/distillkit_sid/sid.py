@@ -26,7 +26,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from distillkit.api import Denoise, GeneratorLoss, State, Step, Turn, UsageError, field, frozen, hookimpl
+from distillkit.api import Denoise, GeneratorLoss, LogVar, State, Step, Turn, UsageError, field, frozen, hookimpl
 from distillkit.noise import edm_weight, rho_grid
 from distillkit_sid.config import SharedConfig
 
@@ -68,7 +68,8 @@ class Sid(GeneratorLoss):
 
     def add_fake_score(self, state: State, clip_value: float | None = None) -> None:
         self.fake_score = state.add_network("fake_score", "teacher", self.config.optimizer(clip_value))
-        if self.config.logvar and not getattr(self.fake_score, "logvar_channels", 0):
+        psi = self.fake_score
+        if self.config.logvar and not (isinstance(psi, LogVar) and psi.logvar_channels):
             raise UsageError("generator_loss.logvar needs a network that estimates its error: one of EDM2, with logvar")
         self.augment = self.config.augment and self.config.augment.build()
 

@@ -21,6 +21,7 @@ from torch.nn.functional import softplus
 
 from distillkit.api import (
     Denoise,
+    EncoderDecoder,
     ForcedNormalization,
     State,
     Step,
@@ -59,7 +60,7 @@ class Sida(Sid):
     def setup(self, state: State) -> None:
         c = self.config
         self.add_fake_score(state, clip_value=c.clip_value)
-        if not hasattr(self.fake_score, "encoder_decoder"):
+        if not isinstance(self.fake_score, EncoderDecoder):
             name = type(self.fake_score).__name__
             raise UsageError(f"SiDA's adversary is the encoder of a U-Net, and {name} has none: take `sid` or a U-Net")
         set_normalization(state.generator, "force_normalization", c.force_normalization, default=True)

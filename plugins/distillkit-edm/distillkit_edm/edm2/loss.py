@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from distillkit.api import GeneratorLoss, State, Step, UsageError, field, frozen, gt, hookimpl
+from distillkit.api import GeneratorLoss, LogVar, State, Step, UsageError, field, frozen, gt, hookimpl
 from distillkit.noise import SIGMA_DATA, edm_weight
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Edm2Loss(GeneratorLoss):
     @hookimpl
     def setup(self, state: State) -> None:
         """Raises UsageError when the network does not estimate its error."""
-        if not getattr(state.generator, "logvar_channels", 0):
+        if not (isinstance(state.generator, LogVar) and state.generator.logvar_channels):
             raise UsageError(
                 'generator_loss "edm2" needs a network that estimates its error; '
                 'write use = "edm2" in [generator.network], without logvar_channels = 0'

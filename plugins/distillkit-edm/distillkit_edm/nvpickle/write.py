@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from distillkit.api import Rebuildable
 from distillkit_edm.nvpickle.architecture import LISTS, REALS, STYLES, WHOLE
 from distillkit_edm.nvpickle.symbols import PERSISTENT
 
@@ -50,7 +51,7 @@ class Writer(pickle._Pickler):  # the one in Python, which can be told how to wr
 
 def described(module: nn.Module) -> dict[str, Any]:
     """What NVIDIA's persistence writes of a module."""
-    card = getattr(module, "card", None)
+    card = module.card if isinstance(module, Rebuildable) else None
     state = {key: value for key, value in vars(module).items() if key in KEPT}
     state |= {"_forward_hooks": {}, "_init_args": (), "_init_kwargs": {} if card is None else arguments(card)}
     name = type(module).__name__

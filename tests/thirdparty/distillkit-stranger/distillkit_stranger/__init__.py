@@ -1,0 +1,1 @@
+"""A teacher and its network."""
