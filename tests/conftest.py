@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from distillkit.api import Choice, Turn
+from distillkit.api.slots import SLOTS
 from distillkit.recipe import read
 from distillkit.registry import Catalog
 from distillkit.train import turns
@@ -90,7 +91,7 @@ def toy() -> Callable[..., Choice]:
     """`toy(Class, slot keys ...)` -> a Choice of a component that is not installed."""
 
     def choose(cls: type, **slot: Any) -> Choice:
-        return Choice(cls.kind, cls.__name__.lower(), cls, cls.Config(), cls.Slot(**slot))
+        return Choice(cls.kind, cls.__name__.lower(), cls, cls.Config(), SLOTS[cls.kind](**slot))
 
     return choose
 

@@ -23,7 +23,7 @@ class Choice(Generic[K]):
     name: str
     cls: type[K]
     config: Any
-    slot: Any = None  # the engine's own keys of that table (kinds.py): weight, every_kimg, from ...
+    slot: Any = None  # the engine's own keys of that table (slots.py): weight, every_kimg, from ...
 
     def build(self) -> K:
         return self.cls(self.config)

@@ -6,13 +6,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from attrs import field, frozen
-from attrs.validators import ge, gt, optional
+from attrs import frozen
 
-from distillkit.api.choice import Choice
 from distillkit.api.deprecated import deprecated
 from distillkit.api.errors import UsageError
-from distillkit.api.validators import AutoOrNumber
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,10 +29,6 @@ class Component:
     @frozen(kw_only=True)
     class Config:
         pass
-
-    @frozen(kw_only=True)
-    class Slot:
-        """Keys that the engine owns in a table of this kind."""
 
     def __init__(self, config: Any) -> None:
         self.config = config
@@ -66,11 +59,6 @@ class TeacherScore(Component):
     kind = "teacher_score"
     network: Denoiser | None = None
 
-    @frozen(kw_only=True)
-    class Slot:
-        from_: str | None = None  # `from = "teacher.toml"`: use the result of that recipe
-        guidance: Choice[Guidance] | None = None
-
 
 class Guidance(Component):
     """Guides any teacher: wraps the hook `teacher_score` with `@hookimpl(wrapper=True)`."""
@@ -96,14 +84,6 @@ class AuxiliaryLoss(Component):
 
     kind = "auxiliary_loss"
 
-    @frozen(kw_only=True)
-    class Slot:
-        weight: float | str = field(default="auto", validator=AutoOrNumber())  # "auto": by ratio
-        ratio: float = field(default=0.5, validator=gt(0))
-        every: int = field(default=1, validator=ge(1))  # iterations
-        start_kimg: float = field(default=0.0, validator=ge(0))
-        stop_kimg: float | None = field(default=None, validator=optional(gt(0)))
-
 
 class Evaluate(Component):
     """Metrics; hook `evaluate`. A metric `name` may come with `name_floor` (real against real) and `name_sd`."""
@@ -112,10 +92,6 @@ class Evaluate(Component):
     # Which way each metric improves: {"fd": "lower", "recall": "higher"}, and "none" for one that is neither good nor
     # bad. A name may be a pattern, such as "drift_*"; the first that fits counts.
     better: ClassVar[dict[str, str]] = {}
-
-    @frozen(kw_only=True)
-    class Slot:
-        every_kimg: float | None = field(default=None, validator=optional(gt(0)))  # None: at the end only
 
     @classmethod
     def direction(cls, metric: str) -> str | None:

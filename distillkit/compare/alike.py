@@ -11,10 +11,11 @@ from typing import Any
 
 import attrs
 
-from distillkit.api import Evaluate, UsageError
+from distillkit.api import UsageError
+from distillkit.api.slots import EvaluateSlot
 from distillkit.compare.groups import Group, differences, shown
 
-ENGINES = {field.name for field in attrs.fields(Evaluate.Slot)}  # keys of [[evaluate]] that say when, not what
+ENGINES = {field.name for field in attrs.fields(EvaluateSlot)}  # keys of [[evaluate]] that say when, not what
 Facts = dict[str, set[str]]  # values of a fact, such as the sha256 of the features, over runs
 
 

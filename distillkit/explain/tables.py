@@ -10,6 +10,7 @@ import attrs
 from attrs import field, frozen
 
 from distillkit.api import KINDS, Choice, GeneratorLoss
+from distillkit.api.slots import SLOTS
 from distillkit.explain.keys import Key, keys_of, plain
 from distillkit.recipe.keys import fields
 from distillkit.recipe.schema import Tables
@@ -34,7 +35,7 @@ def page_of(offer: Offer) -> Page:
     """A component's page; imports its module. Raises Unusable."""
     cls: Any = offer.load()
     try:
-        keys = (*keys_of(cls.Config), *keys_of(KINDS[offer.kind].Slot))
+        keys = (*keys_of(cls.Config), *keys_of(SLOTS[offer.kind]))
     except NameError as error:
         raise Unusable(f"the Config of {cls.__name__} has a type that cannot be read: {error}") from error
     return Page(
@@ -63,9 +64,7 @@ def engine_pages() -> dict[str, Page]:
     own = {"recipe": Tables, **dict(_tables(Tables))}
     pages = {name: Page(name=name, text=_text(cls), keys=keys_of(cls)) for name, cls in own.items()}
     pages["recipe"] = attrs.evolve(pages["recipe"], deep=False)
-    return pages | {
-        kind: Page(name=kind, kind=kind, text=gloss(kind), keys=keys_of(cls.Slot)) for kind, cls in KINDS.items()
-    }
+    return pages | {kind: Page(name=kind, kind=kind, text=gloss(kind), keys=keys_of(SLOTS[kind])) for kind in KINDS}
 
 
 def _tables(cls: type) -> Iterator[tuple[str, type]]:

@@ -10,7 +10,8 @@ from typing import Any, get_args, get_origin
 import attrs
 from cattrs import Converter
 
-from distillkit.api import KINDS, Choice, Component, Use
+from distillkit.api import Choice, Component, Use
+from distillkit.api.slots import SLOTS
 from distillkit.recipe.keys import completed, default, fields, use_table
 from distillkit.recipe.layer import REMOVED
 from distillkit.recipe.shown import got, shown
@@ -107,7 +108,7 @@ def _choice(type_: Any, converter: Converter, catalog: Catalog) -> Hook:
         table = use_table(value) if isinstance(value, Use) else dict(value)
         name = table.pop("use", None)
         cls = _component(kind, name, converter, catalog)
-        parts = (KINDS[kind].Slot, cls.Config)
+        parts = (SLOTS[kind], cls.Config)
         keys = ["use", *(key for part in parts for key in fields(part))]
         wrong, made = Wrong(_unknown(table, keys)), []
         for part in parts:

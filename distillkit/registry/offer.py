@@ -10,6 +10,7 @@ import attrs
 from attrs import frozen
 
 from distillkit.api import KINDS, Component
+from distillkit.api.slots import SLOTS
 from distillkit.registry import numerics
 from distillkit.registry.errors import Unusable
 from distillkit.registry.source import summary
@@ -74,7 +75,7 @@ def _wrong(found: Any, kind: str) -> str:
     if not attrs.has(found.Config):
         return "its Config is no attrs class"
     keys = {field.name for field in attrs.fields(found.Config)}
-    taken = keys & {"use", *(field.name for field in attrs.fields(base.Slot))}
+    taken = keys & {"use", *(field.name for field in attrs.fields(SLOTS[kind]))}
     if taken:
         return f"its Config has the keys {', '.join(sorted(taken))}, which the table of a {kind} already has"
     return ""

@@ -7,7 +7,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from distillkit.api import AuxiliaryLoss, Term, Turn
+from distillkit.api import Term, Turn
+from distillkit.api.slots import AuxiliarySlot
 from distillkit.train.state import Hooked, State
 from distillkit.train.step import Step
 
@@ -19,7 +20,7 @@ def due(state: State) -> list[Hooked]:
     return [part for part in state.auxiliaries if acts(part.slot, state)]
 
 
-def acts(slot: AuxiliaryLoss.Slot, state: State) -> bool:
+def acts(slot: AuxiliarySlot, state: State) -> bool:
     kimg = state.nimg / 1000
     stopped = slot.stop_kimg is not None and kimg >= slot.stop_kimg
     return state.iteration % slot.every == 0 and kimg >= slot.start_kimg and not stopped

@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 
 from distillkit.api import Choice
+from distillkit.api.slots import NoSlot
 
 START = 'checkpoint = "net"'
 SCRATCH = 'init = "scratch"\nema = "none"\n\n[generator.network]\nuse = "mlp"\nwidth = 128\n'
@@ -93,7 +94,7 @@ def test_a_network_for_other_images_is_refused(lab, table, old, new, shape):
     from distillkit.networks import network_file
 
     shape = {"resolution": 1, "channels": 2, "label_dim": 0} | shape
-    mlp = Choice("network", "mlp", Mlp, Mlp.Config(), Mlp.Slot())
+    mlp = Choice("network", "mlp", Mlp, Mlp.Config(), NoSlot())
     network_file.save(lab / "net", network_file.new_network(mlp, **shape), {})
     lab.edit((old, new))
     words = f"the network is for {shape['channels']} channels, {shape['resolution']} px, {shape['label_dim']} labels"

@@ -17,6 +17,7 @@ import pytest
 
 from distillkit.api import KINDS, NO_BITS, Choice, added_later, field, frozen
 from distillkit.api.keys import AS_BEFORE, changes_bits
+from distillkit.api.slots import SLOTS
 from distillkit.recipe.keys import default, fields
 from distillkit.recipe.schema import Tables
 from distillkit.registry import Catalog
@@ -36,7 +37,7 @@ def keys(cls: type, before: str = "") -> Iterator[tuple[str, attrs.Attribute[Any
 def tables() -> dict[str, dict[str, attrs.Attribute[Any]]]:
     """Table -> its keys: of the engine, of every kind, of every component of ours."""
     found = {"": dict(keys(Tables))}
-    found |= {kind: dict(keys(cls.Slot)) for kind, cls in KINDS.items()}
+    found |= {kind: dict(keys(SLOTS[kind])) for kind in KINDS}
     offers = [offer for offer in Catalog.installed().offers if offer.dist.partition("-")[0] == "distillkit"]
     return found | {f"{offer.kind}/{offer.name}": dict(keys(offer.load().Config)) for offer in offers}
 
