@@ -42,7 +42,7 @@ def _load(path: Path, asked: Path, chain: tuple[Path, ...], opened: list[Path]) 
     opened.append(path)
     layer = _read(path, asked, file)
     if chain:
-        _name_from(layer.data, path.parent, asked.parent)
+        _name_from(layer.data, path.parent, asked)
     wrong = _schema_problem(layer) or _extends_problem(layer, path, chain, opened)
     if wrong:
         key, message, hint = wrong
@@ -81,11 +81,16 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _name_from(data: dict[str, Any], here: Path, asked: Path) -> None:
-    """`from` is relative to the file that says it; from here on, to the recipe asked for."""
+    """`from` is relative to the file that says it; from here on, to the recipe asked for.
+
+    A recipe of the same name beside the one asked for is taken first.
+    """
     for name in STARTS:
         table = data.get(name)
         if isinstance(table, dict) and is_recipe_name(table.get("from")):
-            table["from"] = shipped.seen_from(shipped.path_of(table["from"], here), asked)
+            named = shipped.path_of(table["from"], here)
+            own = asked.parent / named.name
+            table["from"] = shipped.seen_from(own if own != asked and own.is_file() else named, asked.parent)
 
 
 def is_recipe_name(value: Any) -> bool:
