@@ -6,6 +6,7 @@ import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable
 from itertools import groupby
+from pathlib import Path
 
 import attrs
 from rich.padding import Padding
