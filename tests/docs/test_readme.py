@@ -1,4 +1,4 @@
-"""The README's lines run, on what its first command makes, made short."""
+"""The lines of docs/commands.md run, on what the README's first command makes, made short."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from distillkit.cli.main import main
-from distillkit.recipe.copied import copy
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-LINES = re.search(r"each of these lines works.*?```sh\n(.*?)```", README, re.S)[1].splitlines()
+PAGE = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
+LINES = re.search(r"each of these lines works.*?```sh\n(.*?)```", PAGE, re.S)[1].splitlines()
 RECIPE = "recipes/digits_sid2a_el.toml"
 
 
@@ -23,15 +23,17 @@ RECIPE = "recipes/digits_sid2a_el.toml"
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """recipes/ and runs/ as after `distillkit run RECIPE`, with few images."""
     folder = tmp_path_factory.mktemp("readme")
-    for path in copy(Path(RECIPE).stem, folder / "recipes"):
-        path.write_text(re.sub(r"^kimg = .*", "kimg = 0.256", path.read_text(), flags=re.M))
+    (folder / "recipes").mkdir()
+    for path in (ROOT / "recipes").glob("digits_*.toml"):
+        text = re.sub(r"^kimg = .*", "kimg = 0.256", path.read_text(), flags=re.M)
+        (folder / "recipes" / path.name).write_text(text)
     assert f"distillkit run {RECIPE}" in README
     assert main(["run", str(folder / RECIPE), "--runs", str(folder / "runs")]) == 0
     return folder
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_a_line_of_the_readme_works(line, finished, monkeypatch, capsys):
+def test_a_line_of_the_page_works(line, finished, monkeypatch, capsys):
     monkeypatch.chdir(finished)
     program, *words = shlex.split(line)
     if program == "python":
@@ -41,10 +43,14 @@ def test_a_line_of_the_readme_works(line, finished, monkeypatch, capsys):
         assert program == "distillkit" and main(words) == 0, capsys.readouterr().err
 
 
+def test_the_gate_runs_the_test_command_of_the_readme():
+    assert (ROOT / ".ci/run").read_text().splitlines()[-1] in README
+
+
 def test_the_table_has_every_command_that_help_has(capsys):
     main(["--help"])
     helped = set(re.findall(r"^    (\w+)  ", capsys.readouterr().out, re.M))
-    assert helped == set(re.findall(r"^\| `distillkit (\w+)", README, re.M))
+    assert helped == set(re.findall(r"^\| `distillkit (\w+)", PAGE, re.M))
 
 
 def test_what_they_wrote_is_there(finished):
