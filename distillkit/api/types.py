@@ -15,11 +15,16 @@ if TYPE_CHECKING:
 
 @frozen
 class Term:
-    """One auxiliary loss: a scalar `value` [], weighted as the recipe says."""
+    """One auxiliary loss: a scalar `value` [], weighted as the recipe says.
+
+    Its gradient at `step.x` is what autograd finds, or `grad` [N,C,H,W] where the term knows it; then `value` has no
+    graph.
+    """
 
     name: str
     value: Tensor
     weight: float | None = None  # what weight = "auto" is for this term; none: balanced against the host
+    grad: Tensor | None = None
 
 
 @frozen(kw_only=True)

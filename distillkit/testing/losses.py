@@ -147,6 +147,10 @@ class AuxiliaryLossContract(TrainingContract):
         assert terms, "no term in the first iteration"
         for term in terms:
             assert term.value.shape == () and term.value.isfinite(), f"{term.name} = {term.value}"
+            if term.grad is not None:
+                assert term.grad.shape == step.x.shape and term.grad.isfinite().all() and term.grad.any(), term.name
+                assert not (term.grad.requires_grad or term.value.requires_grad), f"{term.name} keeps a graph"
+                continue
             ends = [step.x]
             if term.weight is not None:  # weighted by itself, it may reach the generator past x
                 ends += [p.requires_grad_() for p in state.updaters["generator"].params]
@@ -158,7 +162,9 @@ class AuxiliaryLossContract(TrainingContract):
         state = self.state()
         real = toys.toy_step(state).real.clone().requires_grad_()
         terms, _ = self.terms(state, real=real)
-        torch.stack([term.value for term in terms]).sum().backward()
+        graphs = [term.value for term in terms if term.grad is None]
+        if graphs:
+            torch.stack(graphs).sum().backward()
         reached = real.grad is not None and bool(real.grad.any())
         assert not reached, "a gradient at the real images"
         if state.teacher is not None and state.teacher.network is not None:

@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from distillkit.api import Term, Turn
+from distillkit.api import PluginError, Term, Turn
 from distillkit.api.slots import AuxiliarySlot
 from distillkit.train.state import Hooked, State
 from distillkit.train.step import Step
@@ -37,6 +37,9 @@ def auxiliary_gradients(state: State, turn: Turn, steps: list[Step], active: lis
     for index, part in enumerate(active):
         state.seed_masks(turn.name, "auxiliary_loss", index)
         for term in part.call(state=state, step=whole):
+            if term.grad is not None and term.grad.shape != whole.x.shape:
+                got, wanted = list(term.grad.shape), list(whole.x.shape)
+                raise PluginError(f"auxiliary_loss {part.name!r}: Term.grad is {got}, expected {wanted}, as step.x")
             state.record(f"loss/{part.name}", term.value)
             add(state, steps, whole.x, part, term, norm, at_x)
 
@@ -49,10 +52,12 @@ def add(state: State, steps: list[Step], x: Tensor, part: Hooked, term: Term, ho
     grad: Tensor | None
     weight = term.weight if part.slot.weight == "auto" and term.weight is not None else part.slot.weight
     if weight == "auto":
-        (grad,) = torch.autograd.grad(term.value, x)
+        grad = torch.autograd.grad(term.value, x)[0] if term.grad is None else term.grad
         if not at_x:
             return add_at_parameters(state, steps, part, grad, host)
-        grad *= balanced(state, part.name, part.slot.ratio, host, grad.norm())
+        grad = grad * balanced(state, part.name, part.slot.ratio, host, grad.norm())
+    elif term.grad is not None:
+        grad = weight * term.grad
     else:
         x.grad = None
         (weight * term.value).backward()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distillkit.api import AuxiliaryLoss, GeneratorLoss, Term, hookimpl
+from distillkit.api import AuxiliaryLoss, GeneratorLoss, PluginError, Term, hookimpl
 from distillkit.train import auxiliary, turns
 from distillkit.train.iterate import iterate
 from distillkit.train.state import State
@@ -55,6 +55,16 @@ class Own(AuxiliaryLoss):
     @hookimpl
     def auxiliary_loss(self, step: Step) -> Term:
         return Term("own", step.x.sum(), weight=0.25)
+
+
+class Known(Spread):
+    """The same as Spread, with a gradient that it works out by itself."""
+
+    @hookimpl
+    def auxiliary_loss(self, step: Step) -> Term:
+        x = step.x.detach()
+        grad = -self.scale * 2 * (x - x.mean(0)) / (len(x) - 1)
+        return Term("spread", -self.scale * x.flatten(1).var(0).sum(), grad=grad)
 
 
 class Absent(AuxiliaryLoss):
@@ -188,3 +198,29 @@ def test_a_term_acts_between_start_and_stop_and_every_so_often(make_state: Make,
         acted.append("loss/spread" in state.records.means())
         state.records.clear()
     assert acted == [False, False, True, False, True, False, False, False]  # 32 <= nimg < 96, even iterations
+
+
+@pytest.mark.parametrize("weight", ["auto", 0.5])
+@pytest.mark.parametrize("host", [Pull, Blind])
+def test_a_gradient_that_the_term_knows_counts_as_one_that_autograd_finds(
+    make_state: Make, toy: Callable, host: type, weight: str | float
+) -> None:
+    after = []
+    for term in (Spread, Known):
+        state = make_state('run.precision="fp64"', generator_loss=toy(host), teacher_score=None,
+                           auxiliary_loss=(toy(term, weight=weight),))  # fmt: skip
+        iterate(state)
+        after.append(torch.cat([p.detach().flatten() for p in state.generator.parameters()]))
+    torch.testing.assert_close(after[0], after[1], rtol=1e-10, atol=1e-12)
+
+
+def test_a_gradient_of_another_shape_is_refused(make_state: Make, toy: Callable) -> None:
+    class Odd(AuxiliaryLoss):
+        """Forgets the images."""
+
+        @hookimpl
+        def auxiliary_loss(self, step: Step) -> Term:
+            return Term("odd", step.x.detach().sum(), grad=step.x.detach().mean(0))
+
+    with pytest.raises(PluginError, match=r"auxiliary_loss 'odd': Term.grad is \[.*\], expected \["):
+        iterate(toys(make_state, toy, Odd))

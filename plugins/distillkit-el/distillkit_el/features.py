@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -71,18 +70,3 @@ def pull_back(net: nn.Module, x: Tensor, loss: Callable[[Tensor], Tensor]) -> tu
         leaf = part.requires_grad_()
         gradients.append(torch.autograd.grad(net(leaf), leaf, d)[0])
     return value.detach(), torch.cat(gradients)
-
-
-class GivenGradient(torch.autograd.Function):
-    """A value [] whose gradient at x [N,C,H,W] is known already."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
-        ctx.save_for_backward(gradient)
-        return value.clone()
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return upstream * gradient, None, None

@@ -41,7 +41,7 @@ from distillkit.api import (
 )
 from distillkit.mmd import bandwidth2, mmd2
 from distillkit_el.bandwidth import Bandwidths
-from distillkit_el.features import GivenGradient, RealFeatures, pull_back
+from distillkit_el.features import RealFeatures, pull_back
 from distillkit_el.modes import joint, per_class
 from distillkit_el.networks import UnitLength, draw
 
@@ -92,7 +92,7 @@ class EmbeddingLoss(AuxiliaryLoss):
             self._draw(state, self._due(state))
         with torch.enable_grad(), torch.autocast(state.device.type, enabled=False):
             value, gradient = self._value_and_gradient(state, step)
-        return Term("embedding", GivenGradient.apply(step.x, value, gradient))  # type: ignore[no-untyped-call]
+        return Term("embedding", value, grad=gradient)
 
     def _value_and_gradient(self, state: State, step: Step) -> tuple[Tensor, Tensor]:
         """(a), the mean over embeddings [], and its gradient at x [N,C,H,W]; one embedding at a time."""
