@@ -21,26 +21,29 @@ class NoSlot:
 class TeacherSlot:
     """[teacher_score]: where it comes from, and what guides it."""
 
-    from_: str | None = None  # `from = "teacher.toml"`: use the result of that recipe
-    guidance: Choice[Guidance] | None = None
+    from_: str | None = None  # use the result of that recipe, such as "teacher.toml", which runs first if it must
+    guidance: Choice[Guidance] | None = None  # guides the teacher, such as by its class labels
 
 
 @frozen(kw_only=True)
 class AuxiliarySlot:
     """[[auxiliary_loss]]: how much of the term, and when."""
 
-    weight: float | str = field(default="auto", validator=AutoOrNumber())  # "auto": by ratio
+    weight: float | str = field(default="auto", validator=AutoOrNumber())
+    """factor of the loss; "auto": such that its gradient at the images is `ratio` times the method's"""
     ratio: float = field(default=0.5, validator=gt(0))
-    every: int = field(default=1, validator=ge(1))  # iterations
-    start_kimg: float = field(default=0.0, validator=ge(0))
-    stop_kimg: float | None = field(default=None, validator=optional(gt(0)))
+    """with weight = "auto": norm of its gradient, as a share of the method's"""
+    every: int = field(default=1, validator=ge(1))  # iterations between its terms
+    start_kimg: float = field(default=0.0, validator=ge(0))  # images before its first term
+    stop_kimg: float | None = field(default=None, validator=optional(gt(0)))  # images after which it ends; unset: never
 
 
 @frozen(kw_only=True)
 class EvaluateSlot:
     """[[evaluate]]: when to measure."""
 
-    every_kimg: float | None = field(default=None, validator=optional(gt(0)))  # None: at the end only
+    every_kimg: float | None = field(default=None, validator=optional(gt(0)))
+    """images between evaluations; unset: at the end alone"""
 
 
 SLOTS: dict[str, type] = defaultdict(

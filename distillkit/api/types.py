@@ -31,18 +31,22 @@ class Term:
 class Optimizer:
     """Settings of one optimizer; `[generator.optimizer]` in a recipe, or a critic's, given by its method."""
 
-    name: str = field(default="adam", validator=in_(("adam", "adamw", "radam")))
-    lr: float = field(default=1e-5, validator=gt(0))
+    name: str = field(default="adam", validator=in_(("adam", "adamw", "radam")))  # rule of the update
+    lr: float = field(default=1e-5, validator=gt(0))  # learning rate
     betas: tuple[float, float] = field(default=(0.0, 0.999), validator=deep_iterable(ge(0)))
+    """decay per update of the averages of the gradient and of its square"""
     eps: float = field(default=1e-8, validator=gt(0))
-    weight_decay: float = field(default=0.0, validator=ge(0))
-    warmup_kimg: float = field(default=0.0, validator=ge(0))  # linear from 0
+    """added to the root of the squared gradient; 1e-6 where networks run in half precision"""
+    weight_decay: float = field(default=0.0, validator=ge(0))  # pull of the weights towards 0
+    warmup_kimg: float = field(default=0.0, validator=ge(0))  # images in which lr rises linearly from 0
     schedule: str = field(default="constant", validator=in_(("constant", "cosine", "inverse_sqrt")))
-    decay_from: float = field(default=0.0, validator=ge(0))  # fraction of the run where the cosine starts
-    final_lr: float = field(default=0.0, validator=ge(0))  # fraction of lr at the end of the cosine
-    ref_kimg: float = field(default=143_360.0, validator=gt(0))  # inverse_sqrt falls from here on
-    clip_norm: float | None = field(default=None, validator=optional(gt(0)))  # of all gradients together
-    clip_value: float | None = field(default=None, validator=optional(gt(0)))  # element-wise
+    """of lr after the warm-up"""
+    decay_from: float = field(default=0.0, validator=ge(0))  # "cosine": share of the run after which lr falls
+    final_lr: float = field(default=0.0, validator=ge(0))  # "cosine": lr at the end, as a share of lr
+    ref_kimg: float = field(default=143_360.0, validator=gt(0))  # "inverse_sqrt": images after which lr falls
+    clip_norm: float | None = field(default=None, validator=optional(gt(0)))  # largest norm of all gradients together
+    clip_value: float | None = field(default=None, validator=optional(gt(0)))
+    """largest value of each entry of a gradient"""
 
 
 @frozen(kw_only=True)

@@ -24,8 +24,10 @@ class FewStep(Sample):
     @frozen(kw_only=True)
     class Config:
         sigmas: tuple[float, ...] = field(default=(80.0,), validator=[min_len(1), deep_iterable(gt(0)), _falling])
-        sigma_min: float = field(default=SIGMA_MIN, validator=ge(0))  # new noise: sqrt(sigma^2 - sigma_min^2); ECT: 0
-        clamp: bool = True  # x to [-1,1] after every jump; ECT: false
+        """noise levels of the jumps, falling; one: a single network call"""
+        sigma_min: float = field(default=SIGMA_MIN, validator=ge(0))
+        """lowest noise level; a jump adds sqrt(sigma^2 - sigma_min^2) of noise; ECT: 0"""
+        clamp: bool = True  # clamp images to [-1,1] after every jump; ECT: false
 
     config: Config
 

@@ -19,7 +19,8 @@ class ClassifierFree(Guidance):
 
     @frozen(kw_only=True)
     class Config:
-        scale: float = field(default=1.5, validator=ge(0))  # 1: no guidance; the paper's w is scale - 1
+        scale: float = field(default=1.5, validator=ge(0))
+        """strength of the guidance; 1: none at all; the paper's w is scale - 1"""
 
     @hookimpl
     def setup(self, state: State) -> None:
@@ -47,7 +48,7 @@ class Autoguidance(Guidance):
     @frozen(kw_only=True)
     class Config:
         guide: str  # result folder of a run, or student.safetensors, of the weaker network
-        scale: float = field(default=2.0, validator=ge(0))  # 1: no guidance
+        scale: float = field(default=2.0, validator=ge(0))  # strength of the guidance; 1: none at all
 
     @hookimpl
     def setup(self, state: State) -> None:

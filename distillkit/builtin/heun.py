@@ -20,13 +20,14 @@ class Heun(Sample):
 
     @frozen(kw_only=True)
     class Config:
-        steps: int = field(default=18, validator=ge(1))  # N
-        sigma_min: float = field(default=SIGMA_MIN, validator=gt(0))  # raised to the network's own
-        sigma_max: float = field(default=SIGMA_MAX, validator=gt(0))  # lowered to the network's own
-        rho: float = field(default=RHO, validator=gt(0))
-        S_churn: float = field(default=0.0, validator=ge(0))  # 0: deterministic
-        S_min: float = field(default=0.0, validator=ge(0))  # churn only where S_min <= t <= S_max
-        S_max: float = field(default=math.inf, validator=ge(0))
+        steps: int = field(default=18, validator=ge(1))  # steps of the grid; 2 steps - 1 network calls
+        sigma_min: float = field(default=SIGMA_MIN, validator=gt(0))  # lowest noise level; raised to the network's own
+        sigma_max: float = field(default=SIGMA_MAX, validator=gt(0))
+        """highest noise level; lowered to the network's own"""
+        rho: float = field(default=RHO, validator=gt(0))  # bend of the grid: larger, more steps at low noise
+        S_churn: float = field(default=0.0, validator=ge(0))  # fresh noise per image, over all steps; 0: deterministic
+        S_min: float = field(default=0.0, validator=ge(0))  # lowest noise level that churns
+        S_max: float = field(default=math.inf, validator=ge(0))  # highest noise level that churns
         S_noise: float = field(default=1.0, validator=ge(0))  # standard deviation of the churn noise
 
     config: Config

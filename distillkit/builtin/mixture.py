@@ -30,9 +30,9 @@ from distillkit.api import (
 class MixtureConfig:
     """Equal-weight isotropic Gaussians on a circle of the plane; an "image" is a point [2,1,1]."""
 
-    modes: int = field(default=8, validator=ge(1))
-    radius: float = field(default=0.7, validator=ge(0))
-    std: float = field(default=0.07, validator=gt(0))  # of each Gaussian
+    modes: int = field(default=8, validator=ge(1))  # Gaussians on the circle
+    radius: float = field(default=0.7, validator=ge(0))  # of the circle
+    std: float = field(default=0.07, validator=gt(0))  # standard deviation of each Gaussian
 
     def means(self, like: Tensor) -> Tensor:
         """[K,2]"""
@@ -78,8 +78,8 @@ class MixtureDataset(Dataset):
 
     @frozen(kw_only=True)
     class Config(MixtureConfig):
-        size: int = field(default=4096, validator=and_(ge(1), le(1_000_000)))
-        seed: int = field(default=0, validator=ge(0))
+        size: int = field(default=4096, validator=and_(ge(1), le(1_000_000)))  # points
+        seed: int = field(default=0, validator=ge(0))  # of the points
 
     config: Config
 
@@ -112,8 +112,8 @@ class MixtureMetrics(Evaluate):
 
     @frozen(kw_only=True)
     class Config(MixtureConfig):
-        images: int = field(default=4096, validator=ge(64))
-        directions: int = field(default=64, validator=ge(1))
+        images: int = field(default=4096, validator=ge(64))  # generated points
+        directions: int = field(default=64, validator=ge(1))  # projections behind the sliced distance
 
     config: Config
 

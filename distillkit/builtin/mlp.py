@@ -18,11 +18,11 @@ class Mlp(Network):
 
     @frozen(kw_only=True)
     class Config:
-        width: int = field(default=64, validator=ge(1))
+        width: int = field(default=64, validator=ge(1))  # units of a hidden layer
         depth: int = field(default=3, validator=ge(1))  # hidden layers
-        sigma_data: float = field(default=SIGMA_DATA, validator=gt(0))
-        # "ect": EDM's form in training, the consistency form in evaluation
+        sigma_data: float = field(default=SIGMA_DATA, validator=gt(0))  # standard deviation of the data
         preconditioning: str = field(default="edm", validator=in_(("edm", "consistency", "ect")))
+        """form of the denoiser; "ect": EDM's in training, the consistency form in evaluation"""
         boundary: float = field(default=0.002, validator=ge(0))  # sigma where the consistency form is the identity
 
     def module(self, resolution: int, channels: int, label_dim: int) -> nn.Module:

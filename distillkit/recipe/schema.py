@@ -36,16 +36,24 @@ class Run:
     kimg: float = field(validator=FINITE)  # images seen in the whole run, in thousands
     batch: int = field(validator=ge(1))  # images per iteration, over all micro-batches
     micro_batch: int | None = field(default=None, validator=optional(ge(1)))  # images per forward pass
-    seed: int = field(default=0, validator=and_(ge(0), lt(2**32)))
+    seed: int = field(default=0, validator=and_(ge(0), lt(2**32)))  # of every random number of the run
     device: str = field(default="auto", validator=in_(("auto", "cpu", "cuda")), metadata=NO_BITS)
+    """with "auto": a GPU where there is one"""
     precision: str = field(default="fp32", validator=in_(("fp32", "tf32", "bf16", "fp64")))
-    threads: int | None = field(default=None, validator=optional(ge(1)), metadata=NO_BITS)  # of the CPU; none: probed
-    tick_kimg: float | None = field(default=None, validator=optional(gt(0)), metadata=NO_BITS)  # none: kimg / 20
-    checkpoint_kimg: float | None = field(default=None, validator=optional(gt(0)), metadata=NO_BITS)  # none: kimg / 5
-    keep_best: str | None = None  # "frechet/fd": the result is the average of the best such metric, not the last
-    keep_checkpoints: int = field(default=2, validator=ge(2), metadata=NO_BITS)  # the newest may be damaged
+    """what networks compute in; weights are float32 but for "fp64"."""
+    threads: int | None = field(default=None, validator=optional(ge(1)), metadata=NO_BITS)
+    """threads of the CPU; unset: probed at the start"""
+    tick_kimg: float | None = field(default=None, validator=optional(gt(0)), metadata=NO_BITS)
+    """images between lines of the log; unset: a twentieth of the run"""
+    checkpoint_kimg: float | None = field(default=None, validator=optional(gt(0)), metadata=NO_BITS)
+    """images between checkpoints; unset: a fifth of the run"""
+    keep_best: str | None = None
+    """a metric such as "frechet/fd": the result is the average where it was best; unset: the last one"""
+    keep_checkpoints: int = field(default=2, validator=ge(2), metadata=NO_BITS)
+    """how many are kept; the newest may be damaged"""
     max_nonfinite: int = field(default=3, validator=ge(0))  # skipped updates in a row before the run stops
-    grid: int = field(default=80, validator=and_(ge(1), le(1000)), metadata=NO_BITS)  # pictures in samples/
+    grid: int = field(default=80, validator=and_(ge(1), le(1000)), metadata=NO_BITS)
+    """pictures in each file of samples/"""
 
 
 @frozen(kw_only=True)
@@ -53,32 +61,38 @@ class Generator:
     """[generator]: the student network, its optimizer and its average."""
 
     init: str = field(default="teacher", validator=in_(("teacher", "scratch")))
-    from_: str | None = None  # `from = "other.toml"`: start from the result of that recipe
+    """where the weights come from: a copy of the teacher, or random ones of `network`"""
+    from_: str | None = None  # start from the result of that recipe, such as "other.toml"
     checkpoint: str | None = None  # start from a result folder, a student.safetensors, or a file that an importer reads
-    network: Choice[Network] | None = None  # architecture; for init = "scratch"
-    dropout: float | None = field(default=None, validator=optional(and_(ge(0), lt(1))))  # of critics too; none: as made
-    dropout_resolution: int | None = field(default=None, validator=optional(ge(1)))  # networks `edm2`: none above it
-    freeze: tuple[str, ...] = ()  # parameter-name patterns (fnmatch) that do not train
-    optimizer: Optimizer = field(factory=Optimizer)
+    network: Choice[Network] | None = None  # architecture, for init = "scratch"
+    dropout: float | None = field(default=None, validator=optional(and_(ge(0), lt(1))))
+    """of the student and of critics that are copies; unset: as the network was made"""
+    dropout_resolution: int | None = field(default=None, validator=optional(ge(1)))
+    """network `edm2`: no dropout at resolutions above this one"""
+    freeze: tuple[str, ...] = ()  # names of parameters that do not train, with * as in file names
+    optimizer: Optimizer = field(factory=Optimizer)  # of the generator
     ema: str = field(default="halflife", validator=in_(("halflife", "power", "none")))
+    """average of the weights that is the result: of a half-life, of a power function, or the weights themselves"""
     ema_halflife_kimg: float = field(default=500.0, validator=gt(0))
-    ema_rampup_ratio: float | None = field(default=0.05, validator=POSITIVE)  # half-life <= ratio * nimg
-    ema_gamma: float = field(default=6.94, validator=gt(0))  # of the power function, arXiv:2312.02696 Eq. (121)
+    """with "halflife": images after which a weight counts half"""
+    ema_rampup_ratio: float | None = field(default=0.05, validator=POSITIVE)
+    """with "halflife": at most this share of the images so far; unset: no such limit"""
+    ema_gamma: float = field(default=6.94, validator=gt(0))  # "power": exponent gamma of arXiv:2312.02696, Eq. (121)
 
 
 @frozen(kw_only=True)
 class Tables:
     """What a recipe holds."""
 
-    schema: int = field(validator=in_((1,)))
-    run: Run
-    dataset: Choice[Dataset]
-    teacher_score: Choice[TeacherScore] | None = None
-    generator: Generator = field(factory=Generator)
-    sample: Choice[Sample]
-    generator_loss: Choice[GeneratorLoss]
-    auxiliary_loss: tuple[Choice[AuxiliaryLoss], ...] = ()
-    evaluate: tuple[Choice[Evaluate], ...] = ()
+    schema: int = field(validator=in_((1,)))  # version of the format
+    run: Run  # how long, how large, on what
+    dataset: Choice[Dataset]  # real images, for training and as a reference
+    teacher_score: Choice[TeacherScore] | None = None  # what is distilled; methods without a teacher have none
+    generator: Generator = field(factory=Generator)  # the student
+    sample: Choice[Sample]  # how the student generates images
+    generator_loss: Choice[GeneratorLoss]  # the method
+    auxiliary_loss: tuple[Choice[AuxiliaryLoss], ...] = ()  # further losses beside the method's
+    evaluate: tuple[Choice[Evaluate], ...] = ()  # what is measured of the student
 
 
 def logged_names(parts: Sequence[Choice[Any]]) -> list[str]:

@@ -27,7 +27,8 @@ class Cd(Pair):
     @frozen(kw_only=True)
     class Config(PairConfig):
         N: int = field(default=18, validator=ge(2))  # points of the grid; 40: ImageNet-64, LSUN
-        mu: float = field(default=0.0, validator=[ge(0), le(1)])  # of the target; 0: the student; 0.95: ImageNet, LSUN
+        mu: float = field(default=0.0, validator=[ge(0), le(1)])
+        """decay of the target per iteration; 0: the target is the student; 0.95: ImageNet, LSUN"""
 
     config: Config
 

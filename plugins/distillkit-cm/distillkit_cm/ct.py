@@ -33,11 +33,14 @@ class Ct(Pair):
 
     @frozen(kw_only=True)
     class Config(PairConfig):
-        s0: int = field(default=2, validator=ge(1))  # N - 1 at the start, from below
-        s1: int = field(default=150, validator=ge(2))  # N - 1 at the end; 200: ImageNet-64
-        mu0: float = field(default=0.9, validator=[ge(0), lt(1)])  # 0.95: ImageNet-64; 0: the target is the student
-        schedule: str = field(default="code", validator=in_(("code", "paper")))  # mu as the code or the paper has it
-        schedule_kimg: float | None = field(default=None, validator=optional(gt(0)))  # until p = 1; none: the run
+        s0: int = field(default=2, validator=ge(1))  # steps of the grid at the start
+        s1: int = field(default=150, validator=ge(2))  # steps of the grid at the end; 200: ImageNet-64
+        mu0: float = field(default=0.9, validator=[ge(0), lt(1)])
+        """decay of the target at the start; 0.95: ImageNet-64; 0: the target is the student"""
+        schedule: str = field(default="code", validator=in_(("code", "paper")))
+        """how the target's decay grows: as in the authors' code, or in the paper"""
+        schedule_kimg: float | None = field(default=None, validator=optional(gt(0)))
+        """images until p = 1; unset: those of the run"""
 
     config: Config
 

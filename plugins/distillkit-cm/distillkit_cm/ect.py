@@ -43,13 +43,16 @@ class Ect(GeneratorLoss):
     class Config:
         P_mean: float = -1.1  # mean of ln t
         P_std: float = field(default=2.0, validator=gt(0))  # standard deviation of ln t
-        q: float = field(default=2.0, validator=gt(1))  # t - r shrinks by it from stage to stage; 256: one stage
+        q: float = field(default=2.0, validator=gt(1))
+        """factor by which t - r shrinks from stage to stage; 256: one stage"""
         double_kimg: float = field(default=3200.0, validator=gt(0))  # images per stage; published: 8 stages
-        mapping: str = field(default="sigmoid", validator=in_(("sigmoid", "const")))  # n(t) of (b); const: k = 0
-        k: float = field(default=8.0, validator=ge(0))
-        b: float = field(default=1.0, validator=gt(0))
-        c: float = field(default=0.0, validator=ge(0))  # 0.06: ImageNet-64
-        weight: str = field(default="step", validator=in_(("step", "edm")))  # 1 / (t - r), or EDM's lambda(t)
+        mapping: str = field(default="sigmoid", validator=in_(("sigmoid", "const")))
+        """n(t), by which r nears t: 1 + k sigmoid(-b t), or 1"""
+        k: float = field(default=8.0, validator=ge(0))  # mapping "sigmoid": height of n(t) above 1
+        b: float = field(default=1.0, validator=gt(0))  # mapping "sigmoid": how fast n(t) falls with t
+        c: float = field(default=0.0, validator=ge(0))  # width of the pseudo-Huber distance; 0.06: ImageNet-64
+        weight: str = field(default="step", validator=in_(("step", "edm")))
+        """of each pair of noise levels: 1 / (t - r), or EDM's lambda(t)"""
         boundary: float = field(default=0.003, validator=ge(0))  # sigma where the student is the identity in evaluation
 
     config: Config

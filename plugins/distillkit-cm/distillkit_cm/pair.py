@@ -34,13 +34,17 @@ def _lpips(instance: Any, attribute: Any, value: object) -> None:
 
 @frozen(kw_only=True)
 class PairConfig:
-    distance: str = field(default="l2", validator=in_(DISTANCES))  # d; published: lpips
-    features: Choice[Embedding] | None = field(default=None, validator=_lpips)  # for "lpips", such as lpips-vgg16
-    huber_c: float = field(default=0.03, validator=ge(0))  # "huber": arXiv:2310.14189 has 0.00054 sqrt(C H W)
-    weight: str = field(default="uniform", validator=in_(WEIGHTS))  # lambda(t); "step": 1 / (t - r)
-    sigma_min: float = field(default=SIGMA_MIN, validator=gt(0))  # epsilon, where the student is the identity
-    sigma_max: float = field(default=SIGMA_MAX, validator=gt(0))  # T, where the grid begins
-    rho: float = field(default=RHO, validator=gt(0))
+    distance: str = field(default="l2", validator=in_(DISTANCES))  # between two images; published: lpips
+    features: Choice[Embedding] | None = field(default=None, validator=_lpips)
+    """network of the distance "lpips", such as lpips-vgg16"""
+    huber_c: float = field(default=0.03, validator=ge(0))
+    """distance "huber": its width; arXiv:2310.14189 has 0.00054 sqrt(C H W)"""
+    weight: str = field(default="uniform", validator=in_(WEIGHTS))
+    """of each noise level, lambda(t); "step": 1 / (t - r)"""
+    sigma_min: float = field(default=SIGMA_MIN, validator=gt(0))
+    """lowest noise level, epsilon, where the student is the identity"""
+    sigma_max: float = field(default=SIGMA_MAX, validator=gt(0))  # highest noise level of the grid, T
+    rho: float = field(default=RHO, validator=gt(0))  # bend of the grid: larger, more steps at low noise
     sigma_data: float = field(default=0.5, validator=gt(0))  # as in the network; in weight = "karras"
 
 

@@ -28,6 +28,7 @@ class Cifar10(ImageSet):
     @frozen(kw_only=True)
     class Config(ImageSet.Config):
         path: str = field(default="cifar-10-binary.tar.gz", validator=min_len(1))
+        """the published archive of the binary version"""
         held_out: bool = True  # hold out the tar's test images
 
     class_names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]

@@ -56,7 +56,7 @@ class Digits(Dataset):
     class Config:
         conditional: bool = True  # give the ten classes as labels
         held_out: int = field(default=359, validator=[ge(0), lt(SIZE)])  # images never trained on
-        split_seed: int = field(default=0, validator=ge(0))
+        split_seed: int = field(default=0, validator=ge(0))  # which images are held out
 
     resolution, channels, shape = 8, 1, (1, 8, 8)
 

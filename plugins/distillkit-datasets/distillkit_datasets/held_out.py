@@ -22,8 +22,8 @@ class SplitImageSet(ImageSet):
     @frozen(kw_only=True)
     class Config(ImageSet.Config):
         held_out: int = field(default=0, validator=ge(0))  # images never trained on, stratified by class
-        split_seed: int = field(default=0, validator=ge(0))
-        held_out_path: str | None = None  # or: images of their own, in the same format
+        split_seed: int = field(default=0, validator=ge(0))  # which images are held out
+        held_out_path: str | None = None  # in place of held_out: images of their own, in the same format
 
     def _hold_out(self, root: Path) -> None:
         """Split the set, or read its second file. Raises InputError."""
@@ -68,7 +68,8 @@ class FileSet(SplitImageSet):
 
     @frozen(kw_only=True)
     class Config(SplitImageSet.Config):
-        memory: str = field(default="auto", validator=in_(("auto", "memory", "file")))  # auto: memory up to 2 GiB
+        memory: str = field(default="auto", validator=in_(("auto", "memory", "file")))
+        """where images are kept; "auto": in memory up to 2 GiB"""
 
     def _in_memory(self, nbytes: int) -> bool:
         return self.config.memory == "memory" or (self.config.memory == "auto" and nbytes <= MEMORY)
@@ -79,8 +80,8 @@ class PictureSet(FileSet):
 
     @frozen(kw_only=True)
     class Config(FileSet.Config):
-        # how a camera was held: obey EXIF, or take pixels as they are stored, as EDM's tool does
         orientation: str = field(default="exif", validator=in_(("exif", "stored")), metadata=added_later("exif"))
+        """how a camera was held: obey EXIF, or take pixels as they are stored, as EDM's tool does"""
 
     def _entries(self, path: Path) -> tuple[list[str], Callable[[str], bytes]]:
         """The names of all files at `path`, and what reads one. Raises InputError."""

@@ -37,11 +37,11 @@ class ImageSet(Dataset):
 
     @frozen(kw_only=True)
     class Config:
-        path: str = field(validator=min_len(1))
+        path: str = field(validator=min_len(1))  # of the images, relative to the working directory
         labels: bool = True  # use labels where there are some
         xflip: bool = False  # each image a second time, mirrored
-        max_size: int | None = field(default=None, validator=optional(gt(0)))  # a random choice of so many
-        max_size_seed: int = field(default=0, validator=ge(0))  # of that choice
+        max_size: int | None = field(default=None, validator=optional(gt(0)))  # images at most, a random choice
+        max_size_seed: int = field(default=0, validator=ge(0))  # seed of that choice
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)

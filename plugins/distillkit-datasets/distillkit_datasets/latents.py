@@ -32,9 +32,12 @@ class Latents(FileSet):
 
     @frozen(kw_only=True)
     class Config(FileSet.Config):
-        vae: str | None = None  # decodes them: diffusers' folder, or sd-vae-ft-mse.safetensors; none: shown as they are
-        raw_mean: tuple[float, ...] = field(default=(5.81, 3.25, 0.12, -2.15), validator=min_len(1))  # per channel
+        vae: str | None = None
+        """decodes them: a folder of diffusers, or sd-vae-ft-mse.safetensors; unset: shown as they are"""
+        raw_mean: tuple[float, ...] = field(default=(5.81, 3.25, 0.12, -2.15), validator=min_len(1))
+        """mean of the latents, per channel"""
         raw_std: tuple[float, ...] = field(default=(4.17, 4.62, 3.71, 3.28), validator=deep_iterable(gt(0)))
+        """standard deviation of the latents, per channel"""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

@@ -56,24 +56,25 @@ class DiffInstruct(GeneratorLoss):
     @frozen(kw_only=True)
     class Config:
         # the generator's loss, (b)
-        ls: float = field(default=1.0, validator=gt(0))  # its scale
-        weight: str = field(default="code", validator=in_(("code", "one")))  # w(t): sigma^2, or 1
-        G_P_mean: float = -1.2  # mean of its ln sigma
-        G_P_std: float = field(default=1.2, validator=gt(0))  # standard deviation of its ln sigma
-        shared_dropout: bool = True  # False: no dropout in either score
+        ls: float = field(default=1.0, validator=gt(0))  # scale of the generator's loss
+        weight: str = field(default="code", validator=in_(("code", "one")))
+        """w(t) of the generator's loss: sigma^2, as the authors' code has it, or 1"""
+        G_P_mean: float = -1.2  # mean of ln sigma in the generator's loss
+        G_P_std: float = field(default=1.2, validator=gt(0))  # standard deviation of ln sigma in the generator's loss
+        shared_dropout: bool = True  # the same dropout masks in both scores; false: no dropout in either
         # the fake score's loss, (c)
-        sgls: float = field(default=1.0, validator=gt(0))  # its scale
-        P_mean: float = -1.2
-        P_std: float = field(default=1.2, validator=gt(0))
+        sgls: float = field(default=1.0, validator=gt(0))  # scale of the fake score's loss
+        P_mean: float = -1.2  # mean of ln sigma in the fake score's loss
+        P_std: float = field(default=1.2, validator=gt(0))  # standard deviation of ln sigma in the fake score's loss
         augment: Choice[Augment] | None = None  # of the images that the fake score sees
         # the fake score's optimizer, Adam
-        lr: float = field(default=1e-5, validator=gt(0))
-        betas: tuple[float, float] = (0.0, 0.999)  # checked by Optimizer
-        eps: float = field(default=1e-8, validator=gt(0))
-        warmup_kimg: float = field(default=0.0, validator=ge(0))  # linear from 0
-        schedule: str = field(default="constant", validator=in_(("constant", "cosine")))
-        decay_from: float = field(default=0.0, validator=ge(0))  # fraction of the run where the cosine starts
-        final_lr: float = field(default=0.0, validator=ge(0))  # fraction of lr at its end
+        lr: float = field(default=1e-5, validator=gt(0))  # learning rate of the fake score
+        betas: tuple[float, float] = (0.0, 0.999)  # decay per update of the averages of the gradient and of its square
+        eps: float = field(default=1e-8, validator=gt(0))  # added to the root of the squared gradient
+        warmup_kimg: float = field(default=0.0, validator=ge(0))  # images in which lr rises linearly from 0
+        schedule: str = field(default="constant", validator=in_(("constant", "cosine")))  # of lr after the warm-up
+        decay_from: float = field(default=0.0, validator=ge(0))  # "cosine": share of the run after which lr falls
+        final_lr: float = field(default=0.0, validator=ge(0))  # "cosine": lr at the end, as a share of lr
 
     config: Config
 

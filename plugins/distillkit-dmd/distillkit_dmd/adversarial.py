@@ -43,10 +43,13 @@ class Adversarial(AuxiliaryLoss):
 
     @frozen(kw_only=True)
     class Config(OptimizerConfig):
-        features: str = field(default="auto", validator=in_(("auto", "fake_score", "teacher")))  # auto: a fake score
-        taps: tuple[int, ...] = field(default=(), validator=deep_iterable(ge(1)))  # resolutions; none: the bottleneck
+        features: str = field(default="auto", validator=in_(("auto", "fake_score", "teacher")))
+        """network whose features the classifier sees; "auto": a fake score where there is one"""
+        taps: tuple[int, ...] = field(default=(), validator=deep_iterable(ge(1)))
+        """resolutions of the feature maps that the classifier sees; none given: the bottleneck"""
         diffusion_gan_max_timestep: int = field(default=T, validator=[ge(1), le(T)])
-        lr: float = field(default=1e-4, validator=gt(0))  # of the head
+        """time steps, of 1000, from which the noise of the classifier's images is drawn"""
+        lr: float = field(default=1e-4, validator=gt(0))  # learning rate of the head
 
     @hookimpl
     def setup(self, state: State) -> None:

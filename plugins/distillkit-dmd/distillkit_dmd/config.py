@@ -16,15 +16,15 @@ def _ordered(instance: Any, attribute: Any, value: float) -> None:
 class OptimizerConfig:
     """Of the networks that train beside the generator: AdamW."""
 
-    lr: float = field(default=5e-5, validator=gt(0))
-    betas: tuple[float, float] = (0.9, 0.999)  # checked by Optimizer
-    eps: float = field(default=1e-8, validator=gt(0))
-    weight_decay: float = field(default=0.01, validator=ge(0))
-    clip_norm: float | None = field(default=10.0, validator=optional(gt(0)))  # of all gradients together
-    warmup_kimg: float = field(default=0.0, validator=ge(0))  # linear from 0
-    schedule: str = field(default="constant", validator=in_(("constant", "cosine")))
-    decay_from: float = field(default=0.0, validator=ge(0))  # fraction of the run where the cosine starts
-    final_lr: float = field(default=0.0, validator=ge(0))  # fraction of lr at its end
+    lr: float = field(default=5e-5, validator=gt(0))  # learning rate of the critic
+    betas: tuple[float, float] = (0.9, 0.999)  # decay per update of the averages of the gradient and of its square
+    eps: float = field(default=1e-8, validator=gt(0))  # added to the root of the squared gradient
+    weight_decay: float = field(default=0.01, validator=ge(0))  # pull of the weights towards 0
+    clip_norm: float | None = field(default=10.0, validator=optional(gt(0)))  # largest norm of all gradients together
+    warmup_kimg: float = field(default=0.0, validator=ge(0))  # images in which lr rises linearly from 0
+    schedule: str = field(default="constant", validator=in_(("constant", "cosine")))  # of lr after the warm-up
+    decay_from: float = field(default=0.0, validator=ge(0))  # "cosine": share of the run after which lr falls
+    final_lr: float = field(default=0.0, validator=ge(0))  # "cosine": lr at the end, as a share of lr
 
     def optimizer(self, lr: float | None = None) -> Optimizer:
         """AdamW with these keys; `lr` in place of theirs."""
@@ -38,10 +38,14 @@ class OptimizerConfig:
 @frozen(kw_only=True)
 class SharedConfig(OptimizerConfig):
     # distribution matching, Eq. (7)
-    noise: str = field(default="grid", validator=in_(("grid", "lognormal")))  # its sigma; grid: published
-    T_min: float = field(default=0.02, validator=[ge(0), le(1)])  # grid: fraction of T where t starts
-    T_max: float = field(default=0.98, validator=[gt(0), le(1), _ordered])  # grid: and where it ends
-    G_P_mean: float = -0.6  # lognormal: mean of ln sigma
-    G_P_std: float = field(default=1.4, validator=gt(0))  # lognormal: its standard deviation
+    noise: str = field(default="grid", validator=in_(("grid", "lognormal")))
+    """noise levels of the matching loss: on the published grid, or lognormal"""
+    T_min: float = field(default=0.02, validator=[ge(0), le(1)])  # noise "grid": share of the time steps where t starts
+    T_max: float = field(default=0.98, validator=[gt(0), le(1), _ordered])
+    """noise "grid": share of the time steps where t ends"""
+    G_P_mean: float = -0.6  # noise "lognormal": mean of ln sigma in the generator's loss
+    G_P_std: float = field(default=1.4, validator=gt(0))
+    """noise "lognormal": standard deviation of ln sigma in the generator's loss"""
     # the fake score, Eq. (6)
-    fake_weight: str = field(default="edm", validator=in_(("edm", "none")))  # none: FastGen's
+    fake_weight: str = field(default="edm", validator=in_(("edm", "none")))
+    """weight of the denoising loss; "none": FastGen's"""

@@ -45,8 +45,10 @@ class Dmd(GeneratorLoss):
 
     @frozen(kw_only=True)
     class Config(SharedConfig):
-        lr: float = field(default=5e-5, validator=gt(0))  # 2e-6: ImageNet; 1e-5: CIFAR-10 without regression
-        warmup_kimg: float = field(default=196.0, validator=ge(0))  # 500 steps of 392 images
+        lr: float = field(default=5e-5, validator=gt(0))
+        """learning rate of the fake score; 2e-6: ImageNet; 1e-5: CIFAR-10 without regression"""
+        warmup_kimg: float = field(default=196.0, validator=ge(0))
+        """images in which lr rises linearly from 0; published: 500 steps of 392"""
 
     @hookimpl
     def setup(self, state: State) -> None:

@@ -74,19 +74,29 @@ class Dmd2(Dmd):
     @frozen(kw_only=True)
     class Config(SharedConfig):
         dfake_gen_update_ratio: int = field(default=5, validator=ge(1))  # iterations per update of the generator
-        update: str = field(default="every", validator=in_(("every", "alternate")))  # alternate: FastGen's
-        gan: bool = True  # false: neither (a) nor (b)
+        update: str = field(default="every", validator=in_(("every", "alternate")))
+        """iterations in which critics train: every one, or those without the generator, as FastGen's"""
+        gan: bool = True  # train the classifier; false: distribution matching alone
         gen_cls_loss_weight: float = field(default=3e-3, validator=ge(0))
+        """weight of the GAN's loss of the generator, in (c)"""
         guidance_cls_loss_weight: float = field(default=1e-2, validator=ge(0))
+        """weight of the classifier's loss, in (d)"""
         diffusion_gan_max_timestep: int = field(default=T, validator=[ge(1), le(T)])
-        features: str = field(default="fake_score", validator=in_(("fake_score", "teacher")))  # teacher: FastGen's
-        taps: tuple[int, ...] = field(default=(), validator=deep_iterable(ge(1)))  # resolutions; none: the bottleneck
+        """time steps, of 1000, from which the noise of the classifier's images is drawn"""
+        features: str = field(default="fake_score", validator=in_(("fake_score", "teacher")))
+        """network whose features the classifier sees; "teacher": FastGen's"""
+        taps: tuple[int, ...] = field(default=(), validator=deep_iterable(ge(1)))
+        """resolutions of the feature maps that the classifier sees; none given: the bottleneck"""
         # "matching": t as in (7) in all losses, and one t and n for all those of a generated image; FastGen's
         critic_noise: str | None = field(default=None, validator=[optional(in_(("matching",))), _one_range])
+        """with "matching": t of (7) in all losses, one t and n for all those of an image; FastGen's"""
         # FastGen: an optimizer and a gradient norm of its own for the classifier; none: the fake score's
         classifier_lr: float | None = field(default=None, validator=[optional(gt(0)), _needs_gan])
-        lr: float = field(default=2e-6, validator=gt(0))  # 5e-7: the last stage on ImageNet
-        warmup_kimg: float = field(default=20.0, validator=ge(0))  # 500 / 7 steps of 280 images
+        """of an optimizer of the classifier's own, as in FastGen; unset: the fake score's"""
+        lr: float = field(default=2e-6, validator=gt(0))
+        """learning rate of the fake score; 5e-7: the last stage on ImageNet"""
+        warmup_kimg: float = field(default=20.0, validator=ge(0))
+        """images in which lr rises linearly from 0; published: 500 / 7 steps of 280"""
 
     @hookimpl
     def setup(self, state: State) -> None:

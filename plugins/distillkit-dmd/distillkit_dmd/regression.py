@@ -51,13 +51,17 @@ class Regression(AuxiliaryLoss):
 
     @frozen(kw_only=True)
     class Config:
-        pairs: int = field(default=100_000, validator=ge(1))  # 500_000: CIFAR-10 without labels; 25_000: ImageNet
-        sampler: Choice[Sample] = Use("heun")  # 18 steps; ImageNet: 256
-        batch: int | None = field(default=None, validator=optional(ge(1)))  # pairs per step; none: run.batch
-        distance: str = field(default="l2", validator=in_(("l2", "l1", "huber", "lpips")))  # l; published: lpips
-        huber_c: float = field(default=0.03, validator=gt(0))  # of the pseudo-Huber distance; 0.00054 sqrt(C H W)
-        features: Choice[Embedding] | None = field(default=None, validator=_lpips)  # for "lpips", such as lpips-vgg16
-        seed: int = field(default=0, validator=ge(0))  # of the pairs, whatever the run's
+        pairs: int = field(default=100_000, validator=ge(1))
+        """noise and the teacher's image of it; 500_000: CIFAR-10 without labels; 25_000: ImageNet"""
+        sampler: Choice[Sample] = Use("heun")  # of the teacher's images; the default has 18 steps, ImageNet needs 256
+        batch: int | None = field(default=None, validator=optional(ge(1)))  # pairs per step; unset: run.batch
+        distance: str = field(default="l2", validator=in_(("l2", "l1", "huber", "lpips")))
+        """between the student's image and the teacher's; published: lpips"""
+        huber_c: float = field(default=0.03, validator=gt(0))
+        """distance "huber": its width; arXiv:2310.14189 has 0.00054 sqrt(C H W)"""
+        features: Choice[Embedding] | None = field(default=None, validator=_lpips)
+        """network of the distance "lpips", such as lpips-vgg16"""
+        seed: int = field(default=0, validator=ge(0))  # of the pairs, whatever the run's seed
 
     @hookimpl
     def setup(self, state: State) -> None:

@@ -21,18 +21,20 @@ class EdmAugment(Augment):
 
     @frozen(kw_only=True)
     class Config:
-        p: float = field(default=0.12, validator=ge(0))  # times each of the following: its probability
-        xflip: float = field(default=1e8, validator=ge(0))  # always considered: half of all images are mirrored
-        yflip: float = field(default=1.0, validator=ge(0))
-        scale: float = field(default=1.0, validator=ge(0))
-        rotate_frac: float = field(default=1.0, validator=ge(0))
-        aniso: float = field(default=1.0, validator=ge(0))
-        translate_frac: float = field(default=1.0, validator=ge(0))
-        scale_std: float = field(default=0.2, validator=ge(0))  # of log2 of the factor
-        rotate_frac_max: float = field(default=1.0, validator=ge(0))  # of a half turn
-        aniso_std: float = field(default=0.2, validator=ge(0))  # of log2 of the factor
-        aniso_rotate_prob: float = field(default=0.5, validator=ge(0))  # of a stretch in any direction
-        translate_frac_std: float = field(default=0.125, validator=ge(0))  # of the image size
+        p: float = field(default=0.12, validator=ge(0))  # probability of each augmentation, times its own number below
+        xflip: float = field(default=1e8, validator=ge(0))
+        """mirror left to right; at the default always considered, so half of the images are"""
+        yflip: float = field(default=1.0, validator=ge(0))  # mirror top to bottom
+        scale: float = field(default=1.0, validator=ge(0))  # scale both axes alike
+        rotate_frac: float = field(default=1.0, validator=ge(0))  # rotate
+        aniso: float = field(default=1.0, validator=ge(0))  # stretch one axis, shrink the other
+        translate_frac: float = field(default=1.0, validator=ge(0))  # shift
+        scale_std: float = field(default=0.2, validator=ge(0))  # standard deviation of log2 of the scale
+        rotate_frac_max: float = field(default=1.0, validator=ge(0))  # largest angle, as a share of a half turn
+        aniso_std: float = field(default=0.2, validator=ge(0))  # standard deviation of log2 of the stretch
+        aniso_rotate_prob: float = field(default=0.5, validator=ge(0))  # probability that a stretch has any direction
+        translate_frac_std: float = field(default=0.125, validator=ge(0))
+        """standard deviation of the shift, as a share of the image size"""
 
     def __call__(self, x: Tensor, step: Step) -> tuple[Tensor, Tensor]:
         """x [N,C,H,W] -> augmented x, labels [N,9]: xflip, yflip, scale, cos - 1, sin, stretch x, y, shift x, y."""

@@ -26,7 +26,7 @@ class EdmLoss(GeneratorLoss):
         P_mean: float = -1.2  # mean of ln sigma
         P_std: float = field(default=1.2, validator=gt(0))  # standard deviation of ln sigma
         sigma_data: float = field(default=SIGMA_DATA, validator=gt(0))  # as in the network
-        augment: Choice[Augment] | None = None  # the network then needs its augment_dim
+        augment: Choice[Augment] | None = None  # of the training images; the network then needs its augment_dim
 
     # Table 1 and the CIFAR-10 row of Table 7; lr goes with a batch of 512.
     recipe_defaults: ClassVar[dict[str, Any]] = {

@@ -16,18 +16,20 @@ class EdmConfig:
     """Keys that all three share, named as in EDM."""
 
     model_channels: int = field(default=128, validator=ge(4))  # width of a level with channel_mult 1
-    channel_mult: tuple[int, ...] = field(default=(1, 2, 2, 2), validator=min_len(1))  # one per resolution level
+    channel_mult: tuple[int, ...] = field(default=(1, 2, 2, 2), validator=min_len(1))
+    """width of each resolution level, as a multiple of model_channels"""
     channel_mult_emb: int = field(default=4, validator=ge(1))  # width of the embedding / model_channels
-    num_blocks: int = field(default=4, validator=ge(1))  # per level
+    num_blocks: int = field(default=4, validator=ge(1))  # residual blocks per level
     attn_resolutions: tuple[int, ...] = (16,)  # levels with self-attention
     dropout: float = field(default=0.10, validator=[ge(0), lt(1)])
-    label_dropout: float = field(default=0.0, validator=[ge(0), lt(1)])  # training without a label, probability
+    """probability that an activation is dropped in training"""
+    label_dropout: float = field(default=0.0, validator=[ge(0), lt(1)])  # probability that training sees no label
     augment_dim: int = field(default=0, validator=ge(0))  # augmentation labels; 9 in most released networks
-    # "ect": EDM's form in training, the consistency form in evaluation
     preconditioning: str = field(default="edm", validator=in_(("edm", "consistency", "ect")))
+    """form of the denoiser; "ect": EDM's in training, the consistency form in evaluation"""
     boundary: float = field(default=0.002, validator=ge(0))  # sigma where the consistency form is the identity
-    sigma_min: float = field(default=0.0, validator=ge(0))  # noise levels that the network supports
-    sigma_max: float = field(default=inf, validator=gt(0))
+    sigma_min: float = field(default=0.0, validator=ge(0))  # lowest noise level that the network supports
+    sigma_max: float = field(default=inf, validator=gt(0))  # highest noise level that the network supports
     sigma_data: float = field(default=0.5, validator=gt(0))  # standard deviation of the images
 
     def check(self, resolution: int) -> None:
@@ -99,10 +101,11 @@ class Adm(EdmNetwork):
     @frozen(kw_only=True)
     class Config(EdmConfig):
         model_channels: int = field(default=192, validator=ge(4))  # width of a level with channel_mult 1
-        channel_mult: tuple[int, ...] = field(default=(1, 2, 3, 4), validator=min_len(1))  # one per resolution level
-        num_blocks: int = field(default=3, validator=ge(1))  # per level
+        channel_mult: tuple[int, ...] = field(default=(1, 2, 3, 4), validator=min_len(1))
+        """width of each resolution level, as a multiple of model_channels"""
+        num_blocks: int = field(default=3, validator=ge(1))  # residual blocks per level
         attn_resolutions: tuple[int, ...] = (32, 16, 8)  # levels with self-attention
-        channels_per_head: int = field(default=64, validator=ge(1))  # of self-attention
+        channels_per_head: int = field(default=64, validator=ge(1))  # of each head of self-attention
 
     def raw(self, resolution: int, channels: int, label_dim: int) -> DhariwalUNet:
         heads = self.config.channels_per_head

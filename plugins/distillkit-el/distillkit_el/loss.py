@@ -54,20 +54,27 @@ class EmbeddingLoss(AuxiliaryLoss):
         embeddings: tuple[Choice[Embedding], ...] = field(
             default=(Use("convnet"), Use("multiscale"), Use("residual"), Use("attention")), validator=min_len(1)
         )
+        """random networks whose features are compared"""
         copies: int = field(default=1, validator=ge(1))  # of each, from different seeds; the paper's 4 x 4: copies = 4
-        kernel: Choice[Kernel] = Use("rbf")
+        kernel: Choice[Kernel] = Use("rbf")  # of the squared MMD
         # The biased estimate keeps k(x,x), which has no gradient: it weakens the repulsion between generated images
         # by (B-1)/B, so small batches lose diversity.
         estimator: str = field(default="unbiased", validator=in_(("unbiased", "biased")))
-        bandwidth: str = field(default="mean", validator=in_(("mean", "median")))  # of squared distances, pooled
-        bandwidth_ema: float = field(default=0.99, validator=and_(ge(0), lt(1)))  # per step
+        """of the squared MMD; "biased" weakens the repulsion between generated images by 1 / batch"""
+        bandwidth: str = field(default="mean", validator=in_(("mean", "median")))
+        """what is taken of the pooled squared distances"""
+        bandwidth_ema: float = field(default=0.99, validator=and_(ge(0), lt(1)))  # decay of its average, per step
         real_batch: int = field(default=256, validator=ge(1))  # real images per step
-        bank_mb: float = field(default=1024, validator=ge(0))  # keep features of the whole set if they fit; 0: never
-        refresh_every: int | None = field(default=None, validator=optional(ge(1)))  # iterations between new embeddings
+        bank_mb: float = field(default=1024, validator=ge(0))
+        """megabytes for the features of the whole data set, if they fit; 0: never kept"""
+        refresh_every: int | None = field(default=None, validator=optional(ge(1)))
+        """iterations between new embeddings; unset: the same in the whole run"""
         mode: str = field(default="marginal", validator=in_(("marginal", "joint", "per_class")))
+        """what is compared: images alone, images with their labels, or the images of each class"""
         beta: float = field(default=1.0, validator=gt(0))  # weight of labels in mode = "joint"
-        normalize: str = field(default="none", validator=in_(("none", "l2")))  # of features
-        seed: int = 0  # of the embeddings, beside the run's
+        normalize: str = field(default="none", validator=in_(("none", "l2")))
+        """what is done to features: nothing, or scaling to length 1"""
+        seed: int = 0  # of the embeddings, beside the run's seed
 
     config: Config
 

@@ -18,8 +18,9 @@ class Attention(Embedding):
     @frozen(kw_only=True)
     class Config:
         width: int = field(default=64, validator=ge(4))  # of a token; a multiple of heads
-        heads: int = field(default=4, validator=ge(1))
-        patch: int | None = field(default=None, validator=optional(ge(1)))  # pixels; none: at most 8x8 patches, >= 2
+        heads: int = field(default=4, validator=ge(1))  # of the attention
+        patch: int | None = field(default=None, validator=optional(ge(1)))
+        """pixels of a patch's side; unset: at most 8x8 patches, of 2 pixels or more"""
 
     def module(self, resolution: int, channels: int, seed: int) -> nn.Module:
         config = self.config

@@ -14,8 +14,9 @@ class ConvNet(Embedding):
     @frozen(kw_only=True)
     class Config:
         width: int = field(default=32, validator=ge(1))  # channels; 128 in arXiv:2110.04181
-        depth: int = field(default=3, validator=ge(1))  # blocks
-        norm: str = field(default="group", validator=in_(("group", "instance")))  # instance: blind to contrast, colour
+        depth: int = field(default=3, validator=ge(1))  # residual blocks
+        norm: str = field(default="group", validator=in_(("group", "instance")))
+        """of the layers; "instance" is blind to contrast and colour"""
 
     def module(self, resolution: int, channels: int, seed: int) -> nn.Module:
         return frozen_module(lambda: self._build(resolution, channels), seed)

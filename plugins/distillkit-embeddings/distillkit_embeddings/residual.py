@@ -14,7 +14,7 @@ class Residual(Embedding):
     @frozen(kw_only=True)
     class Config:
         width: int = field(default=32, validator=ge(1))  # channels
-        depth: int = field(default=3, validator=ge(1))  # blocks
+        depth: int = field(default=3, validator=ge(1))  # residual blocks
 
     def module(self, resolution: int, channels: int, seed: int) -> nn.Module:
         return frozen_module(lambda: self._build(resolution, channels), seed)

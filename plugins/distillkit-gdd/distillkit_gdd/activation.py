@@ -29,7 +29,7 @@ class LayerActivation(Evaluate):
     class Config:
         levels: int = field(default=18, validator=ge(2))  # noise levels of EDM's grid
         images: int = field(default=128, validator=ge(1))  # real images
-        seed: int = field(default=0, validator=ge(0))
+        seed: int = field(default=0, validator=ge(0))  # of the images and their noise
 
     @hookimpl
     def evaluate(self, state: State) -> dict[str, float]:

@@ -26,8 +26,8 @@ class Consistency(AuxiliaryLoss):
 
     @frozen(kw_only=True)
     class Config:
-        levels: int = field(default=18, validator=ge(2))  # N, noise levels of the grid
-        features: Choice[Embedding] | None = None  # of LPIPS, the published distance; none: the squared distance
+        levels: int = field(default=18, validator=ge(2))  # noise levels of the grid, N
+        features: Choice[Embedding] | None = None  # of LPIPS, the published distance; unset: the squared distance
 
     @hookimpl
     def setup(self, state: State) -> None:

@@ -27,7 +27,8 @@ class Deit(Published):
 
     @frozen(kw_only=True)
     class Config(PublishedConfig):
-        size: int = key(default=SIZE, validator=_patches)  # of fewer pixels the position embedding is interpolated
+        size: int = key(default=SIZE, validator=_patches)
+        """pixels that images are scaled to; of fewer the position embedding is interpolated"""
         seed: int = key(default=0, validator=ge(0))  # of the frozen random convolutions behind it, beside the run's
 
     config: Config

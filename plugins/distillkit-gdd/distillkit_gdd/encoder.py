@@ -15,7 +15,7 @@ class TeacherEncoder(Backbone):
     @frozen(kw_only=True)
     class Config:
         sigma: float = field(default=0.5, validator=gt(0))  # noise level the encoder is told
-        noise: bool = True  # add so much noise to the images; false: only tell the level
+        noise: bool = True  # add noise of that level to the images; false: only tell the level
 
     def module(self, state: State) -> nn.Module:
         """Raises UsageError where the teacher is no network with an encoder."""

@@ -49,24 +49,26 @@ from distillkit_gdd.freeze import frozen_names
 @frozen(kw_only=True)
 class GddConfig:
     backbones: tuple[Choice[Backbone], ...] = field(default=(Use("random-pyramid"),), validator=min_len(1))
-    loss: str = field(default="non-saturating", validator=in_(("non-saturating", "hinge")))
-    reduction: str = field(default="sum", validator=in_(("sum", "mean")))  # over the batch; sum: the code's, per GPU
-    r1_gamma: float = field(default=1e-4, validator=ge(0))  # gamma of R1; 0: no R1 turns
-    r1_every: int = field(default=16, validator=ge(1))  # iterations
+    """frozen networks whose feature maps the discriminator sees"""
+    loss: str = field(default="non-saturating", validator=in_(("non-saturating", "hinge")))  # of the GAN
+    reduction: str = field(default="sum", validator=in_(("sum", "mean")))
+    """of losses over the batch; "sum": the authors' code's, per GPU"""
+    r1_gamma: float = field(default=1e-4, validator=ge(0))  # gamma of R1; 0: no R1
+    r1_every: int = field(default=16, validator=ge(1))  # iterations between updates by R1
     # the heads
     projection: int = field(default=64, validator=ge(1))  # channels of the finest projected map
     width: int = field(default=512, validator=ge(8))  # channels of the heads at 8x8
     end_size: int = field(default=8, validator=ge(1))  # pixels at which the last convolution sits
     embedding: int = field(default=320, validator=ge(1))  # width of a label's embedding
-    cmap: int = field(default=64, validator=ge(1))  # channels that meet it
+    cmap: int = field(default=64, validator=ge(1))  # channels in which images meet the label's embedding
     # their optimizer, Adam, before the correction for lazy R1
-    lr: float = field(default=1e-4, validator=gt(0))  # 4e-5: FFHQ, AFHQv2, ImageNet
-    betas: tuple[float, float] = (0.0, 0.99)  # checked by Optimizer
-    eps: float = field(default=1e-8, validator=gt(0))
-    warmup_kimg: float = field(default=0.0, validator=ge(0))  # linear from 0
-    schedule: str = field(default="constant", validator=in_(("constant", "cosine")))
-    decay_from: float = field(default=0.0, validator=ge(0))  # fraction of the run where the cosine starts
-    final_lr: float = field(default=0.0, validator=ge(0))  # fraction of lr at its end
+    lr: float = field(default=1e-4, validator=gt(0))  # learning rate of the discriminator; 4e-5: FFHQ, AFHQv2, ImageNet
+    betas: tuple[float, float] = (0.0, 0.99)  # decay per update of the averages of the gradient and of its square
+    eps: float = field(default=1e-8, validator=gt(0))  # added to the root of the squared gradient
+    warmup_kimg: float = field(default=0.0, validator=ge(0))  # images in which lr rises linearly from 0
+    schedule: str = field(default="constant", validator=in_(("constant", "cosine")))  # of lr after the warm-up
+    decay_from: float = field(default=0.0, validator=ge(0))  # "cosine": share of the run after which lr falls
+    final_lr: float = field(default=0.0, validator=ge(0))  # "cosine": lr at the end, as a share of lr
 
     def optimizer(self) -> Optimizer:
         """D's optimizer with the correction for `r1_every` + 1 updates in `r1_every` iterations (arXiv:1912.04958)."""
@@ -91,7 +93,8 @@ class Gdd(GeneratorLoss):
 
     @frozen(kw_only=True)
     class Config(GddConfig):
-        freeze: int = field(default=0, validator=[ge(0), le(3)])  # 1: GDD-I; 2: qkv as well; 3: skips as well
+        freeze: int = field(default=0, validator=[ge(0), le(3)])
+        """what does not train: 0 nothing, 1 convolutions of residual blocks (GDD-I), 2 qkv as well, 3 skips as well"""
 
     config: Config
 
@@ -144,4 +147,5 @@ class GddI(Gdd):
 
     @frozen(kw_only=True)
     class Config(GddConfig):
-        freeze: int = field(default=1, validator=[ge(0), le(3)])  # 0: GDD; 2: qkv as well; 3: skips as well
+        freeze: int = field(default=1, validator=[ge(0), le(3)])
+        """what does not train: 0 nothing (GDD), 1 convolutions of residual blocks, 2 qkv as well, 3 skips as well"""

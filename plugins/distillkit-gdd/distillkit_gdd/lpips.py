@@ -28,8 +28,9 @@ class LpipsVgg16(Embedding):
 
     @frozen(kw_only=True)
     class Config(PublishedConfig):
-        lin: str | None = None  # path of LPIPS' own weights of the channels, lpips' vgg.pth; none: all are 1
-        pooling: str = field(default="max", validator=in_(tuple(POOLS)))  # average: the code of consistency models
+        lin: str | None = None  # path of LPIPS' own weights of the channels, lpips' vgg.pth; unset: all are 1
+        pooling: str = field(default="max", validator=in_(tuple(POOLS)))
+        """of the feature maps; "average": as in the code of consistency models"""
 
     def module(self, resolution: int, channels: int, seed: int) -> nn.Module:
         """Raises InputError for a file that is missing, damaged or another network's; UsageError for other channels."""

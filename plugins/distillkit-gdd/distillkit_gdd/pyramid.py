@@ -17,8 +17,8 @@ class RandomPyramid(Backbone):
     @frozen(kw_only=True)
     class Config:
         channels: int = field(default=32, validator=ge(1))  # of the finest map; doubles with every scale
-        levels: int = field(default=4, validator=ge(1))  # at most; a map has 2 pixels or more
-        seed: int = field(default=0, validator=ge(0))  # beside the run's
+        levels: int = field(default=4, validator=ge(1))  # feature maps at most; a map has 2 pixels or more
+        seed: int = field(default=0, validator=ge(0))  # of its random weights, beside the run's seed
 
     def module(self, state: State) -> nn.Module:
         c, side = self.config, min(state.dataset.shape[1:])

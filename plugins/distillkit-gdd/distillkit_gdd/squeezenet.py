@@ -15,7 +15,8 @@ class SqueezeNet(Published):
 
     @frozen(kw_only=True)
     class Config(PublishedConfig):
-        images: str = field(default="imagenet", validator=in_(("imagenet", "caffe")))  # how the weights want them
+        images: str = field(default="imagenet", validator=in_(("imagenet", "caffe")))
+        """how the weights want images: scaled as ImageNet's, or Caffe's"""
 
     config: Config
 

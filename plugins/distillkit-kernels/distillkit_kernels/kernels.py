@@ -15,9 +15,10 @@ class Rbf(Kernel):
 
     @frozen(kw_only=True)
     class Config:
-        scales: tuple[float, ...] = field(  # m, factors of the squared bandwidth
+        scales: tuple[float, ...] = field(
             default=(0.25, 0.5, 1.0, 2.0, 4.0), validator=[min_len(1), deep_iterable(gt(0))]
         )
+        """widths, as factors m of the squared bandwidth"""
 
     def profile(self, r: Tensor) -> tuple[Tensor, Tensor]:
         scales = sorted(self.config.scales, reverse=True)
@@ -36,7 +37,7 @@ class Laplace(Kernel):
 
     @frozen(kw_only=True)
     class Config:
-        scale: float = field(default=1.0, validator=gt(0))  # m, factor of the bandwidth
+        scale: float = field(default=1.0, validator=gt(0))  # factor m of the bandwidth
 
     def profile(self, r: Tensor) -> tuple[Tensor, Tensor]:
         root = r.sqrt_()
@@ -49,7 +50,7 @@ class Imq(Kernel):
 
     @frozen(kw_only=True)
     class Config:
-        scale: float = field(default=1.0, validator=gt(0))  # m, factor of the squared bandwidth
+        scale: float = field(default=1.0, validator=gt(0))  # factor m of the squared bandwidth
 
     def profile(self, r: Tensor) -> tuple[Tensor, Tensor]:
         m = self.config.scale

@@ -95,8 +95,8 @@ class DigitsClassifier(Features):
 
     @frozen(kw_only=True)
     class Config:
-        iterations: int = field(default=600, validator=ge(10))  # of 128 images
-        seed: int = field(default=0, validator=ge(0))
+        iterations: int = field(default=600, validator=ge(10))  # of its training, 128 images each
+        seed: int = field(default=0, validator=ge(0))  # of its training
 
     def prepare(self, dataset: Dataset, held_out: Dataset | None, cache: Path) -> None:
         """Take the classifier of these very training images as shipped or cached, or train it. Raises UsageError."""

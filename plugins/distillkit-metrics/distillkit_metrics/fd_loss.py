@@ -47,10 +47,12 @@ class FrechetLoss(AuxiliaryLoss):
     @frozen(kw_only=True)
     class Config:
         embeddings: tuple[Choice[Embedding], ...] = field(default=(Use("convnet"),), validator=min_len(1))
+        """frozen networks whose features are compared"""
         population: int = field(default=50_000, validator=ge(2))  # generated images behind the distance
-        memory: str = field(default="queue", validator=in_(("queue", "ema")))  # of the population
-        minimum: int = field(default=1024, validator=ge(2))  # images before the first term
-        seed: int = field(default=0, validator=ge(0))  # of the embeddings, beside the run's
+        memory: str = field(default="queue", validator=in_(("queue", "ema")))
+        """what is kept of the population: its last features, or running moments"""
+        minimum: int = field(default=1024, validator=ge(2))  # images generated before the first term
+        seed: int = field(default=0, validator=ge(0))  # of the embeddings, beside the run's seed
 
     @hookimpl
     def setup(self, state: State) -> None:

@@ -26,7 +26,8 @@ class Fid(Published):
     @frozen(kw_only=True)
     class Config(PublishedConfig):
         protocol: str = field(default="edm", validator=in_(tuple(DDOF)))
-        reference: str | None = None  # npz with mu and sigma; none: of the training images, measured and cached
+        """with "edm": 50,000 seeds, covariance over N-1; "stylegan": covariance over N"""
+        reference: str | None = None  # npz with mu and sigma; unset: of the training images, measured and cached
 
     @property
     def labels_of_protocol(self) -> str:

@@ -89,8 +89,9 @@ class Frechet(Evaluate):
     class Config:
         features: Choice[Features] = Use("digits-classifier")  # the feature network
         images: int = field(default=1000, validator=ge(2))  # generated, per seed
-        seeds: int = field(default=1, validator=ge(1))  # > 1: mean, and spread under name_sd
-        first_seed: int = field(default=0, validator=ge(0))
+        seeds: int = field(default=1, validator=ge(1))
+        """sets of images; of more than 1: the mean, and the spread under name_sd"""
+        first_seed: int = field(default=0, validator=ge(0))  # seed of the first set of images
         sampler: Choice[Sample] | None = None  # measure the teacher by this sampler, not the student
         k_precision: int = field(default=3, validator=ge(1))  # neighbours, also of recall
         k_coverage: int = field(default=5, validator=ge(1))  # neighbours, also of density

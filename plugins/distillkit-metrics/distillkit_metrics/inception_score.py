@@ -41,7 +41,7 @@ class InceptionScore(Published):
 
     @frozen(kw_only=True)
     class Config(PublishedConfig):
-        splits: int = field(default=10, validator=ge(1))
+        splits: int = field(default=10, validator=ge(1))  # parts of the images; the score is the mean over them
 
     @hookimpl
     def setup(self, state: State) -> None:

@@ -26,7 +26,7 @@ class PrecisionRecall(Published):
 
     @frozen(kw_only=True)
     class Config(PublishedConfig):
-        k: int = field(default=3, validator=ge(1))  # neighbours
+        k: int = field(default=3, validator=ge(1))  # neighbours of each image
         max_real: int = field(default=200_000, validator=ge(2))  # training images; of more, a fixed random choice
 
     @hookimpl

@@ -32,11 +32,12 @@ from distillkit_metrics.frechet import quantised
 
 @frozen(kw_only=True)
 class PublishedConfig:
-    features: Choice[Features]  # published numbers need "inception"
+    features: Choice[Features]  # the feature network; published numbers need "inception"
     images: int = field(default=50_000, validator=ge(2))  # generated
     seed: int = field(default=0, validator=ge(0))  # image seeds 50000 seed, 50000 seed + 1 ...
-    labels: str | None = field(default=None, validator=optional(in_(("random", "dataset"))))  # none: the protocol's
-    floor: bool = True  # real against real images too
+    labels: str | None = field(default=None, validator=optional(in_(("random", "dataset"))))
+    """with "random": the seed's own class; "dataset": those of the data set; unset: as the protocol has it"""
+    floor: bool = True  # measure real against real images too
     sampler: Choice[Sample] | None = None  # measure the teacher by this sampler, not the student
     batch: int = field(default=128, validator=ge(1))  # images per pass
 

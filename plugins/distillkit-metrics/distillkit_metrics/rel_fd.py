@@ -26,8 +26,8 @@ class RelFid(Evaluate):
     class Config:
         features: Choice[Features] = Use("digits-classifier")  # the feature network
         sampler: Choice[Sample] = Use("heun")  # of the teacher
-        images: int = field(default=1000, validator=ge(2))
-        seed: int = field(default=0, validator=ge(0))
+        images: int = field(default=1000, validator=ge(2))  # generated, by student and teacher each
+        seed: int = field(default=0, validator=ge(0))  # of the images
 
     @property
     def protocol(self) -> dict[str, str]:

@@ -65,9 +65,11 @@ class TorchScript(Features):
     @frozen(kw_only=True)
     class Config(FileConfig):
         size: int = field(default=224, validator=ge(1))  # pixels that images are scaled to
-        resize: str = field(default="bicubic", validator=in_(("bicubic", "bilinear")))  # both antialiased
-        mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # ImageNet's, RGB
+        resize: str = field(default="bicubic", validator=in_(("bicubic", "bilinear")))  # interpolation, antialiased
+        mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+        """mean of the images in its training, RGB; the default is ImageNet's"""
         std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+        """standard deviation of the images in its training, RGB; the default is ImageNet's"""
 
     @property
     def preparation(self) -> list[str]:

@@ -52,6 +52,7 @@ class Sid(GeneratorLoss):
         # One turn in which (a) reuses the x, sigma and D_fake of (b): 9 forward passes' worth of work instead of 11.
         # The fake score is then in training mode in (b) as well (dropout), and sees no fresh images of its own.
         shared_forward: bool = field(default=False, validator=_no_augment)
+        """one turn for both losses, on the same images: 9 passes of work instead of 11, and other dropout"""
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)

@@ -46,15 +46,20 @@ class Sida(Sid):
 
     @frozen(kw_only=True)
     class Config(SharedConfig):
-        alpha: float = field(default=1.0, validator=ge(0))  # 1.2 was tried as well
+        alpha: float = field(default=1.0, validator=ge(0))
+        """weight of the correction in the generator's loss; the paper tried 1.2 as well"""
         lsd: float = field(default=1.0, validator=ge(0))  # scale of the discriminator's loss; 100: EDM2
         lsg_gan: float = field(default=0.01, validator=ge(0))  # scale of the generator's adversarial loss
-        clip_value: float = field(default=1.0, validator=gt(0))  # element-wise, of the fake score's gradients
-        generator_after_kimg: float = field(default=100.0, validator=ge(0))  # then the generator trains; 0: at once
-        gan_after_kimg: float = field(default=200.0, validator=ge(0))  # then (g) has its adversarial half
+        clip_value: float = field(default=1.0, validator=gt(0))
+        """largest value of each entry of the fake score's gradients"""
+        generator_after_kimg: float = field(default=100.0, validator=ge(0))
+        """images after which the generator trains; 0: at once"""
+        gan_after_kimg: float = field(default=200.0, validator=ge(0))
+        """images after which the generator's loss has its adversarial half"""
         force_normalization: bool = True  # EDM2: training sets the generator's weights to a norm of 1; false: size s
         # EDM2: the fake score's too, as `sid` does; published: never
         fake_force_normalization: bool = field(default=False, metadata=added_later(as_before=True))
+        """EDM2: the fake score's too, as `sid` does; published: never"""
 
     @hookimpl
     def setup(self, state: State) -> None:

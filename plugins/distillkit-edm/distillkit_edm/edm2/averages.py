@@ -26,8 +26,8 @@ class PowerEma(Evaluate):
 
     @frozen(kw_only=True)
     class Config:
-        # widths as a share of the run
         sigma_rel: tuple[float, ...] = field(default=(0.05, 0.10), validator=[min_len(1), deep_iterable(WIDTH)])
+        """widths of the averages, as a share of the run"""
 
     @hookimpl
     def setup(self, state: State) -> None:

@@ -20,23 +20,27 @@ class Edm2(Network):
     @frozen(kw_only=True)
     class Config:
         model_channels: int = field(default=128, validator=ge(1))  # width of a level with channel_mult 1
-        channel_mult: tuple[int, ...] = field(default=(1, 2, 3, 4), validator=min_len(1))  # one per resolution level
-        num_blocks: int = field(default=3, validator=ge(1))  # per level
+        channel_mult: tuple[int, ...] = field(default=(1, 2, 3, 4), validator=min_len(1))
+        """width of each resolution level, as a multiple of model_channels"""
+        num_blocks: int = field(default=3, validator=ge(1))  # residual blocks per level
         attn_resolutions: tuple[int, ...] = (16, 8)  # levels with self-attention; the last has one block of it anyway
-        channels_per_head: int = field(default=64, validator=ge(1))  # of self-attention
+        channels_per_head: int = field(default=64, validator=ge(1))  # of each head of self-attention
         label_balance: float = field(default=0.5, validator=SHARE)  # share of the labels in the embedding
         concat_balance: float = field(default=0.5, validator=SHARE)  # share of the skip connections
         res_balance: float = field(default=0.3, validator=SHARE)  # share of a block's residual branch
         attn_balance: float = field(default=0.3, validator=SHARE)  # share of self-attention
         dropout: float = field(default=0.0, validator=[ge(0), lt(1)])
-        dropout_resolution: int | None = field(default=None, validator=optional(ge(1)))  # no dropout above it
+        """probability that an activation is dropped in training"""
+        dropout_resolution: int | None = field(default=None, validator=optional(ge(1)))
+        """no dropout at resolutions above this one"""
         clip_act: float = field(default=256.0, validator=gt(0))  # largest activation
-        logvar_channels: int = field(default=128, validator=ge(0))  # of the error's estimate; 0: none
-        # "ect": EDM's form in training, the consistency form in evaluation
+        logvar_channels: int = field(default=128, validator=ge(0))
+        """features of sigma behind the estimate of the error; 0: no estimate"""
         preconditioning: str = field(default="edm", validator=in_(("edm", "consistency", "ect")))
+        """form of the denoiser; "ect": EDM's in training, the consistency form in evaluation"""
         boundary: float = field(default=0.002, validator=ge(0))  # sigma where the consistency form is the identity
-        sigma_min: float = field(default=0.0, validator=ge(0))  # noise levels that the network supports
-        sigma_max: float = field(default=inf, validator=gt(0))
+        sigma_min: float = field(default=0.0, validator=ge(0))  # lowest noise level that the network supports
+        sigma_max: float = field(default=inf, validator=gt(0))  # highest noise level that the network supports
         sigma_data: float = field(default=0.5, validator=gt(0))  # standard deviation of the images
 
     def module(self, resolution: int, channels: int, label_dim: int) -> Edm2Precond:
