@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from distillkit.api.network import Denoise, Denoiser
     from distillkit.api.types import Optimizer, Turn
 
-Module = TypeVar("Module", bound="nn.Module")
+Module = TypeVar("Module", bound="nn.Module | Denoiser")
 
 
 class Sampling(Protocol):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from distillkit.api import Denoiser, Sample, Sampling, field, frozen, ge, gt, hookimpl
+from distillkit.api import Denoise, Sample, Sampling, field, frozen, ge, gt, hookimpl
 from distillkit.noise import RHO, SIGMA_MAX, SIGMA_MIN, fold, rho_grid
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Heun(Sample):
         return heun(state.generator, z, labels, self.config, noise).to(z.dtype)
 
 
-def times(net: Denoiser, config: Heun.Config) -> list[float]:
+def times(net: Denoise, config: Heun.Config) -> list[float]:
     """t_0 ... t_N of arXiv:2206.00364 Eq. (5), t_N = 0."""
     low, high = max(config.sigma_min, net.sigma_min), min(config.sigma_max, net.sigma_max)
     u = torch.linspace(0, 1, config.steps, dtype=torch.float64)
@@ -51,7 +51,7 @@ def times(net: Denoiser, config: Heun.Config) -> list[float]:
 
 
 def heun(
-    net: Denoiser,
+    net: Denoise,
     z: Tensor,
     labels: Tensor | None,
     config: Heun.Config,

@@ -75,7 +75,8 @@ def _part(kind: str, **table: object) -> Any:
 
 
 def _dataset(path: Path, **keys: object) -> Dataset:
-    return _part("dataset", use=dataset_name(path), path=str(path), **keys)
+    dataset: Dataset = _part("dataset", use=dataset_name(path), path=str(path), **keys)
+    return dataset
 
 
 def _pack(args: Namespace) -> int:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from distillkit.api import PluginError
+from distillkit.api import Evaluate, PluginError
 from distillkit.disk.rundir import RunDir
 from distillkit.evaluate.draw import Drawer
 from distillkit.images import pictures
@@ -54,16 +55,21 @@ def checked(component: str, name: str, value: float) -> float:
     return float(value)
 
 
+def components(state: State) -> dict[str, Evaluate]:
+    """The evaluate components by the names that their metrics have before the slash."""
+    return {part.name: cast(Evaluate, state.components[f"evaluate.{i}"]) for i, part in enumerate(state.evaluators)}
+
+
 def better(state: State, metrics: Iterable[str]) -> dict[str, str]:
     """Which way each of `metrics`, "<component>/<name>", improves, where its component tells."""
-    parts = {part.name: state.components[f"evaluate.{i}"] for i, part in enumerate(state.evaluators)}
+    parts = components(state)
     told = {metric: parts[metric.partition("/")[0]].direction(metric.partition("/")[2]) for metric in metrics}
     return {metric: way for metric, way in told.items() if way}
 
 
 def protocol(state: State, screen: Screen) -> dict[str, dict[str, str]]:
     """What each evaluate component says of its numbers, also shown."""
-    parts = {part.name: state.components[f"evaluate.{i}"] for i, part in enumerate(state.evaluators)}
+    parts = components(state)
     found = {name: part.protocol for name, part in parts.items()}
     told = {name: {str(k): str(v) for k, v in value.items()} for name, value in found.items() if value}
     for name, facts in told.items():

@@ -110,7 +110,7 @@ def _choice(type_: Any, converter: Converter, catalog: Catalog) -> Hook:
         cls = _component(kind, name, converter, catalog)
         parts = (SLOTS[kind], cls.Config)
         keys = ["use", *(key for part in parts for key in fields(part))]
-        wrong, made = Wrong(_unknown(table, keys)), []
+        wrong, made = Wrong(_unknown(table, keys)), list[Any]()
         for part in parts:
             with wrong.at():
                 made.append(converter.structure({key: table[key] for key in fields(part) if key in table}, part))

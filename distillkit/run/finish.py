@@ -39,7 +39,9 @@ def result(
     card, nfe = student_card(state, recipe, outcomes), Drawer.student(state).nfe
     if warning := licences.non_commercial(card.get("licence")):
         screen.line(f"the student is {warning}")
-    network_file.save(run.result, state.ema, {**card, "nfe": nfe, "nimg": scores.nimg, **run.info})
+    network_file.save(
+        run.result, network_file.carded(state.ema, "the student"), {**card, "nfe": nfe, "nimg": scores.nimg, **run.info}
+    )
     sampler = teacher_drawer(state, teacher, catalog)
     if teacher:
         scores = attrs.evolve(scores, teacher=teacher.scores.student, teacher_nfe=teacher.scores.nfe)

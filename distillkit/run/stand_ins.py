@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any, cast
 
 import attrs
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distillkit.api import Choice, Network, Picture
+from distillkit.api import Choice, Importer, Network, Picture
 from distillkit.assets.locate import wanted
 from distillkit.assets.table import Asset
 from distillkit.images.pack import pack
@@ -55,12 +56,12 @@ def network(checkpoint: str, folder: Path, labels: int, latent: bool, catalog: C
     return str(path)
 
 
-def write(made: nn.Module, path: Path, table: dict, catalog: Catalog) -> None:
+def write(made: network_file.Carded, path: Path, table: dict[str, Any], catalog: Catalog) -> None:
     """By the importer that reads such files; as a result folder where there is none, or it only reads."""
     suffix = path.suffix.removeprefix(".")
     if any(offer.name == suffix for offer in catalog.of("importer")):
-        importer = catalog.load("importer", suffix)
-        if importer(importer.Config()).write(path, made):
+        importer = cast(type[Importer], catalog.load("importer", suffix))
+        if importer(importer.Config()).write(path, cast(nn.Module, made)):
             return
     network_file.save(path, made, {"sampler": table, "nimg": 0})
 
@@ -92,7 +93,7 @@ class FewFeatures(nn.Module):
         self.conv = nn.Conv2d(3, WIDTH, 3, stride=2)
 
     def forward(self, x: Tensor, return_features: bool = False, no_output_bias: bool = False) -> Tensor:
-        features = self.conv(x.float() / 255).relu().mean((2, 3))
+        features: Tensor = self.conv(x.float() / 255).relu().mean((2, 3))
         return features if return_features else features.softmax(1)
 
 

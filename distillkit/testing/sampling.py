@@ -84,7 +84,7 @@ class SampleContract(ComponentContract):
     def test_a_finished_student_is_sampled_where_there_is_no_run(self) -> None:
         state = self.state()
         z, labels = latents(state)
-        student = Student(state.generator, state.components["sample"], {"seed": state.seed})
+        student = Student(state.generator, cast(Sample, state.components["sample"]), {"seed": state.seed})
         with torch.no_grad():
             assert torch.equal(student.sample(z, labels), state.hook.sample(state=state, z=z, labels=labels))
 

@@ -6,12 +6,25 @@ import copy
 from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any, cast
 
+import pluggy
 import torch
 from torch import nn
 
 from distillkit import noise
-from distillkit.api import Choice, Component, Dataset, InputError, Rebuildable, Turn, UsageError
+from distillkit.api import (
+    Choice,
+    Component,
+    Dataset,
+    Denoiser,
+    GeneratorLoss,
+    InputError,
+    Rebuildable,
+    TeacherScore,
+    Turn,
+    UsageError,
+)
 from distillkit.assets.folder import home
 from distillkit.device import pick_device
 from distillkit.networks import imported, network_file
@@ -38,7 +51,7 @@ def build(recipe: Recipe, catalog: Catalog) -> State:
 
 
 def assemble(
-    recipe: Recipe, catalog: Catalog, device: torch.device, dataset: Dataset, load: Callable[[str | Path], nn.Module]
+    recipe: Recipe, catalog: Catalog, device: torch.device, dataset: Dataset, load: Callable[[str | Path], Denoiser]
 ) -> State:
     """The live objects of a recipe around an opened data set; `load` makes the network of a checkpoint."""
     components = build_components(recipe)
@@ -48,7 +61,7 @@ def assemble(
         held_out=dataset.held_out(), cache=home(), hook=hooks.hook, components=components,
         load_network=lambda path: load(path).to(device),
         with_dropout=lambda network: with_dropout(network, recipe.generator, catalog),
-        teacher=components.get("teacher_score"),
+        teacher=cast(TeacherScore | None, components.get("teacher_score")),
     )  # fmt: skip
     state.auxiliaries = hooked(hooks, "auxiliary_loss", recipe.auxiliary_loss)
     state.evaluators = hooked(hooks, "evaluate", recipe.evaluate)
@@ -56,7 +69,7 @@ def assemble(
     return state
 
 
-def hooked(hooks: managers.pluggy.PluginManager, hook: str, choices: tuple[Choice, ...]) -> list[Hooked]:
+def hooked(hooks: pluggy.PluginManager, hook: str, choices: tuple[Choice[Any], ...]) -> list[Hooked]:
     """Each component of a list, asked by itself."""
     named = enumerate(zip(logged_names(choices), choices, strict=True))
     return [managers.alone(hooks, hook, f"{hook}.{i}", choice.slot, name) for i, (name, choice) in named]
@@ -64,7 +77,7 @@ def hooked(hooks: managers.pluggy.PluginManager, hook: str, choices: tuple[Choic
 
 def build_components(recipe: Recipe) -> dict[str, Component]:
     """The objects that have hooks, by their place in the recipe, in pipeline order."""
-    places: dict[str, Choice | None] = {
+    places: dict[str, Choice[Any] | None] = {
         "teacher_score": recipe.teacher_score,
         "teacher_score.guidance": recipe.teacher_score and recipe.teacher_score.slot.guidance,
         "sample": recipe.sample,
@@ -75,7 +88,7 @@ def build_components(recipe: Recipe) -> dict[str, Component]:
     return {place: choice.build() for place, choice in places.items() if choice is not None}
 
 
-def setup(state: State, hooks: managers.pluggy.PluginManager, catalog: Catalog) -> None:
+def setup(state: State, hooks: pluggy.PluginManager, catalog: Catalog) -> None:
     """Teacher first, since generator and critics may be copies of it; then the generator; then the rest."""
     rest = [part for place, part in state.components.items() if place != "teacher_score"]
     hooks.subset_hook_caller("setup", rest)(state=state)
@@ -91,9 +104,9 @@ def setup(state: State, hooks: managers.pluggy.PluginManager, catalog: Catalog) 
         frozen = frozen_names(network, recipe.generator.freeze) | state.frozen if name == "generator" else frozenset()
         state.updaters[name] = Updater(state.settings[name], network, frozen)
         network.eval().requires_grad_(False)  # until a turn trains it
-    for network in [*state.networks.values(), state.ema, *([state.teacher.network] if state.teacher else [])]:
-        if network is not None:
-            network.compute_dtype = state.compute_dtype
+    for each in [*state.networks.values(), state.ema, *([state.teacher.network] if state.teacher else [])]:
+        if each is not None:
+            cast(Denoiser, each).compute_dtype = state.compute_dtype
 
 
 def default_turns(state: State) -> list[Turn]:
@@ -104,13 +117,14 @@ def default_turns(state: State) -> list[Turn]:
     return [Turn(name="critic", trains=critics), generator] if critics else [generator]
 
 
-def make_generator(state: State, catalog: Catalog) -> nn.Module:
+def make_generator(state: State, catalog: Catalog) -> Denoiser:
     """The student's network with its initial weights."""
     table, dataset = state.recipe.generator, state.dataset
+    network: Denoiser
     if table.checkpoint:
         network = state.load_network(table.checkpoint)
     elif table.init == "teacher":
-        if state.teacher is None or state.teacher.network is None:
+        if state.teacher is None or state.teacher.network is None or state.recipe.teacher_score is None:
             raise UsageError(
                 'generator.init = "teacher", but this teacher_score is no network; '
                 'write init = "scratch" and a [generator.network]'
@@ -118,17 +132,18 @@ def make_generator(state: State, catalog: Catalog) -> nn.Module:
         network = network_file.carded(state.teacher.network, f"teacher_score {state.recipe.teacher_score.name!r}")
     else:
         torch.manual_seed(noise.fold(state.seed, "generator", "init"))
+        assert table.network is not None, "the recipe was checked"
         network = network_file.new_network(table.network, dataset.resolution, dataset.channels, dataset.label_dim)
     network_file.check_shape(network, dataset, "generator")
     network = state.with_dropout(network)
-    if changes := state.components["generator_loss"].student:
+    if changes := cast(GeneratorLoss, state.components["generator_loss"]).student:
         method = f"generator_loss {state.recipe.generator_loss.name!r}"
-        network = network_file.with_config(network, changes, catalog, method)
+        network = network_file.with_config(network_file.carded(network, method), changes, catalog, method)
     network.compute_dtype = state.compute_dtype  # copies of it inherit it
     return network.to(state.device, state.dtype).requires_grad_(True)
 
 
-def with_dropout(network: nn.Module, table: Generator, catalog: Catalog) -> nn.Module:
+def with_dropout(network: Denoiser, table: Generator, catalog: Catalog) -> Denoiser:
     """A copy; a dropout of 0 is also that of networks which have none."""
     keys = {"dropout": table.dropout, "dropout_resolution": table.dropout_resolution}
     if table.dropout == 0 and not (isinstance(network, Rebuildable) and "dropout" in network.card["network"]):

@@ -35,7 +35,7 @@ from distillkit.train.skips import Skips
 from distillkit.train.step import Step
 from distillkit.train.teacher import Relay
 
-Module = TypeVar("Module", bound=nn.Module)
+Module = TypeVar("Module", bound=nn.Module | Denoiser)
 
 
 @define(eq=False)
@@ -140,7 +140,7 @@ class State:
             start = network
         if name in self.networks:
             raise UsageError(f"two networks of this recipe want the name {name!r}")
-        added = self.copy_of(start) if start is None or isinstance(start, str) else start
+        added: Any = self.copy_of(cast(Any, start)) if start is None or isinstance(start, str) else start
         self.networks[name] = added.to(self.device, self.dtype)
         self.settings[name] = optimizer or Optimizer()
         return added
@@ -196,7 +196,8 @@ class State:
         rows, shape = step.nimg + step.first, self.dataset.shape
         z = noise.rows("randn", self.seed, f"{step.images_of}/z", rows, step.n, shape, self.device).to(self.dtype)
         self.seed_masks(step.images_of, step.first, "sample")
-        return self.hook.sample(state=self, z=z, labels=step.labels)
+        x: Tensor = self.hook.sample(state=self, z=z, labels=step.labels)
+        return x
 
     @contextmanager
     def generating(self, network: Denoise) -> Iterator[None]:
