@@ -13,6 +13,7 @@ from distillkit.recipe.lines import MAX_DEPTH, MAX_KEY, TooMuch, check_limits, k
 from distillkit.recipe.problem import Problem, RecipeProblems
 from distillkit.recipe.shown import shown
 
+BOM = "\ufeff"  # Notepad and PowerShell begin a file with it
 MAX_BYTES = 256 * 1024
 MAX_VALUES = 5_000  # keys and list entries of a file
 MAX_FILES = 100  # that a recipe is made of
@@ -112,7 +113,7 @@ def _text(path: Path) -> str:
         raw = stream.read(MAX_BYTES + 1)
     if len(raw) > MAX_BYTES:
         raise TooMuch(f"larger than {MAX_BYTES // 1024} KB", 0)
-    return raw.decode().replace("\r\n", "\n")
+    return raw.decode().removeprefix(BOM).replace("\r\n", "\n")
 
 
 def _check_values(data: Any) -> None:

@@ -21,6 +21,8 @@ HOSTILE = {
     "long key": (b"a" * 300 + b" = 1", "a key is longer than 256"),
     "5000-digit integer": (b"a = " + b"9" * 5000, "not TOML: Exceeds the limit"),
     "not UTF-8": (b"a = '\xff'", "not UTF-8: byte 0xff at 5"),
+    "a byte order mark, then not UTF-8": (b"\xef\xbb\xbfa = '\xff'", "not UTF-8: byte 0xff at 8"),
+    "two byte order marks": (b"\xef\xbb\xbf\xef\xbb\xbfschema = 1", "not TOML"),
     "UTF-16": ("a = 1".encode("utf-16"), "not UTF-8"),
     "a zero byte": (b"a = '\x00'", "not TOML"),
     "too large": (b"#" * 300_000, "larger than 256 KB"),
@@ -44,6 +46,12 @@ def test_a_hostile_file_is_one_problem(tmp_path, name):
     (problem,) = caught.value.problems
     assert problem.message.startswith(complaint)
     assert len(str(caught.value)) < 400
+
+
+def test_a_byte_order_mark_is_skipped_also_by_what_is_extended_and_lines_stay_right(put, recipe, complaints, good):
+    put("\ufeff" + good, "parent.toml")
+    assert recipe('\ufeffschema = 1\nextends = "parent.toml"\n') == recipe(good)
+    assert complaints("\ufeffschema = 1\n\nkimg : 3\n")[0].startswith("x.toml:3  not TOML: Expected '=' after a key")
 
 
 def test_syntax_errors_have_their_line(complaints):
