@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from html import escape
 
@@ -102,8 +101,8 @@ def colour(i: int) -> str:
 
 def draw(chart: Chart) -> str:
     """The chart as an <svg> element."""
-    spots = [spot for curve in chart.curves.values() for spot in curve if math.isfinite(spot.mean)]
-    references = {name: value for name, value in chart.references.items() if math.isfinite(value)}
+    spots = [spot for curve in chart.curves.values() for spot in curve if svg.drawable(spot.mean)]
+    references = {name: value for name, value in chart.references.items() if svg.drawable(value)}
     x_axis = svg.Axis.over([spot.x for spot in spots], svg.LEFT, svg.WIDTH - svg.RIGHT)
     y_axis = svg.Axis.over(
         _values(spots, list(references.values())), svg.HEIGHT - svg.BOTTOM, svg.TOP, pad=True, log_from=LOG_FROM
@@ -151,7 +150,7 @@ def _unbroken(curve: Sequence[Spot]) -> list[list[Spot]]:
     """The curve in parts, cut at numbers that are not finite."""
     parts: list[list[Spot]] = [[]]
     for spot in curve:
-        if math.isfinite(spot.mean):
+        if svg.drawable(spot.mean):
             parts[-1].append(spot)
         else:
             parts.append([])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from attrs import frozen
 
 from distillkit.api import InputError
-from distillkit.disk import files, results
+from distillkit.disk import results, typed
 from distillkit.disk.metrics import MetricsLog
 from distillkit.disk.results import Scores
 from distillkit.disk.rundir import RunDir
@@ -46,13 +45,21 @@ class Run:
     def read(cls, path: Path) -> Run:
         """Raises UsageError for what is no run folder, InputError for a damaged one."""
         folder = RunDir.open(path)
-        rows = MetricsLog(folder.metrics).read()
-        recipe = _toml(folder.resolved)
-        ticks = [row for row in rows if isinstance(row.get("seconds"), int | float)]
+        try:
+            return cls._of(folder)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:  # somebody edited what it holds
+            told = f"{type(error).__name__}: {error}"[:120]
+            raise InputError(f"{path}: run.json or resolved.toml is not what a run writes ({told})") from error
+
+    @classmethod
+    def _of(cls, folder: RunDir) -> Run:
+        path, rows = folder.path, MetricsLog(folder.metrics).read()
+        recipe = typed.toml(folder.resolved)
+        ticks = [row for row in rows if type(row.get("seconds")) in (int, float)]
         return cls(
-            path=path, name=str(folder.info.get("recipe", path.name)), fingerprint=folder.fingerprint,
+            path=path, name=typed.text(folder.info.get("recipe", path.name)), fingerprint=folder.fingerprint,
             status=folder.status(), seed=int(recipe.get("run", {}).get("seed", 0)), recipe=_comparable(recipe, path),
-            versions={str(k): str(v) for k, v in folder.info.get("versions", {}).items()},
+            versions={typed.text(k): typed.text(v) for k, v in folder.info.get("versions", {}).items()},
             evaluations=[_evaluation(row) for row in rows if row["what"] == "evaluate"],
             scores=results.read_or_last(path, rows), nimg=ticks[-1]["nimg"] if ticks else 0,
             seconds=ticks[-1]["seconds"] if ticks else 0.0,
@@ -66,19 +73,14 @@ class Run:
 
 
 def _evaluation(row: Mapping[str, Any]) -> Evaluation:
-    return Evaluation(row["nimg"], float(row.get("seconds", 0.0)), results.of_row(row))
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(files.read(path).decode())
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
+    return Evaluation(row["nimg"], typed.number(row.get("seconds", 0.0)), results.of_row(row))
 
 
 def _comparable(recipe: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The tables without seed, versions and what does not change a result; parents in the place of their names."""
     tables = {key: value for key, value in recipe.items() if key not in ("schema", "made_with")}
+    if not isinstance(tables["dataset"], dict):
+        raise TypeError("dataset is no table")
     tables["run"] = {
         key: value for key, value in tables["run"].items() if key not in ("seed", *WITHOUT_EFFECT_ON_RESULT)
     }
@@ -86,5 +88,5 @@ def _comparable(recipe: dict[str, Any], folder: Path) -> dict[str, Any]:
         table = tables.get(key, {})
         if "from" in table:
             parent = folder / table["from"]
-            tables[key] = {**table, "from": {"use": parent.stem, **_comparable(_toml(parent), parent.parent)}}
+            tables[key] = {**table, "from": {"use": parent.stem, **_comparable(typed.toml(parent), parent.parent)}}
     return tables

@@ -67,8 +67,8 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace a JSON file atomically."""
-    write_atomic(path, (json.dumps(value, indent=1) + "\n").encode())
+    """Replace a JSON file atomically; what is not finite becomes a word, since JSON has no numbers for it."""
+    write_atomic(path, (json.dumps(finite(value), indent=1, allow_nan=False) + "\n").encode())
 
 
 def finite(value: Any) -> Any:

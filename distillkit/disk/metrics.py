@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from distillkit.api.errors import InputError, ResourceError
-from distillkit.disk import files
-
-NOT_FINITE = ("nan", "inf", "-inf")  # numbers as JSON has them
+from distillkit.disk import files, typed
 
 
 class MetricsLog:
@@ -97,11 +95,19 @@ class MetricsLog:
 def _parse(line: bytes) -> dict[str, Any] | None:
     """The row of a whole line, "nan", "inf" and "-inf" as floats again; None for what is no row."""
     try:
-        row = {key: float(value) if value in NOT_FINITE else value for key, value in json.loads(line).items()}
-        fit = isinstance(row["nimg"], int) and isinstance(row["what"], str) and line.endswith(b"\n")
-        return row if fit and all(type(row[key]) in (int, float) for key in row if "/" in key) else None
+        row = {key: _value(key, value) for key, value in json.loads(line).items()}
+        typed.count(row["nimg"])
+        return row if isinstance(row["what"], str) and line.endswith(b"\n") else None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
+
+
+def _value(key: str, value: Any) -> Any:
+    """What is a number, as a metric "component/name" must be, or is none. Raises ValueError."""
+    if "/" in key or type(value) in (int, float) or value in typed.NOT_FINITE:
+        number = typed.number(value)
+        return value if type(value) is int else number
+    return value
 
 
 def _last(rows: Iterable[dict[str, Any]]) -> dict[str, int]:

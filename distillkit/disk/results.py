@@ -10,8 +10,7 @@ from typing import Any
 from attrs import field, frozen
 
 from distillkit.api.errors import InputError
-from distillkit.disk import files
-from distillkit.disk.metrics import NOT_FINITE
+from distillkit.disk import files, typed
 from distillkit.disk.rundir import RunDir
 
 FILE = "result/metrics.json"
@@ -95,7 +94,7 @@ def write(run_dir: Path, scores: Scores) -> None:
         "nfe": scores.nfe,
     }
     told = {"better": scores.better, "protocol": scores.protocol}
-    files.write_json(run_dir / FILE, files.finite({**facts, "nfe": scores.nfe, "teacher": teacher, **told}))
+    files.write_json(run_dir / FILE, {**facts, "teacher": teacher, **told})
 
 
 def read(run_dir: Path) -> Scores:
@@ -106,11 +105,11 @@ def read(run_dir: Path) -> Scores:
         teacher = found.get("teacher") or {"metrics": {}, "nfe": None}
         return Scores(
             student=_metrics(found["metrics"]), nfe=_count(found.get("nfe")), nimg=_count(found.get("nimg")),
-            seconds=_number(found.get("seconds", 0.0)), teacher=_metrics(teacher["metrics"]),
+            seconds=typed.number(found.get("seconds", 0.0)), teacher=_metrics(teacher["metrics"]),
             teacher_nfe=_count(teacher["nfe"]), last=_metrics(found["last"]) if "last" in found else None,
-            note=str(found.get("note", "")),
+            note=typed.text(found.get("note", "")),
             better=_text(found.get("better", {})),
-            protocol={name: _text(facts) for name, facts in found.get("protocol", {}).items()},
+            protocol={typed.text(name): _text(facts) for name, facts in found.get("protocol", {}).items()},
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         told = f"{type(error).__name__}: {error}"[:120]
@@ -131,20 +130,12 @@ def of_row(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _metrics(found: Mapping[str, Any]) -> dict[str, float]:
-    return {str(name): _number(value) for name, value in found.items()}
-
-
-def _number(value: Any) -> float:
-    if value in NOT_FINITE or type(value) in (int, float):
-        return float(value)
-    raise ValueError(f"not a number: {value!r}"[:80])
+    return {typed.text(name): typed.number(value) for name, value in found.items()}
 
 
 def _count(value: Any) -> int | None:
-    if value is None or (type(value) is int and value >= 0):
-        return value
-    raise ValueError(f"not a whole number: {value!r}"[:80])
+    return None if value is None else typed.count(value)
 
 
 def _text(facts: Mapping[str, Any]) -> dict[str, str]:
-    return {str(name): str(value) for name, value in facts.items()}
+    return {typed.text(name): typed.text(value) for name, value in facts.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import warnings
@@ -15,7 +14,7 @@ from typing import Any
 from attrs import frozen
 
 from distillkit.api.errors import FULL, InputError, ResourceError, UsageError
-from distillkit.disk import files
+from distillkit.disk import files, typed
 from distillkit.disk.lock import held, mine
 
 _NAME = re.compile(r"(\d{4,})-.+")
@@ -50,7 +49,7 @@ class RunDir:
         """An existing run."""
         if not os.path.lexists(path / "run.json"):
             raise UsageError(f"{path} is not a run folder: it has no run.json")
-        info = _read_json(path / "run.json")
+        info = typed.json_object(path / "run.json")
         if not isinstance(info.get("fingerprint"), str):
             raise InputError(f"{path / 'run.json'} has no fingerprint")
         return cls(path, info)
@@ -122,7 +121,7 @@ class RunDir:
         """One of "finished", "unfinished" (going on, killed or to be started again), "diverged", "failed"."""
         if not os.path.lexists(self.exit):
             return "unfinished"
-        code = _read_json(self.exit).get("code")
+        code = typed.json_object(self.exit).get("code")
         if code in _AGAIN:
             return "unfinished"
         if type(code) is not int:
@@ -200,13 +199,3 @@ def _reserve(root: Path, name: str, info: dict[str, Any]) -> Path:
         os.rename(new, path)
         files.fsync(root)
         return path
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(files.read(path))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path} does not hold a JSON object")
-    return value

@@ -7,6 +7,8 @@ from html import escape
 from importlib import resources
 from pathlib import Path
 
+# What no text needs, and what is no part of a page: a name or a note out of a file may hold it.
+CONTROL = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # the page can load nothing
 
 
@@ -29,7 +31,7 @@ def page(title: str, body: str, footer: str, css: str = "") -> str:
 <footer>{escape(footer)}</footer>
 </body>
 </html>
-"""
+""".translate(CONTROL)
 
 
 def section(title: str, body: str) -> str:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from distillkit.api.errors import InputError
-from distillkit.disk import files, results
+from distillkit.disk import files, results, typed
 from distillkit.disk.metrics import MetricsLog
 from distillkit.show import formats, html, svg
 
@@ -21,11 +18,11 @@ FOOTER = "Written by distillkit from this run's folder; `distillkit report` writ
 def write_report(run_dir: Path, *, title: str | None = None) -> Path:
     """Write `run_dir/report.html` and return its path; parts that a run does not have are left out.
 
-    Raises InputError for a damaged run.json, exit.json or result/metrics.json.
+    Raises InputError for a damaged run.json, exit.json, resolved.toml or result/metrics.json.
     """
     rows = MetricsLog(run_dir / "metrics.jsonl").read()
     scores = results.read_or_last(run_dir, rows)
-    name = title or str(_json(run_dir / "run.json").get("recipe") or run_dir.resolve().name)
+    name = title or typed.text(_json(run_dir / "run.json").get("recipe") or run_dir.resolve().name)
     sections = [
         _header(name, run_dir, rows),
         html.section("Result", _scores(scores)),
@@ -61,7 +58,7 @@ def _progress(rows: list[dict[str, Any]]) -> list[str]:
     facts = [f"{formats.kimg(rows[-1]['nimg'])} kimg"]
     if isinstance(rows[-1].get("seconds"), int | float):
         facts.append(formats.duration(rows[-1]["seconds"]))
-    skipped = max((row.get("skipped", 0) for row in rows), default=0)
+    skipped = max((row["skipped"] for row in rows if type(row.get("skipped")) is int), default=0)
     if skipped:
         facts.append(f'<span class="failed">updates skipped (not finite): {skipped}</span>')
     return facts
@@ -150,14 +147,15 @@ def _curves(rows: list[dict[str, Any]], what: str) -> dict[str, list[svg.Point]]
 def _recipe(path: Path) -> str:
     if not path.is_file():
         return ""
-    lines = escape(path.read_text(encoding="utf-8"), quote=False).splitlines()
+    text = files.read(path).decode(errors="replace").removeprefix(typed.BOM)
+    lines = escape(text, quote=False).splitlines()
     return f"<pre>{chr(10).join(f'<b>{line}</b>' if line.startswith('[') else line for line in lines)}</pre>"
 
 
 def _versions(run_dir: Path) -> Mapping[str, Any]:
     found = _json(run_dir / "run.json").get("versions")
     if not found and (run_dir / "resolved.toml").is_file():
-        found = tomllib.loads((run_dir / "resolved.toml").read_text(encoding="utf-8")).get("made_with")
+        found = typed.toml(run_dir / "resolved.toml").get("made_with")
     return found if isinstance(found, dict) else {}
 
 
@@ -167,10 +165,4 @@ def _facts(facts: Mapping[str, Any]) -> str:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"cannot read {path}: {error}") from error
-    return found if isinstance(found, dict) else {}
+    return typed.json_object(path) if path.is_file() else {}

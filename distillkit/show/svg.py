@@ -14,6 +14,8 @@ WIDTH, HEIGHT = 360, 220
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 30, 40  # margins around the plot
 LOG_FROM = 30.0  # ratio of largest to smallest value from which the y axis is logarithmic
 
+FAR = 1e100
+
 Point = tuple[float, float]
 
 
@@ -29,8 +31,8 @@ class Chart:
 
 def draw(chart: Chart) -> str:
     """The chart as an <svg> element; colours come from the CSS classes curve, ref0, ref1, bad, grid, label."""
-    finite = [(x, y) for x, y in chart.points if math.isfinite(y)]
-    references = {name: y for name, y in chart.references.items() if math.isfinite(y)}
+    finite = [(x, y) for x, y in chart.points if drawable(y)]
+    references = {name: y for name, y in chart.references.items() if drawable(y)}
     x_axis = Axis.over([x for x, _ in chart.points], LEFT, WIDTH - RIGHT)
     values = [y for _, y in finite] + list(references.values())
     y_axis = Axis.over(values, HEIGHT - BOTTOM, TOP, pad=True, log_from=LOG_FROM)
@@ -43,6 +45,11 @@ def draw(chart: Chart) -> str:
         "</svg>",
     ]
     return "\n".join(parts)
+
+
+def drawable(value: float) -> bool:
+    """Whether an axis can show the value; beyond are numbers that are not finite, or will not be for long."""
+    return abs(value) < FAR
 
 
 @frozen
@@ -61,11 +68,11 @@ class Axis:
     ) -> Axis:
         """An axis for all values, logarithmic where the largest is at least `log_from` times the smallest."""
         low, high = (min(values), max(values)) if values else (0.0, 1.0)
-        log = low > 0 and high / low >= log_from
+        log = low > 1 / FAR and high / low >= log_from
         if log:
             low, high = math.log10(low), math.log10(high)
-        if high - low <= 1e-9 * max(abs(low), abs(high)):
-            margin = 0.5 * abs(low) or 0.5
+        if high - low <= max(1e-9 * max(abs(low), abs(high)), 1 / FAR):
+            margin = 0.5 * abs(low) if abs(low) > 1 / FAR else 0.5
         else:
             margin = 0.06 * (high - low) if pad else 0.0
         return cls(low - margin, high + margin, start, stop, log)
@@ -127,7 +134,7 @@ def _curve(chart: Chart, x_axis: Axis, y_axis: Axis) -> list[str]:
     dots = []
     for x, y in chart.points:
         px, told = x_axis.at(x), f"<title>{formats.number(x)} {escape(chart.x_label)}: {formats.number(y)}</title>"
-        if math.isfinite(y):
+        if drawable(y):
             py = y_axis.at(y)
             runs[-1].append(f"{px:.1f},{py:.1f}")
             dots.append(f'<circle class="hit" cx="{px:.1f}" cy="{py:.1f}" r="6">{told}</circle>')

@@ -53,7 +53,8 @@ def test_a_result_of_0_1_0_is_read(run: Path) -> None:
 @pytest.mark.parametrize("wrong", [
     [], {}, {**OLD, "metrics": {"m/fd": "much"}}, {**OLD, "metrics": {"m/fd": True}}, {**OLD, "metrics": 3},
     {**OLD, "nfe": -1}, {**OLD, "nfe": "<b>1</b>"}, {**OLD, "seconds": "long"}, {**OLD, "teacher": {"nfe": 1}},
-    {**OLD, "protocol": ["x"]}, {**OLD, "protocol": {"m": "x"}},
+    {**OLD, "nimg": 10**400}, {**OLD, "metrics": {"m/fd": 10**400}}, {**OLD, "protocol": ["x"]},
+    {**OLD, "protocol": {"m": "x"}},
 ])  # fmt: skip
 def test_a_damaged_result_is_refused_by_name(run: Path, wrong: object) -> None:
     put(run, wrong)
