@@ -27,7 +27,7 @@ def wanted(value: Any) -> list[Asset]:
     return list(found.values())
 
 
-def require(recipe: Path, values: Iterable[Any], where: Path) -> None:
+def require(recipe: str, values: Iterable[Any], where: Path) -> None:
     """Raises InputError that lists every asset which the values name and nobody has put there yet."""
     named = {asset.name: asset for value in values for asset in wanted(value)}
     missing = [asset for asset in named.values() if not (where / asset.name).is_file()]
@@ -35,7 +35,7 @@ def require(recipe: Path, values: Iterable[Any], where: Path) -> None:
         raise InputError("\n".join(_told(recipe, missing, where)))
 
 
-def _told(recipe: Path, missing: list[Asset], where: Path) -> Iterator[str]:
+def _told(recipe: str, missing: list[Asset], where: Path) -> Iterator[str]:
     count = "1 file is" if len(missing) == 1 else f"{len(missing)} files are"
     yield f"{count} missing for {recipe}; nothing was run.\n"
     for asset in missing:

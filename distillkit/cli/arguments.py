@@ -11,9 +11,17 @@ IMAGES = 1_000_000  # at most
 
 def recipe(command: ArgumentParser, *, number: str | None = None) -> None:
     """RECIPE, --set and --runs; `number`: how many recipes, as argparse has it."""
-    command.add_argument("recipe", type=Path, nargs=number, metavar="RECIPE", help="a TOML file")
+    told = "a TOML file, or the name of a shipped recipe; see distillkit recipes"
+    command.add_argument("recipe", type=recipe_path, nargs=number, metavar="RECIPE", help=told)
     sets(command, "generator_loss.alpha=1.0 (TOML values; may be repeated)")
     runs(command)
+
+
+def recipe_path(text: str) -> Path:
+    """The file of a RECIPE, or of the shipped recipe of that name."""
+    from distillkit.recipe import shipped
+
+    return shipped.asked(text)
 
 
 def sets(command: ArgumentParser, example: str) -> None:

@@ -13,6 +13,7 @@ from rich.syntax import Syntax
 from distillkit.api import UsageError
 from distillkit.cli import arguments, screen
 from distillkit.cli.console import console
+from distillkit.recipe import shipped
 from distillkit.registry import Catalog
 
 
@@ -49,10 +50,10 @@ def _valid(path: Path, sets: Sequence[str], catalog: Catalog) -> int:
     try:
         if _is_study(load(path).data):
             study = read(path, catalog)
-            print(f"valid  {path}  {len(jobs(evolve(study, set=(*study.set, *sets)), catalog))} runs")
+            print(f"valid  {shipped.told(path)}  {len(jobs(evolve(study, set=(*study.set, *sets)), catalog))} runs")
         else:
             runner.graph(path, sets, catalog, None)
-            print(f"valid  {path}")
+            print(f"valid  {shipped.told(path)}")
     except UsageError as error:
         print(str(error), file=sys.stderr)
         return error.exit_code
@@ -77,6 +78,6 @@ def _show(path: Path, args: Namespace) -> int:
         print(text)
     found = [runner.existing(node, args.runs) for node in nodes]
     screen.choose().plan(runner.rows(nodes, found))
-    print(f"\n{path} is a valid recipe; nothing was built.")
-    require(path, runner.unfinished(nodes, found), folder())
+    print(f"\n{shipped.told(path)} is a valid recipe; nothing was built.")
+    require(shipped.told(path), runner.unfinished(nodes, found), folder())
     return 0

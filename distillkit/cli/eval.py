@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
 from distillkit.cli import arguments, panel, screen
 from distillkit.cli.console import console
@@ -11,7 +10,9 @@ from distillkit.cli.console import console
 
 def add(parser: ArgumentParser) -> None:
     arguments.run(parser)
-    parser.add_argument("--recipe", type=Path, metavar="FILE", help="ask the [[evaluate]] of this recipe instead")
+    parser.add_argument(
+        "--recipe", type=arguments.recipe_path, metavar="RECIPE", help="ask the [[evaluate]] of this recipe instead"
+    )
     arguments.sets(parser, "evaluate.0.images=5000 (may be repeated)")
 
 

@@ -30,6 +30,7 @@ COMMANDS = {  # a module here each, with add(parser) and main(args)
     "export": "write a finished student in a format of others, and compare the two",
     "doctor": "say whether everything is here that a run needs",
     "convert": "turn a network of another make (.pkl, .bin, .pt) into ours",
+    "recipes": "list the recipes that come with distillkit, or copy one to edit",
     "assets": "list the published files that recipes name, or download them",
     "report": "write the report.html of a run again",
 }

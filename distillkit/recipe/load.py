@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import tomllib
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from attrs import evolve
 
 from distillkit.recipe import shipped
 from distillkit.recipe.layer import Layer, Origin, overlay
 from distillkit.recipe.lines import MAX_DEPTH, MAX_KEY, TooMuch, check_limits, key_lines
-from distillkit.recipe.problem import Problem, RecipeProblems
+from distillkit.recipe.problem import Key, Problem, RecipeProblems
 from distillkit.recipe.shown import shown
 
 BOM = "\ufeff"  # Notepad and PowerShell begin a file with it
@@ -39,7 +43,7 @@ def _load(path: Path, asked: Path, chain: tuple[Path, ...], opened: list[Path]) 
     opened.append(path)
     layer = _read(path, asked, file)
     if chain:
-        _name_from(layer.data, path.parent, asked.parent)
+        _name_from(layer.data, path.parent, asked)
     wrong = _schema_problem(layer) or _extends_problem(layer, path, chain, opened)
     if wrong:
         key, message, hint = wrong
@@ -78,11 +82,16 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _name_from(data: dict[str, Any], here: Path, asked: Path) -> None:
-    """`from` is relative to the file that says it; from here on, to the recipe asked for."""
+    """`from` is relative to the file that says it; from here on, to the recipe asked for.
+
+    A recipe of the same name beside the one asked for is taken first.
+    """
     for name in STARTS:
         table = data.get(name)
         if isinstance(table, dict) and is_recipe_name(table.get("from")):
-            table["from"] = shipped.seen_from(shipped.path_of(table["from"], here), asked)
+            named = shipped.path_of(table["from"], here)
+            own = asked.parent / named.name
+            table["from"] = shipped.seen_from(own if own != asked and own.is_file() else named, asked.parent)
 
 
 def is_recipe_name(value: Any) -> bool:
@@ -94,16 +103,23 @@ def is_recipe_name(value: Any) -> bool:
 
 def _read(path: Path, asked: Path, file: str) -> Layer:
     try:
-        text = _text(path)
-        check_limits(text)
-        data = tomllib.loads(text)
-        _check_values(data)
+        data, lines = _parsed(_text(path))
     except TooMuch as error:
         raise RecipeProblems(asked, [Problem(file, error.line or None, "", error.message)]) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise RecipeProblems(asked, [_unreadable(file, error)]) from error
-    lines = {key: Origin(file, line) for key, line in key_lines(text).items()}
-    return Layer(data, {(): Origin(file), **lines})
+        problem = _unreadable(file, error)
+        hint = shipped.near(str(path)) if isinstance(error, FileNotFoundError) else ""
+        raise RecipeProblems(asked, [evolve(problem, hint=hint)]) from error
+    return Layer(deepcopy(data), {(): Origin(file), **{key: Origin(file, line) for key, line in lines.items()}})
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str) -> tuple[dict[str, Any], dict[Key, int]]:
+    """Tables and lines; kept, since many recipes have parts in common."""
+    check_limits(text)
+    data = tomllib.loads(text)
+    _check_values(data)
+    return data, key_lines(text)
 
 
 def _text(path: Path) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from attrs import frozen
 
 from distillkit.api import UsageError
+from distillkit.recipe import shipped
 
 Key = tuple[str | int, ...]  # ("auxiliary_loss", 0, "weight")
 Report = Callable[[Key, str, str], None]  # key, message, hint
@@ -41,7 +42,7 @@ class RecipeProblems(UsageError):
 
     def __str__(self) -> str:
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        lines = [f"{count} in {self.path}; nothing was run.", ""]
+        lines = [f"{count} in {shipped.told(self.path)}; nothing was run.", ""]
         width = max(len(problem.place) for problem in self.problems)
         for problem in self.problems:
             text = f"{problem.key}  {problem.message}" if problem.key else problem.message

@@ -81,6 +81,27 @@ class Generator:
 
 
 @frozen(kw_only=True)
+class About:
+    """[about]: what the recipe is, for readers and `distillkit recipes`; no run depends on it."""
+
+    data: str | None = None  # short name of the data: "afhq"
+    images: str | None = None  # the data in words
+    method: str | None = None  # short name of the method: "sid"
+    paper: str | None = None  # the method in words, with its source
+    loss: str | None = None  # a further loss: "embedding"
+    fid: float | None = None  # published for this combination
+    source: str | None = None  # of that number
+    remark: str | None = None  # on published numbers
+    runs_on: str | None = None  # a GPU, or a CPU and for how long
+
+    @property
+    def published(self) -> str:
+        """The published number and where it is from, in a line; empty where there is none."""
+        number = "" if self.fid is None else f"FID {self.fid:g}" + (f" ({self.source})" if self.source else "")
+        return "; ".join(filter(None, (number, self.remark)))
+
+
+@frozen(kw_only=True)
 class Tables:
     """What a recipe holds."""
 
@@ -93,6 +114,7 @@ class Tables:
     generator_loss: Choice[GeneratorLoss]  # the method
     auxiliary_loss: tuple[Choice[AuxiliaryLoss], ...] = ()  # further losses beside the method's
     evaluate: tuple[Choice[Evaluate], ...] = ()  # what is measured of the student
+    about: About = field(factory=About, metadata=NO_BITS)  # what the recipe is, in words
 
 
 def logged_names(parts: Sequence[Choice[Any]]) -> list[str]:

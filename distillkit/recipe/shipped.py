@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import re
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
 _NAME = re.compile(r"[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*")
 
 
+@cache
 def folder() -> Path:
     """Where they are."""
     packed = PACKAGE / "_recipes"
@@ -37,6 +39,8 @@ def path_of(written: str, base: Path) -> Path:
 
 def seen_from(file: Path, base: Path) -> str:
     """How a recipe in the folder `base` names the file: a shipped one elsewhere by name, others by relative path."""
+    if file.parent == base:
+        return file.name
     real, here = Path(os.path.realpath(file.parent), file.name), os.path.realpath(base)
     home = os.path.realpath(folder())
     if real.is_relative_to(home) and not Path(here).is_relative_to(home):
@@ -49,6 +53,11 @@ def asked(text: str) -> Path:
     if is_name(text) and not Path(text).exists() and path_of(text, Path()).is_file():
         return path_of(text, Path())
     return Path(text)
+
+
+def told(path: Path) -> str:
+    """How messages call a recipe: a shipped one by its name."""
+    return path.stem if path.parent == folder() else str(path)
 
 
 def near(text: str) -> str:

@@ -30,7 +30,7 @@ def to_toml(recipe: Recipe, made_with: Mapping[str, str] | None = None, files: M
 
     `files` gives the recipes named by `from` other names, as seen from the folder the text is for.
     """
-    data = tables(recipe)
+    data = {key: value for key, value in tables(recipe).items() if key != "about"}  # a run's recipe is no shipped one
     for table in recipe.starts_from:
         data[table]["from"] = (files or {}).get(data[table]["from"], data[table]["from"])
     if made_with:

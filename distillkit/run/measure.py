@@ -70,7 +70,7 @@ def asked(run: RunDir, sets: Sequence[str], other: Path | None, catalog: Catalog
         )
     if not recipe.evaluate:
         raise UsageError(f"{other or run.resolved} has no [[evaluate]]: name a recipe that has some with --recipe")
-    require(run.resolved, [recipe], assets())
+    require(str(run.resolved), [recipe], assets())
     recipe = stage.with_results(located(recipe, assets()), teachers(run, recipe, catalog))
     return with_checkpoint(recipe, "generator", run.result.resolve())
 

@@ -16,7 +16,7 @@ from distillkit.assets.locate import require
 from distillkit.disk import rundir
 from distillkit.disk.results import Outcome
 from distillkit.disk.rundir import RunDir
-from distillkit.recipe import chain, fingerprint, to_toml, used_distributions, used_numerics
+from distillkit.recipe import chain, fingerprint, shipped, to_toml, used_distributions, used_numerics
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
 from distillkit.run.claim import claimed
@@ -90,7 +90,7 @@ def run(
     if target is not None:
         refuse_unasked(target, parents, found, runs)
     screen.plan(rows(nodes, found, target))
-    require(path, unfinished(nodes, found), assets())
+    require(shipped.told(path), unfinished(nodes, found), assets())
     outcomes: dict[Path, Outcome] = {}
     for node in nodes:
         last = node is asked

@@ -7,6 +7,7 @@ from pathlib import Path
 from attrs import evolve, frozen
 
 from distillkit.api import UsageError
+from distillkit.recipe import shipped
 from distillkit.registry import Catalog
 from distillkit.run import runner
 from distillkit.run.runner import Node
@@ -63,7 +64,7 @@ def _merged(before: Job | None, job: Job) -> Job:
 
 def _jobs(study: Study, cell: Cell, seed: int, catalog: Catalog) -> list[Job]:
     """The run of a cell with one seed, after what it builds on."""
-    path = study.path.parent / cell.recipe
+    path = shipped.path_of(cell.recipe, study.path.parent)
     everywhere = seed if study.teacher_seeds else None
     sets = (*study.set, *cell.set, *(() if study.teacher_seeds else (f"run.seed={seed}",)))
     nodes = runner.graph(path, sets, catalog, everywhere)

@@ -10,6 +10,7 @@ from typing import Any
 from attrs import Factory, asdict, field, frozen
 from attrs.validators import and_, ge, in_, lt, matches_re, min_len, optional
 
+from distillkit.recipe import shipped
 from distillkit.recipe.load import load
 from distillkit.recipe.problem import Problem, RecipeProblems, Report, key_text
 from distillkit.recipe.read import of_file
@@ -18,7 +19,7 @@ from distillkit.recipe.values import Misfit
 from distillkit.registry import Catalog
 
 LABEL = matches_re(r"[^|\n]{1,80}")
-RECIPE = matches_re(r".+\.toml")
+RECIPE = matches_re(r".+\.toml|[A-Za-z0-9_]+")  # a path, or a shipped recipe's name
 MOST = 1000  # cells
 
 
@@ -124,7 +125,7 @@ def _check(study: Study, report: Report) -> None:
     for label in sorted({label for label in labels if labels.count(label) > 1}):
         report(("cell",), f"two cells are called {label!r}", "give each a label of its own")
     for recipe in dict.fromkeys(cell.recipe for cell in study.cell):
-        if not (study.path.parent / recipe).is_file():
+        if not shipped.path_of(recipe, study.path.parent).is_file():
             report(("cell",), f"no such recipe: {recipe[:80]!r}", "names are relative to the study")
     if len(set(study.seeds)) < len(study.seeds) or not all(0 <= seed < 2**32 for seed in study.seeds):
         report(("seeds",), f"must be different whole numbers from 0 to 2**32 - 1, got {list(study.seeds)}", "")

@@ -118,7 +118,7 @@ def test_an_empty_home_is_told_what_is_missing_from_where_how_large_and_where_to
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DISTILLKIT_HOME", str(tmp_path / "home"))
     assert main(["run", str(FLAGSHIP)]) == 3
-    assert capsys.readouterr().err == MISSING.format(recipe=FLAGSHIP, home=tmp_path / "home")
+    assert capsys.readouterr().err == MISSING.format(recipe=FLAGSHIP.stem, home=tmp_path / "home")
     assert list(tmp_path.iterdir()) == []
 
 

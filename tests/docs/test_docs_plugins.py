@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-import shutil
 from pathlib import Path
 
 import attrs
@@ -85,7 +84,6 @@ def test_the_code_of_the_worked_example_is_what_new_writes(tmp_path):
 
 
 def test_the_studies_of_the_worked_example_can_be_planned(tmp_path):
-    shutil.copy(ROOT / "recipes/gaussians_sid.toml", tmp_path)
     recipe = block("Only what differs is written").replace('"my-di"', '"diff-instruct"')
     (tmp_path / "gaussians_my_di.toml").write_text(recipe)
     (tmp_path / "my_di.toml").write_text(block("A study runs each cell"))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from distillkit.cli.main import main
+from distillkit.recipe.copied import copy
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -23,10 +24,8 @@ RECIPE = "recipes/digits_sid2a_el.toml"
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """recipes/ and runs/ as after `distillkit run RECIPE`, with few images."""
     folder = tmp_path_factory.mktemp("readme")
-    (folder / "recipes").mkdir()
-    for path in (ROOT / "recipes").glob("digits_*.toml"):
-        text = re.sub(r"^kimg = .*", "kimg = 0.256", path.read_text(), flags=re.M)
-        (folder / "recipes" / path.name).write_text(text)
+    for path in copy(Path(RECIPE).stem, folder / "recipes"):
+        path.write_text(re.sub(r"^kimg = .*", "kimg = 0.256", path.read_text(), flags=re.M))
     assert f"distillkit run {RECIPE}" in README
     assert main(["run", str(folder / RECIPE), "--runs", str(folder / "runs")]) == 0
     return folder

@@ -171,3 +171,14 @@ def test_a_method_that_cannot_be_had_hides_what_it_would_have_brought(complaints
     found = complaints(good.replace('"sid"', '"dmd"'))
     assert found == ['x.toml:12 generator_loss.use no generator_loss named "dmd" | pip install distillkit-dmd   '
                      "installed: sid"]  # fmt: skip
+
+
+def test_a_recipe_beside_the_one_asked_for_is_started_from_first(tmp_path, put, good, catalog):
+    for folder in ("base", "mine"):
+        (tmp_path / folder).mkdir()
+    put(good.replace('checkpoint = "teacher"', 'from = "t.toml"'), "base/base.toml")
+    put(good, "base/t.toml")
+    mine = put("schema = 1\nextends = '../base/base.toml'\n", "mine/mine.toml")
+    assert read(mine, (), catalog).start_paths == {"teacher_score": tmp_path / "mine/../base/t.toml"}
+    put(good, "mine/t.toml")
+    assert read(mine, (), catalog).starts_from == {"teacher_score": "t.toml"}

@@ -1,0 +1,46 @@
+"""The tables of recipes/README.md, from [about] of the recipes: `python tests/recipes/page.py` writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from distillkit.recipe.listed import Listed, listed
+
+PAGE = Path(__file__).parents[2] / "recipes" / "README.md"
+MARK = "<!-- From here on written by tests/recipes/page.py. -->\n"
+DATA = (
+    "cifar10_cond", "cifar10_uncond", "ffhq", "afhq", "imagenet64",
+    *(f"imagenet512_{size}" for size in ("xs", "s", "m", "l", "xl", "xxl")),
+    "digits", "digits_uncond", "mnist16", "cifar16", "gaussians",
+)  # fmt: skip
+METHODS = ("edm", "sid", "sida", "sid2a", "di", "dmd", "dmd2", "cd", "ct", "ect", "gdd", "gdd_i")
+
+
+def page() -> str:
+    """The page with its tables as they should be."""
+    text, _, _ = PAGE.read_text(encoding="utf-8").partition(MARK)
+    return text + MARK + "\n".join(tables(listed()))
+
+
+def tables(recipes: list[Listed]) -> Iterator[str]:
+    """A heading and a table for each kind of data."""
+    for data in DATA:
+        same = [one for one in recipes if one.about.data == data]
+        yield f"\n## {same[0].about.images}\n"
+        yield "| recipe | method | kimg | batch | published | runs on |\n|---|---|---|---|---|---|"
+        yield from map(row, sorted(same, key=place))
+    yield ""
+
+
+def place(one: Listed) -> tuple[int, str]:
+    return METHODS.index(str(one.about.method)), one.name
+
+
+def row(one: Listed) -> str:
+    cells = one.method, f"{one.kimg:,.4g}" if one.kimg < 1000 else f"{one.kimg:,.0f}", f"{one.batch:,}"
+    return f"| [{one.name}]({one.name}.toml) | {' | '.join(cells)} | {one.about.published} | {one.about.runs_on} |"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
