@@ -1,4 +1,4 @@
-"""A plugin declares the distributions that its code imports."""
+"""A plugin declares the distributions that its code imports, and those that its defaults name."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
+import attrs
 import pytest
 from packaging.requirements import Requirement
+
+from distillkit.api import Choice, Use
+from distillkit.registry import Catalog
 
 ROOT = Path(__file__).parents[1]
 PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
@@ -42,3 +47,42 @@ def test_what_is_imported_is_declared(folder: Path) -> None:
             if CALLED.get(module, module.replace("_", "-")) not in allowed:
                 missing.add(f"{path.relative_to(folder)}: {module}")
     assert not missing, sorted(missing)
+
+
+def chosen(type_: Any) -> Iterator[str]:
+    """Kinds of the components that a value of this type picks."""
+    if getattr(type_, "__origin__", None) is Choice:
+        yield get_args(type_)[0].kind
+    for inner in get_args(type_):
+        yield from chosen(inner)
+
+
+def named_by_default(config: type) -> Iterator[tuple[str, str]]:
+    """(kind, name) of every component that a default of the Config names."""
+    types = get_type_hints(config)
+    for one in attrs.fields(config):
+        value = one.default.factory() if isinstance(one.default, attrs.Factory) else one.default
+        for part in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(part, Use):
+                (kind,) = chosen(types[one.name])
+                yield kind, part.name
+
+
+@pytest.mark.parametrize("folder", PLUGINS, ids=lambda path: path.name)
+def test_what_a_default_names_is_declared(folder: Path) -> None:
+    project, catalog = tomllib.loads((folder / "pyproject.toml").read_text())["project"], Catalog.installed()
+    there = {project["name"], "distillkit", *(Requirement(line).name for line in project["dependencies"])}
+    missing = [
+        f"{offer.name}: {kind} {name!r} of {catalog.find(kind, name).dist}"
+        for offer in catalog.offers
+        if offer.dist == project["name"]
+        for kind, name in named_by_default(offer.load().Config)
+        if catalog.find(kind, name).dist not in there
+    ]
+    assert not missing
+
+
+def test_the_search_for_defaults_finds_them() -> None:
+    catalog = Catalog.installed()
+    found = {pair for offer in catalog.offers for pair in named_by_default(offer.load().Config)}
+    assert {("kernel", "rbf"), ("embedding", "convnet"), ("features", "digits-classifier"), ("sample", "heun")} <= found
