@@ -8,7 +8,9 @@ Letters as in dmd2.py: l(y) are the head's logits at y + sigma_t n, t ~ U{0 ... 
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from typing import cast
+
+from torch import Tensor
 from torch.nn.functional import softplus
 
 from distillkit.api import (
@@ -53,19 +55,20 @@ class Adversarial(AuxiliaryLoss):
 
     @hookimpl
     def setup(self, state: State) -> None:
-        self.features = self.network(state)
-        if self.features is None and state.teacher is None:
+        features = self.network(state)
+        if features is None and state.teacher is None:
             raise UsageError('auxiliary_loss "adversarial" needs the features of a fake score or a [teacher_score]')
-        head = classifier_for(state, self.features, self.config.taps, fold(state.seed, "adversarial", "init"))
+        head = classifier_for(state, features, self.config.taps, fold(state.seed, "adversarial", "init"))
+        self.features = cast(EncoderFeatures, features)  # or classifier_for would have refused it
         self.classifier = state.add_network("adversarial", head, self.config.optimizer())
         made_by = [turn.name for turn in state.turns if "generator" in turn.trains] or ["generator"]
         state.turns.append(Turn(name="adversarial", trains=("adversarial",), images_of=made_by[0]))
 
-    def network(self, state: State) -> nn.Module | None:
+    def network(self, state: State) -> object:
         """The network whose encoder makes the features."""
         guidance = state.networks.get("guidance")
-        fake_score = guidance.fake_score if guidance is not None else state.networks.get("fake_score")
-        teacher = state.teacher and state.teacher.network
+        fake_score: object = state.networks.get("fake_score") if guidance is None else guidance.fake_score
+        teacher = state.teacher.network if state.teacher else None
         found = {"fake_score": fake_score, "teacher": teacher}
         if self.config.features != "auto":
             return found[self.config.features]
@@ -88,4 +91,6 @@ class Adversarial(AuxiliaryLoss):
     def logits(self, step: Step, y: Tensor, labels: Tensor | None) -> Tensor:
         """l(y) [N, taps] of images y [N,C,H,W]."""
         sigma = grid_sigma(step, 0, self.config.diffusion_gan_max_timestep - 1)
-        return self.classifier(self.features.encoder_features(y + sigma * step.randn_like(y), sigma, labels))
+        maps = self.features.encoder_features(y + sigma * step.randn_like(y), sigma, labels)
+        logits: Tensor = self.classifier(maps)
+        return logits

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from distillkit.api import EncoderFeatures, State, UsageError
+from distillkit.api import Denoiser, EncoderFeatures, State, UsageError
 
 
 class Head(nn.Sequential):
@@ -15,8 +15,12 @@ class Head(nn.Sequential):
     """
 
     def __init__(self, channels: int, resolution: int) -> None:
-        def block(*conv: int) -> list[nn.Module]:
-            return [nn.Conv2d(channels, channels, *conv), nn.GroupNorm(groups(channels), channels), nn.SiLU()]
+        def block(kernel: int, stride: int = 1, padding: int = 0) -> list[nn.Module]:
+            return [
+                nn.Conv2d(channels, channels, kernel, stride, padding),
+                nn.GroupNorm(groups(channels), channels),
+                nn.SiLU(),
+            ]
 
         layers, r = block(4, 2, 1) if resolution > 1 else [], max(resolution // 2, 1)
         while r > 4:
@@ -69,7 +73,7 @@ def classifier_for(state: State, network: object, taps: tuple[int, ...], seed: i
 class Guidance(nn.Module):
     """The fake score and its classifier as one network: one optimizer, one gradient norm."""
 
-    def __init__(self, fake_score: nn.Module, classifier: Classifier | None) -> None:
+    def __init__(self, fake_score: Denoiser, classifier: Classifier | None) -> None:
         super().__init__()
         self.fake_score, self.classifier = fake_score, classifier
 

@@ -50,6 +50,8 @@ class Dmd(GeneratorLoss):
         warmup_kimg: float = field(default=196.0, validator=ge(0))
         """images in which lr rises linearly from 0; published: 500 steps of 392"""
 
+    config: SharedConfig
+
     @hookimpl
     def setup(self, state: State) -> None:
         self.fake_score = state.add_network("fake_score", "teacher", self.config.optimizer())

@@ -19,13 +19,14 @@ Source: arXiv:2405.14867 in the form of its authors' code (github.com/tianweiy/D
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from distillkit.api import (
     Denoise,
+    EncoderFeatures,
     State,
     Step,
     Turn,
@@ -40,7 +41,7 @@ from distillkit.api import (
     optional,
 )
 from distillkit.noise import fold
-from distillkit_dmd.classifier import Guidance, classifier_for
+from distillkit_dmd.classifier import Classifier, Guidance, classifier_for
 from distillkit_dmd.config import SharedConfig
 from distillkit_dmd.dmd import Dmd, T, drawn, grid_sigma
 
@@ -98,11 +99,13 @@ class Dmd2(Dmd):
         warmup_kimg: float = field(default=20.0, validator=ge(0))
         """images in which lr rises linearly from 0; published: 500 / 7 steps of 280"""
 
+    config: Config
+
     @hookimpl
     def setup(self, state: State) -> None:
         c = self.config
         self.fake_score = state.copy_of("teacher")
-        self.features = self.fake_score if c.features == "fake_score" else state.teacher.network
+        self.features = self.fake_score if c.features == "fake_score" else state.teacher and state.teacher.network
         seed = fold(state.seed, "classifier", "init")
         self.classifier = classifier_for(state, self.features, c.taps, seed) if c.gan else None
         critics = self.add_critics(state)
@@ -112,7 +115,7 @@ class Dmd2(Dmd):
     def add_critics(self, state: State) -> tuple[str, ...]:
         """Names of the networks that train beside the generator: each has an optimizer."""
         c = self.config
-        if c.classifier_lr is None:
+        if c.classifier_lr is None or self.classifier is None:
             state.add_network("guidance", Guidance(self.fake_score, self.classifier), c.optimizer())
             return ("guidance",)
         state.add_network("fake_score", self.fake_score, c.optimizer())
@@ -133,7 +136,7 @@ class Dmd2(Dmd):
         ]
 
     @hookimpl
-    def critic_loss(self, state: State, step: Step) -> Tensor:
+    def critic_loss(self, state: State, step: Step) -> Tensor:  # type: ignore[override] # hooks take what they need
         """(d) [N]."""
         sigma = self.generator_sigma(step) if self.config.critic_noise else grid_sigma(step, 0, T - 1)
         noise = drawn(step, sigma)
@@ -147,7 +150,9 @@ class Dmd2(Dmd):
         return L_fake + self.config.guidance_cls_loss_weight * L_cls
 
     @hookimpl
-    def generator_loss(self, state: State, step: Step, teacher_score: Denoise) -> Tensor:
+    def generator_loss(  # type: ignore[override]
+        self, state: State, step: Step, teacher_score: Denoise
+    ) -> Tensor:
         """(c) [N]."""
         noise = drawn(step, self.generator_sigma(step))
         L_dm = self.matching_loss(step, *noise, teacher_score)
@@ -166,4 +171,6 @@ class Dmd2(Dmd):
 
     def logits(self, y: Tensor, labels: Tensor | None, sigma: Tensor, n: Tensor) -> Tensor:
         """l(y) [N, taps] of images y [N,C,H,W] with the noise sigma n."""
-        return self.classifier(self.features.encoder_features(y + sigma * n, sigma, labels))
+        maps = cast(EncoderFeatures, self.features).encoder_features(y + sigma * n, sigma, labels)
+        logits: Tensor = cast(Classifier, self.classifier)(maps)
+        return logits

@@ -53,6 +53,7 @@ def blank(state: State) -> dict[str, Tensor]:
 
 def fingerprint(state: State, sampler: Choice[Sample], seed: int) -> str:
     """Of all that shapes a pair: the teacher's weights, the sampler, the seed, the shape."""
+    assert state.teacher is not None, "`regression` asks for one"
     network = state.teacher.network
     about: dict[str, Any] = {
         "version": VERSION, "sampler": sampler.name, "config": attrs.asdict(sampler.config), "seed": seed,
@@ -74,7 +75,8 @@ def make(state: State, sampler: Choice[Sample], first: int, n: int, seed: int) -
     if state.dataset.label_dim:
         u = noise.rows("rand", seed, "pairs/labels", first, n, ())
         pairs["labels"] = torch.eye(state.dataset.label_dim)[(u * state.dataset.label_dim).long()]
-    part, chunks = sampler.build(), []
+    part: Any = sampler.build()
+    chunks = []
     with state.generating(state.teacher_score):
         for i in range(0, n, state.micro_batch):
             rows = slice(i, i + state.micro_batch)

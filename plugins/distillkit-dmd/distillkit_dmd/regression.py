@@ -63,6 +63,8 @@ class Regression(AuxiliaryLoss):
         """network of the distance "lpips", such as lpips-vgg16"""
         seed: int = field(default=0, validator=ge(0))  # of the pairs, whatever the run's seed
 
+    config: Config
+
     @hookimpl
     def setup(self, state: State) -> None:
         if state.teacher is None:
@@ -92,7 +94,9 @@ class Regression(AuxiliaryLoss):
         """l(x, y) [N] of images [N,C,H,W]."""
         kind, c = self.config.distance, self.config.huber_c
         if kind == "lpips":
-            return (self.phi(x) - self.phi(y)).square().sum(1)
+            assert self.phi is not None, "the config asks for features"
+            apart: Tensor = self.phi(x) - self.phi(y)
+            return apart.square().sum(1)
         gap = (x - y).flatten(1)
         if kind == "huber":
             return (gap.square().sum(1) + c**2).sqrt() - c

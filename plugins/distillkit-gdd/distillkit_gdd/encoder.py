@@ -19,7 +19,7 @@ class TeacherEncoder(Backbone):
 
     def module(self, state: State) -> nn.Module:
         """Raises UsageError where the teacher is no network with an encoder."""
-        network = state.teacher and state.teacher.network
+        network = state.teacher.network if state.teacher else None
         if not isinstance(network, EncoderFeatures):
             raise UsageError(
                 'backbone "teacher-encoder" needs a teacher that is a U-Net (an "edm-*" network); '
@@ -31,7 +31,7 @@ class TeacherEncoder(Backbone):
 class Encoder(nn.Module):
     """x [N,C,H,W], labels [N,L], randn_like -> maps [N,c,h,w], finest first."""
 
-    def __init__(self, network: nn.Module, sigma: float, noise: bool) -> None:
+    def __init__(self, network: EncoderFeatures, sigma: float, noise: bool) -> None:
         super().__init__()
         self.network, self.sigma, self.noise = network, sigma, noise
         self.eval().requires_grad_(False)

@@ -21,7 +21,7 @@ sida, `return_logvar`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -54,6 +54,8 @@ class Sid(GeneratorLoss):
         shared_forward: bool = field(default=False, validator=_no_augment)
         """one turn for both losses, on the same images: 9 passes of work instead of 11, and other dropout"""
 
+    config: SharedConfig
+
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self._shared: tuple[Tensor, Tensor, Tensor, Tensor] | None = None  # from (a) to (b) within one joint turn
@@ -61,11 +63,16 @@ class Sid(GeneratorLoss):
     @hookimpl
     def setup(self, state: State) -> None:
         self.add_fake_score(state)
-        if self.config.shared_forward:
+        if self.joint:
             both = ("critic_loss", "generator_loss")
             state.turns = [Turn(name="joint", trains=("fake_score", "generator"), losses=both)]
         else:
             state.turns = alternating()
+
+    @property
+    def joint(self) -> bool:
+        """Whether one turn has both losses."""
+        return isinstance(self.config, Sid.Config) and self.config.shared_forward
 
     def add_fake_score(self, state: State, clip_value: float | None = None) -> None:
         self.fake_score = state.add_network("fake_score", "teacher", self.config.optimizer(clip_value))
@@ -78,7 +85,7 @@ class Sid(GeneratorLoss):
     def critic_loss(self, step: Step) -> Tensor:
         """(a)."""
         c = self.config
-        if c.shared_forward:
+        if self.joint:
             self._shared = x, sigma, _, D_fake = self.noisy_pass(step, self.fake_score)
             return c.ls * denoising_loss(D_fake, x.detach(), sigma, self.expected_error(sigma))
         sigma = step.lognormal_sigma(c.P_mean, c.P_std)
@@ -107,7 +114,7 @@ class Sid(GeneratorLoss):
 
     def expected_error(self, sigma: Tensor) -> Tensor:
         """u = ln v [N,1,1,1] of sigma [N,1,1,1]; 0 without `logvar`."""
-        return self.fake_score.logvar(sigma) if self.config.logvar else torch.zeros_like(sigma)
+        return cast(LogVar, self.fake_score).logvar(sigma) if self.config.logvar else torch.zeros_like(sigma)
 
     def generator_sigma(self, step: Step) -> Tensor:
         """Noise level of the generator's loss [N,1,1,1]: (d), or log-normal."""

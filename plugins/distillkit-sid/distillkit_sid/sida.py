@@ -16,7 +16,9 @@ Source: arXiv:2410.14919, in the form of its authors' code (github.com/mingyuanz
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from typing import cast
+
+from torch import Tensor
 from torch.nn.functional import softplus
 
 from distillkit.api import (
@@ -61,6 +63,8 @@ class Sida(Sid):
         fake_force_normalization: bool = field(default=False, metadata=added_later(as_before=True))
         """EDM2: the fake score's too, as `sid` does; published: never"""
 
+    config: Config
+
     @hookimpl
     def setup(self, state: State) -> None:
         c = self.config
@@ -72,16 +76,21 @@ class Sida(Sid):
         set_normalization(self.fake_score, "fake_force_normalization", c.fake_force_normalization, default=False)
         state.turns = alternating(more_than(c.generator_after_kimg))
 
+    @property
+    def unet(self) -> EncoderDecoder:
+        """The fake score, of which `setup` has asked that it has an encoder."""
+        return cast(EncoderDecoder, self.fake_score)
+
     @hookimpl
-    def critic_loss(self, state: State, step: Step) -> Tensor:
+    def critic_loss(self, state: State, step: Step) -> Tensor:  # type: ignore[override] # hooks take what they need
         """(a) + (e)."""
         c = self.config
         sigma = step.lognormal_sigma(c.P_mean, c.P_std)
         y, labels_y = self.augmented(step.x, step)
         y_real, labels_real = self.augmented(step.real, step)
         n = sigma * step.randn_like(y)  # one noise for both
-        D_fake, l_fake = self.fake_score.encoder_decoder(y + n, sigma, step.labels, labels_y)
-        l_real = self.fake_score.encoder(y_real + n, sigma, step.labels, labels_real)
+        D_fake, l_fake = self.unet.encoder_decoder(y + n, sigma, step.labels, labels_y)
+        l_real = self.unet.encoder(y_real + n, sigma, step.labels, labels_real)
         outputs = D_fake, l_fake, l_real, self.expected_error(sigma)
         (y, D_fake, l_fake, l_real, u), keep = self.finite_rows(state, y, *outputs)
         L_D = (edm_weight(sigma) / u.exp()).flatten() * keep * (bce(l_real, 1, keep) + bce(l_fake, 0, keep)) / 2
@@ -92,7 +101,7 @@ class Sida(Sid):
     def generator_loss(self, state: State, step: Step, teacher_score: Denoise) -> Tensor:
         """(g)."""
         c = self.config
-        x, sigma, x_sigma, (D_fake, l_fake) = self.noisy_pass(step, self.fake_score.encoder_decoder)
+        x, sigma, x_sigma, (D_fake, l_fake) = self.noisy_pass(step, self.unet.encoder_decoder)
         D_real = teacher_score(x_sigma, sigma, step.labels)
         u = self.expected_error(sigma).detach()
         (x, D_real, D_fake, l_fake, u), keep = self.finite_rows(state, x, D_real, D_fake, l_fake, u)
@@ -116,7 +125,7 @@ def more_than(kimg: float) -> float:
     return kimg + 0.0005 if kimg else 0.0
 
 
-def set_normalization(network: nn.Module, key: str, on: bool, default: bool) -> None:
+def set_normalization(network: object, key: str, on: bool, default: bool) -> None:
     """Raises UsageError for a network whose training does not normalise weights, and a key that was set."""
     if isinstance(network, ForcedNormalization):
         network.force_normalization(on)

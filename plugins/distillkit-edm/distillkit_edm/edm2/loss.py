@@ -10,7 +10,7 @@ Source: arXiv:2312.02696, Appendix B.2.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from distillkit.api import GeneratorLoss, LogVar, State, Step, UsageError, field, frozen, gt, hookimpl
 from distillkit.noise import SIGMA_DATA, edm_weight
@@ -57,5 +57,5 @@ class Edm2Loss(GeneratorLoss):
         c, y = self.config, step.real
         sigma = step.lognormal_sigma(c.P_mean, c.P_std)
         D = state.generator(y + sigma * step.randn_like(y), sigma, step.labels)
-        u = state.generator.logvar(sigma)
+        u = cast(LogVar, state.generator).logvar(sigma)
         return (edm_weight(sigma, c.sigma_data) / u.exp() * (D - y) ** 2 + u).flatten(1).sum(1)

@@ -42,11 +42,11 @@ class Writer(pickle._Pickler):  # the one in Python, which can be told how to wr
     def save_global(self, obj: Any, name: str | None = None) -> None:
         if isinstance(obj, Name):
             for part in obj.dotted.rpartition(".")[::2]:
-                self.save(part)
-            self.write(pickle.STACK_GLOBAL)
-            self.memoize(obj)
+                self.save(part)  # type: ignore[attr-defined] # typeshed leaves out what _Pickler has, here and below
+            self.write(pickle.STACK_GLOBAL)  # type: ignore[attr-defined]
+            self.memoize(obj)  # type: ignore[attr-defined]
         else:
-            super().save_global(obj, name)
+            super().save_global(obj, name)  # type: ignore[misc]
 
 
 def described(module: nn.Module) -> dict[str, Any]:
