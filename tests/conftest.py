@@ -16,37 +16,16 @@ from distillkit.api import Choice, Turn
 from distillkit.api.slots import SLOTS
 from distillkit.recipe import read
 from distillkit.registry import Catalog
+from distillkit.testing import tiny_recipe
 from distillkit.train import turns
 from distillkit.train.build import build
 from distillkit.train.state import State
 
-TINY = """
-schema = 1
-[run]
-kimg = 0.16
-batch = 16
-threads = 1
-device = "cpu"
-[dataset]
-use = "gaussian-mixture"
-size = 64
-[teacher_score]
-use = "gaussian-mixture"
-[generator]
-init = "scratch"
-ema = "power"
-[generator.network]
-use = "mlp"
-width = 8
-depth = 2
-[generator.optimizer]
-lr = 1e-2
-[generator_loss]
-use = "sid"
-noise = "lognormal"
-alpha = 1.0
-lr = 1e-2
-"""
+TINY = tiny_recipe(
+    "sid", run={"kimg": 0.16}, teacher_score={"use": "gaussian-mixture"}, evaluate=None,
+    generator={"ema": "power", "optimizer": {"lr": 1e-2}},
+    generator_loss={"noise": "lognormal", "alpha": 1.0, "lr": 1e-2},
+)  # fmt: skip
 EMBEDDING = """
 [[auxiliary_loss]]
 use = "embedding"
