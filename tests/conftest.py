@@ -111,7 +111,7 @@ def outcome(run: Path) -> dict[str, Any]:
     meta = json.loads((last / "state.json").read_text())
     found["meta"] = {**meta, "seconds": 0, "tick_from": meta["tick_from"][0]}
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    clock = {"seconds": 0, "img_per_sec": 0}
+    clock = {"seconds": 0, "img_per_sec": 0, "check": ""}
     return found | {"rows": [{key: clock.get(key, value) for key, value in row.items()} for row in rows]}
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from distillkit.cli.main import main
+from distillkit.disk import manifest
 from distillkit.testing import tiny_recipe
 
 SAME: dict = {"run": {"seed": 3}, "sample": {"use": "few-step", "sigmas": [80.0, 1.0]}}
@@ -59,8 +60,10 @@ def test_the_same_metrics_give_the_same_numbers_and_only_a_file_more(
 
 
 def test_a_run_of_another_version_is_measured_too(runs: Path) -> None:
-    for path in runs.glob("*/run.json"):  # a new key with a default changes all fingerprints
+    for path in (*runs.glob("*/run.json"), *runs.glob("*/result/student.json")):  # changed rules change fingerprints
         path.write_text(path.read_text().replace('"fingerprint": "', '"fingerprint": "old'))
+    for path in runs.glob("*/result"):
+        manifest.seal(path)
     assert main(["eval", str(runs / "0002-student")]) == 0
 
 

@@ -102,7 +102,7 @@ def test_a_run_folder_is_complete(recipe: Path) -> None:
     assert (folder / "recipe.toml").read_bytes() == recipe.with_name("again.toml").read_bytes()
     assert sorted(path.name for path in (folder / "from").iterdir()) == ["student.toml", "teacher.toml"]
     assert {path.name for path in (folder / "result").iterdir()} == {
-        "student.safetensors", "student.json", "metrics.json"
+        "student.safetensors", "student.json", "metrics.json", "manifest.json"
     }  # fmt: skip
     assert json.loads((folder / "exit.json").read_text())["code"] == 0
     assert (folder / "report.html").stat().st_size > 1000
