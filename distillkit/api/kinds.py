@@ -12,7 +12,7 @@ from distillkit.api.deprecated import deprecated
 from distillkit.api.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from torch import Tensor, nn
 
@@ -86,7 +86,10 @@ class AuxiliaryLoss(Component):
 
 
 class Evaluate(Component):
-    """Metrics; hook `evaluate`. A metric `name` may come with `name_floor` (real against real) and `name_sd`."""
+    """Metrics; hook `evaluate`. A metric `name` may come with its spread `name_sd`, and with what real images score.
+
+    That is `name_floor`, or `name_ceiling` where more is better; these may have spreads too, `name_floor_sd`.
+    """
 
     kind = "evaluate"
     # Which way each metric improves: {"fd": "lower", "recall": "higher"}, and "none" for one that is neither good nor
@@ -97,6 +100,10 @@ class Evaluate(Component):
     def direction(cls, metric: str) -> str | None:
         """What `better` says of a metric by its name; None: nothing."""
         return next((way for pattern, way in cls.better.items() if fnmatchcase(metric, pattern)), None)
+
+    def remarks(self, metrics: Mapping[str, float]) -> list[str]:
+        """What a reader of these final numbers of a student must know, in sentences; shown and kept beside them."""
+        return []
 
     @property
     def protocol(self) -> dict[str, str]:

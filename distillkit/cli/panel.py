@@ -17,13 +17,14 @@ from distillkit.disk.results import Outcome, Scores
 from distillkit.show import formats
 
 MISSING = "-"
+REAL = "real v real"
 
 
 def outcome(run: Outcome) -> RenderableType:
     """The panel at the end of a run."""
     time = "reused, nothing was run" if run.reused else formats.duration(run.scores.seconds)
-    note = [Text(run.scores.note, "yellow"), Text()] if run.scores.note else []
-    body = Group(_metrics(run.scores), Text(), *note, _files(run.run_dir))
+    notes = [Text(text, "yellow") for text in [run.scores.note, *run.scores.remarks] if text]
+    body = Group(_metrics(run.scores), Text(), *notes, *[Text()] * bool(notes), _files(run.run_dir))
     return _panel(body, run.recipe_name, subtitle=Text(time, "dim"), subtitle_align="right")
 
 
@@ -31,7 +32,7 @@ def spread(runs: Sequence[Outcome], seeds: Sequence[int]) -> RenderableType:
     """Mean and sample standard deviation of every metric over runs that differ in their seed."""
     tables = [run.scores.rows() for run in runs]
     taught = any(run.scores.teacher for run in runs)
-    shown = _table("metric", *["teacher"] * taught, "student" if taught else "this recipe", "floor")
+    shown = _table("metric", *["teacher"] * taught, "student" if taught else "this recipe", REAL)
     for first in tables[0]:
         same = [row for table in tables for row in table if row.name == first.name]
         teacher = [_mean([row.teacher for row in same])] if taught else []
@@ -52,10 +53,12 @@ def _metrics(scores: Scores) -> RenderableType:
         return Text("no metrics" if scores.note else "no metrics: the recipe has no [[evaluate]]", "dim")
     heads = [f"teacher\nNFE {scores.teacher_nfe}"] if scores.teacher else []
     ours = "student" if scores.teacher else "this run"
-    shown = _table("metric", *heads, f"{ours}\nNFE {scores.nfe}", "floor\nreal v real")
+    shown = _table("metric", *heads, f"{ours}\nNFE {scores.nfe}", f"{REAL}\n{formats.FLOORS}")
     for row in rows:
         left = [_value(row.teacher, row.teacher_sd)] if scores.teacher else []
-        shown.add_row(row.name, *left, Text(_value(row.student, row.student_sd), "bold"), _value(row.floor, None))
+        shown.add_row(
+            row.name, *left, Text(_value(row.student, row.student_sd), "bold"), _value(row.floor, row.floor_sd)
+        )
     return shown
 
 
@@ -81,9 +84,7 @@ def _files(run_dir: Path) -> RenderableType:
 
 
 def _value(value: float | None, sd: float | None) -> str:
-    if value is None:
-        return MISSING
-    return formats.number(value) + (f" \N{PLUS-MINUS SIGN} {sd:.2g}" if sd is not None else "")
+    return MISSING if value is None else formats.with_spread(value, sd)
 
 
 def _mean(values: Sequence[float | None]) -> str:

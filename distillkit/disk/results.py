@@ -1,4 +1,8 @@
-"""How runs ended: result/metrics.json, and a table of it; a metric `m` has a floor `m_floor` and a spread `m_sd`."""
+"""How runs ended: result/metrics.json, and a table of it.
+
+A metric `m` has a spread `m_sd` and, of real images in the place of generated ones, a floor `m_floor` or, where more is
+better, a ceiling `m_ceiling`, which have spreads too.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,12 @@ from typing import Any
 from attrs import field, frozen
 
 from distillkit.api.errors import InputError
-from distillkit.disk import files, manifest, typed
+from distillkit.disk import files, typed
 from distillkit.disk.rundir import RunDir
 
 FILE = "result/metrics.json"
-SUFFIXES = ("_floor", "_sd")
+REAL = ("_floor", "_ceiling")
+SUFFIXES = (*REAL, "_sd")
 
 
 @frozen
@@ -26,7 +31,8 @@ class Row:
     teacher_sd: float | None
     student: float | None
     student_sd: float | None
-    floor: float | None
+    floor: float | None  # of real images; where more is better, this is a ceiling
+    floor_sd: float | None
 
 
 @frozen(kw_only=True)
@@ -42,6 +48,7 @@ class Scores:
     last: dict[str, float] | None = None  # metrics of the last average, where the student is a better one
     better: dict[str, str] = field(factory=dict)  # "lower", "higher" or "none", of the metrics whose component tells it
     note: str = ""  # what a reader of the numbers must know
+    remarks: list[str] = field(factory=list)  # what evaluate components say of the student's numbers
     protocol: dict[str, dict[str, str]] = field(factory=dict)  # facts behind the numbers, by evaluate component
 
     def rows(self) -> list[Row]:
@@ -66,14 +73,20 @@ class Outcome:
 def table(student: Mapping[str, float], teacher: Mapping[str, float] | None = None) -> list[Row]:
     """One row per metric in the order measured; floors and spreads are columns, not rows."""
     teacher = teacher or {}
-    names = [name for name in {**student, **teacher} if not _belongs(name, {**student, **teacher})]
+    both = {**teacher, **student}
     return [
         Row(
-            name, teacher.get(name), teacher.get(name + "_sd"), student.get(name), student.get(name + "_sd"),
-            student.get(name + "_floor", teacher.get(name + "_floor")),
+            name, teacher.get(name), teacher.get(f"{name}_sd"), student.get(name), student.get(f"{name}_sd"),
+            *_of_real(name, both),
         )
-        for name in names
+        for name in {**student, **teacher} if not _belongs(name, both)
     ]  # fmt: skip
+
+
+def _of_real(name: str, metrics: Mapping[str, float]) -> tuple[float | None, float | None]:
+    """Floor or ceiling of a metric, and its spread."""
+    key = next((name + suffix for suffix in REAL if name + suffix in metrics), "")
+    return metrics.get(key), metrics.get(f"{key}_sd")
 
 
 def _belongs(name: str, metrics: Mapping[str, float]) -> bool:
@@ -93,14 +106,13 @@ def write(run_dir: Path, scores: Scores) -> None:
         **note,
         "nfe": scores.nfe,
     }
-    told = {"better": scores.better, "protocol": scores.protocol}
+    told = {"better": scores.better, "remarks": scores.remarks, "protocol": scores.protocol}
     files.write_json(run_dir / FILE, {**facts, "teacher": teacher, **told})
 
 
 def read(run_dir: Path) -> Scores:
     """The scores of a finished run. Raises InputError if they are missing or damaged."""
     path = run_dir / FILE
-    manifest.vouched(path)
     try:
         found = json.loads(files.read(path))
         teacher = found.get("teacher") or {"metrics": {}, "nfe": None}
@@ -108,7 +120,7 @@ def read(run_dir: Path) -> Scores:
             student=_metrics(found["metrics"]), nfe=_count(found.get("nfe")), nimg=_count(found.get("nimg")),
             seconds=typed.number(found.get("seconds", 0.0)), teacher=_metrics(teacher["metrics"]),
             teacher_nfe=_count(teacher["nfe"]), last=_metrics(found["last"]) if "last" in found else None,
-            note=typed.text(found.get("note", "")),
+            note=typed.text(found.get("note", "")), remarks=[typed.text(each) for each in found.get("remarks", [])],
             better=_text(found.get("better", {})),
             protocol={typed.text(name): _text(facts) for name, facts in found.get("protocol", {}).items()},
         )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -65,6 +65,19 @@ def better(state: State, metrics: Iterable[str]) -> dict[str, str]:
     parts = components(state)
     told = {metric: parts[metric.partition("/")[0]].direction(metric.partition("/")[2]) for metric in metrics}
     return {metric: way for metric, way in told.items() if way}
+
+
+def remarks(state: State, metrics: Mapping[str, float], screen: Screen) -> list[str]:
+    """What the evaluate components say of the student's `metrics`, also shown."""
+    told = []
+    for i, part in enumerate(state.evaluators):
+        own = {key.removeprefix(f"{part.name}/"): value for key, value in metrics.items()
+               if key.startswith(f"{part.name}/")}  # fmt: skip
+        if own:
+            told += [f"{part.name}: {text}" for text in state.components[f"evaluate.{i}"].remarks(own)]
+    for text in told:
+        screen.warn(text)
+    return told
 
 
 def protocol(state: State, screen: Screen) -> dict[str, dict[str, str]]:

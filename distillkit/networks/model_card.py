@@ -99,8 +99,14 @@ def _measured(scores: results.Scores) -> Iterable[str]:
     if not scores.student:
         yield "nothing"
         return
-    yield f"| metric | teacher, NFE {scores.teacher_nfe or '-'} | student, NFE {scores.nfe or '-'} | floor |"
+    yield f"| metric | teacher, NFE {scores.teacher_nfe or '-'} | student, NFE {scores.nfe or '-'} | real v real |"
     yield "|---|---|---|---|"
     for row in scores.rows():
-        values = [row.teacher, row.student, row.floor]
-        yield f"| {row.name} | " + " | ".join("-" if v is None else formats.number(v) for v in values) + " |"
+        values = [(row.teacher, row.teacher_sd), (row.student, row.student_sd), (row.floor, row.floor_sd)]
+        yield f"| {row.name} | " + " | ".join(_value(*each) for each in values) + " |"
+    for remark in scores.remarks:
+        yield f"\n{remark}"
+
+
+def _value(value: float | None, sd: float | None) -> str:
+    return "-" if value is None else formats.with_spread(value, sd)

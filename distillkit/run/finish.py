@@ -8,7 +8,7 @@ from typing import Any, cast
 import attrs
 
 from distillkit.api import InputError, Sample
-from distillkit.disk import manifest, results
+from distillkit.disk import results
 from distillkit.disk.results import Outcome, Scores
 from distillkit.evaluate import evaluation
 from distillkit.evaluate.best import Best
@@ -46,12 +46,13 @@ def result(
     if teacher:
         scores = attrs.evolve(scores, teacher=teacher.scores.student, teacher_nfe=teacher.scores.nfe)
     elif sampler and state.teacher and state.teacher.network is None:  # in closed form: nobody measured it before
+        state.figures = None  # they show the student
         measured = evaluation.evaluate(sampler, state.evaluators, screen, training.failed)
         scores = attrs.evolve(scores, teacher=measured, teacher_nfe=sampler.nfe)
+    scores = attrs.evolve(scores, remarks=evaluation.remarks(state, scores.student, screen))
     better, protocol = evaluation.better(state, scores.student), evaluation.protocol(state, screen)
     note = "; ".join(training.failures.values())
     results.write(run.path, attrs.evolve(scores, nfe=nfe, note=note, better=better, protocol=protocol))
-    manifest.seal(run.result)
     run.write_exit(0, "finished", state.nimg, None)
 
 

@@ -48,13 +48,14 @@ def measure(path: Path, sets: Sequence[str], other: Path | None, screen: Screen)
         start, draw = time.perf_counter(), Drawer.student(state)
         metrics = evaluation.evaluate(draw, state.evaluators, screen)
         seconds = time.perf_counter() - start
+        remarks = evaluation.remarks(state, metrics, screen)
         protocol = evaluation.protocol(state, screen)
     trained = Outcome.of(run, reused=False)
-    told = {"metrics": metrics, "nfe": draw.nfe, "protocol": protocol, "set": list(sets),
+    told = {"metrics": metrics, "nfe": draw.nfe, "remarks": remarks, "protocol": protocol, "set": list(sets),
             "recipe": str(other) if other else None, "seconds": seconds}  # fmt: skip
     file = free_name(run)
     files.write_json(file, files.finite(told))
-    scores = attrs.evolve(trained.scores, student=metrics, seconds=seconds)
+    scores = attrs.evolve(trained.scores, student=metrics, seconds=seconds, remarks=remarks)
     if sets or other is not None:  # the teacher's numbers were measured by other keys
         scores = attrs.evolve(scores, teacher={}, teacher_nfe=None)
     return attrs.evolve(trained, scores=scores), file

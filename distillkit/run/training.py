@@ -182,7 +182,7 @@ class Training:
         if not self.log.has("evaluate", state.nimg):
             self.log.append({"what": "evaluate", "nimg": state.nimg, "kimg": state.nimg / 1000, **found,
                              "seconds": self.seconds})  # fmt: skip
-        shown = {name: value for name, value in found.items() if not name.endswith(("_floor", "_sd"))}
+        shown = {name: value for name, value in found.items() if not name.endswith(results.SUFFIXES)}
         self.screen.line(f"{formats.kimg(state.nimg)} kimg   {formats.numbers(shown)}")
         self.keeper.improved(found)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+FLOORS = "floor, ceiling"  # what the numbers of real images are called beside those of generated ones
+
 
 def number(value: float) -> str:
     """Four significant digits, no exponent where four digits do without: 0.01234, 12.35, 98765, 1.2e-05."""
@@ -16,6 +18,11 @@ def number(value: float) -> str:
     if 1e4 <= size < 1e6:
         return f"{value:.0f}"
     return f"{value:.4g}"
+
+
+def with_spread(value: float, sd: float | None) -> str:
+    """0.1234 +- 0.0056; without `sd` the number alone."""
+    return number(value) + (f" \N{PLUS-MINUS SIGN} {sd:.2g}" if sd is not None else "")
 
 
 def numbers(fields: Mapping[str, float]) -> str:

@@ -25,9 +25,9 @@ def write_report(run_dir: Path, *, title: str | None = None) -> Path:
     name = title or typed.text(_json(run_dir / "run.json").get("recipe") or run_dir.resolve().name)
     sections = [
         _header(name, run_dir, rows),
-        html.section("Result", _scores(scores)),
+        html.section("Result", _scores(scores) + _remarks(scores.remarks)),
         html.section("Protocol", _protocol(scores.protocol)),
-        html.section("Pictures", _pictures(run_dir / "samples")),
+        html.section("Pictures", _pictures(run_dir)),
         html.section("Metrics", _charts(_metric_charts(rows, scores))),
         html.section("Training", _charts(_tick_charts(rows))),
         html.section("Resolved recipe", _recipe(run_dir / "resolved.toml")),
@@ -71,16 +71,23 @@ def _scores(scores: results.Scores) -> str:
     heads = [_head("teacher", scores.teacher_nfe)] if scores.teacher else []
     heads += [
         _head("student" if scores.teacher else "this run", scores.nfe),
-        "<th>floor<small>real v real</small></th>",
+        f"<th>real v real<small>{formats.FLOORS}</small></th>",
     ]
     lines = []
     for row in rows:
         cells = [f"<td>{escape(row.name)}</td>"]
         cells += [f"<td>{_value(row.teacher, row.teacher_sd)}</td>"] if scores.teacher else []
-        cells += [f'<td class="student">{_value(row.student, row.student_sd)}</td>', f"<td>{_value(row.floor)}</td>"]
+        cells += [
+            f'<td class="student">{_value(row.student, row.student_sd)}</td>',
+            f"<td>{_value(row.floor, row.floor_sd)}</td>",
+        ]
         lines.append(f"<tr>{''.join(cells)}</tr>")
     head = f"<tr><th>metric</th>{''.join(heads)}</tr>"
     return f'<div class="scroll"><table class="scores">{head}\n{chr(10).join(lines)}</table></div>'
+
+
+def _remarks(remarks: Iterable[str]) -> str:
+    return "\n".join(f'<p class="failed">{escape(text)}</p>' for text in remarks)
 
 
 def _protocol(protocol: Mapping[str, Mapping[str, str]]) -> str:
@@ -97,9 +104,11 @@ def _value(value: float | None, sd: float | None = None) -> str:
     return formats.number(value) + (f" <small>&plusmn; {sd:.2g}</small>" if sd is not None else "")
 
 
-def _pictures(folder: Path) -> str:
-    sheets = sorted(folder.glob("kimg-*.png"))
-    others = sorted(set(folder.glob("*.png")) - set(sheets))
+def _pictures(run_dir: Path) -> str:
+    """Those of fixed seeds, first and last, then others, and the pictures among the figures of metrics."""
+    sheets = sorted((run_dir / "samples").glob("kimg-*.png"))
+    others = sorted(set((run_dir / "samples").glob("*.png")) - set(sheets))
+    others += sorted((run_dir / "figures").glob("*.png"))
     pictures = [html.picture(path, path.stem.replace("_", " ")) for path in others]
     pair = (
         {"first": sheets[0], "last": sheets[-1]}

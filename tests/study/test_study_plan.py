@@ -10,9 +10,24 @@ from distillkit.api import UsageError
 from distillkit.recipe import RecipeProblems
 from distillkit.registry import Catalog
 from distillkit.study import jobs, read
-from distillkit.testing import tiny_recipe
 
-RECIPE = tiny_recipe("edm", run={"kimg": 1.0, "batch": 8}, teacher_score={"use": "gaussian-mixture"})
+RECIPE = """
+schema = 1
+[run]
+kimg = 1
+batch = 8
+[dataset]
+use = "gaussian-mixture"
+[teacher_score]
+use = "gaussian-mixture"
+[generator]
+init = "scratch"
+network = { use = "mlp" }
+[sample]
+use = "one-step"
+[generator_loss]
+use = "edm"
+"""
 CATALOG = Catalog.installed()
 
 

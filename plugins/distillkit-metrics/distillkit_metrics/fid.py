@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 
 import torch
 
 from distillkit.api import Dataset, Draw, State, field, frozen, hookimpl, in_
 from distillkit_metrics import reference
+from distillkit_metrics.floors import Rule
 from distillkit_metrics.published import Published, PublishedConfig
-from distillkit_metrics.statistics import Moments, Sums, frechet_distance
+from distillkit_metrics.statistics import Moments, Sums, distance_of_parts, frechet_distance
 
 DDOF = {"edm": 1, "stylegan": 0}
+PARTS = 10  # of the generated images, over which the error is taken
 
 
 class Fid(Published):
@@ -43,7 +47,7 @@ class Fid(Published):
         """Raises InputError for a reference that cannot be read."""
         super().setup(state)
         self._real: Moments | None = None
-        self._floor: float | None = None
+        self._floor: tuple[float, float] | None = None
         if self.config.reference is not None:
             width = self.features(state.dataset.pixels(torch.arange(1)))["penultimate"].shape[1]
             self._real, digest = reference.read(Path.cwd() / self.config.reference, width)
@@ -51,31 +55,45 @@ class Fid(Published):
 
     @hookimpl
     def evaluate(self, state: State, draw: Draw) -> dict[str, float]:
-        """`fid` or `fd`, and its floor."""
-        fake = Sums()
-        for x in self.generated(state, draw):
-            fake.add(self.features(x)["penultimate"])
-        if self._real is None or (self._floor is None and self.config.floor):
-            self._measure_real(state)
+        """`fid` or `fd`, its standard error and its floor."""
+        c, fake = self.config, [Sums() for _ in range(PARTS)]
+        for i, x in enumerate(self.generated(state, draw)):
+            fake[i * c.batch * PARTS // c.images].add(self.features(x)["penultimate"])
+        real = self._measure_real(state)
         name = self.features.distance
-        found = {name: frechet_distance(fake.moments(DDOF[self.config.protocol]), self._real)}
-        return found if self._floor is None else {**found, f"{name}_floor": self._floor}
+        parts = [part for part in fake if part.count]
+        value, error = distance_of_parts(parts, real, DDOF[c.protocol])
+        found = {name: value, f"{name}_sd": error}
+        if self._floor is not None:
+            found |= {f"{name}_floor": self._floor[0], f"{name}_floor_sd": self._floor[1]}
+        return found
 
-    def _measure_real(self, state: State) -> None:
+    def _measure_real(self, state: State) -> Moments:
         """The reference, unless it was given, and the floor; the real images never change."""
-        ddof, held_out, floor = DDOF[self.config.protocol], state.held_out, self.config.floor
-        if self._real is None or (floor and held_out is None):
-            even, odd, digest = self._halves(state, state.dataset)
+        sets = [] if self._real is not None else [state.dataset]
+        if self.config.floor and self._floor is None:
+            sets = [state.dataset] if state.held_out is None else [*sets, state.held_out]
+        quarters = [self._quarters(state, dataset) for dataset in sets]
         if self._real is None:
-            self._real = (even + odd).moments(ddof)
-            self._told["reference"] = f"{even.count + odd.count} training images, sha256 {digest}"
-        if floor and held_out is not None:
-            test = sum(self._halves(state, held_out)[:2], Sums())
-            self._floor = frechet_distance(test.moments(ddof), self._real)
-            self._told["floor"] = f"{test.count} held-out images against the reference"
-        elif floor:
-            self._floor = frechet_distance(even.moments(ddof), odd.moments(ddof))
-            self._told["floor"] = f"{even.count} training images against the other {odd.count}"
+            whole = sum(quarters[0][0], Sums())
+            self._real = whole.moments(DDOF[self.config.protocol])
+            self._told["reference"] = f"{whole.count} training images, sha256 {quarters[0][1]}"
+        if self.config.floor and self._floor is None:
+            together = [sum(each, Sums()) for each in zip(*(parts for parts, _ in quarters), strict=True)]
+            self._measure_floor(together, len(state.dataset))
+        return self._real
 
-    def _halves(self, state: State, dataset: Dataset) -> tuple[Sums, Sums, str]:
-        return reference.halves(self.features, dataset, self.config.batch, state.device, state.cache)
+    def _measure_floor(self, quarters: Sequence[Sums], m: int) -> None:
+        """c (1/n + 1/m), c by the three ways to set two quarters of all real images against the others."""
+        first, *others = quarters
+        found = []
+        for i in range(len(others)):
+            a, b = first + others[i], sum(others[:i] + others[i + 1 :], Sums())
+            distance = frechet_distance(*(side.moments(DDOF[self.config.protocol]) for side in (a, b)))
+            found.append(distance / (1 / a.count + 1 / b.count))
+        self._floor = Rule(fmean(found), stdev(found)).at(self.config.images, m)
+        pool = sum(quarter.count for quarter in quarters)
+        self._told["floor"] = f"c (1/n + 1/{m}), c by {len(found)} splits of {pool} real images into halves"
+
+    def _quarters(self, state: State, dataset: Dataset) -> tuple[list[Sums], str]:
+        return reference.quarters(self.features, dataset, self.config.batch, state.device, state.cache)

@@ -2,86 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from statistics import fmean, stdev
 
-import torch
 from torch import Tensor
 
 from distillkit.api import (
     Choice,
-    Dataset,
-    Diverged,
     Draw,
     Evaluate,
     Features,
     Sample,
     State,
     Use,
+    added_later,
     field,
     frozen,
     ge,
     hookimpl,
 )
+from distillkit_metrics import pairs, suspicion
 from distillkit_metrics.facts import drawn
-from distillkit_metrics.kid import kid
-from distillkit_metrics.manifold import density_coverage, precision_recall, radii
-from distillkit_metrics.statistics import Moments, frechet_distance, moments, principal_axes
+from distillkit_metrics.layers import Layers
+from distillkit_metrics.manifold import Measured
+from distillkit_metrics.memorised import Memory
+from distillkit_metrics.pixels import check_finite
+from distillkit_metrics.real import Real
 
-CHUNK = 500  # images per call of the feature network
-NEIGHBOURS = 10_000  # real images at most that neighbours and KID are taken among: their cost is the square of it
-SPATIAL_AXES = 64  # principal axes of the middle layer that sFD keeps
-
-
-def quantised(x: Tensor) -> Tensor:
-    """x [n,C,H,W] through 8-bit levels and back to [-1,1], as published protocols store images before measuring."""
-    return (x.float() * 127.5 + 128).clamp(0, 255).trunc() / 127.5 - 1
+PAIRS = 6  # of generated and training images, shown
 
 
-def measured(features: Features, x: Tensor) -> dict[str, Tensor]:
-    """Features by name, float64 [n,D], of x [n,C,H,W] clamped to [-1,1].
-
-    Not in 8-bit levels: a pixel near a boundary takes another one with the last bit of a processor's arithmetic, which
-    alone moves a distance of 1,000 images by 1e-6.
-    """
-    parts = [features(chunk.float().clamp(-1, 1)) for chunk in x.split(CHUNK)]
-    return {name: torch.cat([part[name] for part in parts]).double().cpu() for name in parts[0]}
+def mean_and_spread(blocks: list[Measured]) -> dict[str, float]:
+    """Mean of each metric, and under name_sd the standard deviation (N-1) over blocks; of one, its standard error."""
+    found = {name: fmean(block[name][0] for block in blocks) for name in blocks[0]}
+    if len(blocks) == 1:
+        return found | {f"{name}_sd": error for name, (_, error) in blocks[0].items()}
+    return found | {f"{name}_sd": stdev(block[name][0] for block in blocks) for name in blocks[0]}
 
 
-def measured_set(features: Features, dataset: Dataset) -> dict[str, Tensor]:
-    """Features by name, float64 [N,D], of every image; the images themselves are never in memory together."""
-    parts = [measured(features, dataset.pixels(index)) for index in torch.arange(len(dataset)).split(CHUNK)]
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-
-def stratified_labels(dataset: Dataset, n: int) -> Tensor | None:
-    """n labels [n,L] of training images in the proportions of their classes; None when unconditional.
-
-    Class proportions that vary by chance would dominate the distances at small n.
-    """
-    labels = dataset.labels(torch.arange(len(dataset)))
-    if labels is None:
-        return None
-    by_class = labels[labels.argmax(1).argsort(stable=True)]
-    return by_class[((torch.arange(n) + 0.5) * len(labels) / n).long()]
-
-
-def mean_and_spread(runs: list[dict[str, float]]) -> dict[str, float]:
-    """Mean under each name; with several runs the standard deviation (N-1) under name_sd."""
-    found = {name: fmean(run[name] for run in runs) for name in runs[0]}
-    if len(runs) > 1:
-        found |= {f"{name}_sd": stdev(run[name] for run in runs) for name in runs[0]}
-    return found
+def at_the_end(state: State) -> bool:
+    """Whether this evaluation is that of a result: of a run's last iteration, or of a student that is finished."""
+    return state.nimg in (0, state.total)
 
 
 class Frechet(Evaluate):
-    """Frechet distances, KID, precision, recall, density, coverage, each with its real floor.
+    """Frechet distances, KID, precision, recall, density, coverage, copies, each with error and floor.
 
     `fd` and `sfd` are Frechet distances (arXiv:1706.08500) of the penultimate and a middle layer; `_test` against
-    the held-out images, everything else against the training images; `_floor`: held-out against training images.
+    the held-out images, everything else against the training images; `_floor`, `_ceiling`: real images in the place of
+    generated ones; `near_train`: share nearer to a training image than 95 % of the held-out ones are; `duplicates`:
+    share with another generated image as near as 1 % of training images have one.
     """
 
     better = {
-        **dict.fromkeys(("fd", "sfd", "kid", "fd_test", "sfd_test"), "lower"),
+        "near_train": "none",
+        **dict.fromkeys(("fd*", "sfd*", "kid", "duplicates"), "lower"),
         **dict.fromkeys(("precision", "recall", "density", "coverage", "label_agreement"), "higher"),
     }
 
@@ -91,97 +67,72 @@ class Frechet(Evaluate):
         images: int = field(default=1000, validator=ge(2))  # generated, per seed
         seeds: int = field(default=1, validator=ge(1))
         """sets of images; of more than 1: the mean, and the spread under name_sd"""
+        final_seeds: int = field(default=3, validator=ge(1), metadata=added_later(3))
+        """sets of images at the end of a run, where that is more than `seeds`"""
         first_seed: int = field(default=0, validator=ge(0))  # seed of the first set of images
         sampler: Choice[Sample] | None = None  # measure the teacher by this sampler, not the student
         k_precision: int = field(default=3, validator=ge(1))  # neighbours, also of recall
         k_coverage: int = field(default=5, validator=ge(1))  # neighbours, also of density
+        extrapolate: bool = field(default=False, metadata=added_later(False))
+        """also fd_inf and sfd_inf: the distances that infinitely many such images would have"""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self._features: Features | None = None
+        self._real: Real | None = None
 
     @property
     def protocol(self) -> dict[str, str]:
         c = self.config
-        if self._features is None:
+        if self._real is None:
             return {}
         neighbours = f"{c.k_precision} neighbours for precision and recall, {c.k_coverage} for density and coverage"
-        blocks = range(c.first_seed, c.first_seed + c.seeds)
+        blocks = range(c.first_seed, c.first_seed + max(c.seeds, c.final_seeds))
         return {
             "protocol": f"covariance over N-1, labels in the proportions of the classes, {neighbours}",
-            **drawn(c.images, blocks, c.features, self._features, c.sampler, "clamped to [-1,1]"),
-            "reference": f"{len(self._train['penultimate'])} training images",
+            **drawn(c.images, blocks, c.features, self._real.features, c.sampler, "clamped to [-1,1]"),
+            "reference": f"{len(self._real.train)} training images",
+            "floor": self._real.told,
         }
+
+    def remarks(self, metrics: Mapping[str, float]) -> list[str]:
+        """Signs of copied images, and of features that know the training images."""
+        return suspicion.of(metrics) + (self._real.knowing() if self._real else [])
 
     @hookimpl
     def setup(self, state: State) -> None:
         """Measure the real images once."""
-        features = self.config.features.build()
-        features.prepare(state.dataset, state.held_out, state.cache)
-        self._train = measured_set(features, state.dataset)
-        self._near = self._train["penultimate"][:: -(-len(state.dataset) // NEIGHBOURS)]
-        self._radii = {k: radii(self._near, k) for k in {self.config.k_precision, self.config.k_coverage}}
-        self._axes = principal_axes(self._train["spatial"], SPATIAL_AXES) if "spatial" in self._train else None
-        self._train_moments = self._layers(self._train)
-        self._test_moments, self._floors, self._features = None, {}, features
-        if state.held_out is not None:
-            self._measure_held_out(state.held_out)
+        self._ready(state)
+
+    def _ready(self, state: State) -> Real:
+        if self._real is None:
+            c, features = self.config, self.config.features.build()
+            features.prepare(state.dataset, state.held_out, state.cache)
+            keys = c.images, c.k_precision, c.k_coverage, c.extrapolate
+            self._real = Real(features, state.dataset, state.held_out, *keys)
+        return self._real
 
     @hookimpl
     def evaluate(self, state: State, draw: Draw) -> dict[str, float]:
         """Metrics over the seeds, and the floors."""
-        if self._features is None:
-            self.setup(state)
-        labels = stratified_labels(state.dataset, self.config.images)
-        draw = draw if self.config.sampler is None else draw.teacher(self.config.sampler.build())
-        seeds = range(self.config.first_seed, self.config.first_seed + self.config.seeds)
-        return mean_and_spread([self._one_seed(draw, seed, labels) for seed in seeds]) | self._floors
-
-    def _one_seed(self, draw: Draw, seed: int, labels: Tensor | None) -> dict[str, float]:
-        x, labels = draw(self.config.images, seed=seed, labels=labels)
-        bad = int((~x.isfinite()).flatten(1).any(1).sum())
-        if bad:
-            raise Diverged(
-                f"{bad} of {len(x)} generated images (seed {seed}) hold non-finite values; nothing to measure"
-            )
-        fake = measured(self._features, x)
-        found = self._compare(fake)
-        if self._test_moments is not None:
-            found |= {f"{name}_test": v for name, v in self._distances(fake, self._test_moments).items()}
-        if labels is not None and "logits" in fake:
-            found["label_agreement"] = _agreement(fake["logits"], labels)
+        c, real = self.config, self._ready(state)
+        draw = draw if c.sampler is None else draw.teacher(c.sampler.build())
+        final = at_the_end(state)
+        seeds = range(c.first_seed, c.first_seed + (max(c.seeds, c.final_seeds) if final else c.seeds))
+        blocks = [self._block(state, real, draw, seed) for seed in seeds]
+        found = mean_and_spread([metrics for _, _, metrics in blocks]) | real.floors
+        if final and state.figures is not None:
+            x, fake, _ = blocks[0]
+            self._show_pairs(state, state.figures, real.memory, x, fake)
         return found
 
-    def _measure_held_out(self, held_out: Dataset) -> None:
-        test, labels = measured_set(self._features, held_out), held_out.labels(torch.arange(len(held_out)))
-        self._test_moments = self._layers(test)
-        floors = self._compare(test)
-        # The distance is symmetric: training images are exactly as far from the held-out ones.
-        floors |= {f"{name}_test": floors[name] for name in self._test_moments}
-        if labels is not None and "logits" in test:
-            floors["label_agreement"] = _agreement(test["logits"], labels)
-        self._floors = {f"{name}_floor": value for name, value in floors.items()}
+    def _block(self, state: State, real: Real, draw: Draw, seed: int) -> tuple[Tensor, Layers, Measured]:
+        """Images, their layers and metrics. Raises Diverged for images that are not finite."""
+        x, labels = draw(self.config.images, seed=seed, labels=real.labels(state.dataset, seed))
+        check_finite(x, f"generated images (seed {seed})")
+        return x, *real.compare(x, labels)
 
-    def _layers(self, found: dict[str, Tensor]) -> dict[str, Moments]:
-        layers = {"fd": moments(found["penultimate"])}
-        if self._axes is not None:
-            layers["sfd"] = moments(found["spatial"] @ self._axes)
-        return layers
-
-    def _distances(self, fake: dict[str, Tensor], real: dict[str, Moments]) -> dict[str, float]:
-        layers = self._layers(fake)
-        return {name: frechet_distance(real[name], layers[name]) for name in real}
-
-    def _compare(self, fake: dict[str, Tensor]) -> dict[str, float]:
-        """Everything that compares with the training images."""
-        sides, k_p, k_c = (self._near, fake["penultimate"]), self.config.k_precision, self.config.k_coverage
-        precision, recall = precision_recall(*sides, k_p, self._radii[k_p])
-        density, coverage = density_coverage(*sides, k_c, self._radii[k_c])
-        return self._distances(fake, self._train_moments) | {
-            "kid": kid(*sides), "precision": precision, "recall": recall, "density": density, "coverage": coverage,
-        }  # fmt: skip
-
-
-def _agreement(logits: Tensor, labels: Tensor) -> float:
-    """Share of images whose class by logits [n,classes] is the one asked for by labels [n,L]."""
-    return float((logits.argmax(1) == labels.argmax(1).cpu()).double().mean())
+    def _show_pairs(self, state: State, folder: Path, memory: Memory, x: Tensor, fake: Layers) -> None:
+        """The generated images nearest to a training image, above those."""
+        index, training, distance = memory.closest(fake.main, PAIRS)
+        name = f"nearest-{self.config.sampler.name}.png" if self.config.sampler else "nearest.png"
+        pairs.write(folder / name, x[index], state.dataset.pixels(training), distance, memory.near)

@@ -34,7 +34,7 @@ def inception_score(p: Tensor, splits: int = 10) -> tuple[float, float]:
 class InceptionScore(Published):
     """Inception score over consecutive splits, with the TorchScript Inception (arXiv:1606.03498).
 
-    `inception_score_sd` is the deviation between splits; `inception_score_floor` is of as many training images.
+    `inception_score_sd` is the deviation between splits; `inception_score_ceiling` is of as many training images.
     """
 
     better = {"inception_score": "higher"}
@@ -52,7 +52,7 @@ class InceptionScore(Published):
                 f"inception-score needs class probabilities, which features {self.config.features.name!r} do not give: "
                 'write features.use = "inception"'
             )
-        self._floor: float | None = None
+        self._ceiling: float | None = None
 
     @property
     def protocol(self) -> dict[str, str]:
@@ -62,13 +62,13 @@ class InceptionScore(Published):
     def evaluate(self, state: State, draw: Draw) -> dict[str, float]:
         """Mean and spread over the splits, and the mean of real images."""
         mean, sd = self._score(self.generated(state, draw))
-        if self._floor is None and self.config.floor:
+        if self._ceiling is None and self.config.floor:
             size = len(state.dataset)
             index = noise.shuffled(0, "evaluate/real", 0, min(self.config.images, size), size)
-            self._floor, _ = self._score(self.real(state, state.dataset, index))
-            self._told["floor"] = f"{len(index)} training images"
+            self._ceiling, _ = self._score(self.real(state, state.dataset, index))
+            self._told["ceiling"] = f"{len(index)} training images"
         found = {"inception_score": mean, "inception_score_sd": sd}
-        return found if self._floor is None else {**found, "inception_score_floor": self._floor}
+        return found if self._ceiling is None else {**found, "inception_score_ceiling": self._ceiling}
 
     def _score(self, parts: Iterable[Tensor]) -> tuple[float, float]:
         return inception_score(torch.cat([self.features.probabilities(x).cpu() for x in parts]), self.config.splits)

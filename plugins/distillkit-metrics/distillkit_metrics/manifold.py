@@ -6,11 +6,13 @@ import torch
 from torch import Tensor
 
 from distillkit.api import InputError
+from distillkit_metrics.spread import standard_error
 
 ROWS = 2048  # rows of a distance matrix held at once
+Measured = dict[str, tuple[float, float]]  # value and standard error by name
 
 
-def _distances(a: Tensor, b: Tensor) -> Tensor:
+def distances(a: Tensor, b: Tensor) -> Tensor:
     """Euclidean distances [n,m] from differences: exact zeros for equal rows, unlike the |a|^2+|b|^2-2ab way."""
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
@@ -20,34 +22,64 @@ def radii(points: Tensor, k: int) -> Tensor:
     if len(points) <= k:
         raise InputError(f"distances to {k} neighbours need more than {k} images; got {len(points)}")
     parts = points.split(ROWS)
-    return torch.cat([_distances(part, points).kthvalue(k + 1, dim=1).values for part in parts])  # + 1: itself
+    return torch.cat([distances(part, points).kthvalue(k + 1, dim=1).values for part in parts])  # + 1: itself
 
 
-def _share_inside(centers: Tensor, radius: Tensor, probes: Tensor) -> float:
-    inside = [(_distances(part, centers) <= radius).any(1) for part in probes.split(ROWS)]
-    return float(torch.cat(inside).double().mean())
+class Inside:
+    """Who lies in whose balls, counted over parts of the real images: booleans [n,M], real by generated."""
+
+    def __init__(self, fakes: int) -> None:
+        self.by_fake = torch.zeros(fakes, dtype=torch.int64)  # pairs of each generated image
+        self.alone = torch.zeros(fakes, dtype=torch.int64)  # real images that have this one and no other
+        self.met, self.reals = 0, 0  # real images that have any
+
+    def add(self, pairs: Tensor) -> None:
+        """Count a part [n,M] in."""
+        count = pairs.sum(1)
+        self.by_fake += pairs.sum(0)
+        self.alone += torch.bincount(pairs[count == 1].int().argmax(1), minlength=len(self.alone))
+        self.met, self.reals = self.met + int((count > 0).sum()), self.reals + len(pairs)
+
+    def share_met(self, groups: Tensor | None) -> tuple[float, float]:
+        """Share of real images that have any, which falls without an image by those that it alone met."""
+        influence = self.alone.double() * len(self.alone) / self.reals
+        return self.met / self.reals, standard_error(influence, groups)
 
 
-def precision_recall(real: Tensor, fake: Tensor, k: int = 3, known: Tensor | None = None) -> tuple[float, float]:
-    """Share of fake [M,D] in the balls around real [N,D], and the reverse; `known`: radii(real, k) [N].
+def mean(values: Tensor, groups: Tensor | None) -> tuple[float, float]:
+    """Mean of values [M], one for each generated image, and its standard error."""
+    return float(values.double().mean()), standard_error(values, groups)
 
-    Source: arXiv:1904.06991, Eq. (1)-(2).
+
+def compared(
+    real: Tensor,
+    fake: Tensor,
+    k_precision: int = 3,
+    k_coverage: int | None = None,
+    known: dict[int, Tensor] | None = None,
+    groups: Tensor | None = None,
+) -> Measured:
+    """Precision and recall of fake [M,D] beside real [N,D], and with `k_coverage` density and coverage.
+
+    Precision: the share of fake in the balls around real, whose radius is the distance to the k-th neighbour; recall:
+    the reverse (arXiv:1904.06991, Eq. 1-2). Density: the mean number of real balls around a fake image over k,
+    coverage: the share of real balls that hold one (arXiv:2002.09797, Eq. 3-4); these balls are open, so that a copy
+    of the real images has density 1, not (k+1)/k. `known`: radii(real, k) by k; `groups` [M]: strata of fake. The
+    error of recall keeps the balls of the other images as they are.
     """
     real, fake = real.double(), fake.double()
-    known = radii(real, k) if known is None else known
-    return _share_inside(real, known, fake), _share_inside(fake, radii(fake, k), real)
-
-
-def density_coverage(real: Tensor, fake: Tensor, k: int = 5, known: Tensor | None = None) -> tuple[float, float]:
-    """Mean number of real balls around a fake image over k, and share of real balls that hold a fake image.
-
-    Balls are open, so that a copy of the real images has density 1, not (k+1)/k; `known`: radii(real, k) [N].
-    Source: arXiv:2002.09797, Eq. (3)-(4).
-    """
-    real, fake = real.double(), fake.double()
-    known = radii(real, k) if known is None else known
-    counts = []  # of fake images in each real ball
-    for part, radius in zip(real.split(ROWS), known.split(ROWS), strict=True):
-        counts.append((_distances(part, fake) < radius[:, None]).sum(1))
-    held = torch.cat(counts).double()
-    return float(held.sum() / (k * len(fake))), float((held > 0).double().mean())
+    own = radii(fake, k_precision)
+    around = dict(known or {})
+    around |= {k: radii(real, k) for k in (k_precision, k_coverage) if k and k not in around}
+    precise, recalled, covered = (Inside(len(fake)) for _ in range(3))
+    for at in range(0, len(real), ROWS):
+        part = slice(at, at + ROWS)
+        d = distances(real[part], fake)
+        precise.add(d <= around[k_precision][part, None])
+        recalled.add(d <= own)
+        if k_coverage:
+            covered.add(d < around[k_coverage][part, None])
+    found = {"precision": mean(precise.by_fake > 0, groups), "recall": recalled.share_met(groups)}
+    if k_coverage:
+        found |= {"density": mean(covered.by_fake.double() / k_coverage, groups), "coverage": covered.share_met(groups)}
+    return found

@@ -9,7 +9,8 @@ import torch
 from distillkit import noise
 from distillkit.api import Draw, State, field, frozen, ge, hookimpl
 from distillkit_metrics import reference
-from distillkit_metrics.manifold import precision_recall
+from distillkit_metrics.floors import sides
+from distillkit_metrics.manifold import Measured, compared
 from distillkit_metrics.published import Published, PublishedConfig
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class PrecisionRecall(Published):
     def setup(self, state: State) -> None:
         super().setup(state)
         self._real: Tensor | None = None
-        self._floors: dict[str, float] = {}
+        self._ceilings: dict[str, float] = {}
 
     @property
     def protocol(self) -> dict[str, str]:
@@ -41,28 +42,36 @@ class PrecisionRecall(Published):
 
     @hookimpl
     def evaluate(self, state: State, draw: Draw) -> dict[str, float]:
-        """Precision, recall and their floors."""
+        """Precision, recall, their standard errors and their ceilings."""
+        real = self._measure_real(state)
+        found = compared(real, self.gathered(self.generated(state, draw)), self.config.k)
+        return _named(found) | self._ceilings
+
+    def _measure_real(self, state: State) -> Tensor:
+        """Features of the training images, measured once, as the ceilings are."""
         if self._real is None:
-            self._measure_real(state)
-        return {**self._compare(self._real, self.gathered(self.generated(state, draw))), **self._floors}
+            size = len(state.dataset)
+            index = noise.shuffled(0, "evaluate/real", 0, min(self.config.max_real, size), size)
+            self._real = self.gathered(self.real(state, state.dataset, index))
+            digest = reference.digest(state.dataset, self.config.batch)
+            self._told["reference"] = f"{len(index)} of {size} training images, sha256 of all {digest}"
+            if self.config.floor:
+                self._measure_ceilings(state, self._real)
+        return self._real
 
-    def _compare(self, real: Tensor, fake: Tensor) -> dict[str, float]:
-        return dict(zip(("precision", "recall"), precision_recall(real, fake, self.config.k), strict=True))
-
-    def _measure_real(self, state: State) -> None:
-        """Features of the training images, and the floors: held-out against them, or half against half."""
-        size = len(state.dataset)
-        index = noise.shuffled(0, "evaluate/real", 0, min(self.config.max_real, size), size)
-        self._real = self.gathered(self.real(state, state.dataset, index))
-        digest = reference.digest(state.dataset, self.config.batch)
-        self._told["reference"] = f"{len(index)} of {size} training images, sha256 of all {digest}"
-        if not self.config.floor:
-            return
+    def _measure_ceilings(self, state: State, real: Tensor) -> None:
+        """Of one split of all real images into two sides as large as generated and real ones, or like them."""
+        pool = real
         if state.held_out is not None:
             test = self.gathered(self.real(state, state.held_out, torch.arange(len(state.held_out))))
-            sides, told = (self._real, test), f"{len(test)} held-out images against the reference"
-        else:
-            sides = self._real[::2], self._real[1::2]
-            told = "half of the reference against the other half"
-        self._told["floor"] = told
-        self._floors = {f"{name}_floor": value for name, value in self._compare(*sides).items()}
+            pool = torch.cat([real, test])
+        pool = pool[noise.shuffled(0, "evaluate/ceiling", 0, len(pool), len(pool)).to(pool.device)]
+        n, m = sides(self.config.images, len(real), len(pool))
+        found = compared(pool[n : n + m], pool[:n], self.config.k)
+        self._told["ceiling"] = f"{n} real images against {m} others"
+        self._ceilings = _named({f"{name}_ceiling": value for name, value in found.items()})
+
+
+def _named(found: Measured) -> dict[str, float]:
+    errors = {f"{name}_sd": error for name, (_, error) in found.items()}
+    return {name: value for name, (value, _) in found.items()} | errors

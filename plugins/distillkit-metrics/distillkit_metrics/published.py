@@ -12,7 +12,6 @@ from distillkit import noise
 from distillkit.api import (
     Choice,
     Dataset,
-    Diverged,
     Draw,
     Evaluate,
     Features,
@@ -27,7 +26,7 @@ from distillkit.api import (
     optional,
 )
 from distillkit_metrics.facts import drawn
-from distillkit_metrics.frechet import quantised
+from distillkit_metrics.pixels import check_finite, quantised
 
 
 @frozen(kw_only=True)
@@ -45,7 +44,9 @@ class PublishedConfig:
 class Published(Evaluate):
     """Base: draws `images` images in parts and prepares the features."""
 
-    labels_of_protocol = "dataset"  # as StyleGAN's code, which SiD's is
+    @property
+    def labels_of_protocol(self) -> str:
+        return "dataset"  # as StyleGAN's code, which SiD's is
 
     @hookimpl
     def setup(self, state: State) -> None:
@@ -75,9 +76,7 @@ class Published(Evaluate):
         for first in range(0, c.images, c.batch):
             n = min(c.batch, c.images - first)
             x = draw(n, seed=c.seed, labels=self._labels(state.dataset, first, n), first=first).x
-            bad = int((~x.isfinite()).flatten(1).any(1).sum())
-            if bad:
-                raise Diverged(f"{bad} of {n} generated images hold non-finite values; nothing to measure")
+            check_finite(x, "generated images")
             yield quantised(x).to(state.device)
 
     def _labels(self, dataset: Dataset, first: int, n: int) -> Tensor | Literal["random"] | None:

@@ -13,12 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from distillkit import noise
 from distillkit.api import Dataset, Features, InputError
 from distillkit_metrics import store
-from distillkit_metrics.frechet import quantised
+from distillkit_metrics.pixels import quantised
 from distillkit_metrics.statistics import Moments, Sums
 
-VERSION = 1  # raise it when the sums below change
+VERSION = 2  # raise it when the sums below change
+QUARTERS = 4
 
 
 def read(path: Path, width: int) -> tuple[Moments, str]:
@@ -40,26 +42,27 @@ def read(path: Path, width: int) -> tuple[Moments, str]:
     return Moments(mu, sigma), hashlib.sha256(raw).hexdigest()
 
 
-def halves(
+def quarters(
     features: Features, dataset: Dataset, batch: int, device: torch.device, cache: Path
-) -> tuple[Sums, Sums, str]:
-    """Sums over the even and the odd images of a data set, and the sha256 of those images."""
+) -> tuple[list[Sums], str]:
+    """Sums over four disjoint random parts of a data set, and the sha256 of its images."""
     content = digest(dataset, batch)
     about = {"version": VERSION, "features": features.digest, "images": content}
     key = hashlib.sha256(json.dumps(about).encode()).hexdigest()
     path = cache / f"moments-{key[:16]}.safetensors"
     found = store.load(path) if features.digest else None
     if found is None:
-        sums = [Sums(), Sums()]
-        for x in _parts(dataset, batch + batch % 2):  # an even number, so that a part begins with an even image
+        sums = [Sums() for _ in range(QUARTERS)]
+        part_of = noise.shuffled(0, "evaluate/quarters", 0, len(dataset), len(dataset)) % QUARTERS
+        for x, parts in zip(_parts(dataset, batch), part_of.split(batch), strict=True):
             f = features(x.to(device))["penultimate"]
-            sums[0].add(f[::2])
-            sums[1].add(f[1::2])
+            for i, part in enumerate(sums):
+                part.add(f[(parts == i).to(f.device)])
         found = {f"{i}.{k}": torch.as_tensor(v).cpu() for i, s in enumerate(sums) for k, v in vars(s).items()}
         if features.digest:
             store.save(path, {k: v.contiguous() for k, v in found.items()}, about)
-    even, odd = (Sums(int(found[f"{i}.count"]), found[f"{i}.first"], found[f"{i}.second"]) for i in (0, 1))
-    return even, odd, content
+    read = range(QUARTERS)
+    return [Sums(int(found[f"{i}.count"]), found[f"{i}.first"], found[f"{i}.second"]) for i in read], content
 
 
 def digest(dataset: Dataset, batch: int) -> str:

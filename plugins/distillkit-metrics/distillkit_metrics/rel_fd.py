@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import torch
+from torch import Tensor
 
 from distillkit.api import Choice, Draw, Evaluate, Features, Sample, State, UsageError, Use, field, frozen, ge, hookimpl
 from distillkit_metrics.facts import drawn
-from distillkit_metrics.frechet import measured, stratified_labels
-from distillkit_metrics.statistics import Moments, frechet_distance, moments
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from distillkit_metrics.manifold import mean
+from distillkit_metrics.pixels import measured
+from distillkit_metrics.statistics import distance_of, moments
+from distillkit_metrics.strata import chosen, class_of, fewest, strata
 
 
 class RelFid(Evaluate):
@@ -41,15 +41,20 @@ class RelFid(Evaluate):
             raise UsageError("rel-fid compares with the teacher: the recipe needs a [teacher_score] table")
         self.features = self.config.features.build()
         self.features.prepare(state.dataset, state.held_out, state.cache)
-        self.teacher: tuple[Tensor, Moments] | None = None
+        self.teacher: tuple[Tensor, Tensor] | None = None  # its images and their features, which never change
 
     @hookimpl
     def evaluate(self, state: State, draw: Draw) -> dict[str, float]:
-        c, labels = self.config, stratified_labels(state.dataset, self.config.images)
-        if self.teacher is None:  # its images never change
+        c, classes = self.config, class_of(state.dataset)
+        counts = torch.bincount(classes)
+        of_class, _ = strata(counts, fewest(counts, c.images))
+        index = chosen(of_class[classes], of_class, c.images, c.seed)
+        labels, groups = state.dataset.labels(index), of_class[classes[index]]
+        if self.teacher is None:
             x = draw.teacher(c.sampler.build())(c.images, seed=c.seed, labels=labels).x
-            self.teacher = x, moments(measured(self.features, x)["penultimate"])
+            self.teacher = x, measured(self.features, x)["penultimate"]
         x = draw(c.images, seed=c.seed, labels=labels).x
-        fd = frechet_distance(self.teacher[1], moments(measured(self.features, x)["penultimate"]))
-        rms = (x - self.teacher[0]).square().flatten(1).mean(1).sqrt().mean()
-        return {"fd": fd, "distance": float(rms)}
+        own = measured(self.features, x)["penultimate"]
+        fd, error = distance_of(own, moments(self.teacher[1]), groups)
+        rms, spread = mean((x - self.teacher[0]).square().flatten(1).mean(1).sqrt(), groups)
+        return {"fd": fd, "fd_sd": error, "distance": rms, "distance_sd": spread}

@@ -109,9 +109,7 @@ class Inception(TorchScript):
     `net(x, no_output_bias=True)` class probabilities.
     """
 
-    @frozen(kw_only=True)
-    class Config(FileConfig):
-        pass
+    Config = FileConfig
 
     @property
     def preparation(self) -> list[str]:
@@ -130,8 +128,7 @@ class Inception(TorchScript):
     @torch.no_grad()
     def probabilities(self, x: Tensor) -> Tensor:
         """Class probabilities [n,classes], float32, of x [n,C,H,W] in [-1,1]."""
-        shares: Tensor = self.net.to(x.device)(_bytes(x), no_output_bias=True)
-        return shares.float()
+        return self.net.to(x.device)(_bytes(x), no_output_bias=True).float()
 
 
 def _bytes(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Data and feature networks that the metric tests share; the real classifier is trained once per test session."""
+"""Data and feature networks that the metric tests share; the digits by the classifier that ships."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Toy(Dataset):
         self._x = (0.2 * noise + self._classes.view(-1, 1, 1, 1) - 0.5).clamp(-1, 1)
 
     def __len__(self) -> int:
-        return 40
+        return len(self._x)
 
     def images(self, index: Tensor) -> Tensor:
         return self._x[index]
@@ -91,6 +91,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     dataset = module.Digits(module.Digits.Config())
     dataset.open(Path())
     state = SimpleNamespace(dataset=dataset, held_out=dataset.held_out(), cache=tmp_path_factory.mktemp("cache"))
+    vars(state).update(nimg=1, total=2, figures=None)  # in the middle of a run
     features = DigitsClassifier(DigitsClassifier.Config())
     features.prepare(state.dataset, state.held_out, state.cache)
     return SimpleNamespace(state=state, features=features)

@@ -16,19 +16,14 @@ MACHINES = (
 )
 # A student of fixed weights, as one that was trained elsewhere, drawn and measured as in a run.
 MEASURE = """
-import json, sys
+import json
 from pathlib import Path
-from types import SimpleNamespace
 import torch
 from distillkit import seeds
-from distillkit.api import Use
 from distillkit_datasets.digits import Digits
 from distillkit_metrics.classifier import DigitsClassifier
-from distillkit_metrics.frechet import Frechet
-
-class Held:
-    def build(self):
-        return DigitsClassifier(DigitsClassifier.Config())
+from distillkit_metrics.pixels import measured, measured_set
+from distillkit_metrics.statistics import distance_of, moments, principal_axes
 
 dataset = Digits(Digits.Config())
 dataset.open(Path())
@@ -40,13 +35,14 @@ def sample(z, labels):
     hidden = (z.flatten(1) @ weights[0]).relu() @ weights[1]
     return (means[labels.argmax(1)] + 0.2 * hidden.view_as(z)).clamp(-1, 1)
 
-def draw(n, seed=0, labels=None):
-    return seeds.images(sample, list(range(n)), labels, dataset, torch.zeros(()))
-
-metric = Frechet(Frechet.Config(features=Held(), images=200))
-state = SimpleNamespace(dataset=dataset, held_out=dataset.held_out(), cache=Path("nowhere"))
-found = metric.evaluate(state, draw)
-print(json.dumps([metric._features.digest, found["fd"], found["sfd"], torch.get_num_threads()]))
+features = DigitsClassifier(DigitsClassifier.Config())
+features.prepare(dataset, None, Path("nowhere"))
+real = measured_set(features, dataset)
+fake = measured(features, seeds.images(sample, list(range(200)), None, dataset, torch.zeros(())).x)
+axes = principal_axes(real["spatial"], 64)
+fd, _ = distance_of(fake["penultimate"], moments(real["penultimate"]))
+sfd, _ = distance_of(fake["spatial"] @ axes, moments(real["spatial"] @ axes))
+print(json.dumps([features.digest, fd, sfd, torch.get_num_threads()]))
 """
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from distillkit_metrics import reference as references
-from distillkit_metrics.frechet import quantised
 from distillkit_metrics.inception_score import inception_score
-from distillkit_metrics.manifold import precision_recall
-from distillkit_metrics.statistics import Sums, frechet_distance, moments
+from distillkit_metrics.manifold import compared
+from distillkit_metrics.pixels import quantised
+from distillkit_metrics.statistics import Moments, Sums, distance_of, distance_of_parts, frechet_distance, moments
 from distillkit_metrics.torchscript import Inception
 
+from distillkit import noise
 from distillkit.api import Diverged, Images, InputError, UsageError
 from distillkit.evaluate.draw import Drawer
 from distillkit.testing import toy_state
@@ -87,16 +89,30 @@ def test_the_inception_score_by_hand() -> None:
         inception_score(torch.ones(9, 2) / 2)
 
 
-def test_the_fid_is_the_distance_of_all_images_at_once_and_its_floor_that_of_the_held_out() -> None:
+def test_the_fid_is_the_distance_of_all_images_at_once() -> None:
     state = state_with("fid")
     fake = moments(features_of(state, Drawer.student(state)(30, labels="random").x))
-    train, test = moments(real(state)), moments(real(state, state.held_out))
-    expected = {"fd": frechet_distance(fake, train), "fd_floor": frechet_distance(test, train)}
-    assert measure(state) == pytest.approx(expected, rel=1e-6)
+    found = measure(state)
+    assert set(found) == {"fd", "fd_sd", "fd_floor", "fd_floor_sd"} and found["fd_sd"] > 0
+    assert found["fd"] == pytest.approx(frechet_distance(fake, moments(real(state))), rel=1e-6)
+
+
+def test_the_error_of_parts_is_that_of_all_images_where_those_are_many() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(20_000, 3, generator=generator, dtype=torch.float64) + 0.5
+    unit = Moments(torch.zeros(3, dtype=torch.float64), torch.eye(3, dtype=torch.float64))
+    parts = [Sums() for _ in range(200)]
+    for part, features in zip(parts, x.split(100), strict=True):
+        part.add(features)
+    value, error = distance_of_parts(parts, unit)
+    expected = distance_of(x, unit)
+    assert value == pytest.approx(expected[0], rel=1e-9) and error == pytest.approx(expected[1], rel=0.15)
 
 
 def test_the_fid_does_not_depend_on_the_size_of_the_parts() -> None:
-    assert measured("fid", batch=7) == pytest.approx(measured("fid", batch=30), rel=1e-6)
+    seven, three = measured("fid", batch=7), measured("fid", batch=3)
+    assert seven["fd"] == pytest.approx(three["fd"], rel=1e-6)
+    assert seven["fd_floor"] == pytest.approx(three["fd_floor"], rel=1e-6)
 
 
 def test_stylegans_protocol_divides_by_n_and_asks_for_the_data_sets_classes() -> None:
@@ -157,44 +173,38 @@ def test_real_images_are_measured_once_per_content(monkeypatch: pytest.MonkeyPat
     assert sum(calls) == 30 + 2 + 80
 
 
-def test_without_held_out_images_the_floor_is_half_against_half() -> None:
+@pytest.mark.parametrize("held_out", [True, False])
+def test_the_floor_is_the_rule_of_halves_of_all_real_images(held_out: bool) -> None:
     state = state_with("fid")
-    state.held_out = None
-    f = real(state)
-    assert measure(state)["fd_floor"] == pytest.approx(frechet_distance(moments(f[::2]), moments(f[1::2])), rel=1e-6)
-    assert state.components["evaluate.0"].protocol["floor"] == "24 training images against the other 24"
+    f = [real(state), real(state, state.held_out)] if held_out else [real(state)]
+    if not held_out:
+        state.held_out = None
+    quarter = [torch.cat([x[noise.shuffled(0, "evaluate/quarters", 0, 48, 48) % 4 == i] for x in f]) for i in range(4)]
+    halves = [((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 3), (1, 2))]
+    n = 24 * len(f)
+    rule = [
+        frechet_distance(*(moments(torch.cat([quarter[i] for i in side])) for side in pair)) / (2 / n)
+        for pair in halves
+    ]
+    found = measure(state)
+    assert found["fd_floor"] == pytest.approx(fmean(rule) * (1 / 30 + 1 / 48), rel=1e-6)
+    assert found["fd_floor_sd"] == pytest.approx(stdev(rule) * (1 / 30 + 1 / 48), rel=1e-5)
+    told = f"c (1/n + 1/48), c by 3 splits of {2 * n} real images into halves"
+    assert state.components["evaluate.0"].protocol["floor"] == told
 
 
-def test_an_odd_size_of_parts_gives_the_same_halves(tmp_path: Path) -> None:
+def test_the_size_of_the_parts_changes_no_quarter(tmp_path: Path) -> None:
     state = state_with("fid")
     features = state.components["evaluate.0"].features
-    found = [references.halves(features, state.dataset, n, state.device, tmp_path / str(n)) for n in (5, 48)]
-    torch.testing.assert_close(found[0][1].second, found[1][1].second)
-    assert found[0][0].count == 24 and found[0][2] == found[1][2]
-
-
-def test_facts_name_protocol_images_seeds_and_hashes(file: Path) -> None:
-    state = state_with("fid", seed=2)
-    measure(state)
-    facts = state.components["evaluate.0"].protocol
-    assert list(facts) == ["protocol", "images", "seeds", "features", "labels", "reference", "floor"]
-    assert facts["protocol"].startswith("EDM") and facts["images"].startswith("30")
-    assert facts["seeds"].startswith("100000-100029") and facts["labels"].startswith("uniform")
-    assert facts["features"] == f"inception, sha256 {hashlib.sha256(file.read_bytes()).hexdigest()}"
-    assert facts["reference"].startswith("48 training images, sha256 ")
-    assert facts["floor"] == "48 held-out images against the reference"
-
-
-def test_other_seeds_are_other_images_and_a_sampler_measures_the_teacher() -> None:
-    assert measured("fid", seed=1)["fd"] != measured("fid")["fd"]
-    state = state_with("fid", sampler={"use": "heun", "steps": 2})
-    assert measure(state)["fd"] != measured("fid")["fd"]
-    assert state.components["evaluate.0"].protocol["network"] == "the teacher, by heun"
+    found = [references.quarters(features, state.dataset, n, state.device, tmp_path / str(n)) for n in (5, 48)]
+    torch.testing.assert_close(found[0][0][1].second, found[1][0][1].second)
+    assert [part.count for part in found[0][0]] == [part.count for part in found[1][0]]
+    assert sum(part.count for part in found[0][0]) == 48 and found[0][1] == found[1][1]
 
 
 def test_features_without_a_name_for_it_give_fd_and_no_inception_score() -> None:
     classifier = {"use": "digits-classifier", "iterations": 10}
-    assert set(measured("fid", features=classifier)) == {"fd", "fd_floor"}
+    assert set(measured("fid", features=classifier)) == {"fd", "fd_sd", "fd_floor", "fd_floor_sd"}
     with pytest.raises(UsageError, match="digits-classifier"):
         state_with("inception-score", features=classifier)
 
@@ -205,14 +215,24 @@ def test_precision_and_recall_are_of_all_images_at_once() -> None:
     asked = state.components["evaluate.0"]._labels
     labels = torch.cat([asked(state.dataset, 0, 30)])
     fake = features_of(state, Drawer.student(state)(30, labels=labels).x)
-    assert (found["precision"], found["recall"]) == precision_recall(real(state), fake)
-    floors = found["precision_floor"], found["recall_floor"]
-    assert floors == precision_recall(real(state), real(state, state.held_out))
+    assert (found["precision"], found["precision_sd"]) == compared(real(state), fake)["precision"]
+    assert (found["recall"], found["recall_sd"]) == compared(real(state), fake)["recall"]
+
+
+def test_ceilings_are_of_real_images_against_others() -> None:
+    state = state_with("precision-recall")
+    found = measure(state)
+    train = real(state)[noise.shuffled(0, "evaluate/real", 0, 48, 48)]
+    pool = torch.cat([train, real(state, state.held_out)])[noise.shuffled(0, "evaluate/ceiling", 0, 96, 96)]
+    expected = compared(pool[30:78], pool[:30])
+    assert (found["precision_ceiling"], found["precision_ceiling_sd"]) == expected["precision"]
+    assert found["recall_ceiling"] == expected["recall"][0]
+    assert state.components["evaluate.0"].protocol["ceiling"] == "30 real images against 48 others"
 
 
 def test_a_limit_on_real_images_is_kept_and_told() -> None:
     state = state_with("precision-recall", max_real=20, floor=False)
-    assert set(measure(state)) == {"precision", "recall"}
+    assert set(measure(state)) == {"precision", "precision_sd", "recall", "recall_sd"}
     told = state.components["evaluate.0"].protocol["reference"]
     assert told == f"20 of 48 training images, sha256 of all {references.digest(state.dataset, 9)}"
 
@@ -223,7 +243,7 @@ def test_the_score_of_the_metric_is_that_of_its_probabilities() -> None:
     p = features.probabilities(quantised(Drawer.student(state)(30, labels="random").x))
     expected = inception_score(p, 3)
     assert (found["inception_score"], found["inception_score_sd"]) == pytest.approx(expected, rel=1e-6)
-    assert found["inception_score_floor"] >= 1
+    assert found["inception_score_ceiling"] >= 1
 
 
 def test_images_that_are_not_finite_are_refused() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from distillkit_metrics.frechet import measured, stratified_labels
+import torch
+from distillkit_metrics.pixels import measured
 from distillkit_metrics.statistics import frechet_distance, moments
+from distillkit_metrics.strata import chosen, class_of
 
 from distillkit.api import UsageError
 from distillkit.evaluate.draw import Drawer
@@ -35,7 +37,7 @@ def test_a_one_step_student_is_at_the_metrics_distance_from_the_same_noise():
     (found,) = state.evaluators[0].call(state=state, draw=draw)
     features = state.components["evaluate.0"].features
     sampler = state.components["evaluate.0"].config.sampler.build()
-    labels = stratified_labels(state.dataset, 24)
+    labels = state.dataset.labels(chosen(class_of(state.dataset), torch.arange(3), 24, 0))
     sides = [measured(features, d(24, labels=labels).x)["penultimate"] for d in (draw.teacher(sampler), draw)]
     assert found["fd"] == pytest.approx(frechet_distance(*map(moments, sides)), rel=1e-6)
     assert found["fd"] > 0 and found["distance"] > 0
