@@ -16,37 +16,16 @@ from distillkit.api import Choice, Turn
 from distillkit.api.slots import SLOTS
 from distillkit.recipe import read
 from distillkit.registry import Catalog
+from distillkit.testing import tiny_recipe
 from distillkit.train import turns
 from distillkit.train.build import build
 from distillkit.train.state import State
 
-TINY = """
-schema = 1
-[run]
-kimg = 0.16
-batch = 16
-threads = 1
-device = "cpu"
-[dataset]
-use = "gaussian-mixture"
-size = 64
-[teacher_score]
-use = "gaussian-mixture"
-[generator]
-init = "scratch"
-ema = "power"
-[generator.network]
-use = "mlp"
-width = 8
-depth = 2
-[generator.optimizer]
-lr = 1e-2
-[generator_loss]
-use = "sid"
-noise = "lognormal"
-alpha = 1.0
-lr = 1e-2
-"""
+TINY = tiny_recipe(
+    "sid", run={"kimg": 0.16}, teacher_score={"use": "gaussian-mixture"}, evaluate=None,
+    generator={"ema": "power", "optimizer": {"lr": 1e-2}},
+    generator_loss={"noise": "lognormal", "alpha": 1.0, "lr": 1e-2},
+)  # fmt: skip
 EMBEDDING = """
 [[auxiliary_loss]]
 use = "embedding"
@@ -132,7 +111,7 @@ def outcome(run: Path) -> dict[str, Any]:
     meta = json.loads((last / "state.json").read_text())
     found["meta"] = {**meta, "seconds": 0, "tick_from": meta["tick_from"][0]}
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    clock = {"seconds": 0, "img_per_sec": 0}
+    clock = {"seconds": 0, "img_per_sec": 0, "check": ""}
     return found | {"rows": [{key: clock.get(key, value) for key, value in row.items()} for row in rows]}
 
 

@@ -1,4 +1,4 @@
-"""The list of a checkpoint's files with their hashes: finds any change that storage or people made to them."""
+"""The list of a checkpoint's or result's files with their hashes: finds any change that storage or people made."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from distillkit.api.errors import InputError
 from distillkit.disk import files
 
 NAME = "manifest.json"
+ANY = "result"  # in place of a checkpoint's name
 _LOST = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EIO)  # the file is gone or its sectors are
 
 
@@ -36,6 +38,29 @@ def check(folder: Path) -> list[str]:
     return list(expected)
 
 
+def seal(folder: Path) -> None:
+    """Hash the files of a result that is complete; the folder may be copied under another name."""
+    entries = {
+        path.name: {"sha256": files.sha256(path), "size": path.stat().st_size}
+        for path in sorted(folder.iterdir())
+        if path.is_file() and path.name != NAME and not path.name.startswith(("eval-", "."))
+    }
+    files.write_atomic(folder / NAME, _encode(ANY, entries)[0])
+
+
+def vouched(path: Path) -> bool:
+    """Whether a manifest beside this file of a result names it; raises InputError where it is not as it was written."""
+    if not os.path.lexists(path.parent / NAME):
+        return False
+    try:
+        expected = _expected(path.parent, ANY)
+        if path.name in expected:
+            _compare(path.name, expected[path.name], or_damaged(path, files.sha256))
+    except Damaged as damage:
+        raise InputError(f"{path} is not what the run wrote: {damage}; run it with --again, or restore it") from damage
+    return path.name in expected
+
+
 def or_damaged(path: Path, read: Callable[[Path], Any]) -> Any:
     """`read(path)`; a lost file is Damaged, any other trouble (no permission ...) says nothing about the checkpoint."""
     try:
@@ -46,7 +71,7 @@ def or_damaged(path: Path, read: Callable[[Path], Any]) -> Any:
         raise
 
 
-def _expected(folder: Path) -> dict[str, str]:
+def _expected(folder: Path, name: str = "") -> dict[str, str]:
     """Digest of each file, from a manifest that is itself as it was written."""
     text = or_damaged(folder / NAME, files.read)
     try:
@@ -56,7 +81,11 @@ def _expected(folder: Path) -> dict[str, str]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Damaged(f"{NAME} is not a manifest") from error
     _compare(NAME, found.get("sha256"), digest)
-    if again != text or found["checkpoint"] != folder.name or any(Path(name).name != name for name in expected):
+    if (
+        again != text
+        or found["checkpoint"] != (name or folder.name)
+        or any(Path(name).name != name for name in expected)
+    ):
         raise Damaged(f"{NAME} was changed, or belongs to another checkpoint")
     return expected
 

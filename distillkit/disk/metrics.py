@@ -1,10 +1,15 @@
-"""metrics.jsonl: one JSON line per tick and per evaluation, nimg strictly increasing per kind, also after a resume."""
+"""metrics.jsonl: one JSON line per tick and per evaluation, nimg strictly increasing per kind, also after a resume.
+
+Each line ends with its number and a check of what stands before: a changed digit or a lost line is told.
+"""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
+import re
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,7 +26,8 @@ class MetricsLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd: int | None = None
-        self._last = _last(self.read())
+        rows = self._lines()
+        self._last, self._rows = _last(row for _, row in rows), _next(line for line, _ in rows)
 
     def read(self) -> list[dict[str, Any]]:
         """All rows, each number a number; a torn last line (one that is being written) is left out."""
@@ -32,12 +38,13 @@ class MetricsLog:
         what, nimg = row["what"], row["nimg"]
         if nimg <= self._last.get(what, -1):
             raise ValueError(f"metrics: {what} at nimg {nimg} after one at {self._last[what]}")
-        line = (json.dumps(files.finite(row), allow_nan=False) + "\n").encode()
+        line = _line({**row, "row": self._rows})
         with self._explained():
             if self._fd is None:
                 self._fd = self._open()
             _write(self._fd, line)
         self._last[what] = nimg
+        self._rows += 1
 
     def has(self, what: str, nimg: int) -> bool:
         """Whether the last row of this kind was written after so many images."""
@@ -57,7 +64,7 @@ class MetricsLog:
         kept = [(line, row) for line, row in self._lines() if row["nimg"] <= nimg]
         with self._explained():
             files.write_atomic(self.path, b"".join(line for line, _ in kept))
-        self._last = _last(row for _, row in kept)
+        self._last, self._rows = _last(row for _, row in kept), _next(line for line, _ in kept)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -89,13 +96,47 @@ class MetricsLog:
         for number, (line, row) in enumerate(parsed, 1):
             if row is None and line.endswith(b"\n"):
                 warnings.warn(f"{self.path}:{number}: not a row of metrics, left out", stacklevel=3)
-        return [(line, row) for line, row in parsed if row is not None]
+        good = [(line, row) for line, row in parsed if row is not None]
+        numbers = [number for line, _ in good if (number := _number(line)) is not None]
+        if lost := sorted({*range(max(numbers, default=-1) + 1)} - {*numbers}):
+            warnings.warn(f"{self.path}: {len(lost)} rows are lost, the first is number {lost[0]}", stacklevel=3)
+        return good
+
+
+def _line(row: dict[str, Any]) -> bytes:
+    """A line with the check of its row as the last key."""
+    text = json.dumps(files.finite(row), allow_nan=False)
+    return f'{text[:-1]}, "check": "{_check(text)}"}}\n'.encode()
+
+
+def _check(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _intact(line: bytes) -> bool:
+    """Whether a line with a check is what was written."""
+    text, _, check = line.decode().rpartition(', "check": "')
+    return check == f'{_check(text + "}")}"}}\n'
+
+
+def _number(line: bytes) -> int | None:
+    found = re.search(rb', "row": (\d{1,15}), "check": "\w+"}\n$', line)
+    return int(found[1]) if found else None
+
+
+def _next(lines: Iterable[bytes]) -> int:
+    """The number of the row to come."""
+    return max((number for line in lines if (number := _number(line)) is not None), default=-1) + 1
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
     """The row of a whole line, "nan", "inf" and "-inf" as floats again; None for what is no row."""
     try:
         row = {key: _value(key, value) for key, value in json.loads(line).items()}
+        if {"row", "check"} & row.keys() and not _intact(line):  # those of distillkit 0.1.0 have neither
+            return None
+        for key in ("row", "check"):
+            row.pop(key, None)
         typed.count(row["nimg"])
         return row if isinstance(row["what"], str) and line.endswith(b"\n") else None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):

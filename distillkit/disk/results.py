@@ -14,7 +14,7 @@ from typing import Any
 from attrs import field, frozen
 
 from distillkit.api.errors import InputError
-from distillkit.disk import files, typed
+from distillkit.disk import files, manifest, typed
 from distillkit.disk.rundir import RunDir
 
 FILE = "result/metrics.json"
@@ -113,6 +113,7 @@ def write(run_dir: Path, scores: Scores) -> None:
 def read(run_dir: Path) -> Scores:
     """The scores of a finished run. Raises InputError if they are missing or damaged."""
     path = run_dir / FILE
+    manifest.vouched(path)
     try:
         found = json.loads(files.read(path))
         teacher = found.get("teacher") or {"metrics": {}, "nfe": None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -12,7 +13,8 @@ import safetensors.torch
 import torch
 
 from distillkit.api import Choice, Dataset, Denoiser, InputError, Network, PluginError, Rebuildable, UsageError
-from distillkit.disk.files import write_atomic
+from distillkit.disk.files import read, write_atomic
+from distillkit.disk.manifest import vouched
 from distillkit.recipe import choice_from_table, table_of
 from distillkit.registry import Catalog
 
@@ -55,8 +57,9 @@ def files(path: Path) -> tuple[Path, Path]:
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """The card of a network. Raises InputError if it is missing, damaged or of another kind."""
+    """The card of a network. Raises InputError if it is missing, damaged, of another kind or of another run."""
     _, file = files(path)
+    vouched(file)
     try:
         card: dict[str, Any] = json.loads(file.read_bytes())
         keys = {"format": int, "network": dict, "resolution": int, "channels": int, "label_dim": int}
@@ -65,7 +68,21 @@ def read_card(path: Path) -> dict[str, Any]:
         raise InputError(f"{file}: not the card of a network ({type(error).__name__}: {error})") from error
     if wrong or card["format"] != 1:
         raise InputError(f"{file}: not a card this version reads (wrong: {', '.join(wrong) or 'format'})")
+    check_run(file, card)
     return card
+
+
+def check_run(file: Path, card: dict[str, Any]) -> None:
+    """Raises InputError where the card lies in the folder of a run that did not make it: two results were swapped."""
+    run = file.parents[1] / "run.json"
+    if file.parent.name != "result" or "fingerprint" not in card or not run.is_file():
+        return
+    try:
+        same = json.loads(read(run))["fingerprint"] == card["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"cannot read {run}: {error}") from error
+    if not same:
+        raise InputError(f"{file} was made by another run than the one whose folder it is in")
 
 
 def load_network(path: Path, catalog: Catalog) -> Carded:
@@ -75,6 +92,8 @@ def load_network(path: Path, catalog: Catalog) -> Carded:
     """
     weights, _ = files(path)
     card = read_card(path)
+    if not vouched(weights) and (weights.parents[1] / "run.json").is_file():
+        warnings.warn(f"{weights} is of distillkit 0.1.0 and has no manifest: it is not checked", stacklevel=2)
     choice = choice_from_table("network", card["network"], catalog, where=str(path))
     try:
         with torch.random.fork_rng(devices=[]):
@@ -86,6 +105,8 @@ def load_network(path: Path, catalog: Catalog) -> Carded:
         tensors = safetensors.torch.load_file(weights)
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{weights}: damaged ({error})") from error
+    if sick := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+        raise InputError(f"{weights}: {sick[0]} holds numbers that are not finite")
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:

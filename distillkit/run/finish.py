@@ -8,7 +8,7 @@ from typing import Any, cast
 import attrs
 
 from distillkit.api import InputError, Sample
-from distillkit.disk import results
+from distillkit.disk import manifest, results
 from distillkit.disk.results import Outcome, Scores
 from distillkit.evaluate import evaluation
 from distillkit.evaluate.best import Best
@@ -53,6 +53,7 @@ def result(
     better, protocol = evaluation.better(state, scores.student), evaluation.protocol(state, screen)
     note = "; ".join(training.failures.values())
     results.write(run.path, attrs.evolve(scores, nfe=nfe, note=note, better=better, protocol=protocol))
+    manifest.seal(run.result)
     run.write_exit(0, "finished", state.nimg, None)
 
 

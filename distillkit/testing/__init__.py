@@ -19,11 +19,11 @@ from distillkit.testing.parts import (  # noqa: E402
     KernelContract,
 )
 from distillkit.testing.sampling import GuidanceContract, SampleContract, TeacherScoreContract  # noqa: E402
-from distillkit.testing.toys import save_network, toy_recipe, toy_state, toy_step  # noqa: E402
+from distillkit.testing.toys import save_network, tiny_recipe, toy_recipe, toy_state, toy_step  # noqa: E402
 
 __all__ = [
     "CONTRACTS", "AugmentContract", "AuxiliaryLossContract", "BackboneContract", "ComponentContract",
     "DatasetContract", "EmbeddingContract", "EvaluateContract", "FeaturesContract", "GeneratorLossContract",
     "GuidanceContract", "ImporterContract", "KernelContract", "NetworkContract", "SampleContract",
-    "TeacherScoreContract", "save_network", "toy_recipe", "toy_state", "toy_step",
+    "TeacherScoreContract", "save_network", "tiny_recipe", "toy_recipe", "toy_state", "toy_step",
 ]  # fmt: skip

@@ -122,6 +122,26 @@ DEFAULTS: Tables = {
     "sample": {"use": "one-step"},
     "generator_loss": {"use": "toy"},
 }
+TINY: Tables = {
+    "schema": 1,
+    "run": {"kimg": 0.064, "batch": 16, "device": "cpu", "threads": 1, "grid": 10},
+    "dataset": {"use": "gaussian-mixture", "size": 64},
+    "teacher_score": None,
+    "generator": {"init": "scratch", "network": {"use": "mlp", "width": 8, "depth": 2}},
+    "sample": {"use": "one-step"},
+    "generator_loss": {},
+    "auxiliary_loss": None,
+    "evaluate": [{"use": "mixture", "images": 64}],
+}
+
+
+def tiny_recipe(method: str, **tables: Any) -> str:
+    """A recipe of installed components for `distillkit run`: eight Gaussians, four iterations by `method`.
+
+    `tables` go over it; one that is None is left out.
+    """
+    found = merged(TINY, {"generator_loss": {"use": method}}, tables)
+    return toml({name: table for name, table in found.items() if table is not None})
 
 
 @cache

@@ -75,6 +75,7 @@ NETWORKS: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
 def test_a_network_that_cannot_be_read_is_told_as_such(lab, name, place):
     damage, words = NETWORKS[name]
     shutil.copytree(lab / "runs" / "0001-x" / "result", lab / "net")
+    (lab / "net" / "manifest.json").unlink()  # which would tell, and no more than that it is damaged
     damage(lab / "net")
     if place == "generator":
         lab.edit((SCRATCH, START))

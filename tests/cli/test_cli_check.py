@@ -5,29 +5,15 @@ from __future__ import annotations
 import pytest
 
 from distillkit.cli.main import main
+from distillkit.testing import tiny_recipe
 
-RECIPE = """
-schema = 1
-[run]
-kimg = 1
-batch = 8
-[dataset]
-use = "gaussian-mixture"
-[generator]
-init = "scratch"
-network = { use = "mlp" }
-[sample]
-use = "one-step"
-[generator_loss]
-use = "edm"
-"""
 STUDY = 'schema = 1\nname = "s"\nseeds = [0, 1]\n[[cell]]\nrecipe = "a.toml"\n'
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "a.toml").write_text(RECIPE)
+    (tmp_path / "a.toml").write_text(tiny_recipe("edm"))
     (tmp_path / "b.toml").write_text('schema = 1\nextends = "a.toml"\n[run]\nbatch = 4\n')
     (tmp_path / "wrong.toml").write_text('schema = 1\nextends = "a.toml"\n[run]\nbath = 4\nkimgs = 3\n')
     (tmp_path / "study.toml").write_text(STUDY)

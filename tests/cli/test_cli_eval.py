@@ -10,38 +10,12 @@ from pathlib import Path
 import pytest
 
 from distillkit.cli.main import main
+from distillkit.disk import manifest
+from distillkit.testing import tiny_recipe
 
-TEACHER = """
-schema = 1
-[run]
-kimg = 0.064
-batch = 16
-seed = 3
-threads = 1
-device = "cpu"
-grid = 10
-[dataset]
-use = "gaussian-mixture"
-size = 64
-[generator]
-init = "scratch"
-[generator.network]
-use = "mlp"
-width = 8
-depth = 2
-[sample]
-use = "few-step"
-sigmas = [80.0, 1.0]
-[generator_loss]
-use = "edm"
-[[evaluate]]
-use = "mixture"
-images = 64
-"""
-SCRATCH = '[generator]\ninit = "scratch"\n[generator.network]\nuse = "mlp"\nwidth = 8\ndepth = 2\n'
-STUDENT = TEACHER.replace(SCRATCH, '[teacher_score]\nuse = "edm"\nfrom = "teacher.toml"\n').replace(
-    '[generator_loss]\nuse = "edm"', '[generator_loss]\nuse = "sid"'
-)
+SAME: dict = {"run": {"seed": 3}, "sample": {"use": "few-step", "sigmas": [80.0, 1.0]}}
+TEACHER = tiny_recipe("edm", **SAME)
+STUDENT = tiny_recipe("sid", **SAME, teacher_score={"use": "edm", "from": "teacher.toml"}, generator=None)
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +60,10 @@ def test_the_same_metrics_give_the_same_numbers_and_only_a_file_more(
 
 
 def test_a_run_of_another_version_is_measured_too(runs: Path) -> None:
-    for path in runs.glob("*/run.json"):  # a new key with a default changes all fingerprints
+    for path in (*runs.glob("*/run.json"), *runs.glob("*/result/student.json")):  # changed rules change fingerprints
         path.write_text(path.read_text().replace('"fingerprint": "', '"fingerprint": "old'))
+    for path in runs.glob("*/result"):
+        manifest.seal(path)
     assert main(["eval", str(runs / "0002-student")]) == 0
 
 
@@ -100,7 +76,7 @@ def test_keys_of_a_metric_can_be_set(runs: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_metrics_can_be_those_of_another_recipe(runs: Path) -> None:
-    Path("other.toml").write_text(TEACHER + '[[evaluate]]\nuse = "mixture"\nimages = 64\nradius = 0.1\n')
+    Path("other.toml").write_text(TEACHER + '\n[[evaluate]]\nuse = "mixture"\nimages = 64\nradius = 0.1\n')
     arguments = ["eval", str(runs / "0002-student"), "--recipe", "other.toml", "--set", "evaluate.0.std=0.1"]
     assert main(arguments) == 0
     found = written(runs / "0002-student")
@@ -115,7 +91,7 @@ def test_metrics_can_be_those_of_another_recipe(runs: Path) -> None:
 def test_what_cannot_be_measured_is_refused(
     runs: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Path("none.toml").write_text(TEACHER.partition("[[evaluate]]")[0])
+    Path("none.toml").write_text(tiny_recipe("edm", evaluate=None))
     assert main(["eval", str(runs / arguments[0]), *arguments[1:]]) == 2
     assert message in capsys.readouterr().err
     assert not list(runs.rglob("eval-*"))

@@ -7,6 +7,7 @@ import math
 import os
 import signal
 import tempfile
+import warnings
 from pathlib import Path
 
 import pytest
@@ -81,9 +82,8 @@ def test_a_file_torn_anywhere_after_a_checkpoint_resumes_to_the_uninterrupted_on
 ) -> None:
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "metrics.jsonl"
-        filled(path)
+        rows = filled(path).read()
         whole = path.read_bytes()
-        rows = [json.loads(line) for line in whole.splitlines()]
         safe = len(b"".join(whole.splitlines(True)[: sum(row["nimg"] <= checkpoint for row in rows)]))  # synced with it
         path.write_bytes(whole[: safe + int(cut * (len(whole) - safe))] + garbage)
         log = MetricsLog(path)
@@ -169,3 +169,37 @@ def test_a_metric_that_is_no_number_makes_a_line_no_row(path: Path, value: str) 
     )
     with pytest.warns(UserWarning, match="metrics.jsonl:1: not a row of metrics, left out"):
         assert [row["nimg"] for row in MetricsLog(path).read()] == [9]
+
+
+def test_a_changed_digit_and_a_lost_line_are_told(path: Path) -> None:
+    filled(path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:2], lines[2].replace(b"1.5", b"2.5"), *lines[3:]]))
+    with pytest.warns(UserWarning, match=r"metrics.jsonl:3: not a row"):
+        assert [row["nimg"] for row in MetricsLog(path).read()] == [10, 20, 30, 40, 40]
+    path.write_bytes(b"".join(lines[:1] + lines[2:]))
+    with pytest.warns(UserWarning, match="1 rows are lost, the first is number 1"):
+        MetricsLog(path)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_no_changed_byte_gives_another_number_without_a_word(data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "metrics.jsonl"
+        rows = filled(path).read()
+        text = bytearray(path.read_bytes())
+        at = data.draw(st.integers(0, len(text) - 1))
+        text[at] ^= data.draw(st.integers(1, 255))
+        path.write_bytes(bytes(text))
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            found = MetricsLog(path).read()
+        assert found == rows or told or found == rows[: len(found)]  # a torn last line is one being written
+
+
+def test_rows_of_the_first_release_have_no_check_and_are_read(path: Path) -> None:
+    path.write_text('{"what": "tick", "nimg": 10, "loss": 1.0}\n')
+    log = MetricsLog(path)
+    log.append(tick(20))
+    assert [row["nimg"] for row in MetricsLog(path).read()] == [10, 20]

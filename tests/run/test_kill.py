@@ -53,7 +53,7 @@ def test_twenty_kills_change_nothing(
     server: Server, tiny: Callable[..., Path], embedding: str, same_runs: Callable[[Path, Path], None], tmp_path: Path
 ) -> None:
     recipe = tiny(embedding + '[[evaluate]]\nuse = "mixture"\nevery_kimg = 0.4\nimages = 64\n')
-    longer = "kimg = 0.8\ncheckpoint_kimg = 0.096\ntick_kimg = 0.08\ngrid = 4"
+    longer = "kimg = 0.8\ncheckpoint_kimg = 0.096\ntick_kimg = 0.08"
     recipe.write_text(recipe.read_text().replace("kimg = 0.16", longer, 1))
     status, seconds = server.run("run", str(recipe), "--runs", "whole")
     assert status == 0, (tmp_path / "server.log").read_text()
@@ -101,7 +101,7 @@ def serve() -> None:
     import torch
 
     from distillkit.cli import main as command
-    from distillkit.run import runner  # noqa: F401  torch and all it needs, once
+    from distillkit.run import stage  # noqa: F401  torch and all it needs, once
 
     torch.optim.Adam([torch.zeros(1)])  # imports half of torch
     for line in sys.stdin:

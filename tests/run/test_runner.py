@@ -13,54 +13,12 @@ from distillkit.disk.rundir import RunDir
 from distillkit.recipe import read
 from distillkit.registry import Catalog
 from distillkit.run import runner
+from distillkit.testing import tiny_recipe
 
-TEACHER = """
-schema = 1
-[run]
-kimg = 0.064
-batch = 16
-threads = 1
-device = "cpu"
-grid = 10
-[dataset]
-use = "gaussian-mixture"
-size = 64
-[generator]
-init = "scratch"
-[generator.network]
-use = "mlp"
-width = 8
-depth = 2
-[sample]
-use = "heun"
-steps = 3
-[generator_loss]
-use = "edm"
-[[evaluate]]
-use = "mixture"
-images = 64
-"""
-STUDENT = """
-schema = 1
-[run]
-kimg = 0.064
-batch = 16
-threads = 1
-device = "cpu"
-grid = 10
-[dataset]
-use = "gaussian-mixture"
-size = 64
-[teacher_score]
-use = "edm"
-from = "parts/teacher.toml"
-[generator_loss]
-use = "sid"
-lr = 1e-3
-[[evaluate]]
-use = "mixture"
-images = 64
-"""
+TEACHER = tiny_recipe("edm", sample={"use": "heun", "steps": 3})
+STUDENT = tiny_recipe(
+    "sid", teacher_score={"use": "edm", "from": "parts/teacher.toml"}, generator=None, generator_loss={"lr": 1e-3}
+)
 AGAIN = 'schema = 1\nextends = "student.toml"\n[generator]\nfrom = "student.toml"\n'
 
 
@@ -144,7 +102,7 @@ def test_a_run_folder_is_complete(recipe: Path) -> None:
     assert (folder / "recipe.toml").read_bytes() == recipe.with_name("again.toml").read_bytes()
     assert sorted(path.name for path in (folder / "from").iterdir()) == ["student.toml", "teacher.toml"]
     assert {path.name for path in (folder / "result").iterdir()} == {
-        "student.safetensors", "student.json", "metrics.json"
+        "student.safetensors", "student.json", "metrics.json", "manifest.json"
     }  # fmt: skip
     assert json.loads((folder / "exit.json").read_text())["code"] == 0
     assert (folder / "report.html").stat().st_size > 1000

@@ -7,28 +7,12 @@ import json
 import pytest
 
 from distillkit.cli.main import main
+from distillkit.testing import tiny_recipe
 
-BASE = """
-schema = 1
-[run]
-kimg = 0.064
-batch = 16
-device = "cpu"
-[dataset]
-use = "gaussian-mixture"
-size = 64
-[generator]
-init = "scratch"
-network = { use = "mlp", width = 8, depth = 1 }
-[sample]
-use = "one-step"
-[generator_loss]
-use = "edm"
-[[evaluate]]
-use = "mixture"
-every_kimg = 0.016
-images = 64
-"""
+BASE = tiny_recipe(
+    "edm", generator={"network": {"depth": 1}},
+    evaluate=[{"use": "mixture", "every_kimg": 0.016, "images": 64}],
+)  # fmt: skip
 HEAD = """
 schema = 1
 name = "tiny"

@@ -10,24 +10,9 @@ from distillkit.api import UsageError
 from distillkit.recipe import RecipeProblems
 from distillkit.registry import Catalog
 from distillkit.study import jobs, read
+from distillkit.testing import tiny_recipe
 
-RECIPE = """
-schema = 1
-[run]
-kimg = 1
-batch = 8
-[dataset]
-use = "gaussian-mixture"
-[teacher_score]
-use = "gaussian-mixture"
-[generator]
-init = "scratch"
-network = { use = "mlp" }
-[sample]
-use = "one-step"
-[generator_loss]
-use = "edm"
-"""
+RECIPE = tiny_recipe("edm", run={"kimg": 1.0, "batch": 8}, teacher_score={"use": "gaussian-mixture"})
 CATALOG = Catalog.installed()
 
 

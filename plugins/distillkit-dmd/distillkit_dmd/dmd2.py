@@ -88,12 +88,10 @@ class Dmd2(Dmd):
         """network whose features the classifier sees; "teacher": FastGen's"""
         taps: tuple[int, ...] = field(default=(), validator=deep_iterable(ge(1)))
         """resolutions of the feature maps that the classifier sees; none given: the bottleneck"""
-        # "matching": t as in (7) in all losses, and one t and n for all those of a generated image; FastGen's
         critic_noise: str | None = field(default=None, validator=[optional(in_(("matching",))), _one_range])
         """with "matching": t of (7) in all losses, one t and n for all those of an image; FastGen's"""
-        # FastGen: an optimizer and a gradient norm of its own for the classifier; none: the fake score's
         classifier_lr: float | None = field(default=None, validator=[optional(gt(0)), _needs_gan])
-        """of an optimizer of the classifier's own, as in FastGen; unset: the fake score's"""
+        """learning rate of an optimizer of the classifier's own, as in FastGen; unset: it shares the fake score's"""
         lr: float = field(default=2e-6, validator=gt(0))
         """learning rate of the fake score; 5e-7: the last stage on ImageNet"""
         warmup_kimg: float = field(default=20.0, validator=ge(0))

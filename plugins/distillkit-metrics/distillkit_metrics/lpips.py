@@ -48,4 +48,5 @@ class Phi(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = (x.expand(-1, 3, -1, -1) + 1) * 127.5
         x = F.interpolate(x, size=(self.size, self.size), mode="bilinear", align_corners=False)
-        return self.net(x, resize_images=False, return_lpips=True)
+        features: Tensor = self.net(x, resize_images=False, return_lpips=True)
+        return features

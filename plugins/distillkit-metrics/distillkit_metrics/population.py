@@ -5,6 +5,8 @@ Queue and moving average are the two estimators of FD-loss (arXiv:2604.28190); t
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -41,10 +43,10 @@ class Population:
         self.second += f.T @ f
         self.count += len(f)
 
-    def state_dict(self) -> dict[str, Tensor | float]:
+    def state_dict(self) -> dict[str, Any]:
         return {"count": self.count, "first": self.first, "second": self.second}
 
-    def load_state_dict(self, state: dict[str, Tensor | float]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.count = state["count"]
         self.first, self.second = state["first"], state["second"]
 
@@ -72,10 +74,10 @@ class Queue(Population):
         self.rows[self._slots(len(f))] = f.detach().double()
         self.at = (self.at + len(f)) % self.size
 
-    def state_dict(self) -> dict[str, Tensor | float]:
+    def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "rows": self.rows, "at": self.at}
 
-    def load_state_dict(self, state: dict[str, Tensor | float]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self.rows, self.at = state["rows"], int(state["at"])
 

@@ -109,7 +109,9 @@ class Inception(TorchScript):
     `net(x, no_output_bias=True)` class probabilities.
     """
 
-    Config = FileConfig
+    @frozen(kw_only=True)
+    class Config(FileConfig):
+        pass
 
     @property
     def preparation(self) -> list[str]:
@@ -128,7 +130,8 @@ class Inception(TorchScript):
     @torch.no_grad()
     def probabilities(self, x: Tensor) -> Tensor:
         """Class probabilities [n,classes], float32, of x [n,C,H,W] in [-1,1]."""
-        return self.net.to(x.device)(_bytes(x), no_output_bias=True).float()
+        shares: Tensor = self.net.to(x.device)(_bytes(x), no_output_bias=True)
+        return shares.float()
 
 
 def _bytes(x: Tensor) -> Tensor:

@@ -59,7 +59,6 @@ class Sida(Sid):
         gan_after_kimg: float = field(default=200.0, validator=ge(0))
         """images after which the generator's loss has its adversarial half"""
         force_normalization: bool = True  # EDM2: training sets the generator's weights to a norm of 1; false: size s
-        # EDM2: the fake score's too, as `sid` does; published: never
         fake_force_normalization: bool = field(default=False, metadata=added_later(as_before=True))
         """EDM2: the fake score's too, as `sid` does; published: never"""
 
