@@ -82,6 +82,15 @@ def finite(value: Any) -> Any:
     return value
 
 
+def floats(value: Any) -> Any:
+    """What `finite` was given: its words as numbers again."""
+    if isinstance(value, dict):
+        return {key: floats(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [floats(item) for item in value]
+    return float(value) if isinstance(value, str) and value in ("nan", "inf", "-inf") else value
+
+
 def remove(path: Path) -> None:
     """Delete a folder, a file or a link (never what the link points to)."""
     if path.is_dir() and not path.is_symlink():

@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 
 from distillkit.api import Choice, Dataset, Denoiser, InputError, Network, PluginError, Rebuildable, UsageError
-from distillkit.disk.files import read, write_atomic
+from distillkit.disk.files import floats, read, write_atomic
 from distillkit.disk.manifest import vouched
 from distillkit.recipe import choice_from_table, table_of
 from distillkit.registry import Catalog
@@ -69,7 +69,7 @@ def read_card(path: Path) -> dict[str, Any]:
     if wrong or card["format"] != 1:
         raise InputError(f"{file}: not a card this version reads (wrong: {', '.join(wrong) or 'format'})")
     check_run(file, card)
-    return card
+    return card | {key: floats(card[key]) for key in ("network", "sample") if key in card}  # sigma_max = inf
 
 
 def check_run(file: Path, card: dict[str, Any]) -> None:

@@ -129,3 +129,10 @@ def test_a_key_that_the_network_cannot_have_is_refused(use: str, value: float, m
     keys = {} if use == "mlp" else {"model_channels": 4, "channel_mult": [1], "num_blocks": 1}
     with pytest.raises(UsageError, match=f"generator.dropout: the network .*{message}"):
         network_file.with_config(network(use, **keys), {"dropout": value}, CATALOG, "generator.dropout")
+
+
+def test_a_card_may_say_infinity_in_a_word_as_json_for_others_does(tmp_path: Path) -> None:
+    network_file.save(tmp_path, network("edm-ddpmpp", model_channels=8, channel_mult=[1], num_blocks=1), {})
+    card = json.loads((tmp_path / "student.json").read_text())
+    edit(tmp_path / "student.json", network={**card["network"], "sigma_max": "inf"})
+    assert network_file.load_network(tmp_path, CATALOG).sigma_max == float("inf")
