@@ -127,6 +127,7 @@ class Dataset(Component):
     channels: int
     label_dim: int = 0  # 0: unconditional
     shape: tuple[int, int, int]  # C, H, W
+    known_as: ClassVar[str] = ""  # what assets call the images, where the class is for one data set alone
     latent: bool = False  # `decode` makes pixels of what networks see
     class_names: Sequence[str] = ()  # shown in place of numbers, where there are any
 

@@ -24,6 +24,9 @@ class Asset:
     kind: str = field(validator=in_(KINDS))
     url: str | None = field(default=None, validator=optional(matches_re(r"https://[^?#\s]+")))
     how: str | None = None
+    data: str | None = None  # the images that it is of, or was made for
+    resolution: int | None = None  # of those, in pixels
+    vae: str | None = None  # the asset that made the latents
     network: str | None = None  # of a teacher, as a recipe names it
     mb: int | None = None  # about
     licence: str

@@ -74,6 +74,7 @@ class MixtureTeacher(TeacherScore):
 class MixtureDataset(Dataset):
     """Points of a mixture of Gaussians in the plane."""
 
+    known_as = "gaussian-mixture"
     resolution, channels, label_dim, shape = 1, 2, 0, (2, 1, 1)
 
     @frozen(kw_only=True)

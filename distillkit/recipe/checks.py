@@ -7,6 +7,7 @@ from typing import Any
 
 from distillkit.api import Choice, Evaluate
 from distillkit.recipe.load import NAMED, is_recipe_name
+from distillkit.recipe.made_for import misused
 from distillkit.recipe.problem import Report
 from distillkit.recipe.schema import Generator, Run, logged_names
 from distillkit.recipe.shown import shown
@@ -18,6 +19,8 @@ def check(values: dict[str, Any], report: Report) -> None:
     """Checks among the tables that could be read; a table with problems of its own is left alone."""
     run, generator = values.get("run"), values.get("generator", Generator())
     teacher = values.get("teacher_score")
+    for key, message, hint in misused(values):
+        report(key, message, hint)
     if isinstance(run, Run):
         _check_micro_batch(run, report)
         if run.keep_best is not None and all(isinstance(part, Choice) for part in values.get("evaluate", ())):

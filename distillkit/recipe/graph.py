@@ -13,6 +13,7 @@ from distillkit.api import UsageError
 from distillkit.recipe import shipped
 from distillkit.recipe.layer import Layer
 from distillkit.recipe.load import load
+from distillkit.recipe.made_for import data_of
 from distillkit.recipe.override import override
 from distillkit.recipe.problem import Problem, RecipeProblems
 from distillkit.recipe.read import read
@@ -51,8 +52,15 @@ def _visit(
     recipe = read(path, sets, catalog)
     for table, parent in recipe.start_paths.items():
         if not parent.is_file():
-            raise RecipeProblems(path, [_missing(path, sets, table, recipe.starts_from[table])])
+            file = recipe.starts_from[table]
+            raise RecipeProblems(
+                path, [_of_from(path, sets, table, f"no such file: {shown(file)}", shipped.near(file))]
+            )
         _visit(parent, everywhere, everywhere, catalog, (*above, real), found)
+        theirs, ours = (data_of(one.dataset) for one in (found[Path(os.path.realpath(parent))], recipe))
+        if not theirs.fits(ours):
+            told = f"{parent.name} is a recipe of {theirs}, the data here are {ours}"
+            raise RecipeProblems(path, [_of_from(path, sets, table, told)])
     found[real] = recipe
 
 
@@ -72,9 +80,10 @@ def with_checkpoint(recipe: Recipe, table: str, path: Path | str) -> Recipe:
     return attrs.evolve(recipe, teacher_score=attrs.evolve(teacher, config=config))
 
 
-def _missing(path: Path, sets: Sequence[str], table: str, file: str) -> Problem:
+def _of_from(path: Path, sets: Sequence[str], table: str, message: str, hint: str = "") -> Problem:
+    """What is wrong with the `from` of a table, at its line."""
     layer = load(path)
     for text in sets:
         layer = cast(Layer, override(layer, text))  # `read` found no problem in it
     at = layer.origin((table, "from"))
-    return Problem(at.file, at.line, f"{table}.from", f"no such file: {shown(file)}", shipped.near(file))
+    return Problem(at.file, at.line, f"{table}.from", message, hint)

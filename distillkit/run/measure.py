@@ -19,7 +19,9 @@ from distillkit.disk.results import Outcome
 from distillkit.disk.rundir import RunDir
 from distillkit.evaluate import evaluation
 from distillkit.evaluate.draw import Drawer
-from distillkit.recipe import read, with_checkpoint
+from distillkit.recipe import read, shipped, with_checkpoint
+from distillkit.recipe.made_for import misused
+from distillkit.recipe.problem import key_text
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
 from distillkit.run import runner, stage
@@ -69,6 +71,8 @@ def asked(run: RunDir, sets: Sequence[str], other: Path | None, catalog: Catalog
         recipe = attrs.evolve(
             recipe, evaluate=read(other, [text for text in sets if text not in own], catalog).evaluate
         )
+        for key, message, _ in misused({"dataset": recipe.dataset, "evaluate": recipe.evaluate}):
+            raise UsageError(f"{shipped.told(other)}: {key_text(key)}: {message}")
     if not recipe.evaluate:
         raise UsageError(f"{other or run.resolved} has no [[evaluate]]: name a recipe that has some with --recipe")
     require(str(run.resolved), [recipe], assets())

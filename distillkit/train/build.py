@@ -28,6 +28,7 @@ from distillkit.api import (
 from distillkit.assets.folder import home
 from distillkit.device import pick_device
 from distillkit.networks import imported, network_file
+from distillkit.recipe.made_for import misused_by
 from distillkit.recipe.schema import Generator, Recipe, logged_names
 from distillkit.registry import Catalog
 from distillkit.train import manager as managers
@@ -47,6 +48,8 @@ def build(recipe: Recipe, catalog: Catalog) -> State:
     dataset.open(Path.cwd())
     if len(dataset) == 0:
         raise InputError(f"dataset {recipe.dataset.name!r} holds no images")
+    if wrong := misused_by(recipe, dataset):
+        raise InputError(wrong)
     return assemble(recipe, catalog, device, dataset, lambda path: imported.load_network(Path.cwd() / path, catalog))
 
 

@@ -24,7 +24,8 @@ kimg = 0.1
 batch = 8
 device = "cpu"
 [dataset]
-use = "digits"
+use = "npz"
+path = "mine.npz"
 [teacher_score]
 use = "edm"
 checkpoint = "edm-cifar10-32x32-cond-vp.pkl"

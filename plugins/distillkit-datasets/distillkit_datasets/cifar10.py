@@ -25,6 +25,8 @@ class Cifar10(ImageSet):
     Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images" (2009).
     """
 
+    known_as = "cifar10"
+
     @frozen(kw_only=True)
     class Config(ImageSet.Config):
         path: str = field(default="cifar-10-binary.tar.gz", validator=min_len(1))

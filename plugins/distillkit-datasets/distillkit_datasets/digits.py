@@ -52,6 +52,8 @@ class Digits(Dataset):
     Source: UCI "Optical Recognition of Handwritten Digits" (test part), as in `sklearn.datasets.load_digits`.
     """
 
+    known_as = "digits"
+
     @frozen(kw_only=True)
     class Config:
         conditional: bool = True  # give the ten classes as labels
