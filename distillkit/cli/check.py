@@ -54,10 +54,20 @@ def _valid(path: Path, sets: Sequence[str], catalog: Catalog) -> int:
         else:
             runner.graph(path, sets, catalog, None)
             print(f"valid  {shipped.told(path)}")
+            _tell_inherited(path, sets)
     except UsageError as error:
         print(str(error), file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def _tell_inherited(path: Path, sets: Sequence[str]) -> None:
+    """No error: a recipe may well mean what it inherits, but nobody sees that it does."""
+    from distillkit.recipe import inherited
+
+    if lines := inherited(path, sets):
+        print(f"\nInherited by {shipped.told(path)} from a recipe of another method; check that they are meant:")
+        print("\n".join(f"  {line}" for line in lines))
 
 
 def _show(path: Path, args: Namespace) -> int:
@@ -78,6 +88,7 @@ def _show(path: Path, args: Namespace) -> int:
         print(text)
     found = [runner.existing(node, args.runs) for node in nodes]
     screen.choose().plan(runner.rows(nodes, found))
+    _tell_inherited(path, args.sets)
     print(f"\n{shipped.told(path)} is a valid recipe; nothing was built.")
     require(shipped.told(path), runner.unfinished(nodes, found), folder())
     return 0

@@ -15,7 +15,7 @@ from distillkit.recipe.layer import Layer
 from distillkit.recipe.load import load
 from distillkit.recipe.made_for import data_of
 from distillkit.recipe.override import override
-from distillkit.recipe.problem import Problem, RecipeProblems
+from distillkit.recipe.problem import Problem, RecipeProblems, key_text
 from distillkit.recipe.read import read
 from distillkit.recipe.schema import Recipe
 from distillkit.recipe.shown import shown
@@ -64,6 +64,19 @@ def _visit(
     found[real] = recipe
 
 
+def inherited(path: Path, sets: Sequence[str] = ()) -> list[str]:
+    """What to look at in a recipe that can be read: settings of the optimizer that were made for another method."""
+    layer = _set(path, sets)
+    lines = []
+    for key, method in layer.foreign.items():
+        value = layer.data["generator"]["optimizer"][key[-1]]
+        origin = layer.origin(key)
+        place = origin.file if origin.line is None else f"{origin.file}:{origin.line}"
+        if method != layer.data["generator_loss"]["use"]:
+            lines.append(f"{key_text(key)} = {shown(value)} is of a recipe of {method} ({place})")
+    return lines
+
+
 def checkpoint(recipe: Recipe, table: str) -> str | None:
     """What the network of [generator] or [teacher_score] is read from; None where it is made."""
     config = recipe.generator if table == "generator" else recipe.teacher_score and recipe.teacher_score.config
@@ -80,10 +93,15 @@ def with_checkpoint(recipe: Recipe, table: str, path: Path | str) -> Recipe:
     return attrs.evolve(recipe, teacher_score=attrs.evolve(teacher, config=config))
 
 
-def _of_from(path: Path, sets: Sequence[str], table: str, message: str, hint: str = "") -> Problem:
-    """What is wrong with the `from` of a table, at its line."""
+def _set(path: Path, sets: Sequence[str]) -> Layer:
     layer = load(path)
     for text in sets:
         layer = cast(Layer, override(layer, text))  # `read` found no problem in it
+    return layer
+
+
+def _of_from(path: Path, sets: Sequence[str], table: str, message: str, hint: str = "") -> Problem:
+    """What is wrong with the `from` of a table, at its line."""
+    layer = _set(path, sets)
     at = layer.origin((table, "from"))
     return Problem(at.file, at.line, f"{table}.from", message, hint)

@@ -8,6 +8,7 @@ from attrs import field, frozen
 
 from distillkit.recipe.problem import Key
 
+OPTIMIZER = ("generator", "optimizer")
 REMOVED = {"remove": True}  # as a key's value: none, though a lower layer or a default gives one
 
 
@@ -21,10 +22,14 @@ class Origin:
 
 @frozen
 class Layer:
-    """Tables, and the origin of their keys; a key without one has that of the table around it."""
+    """Tables, and the origin of their keys; a key without one has that of the table around it.
+
+    `foreign`: settings of the generator's optimizer that a layer beneath has for another method -> that method.
+    """
 
     data: dict[str, Any]
     origins: dict[Key, Origin] = field(factory=dict)
+    foreign: dict[Key, str] = field(factory=dict)
 
     def origin(self, key: Key) -> Origin:
         while key not in self.origins and key:
@@ -45,7 +50,33 @@ def overlay(low: Layer, high: Layer) -> Layer:
     replaced: set[Key] = set()
     data = _merge(low.data, high.data, (), replaced)
     kept = {key: at for key, at in low.origins.items() if not any(key[:n] in replaced for n in range(len(key) + 1))}
-    return Layer(data, kept | {_numbered(key, data): at for key, at in high.origins.items()})
+    origins = kept | {_numbered(key, data): at for key, at in high.origins.items()}
+    return Layer(data, origins, _foreign(low, high) | high.foreign)
+
+
+def _foreign(low: Layer, high: Layer) -> dict[Key, str]:
+    """The settings of `low`'s optimizer that `high` leaves to another method."""
+    before, after = (layer.data.get("generator_loss") for layer in (low, high))
+    methods = [table.get("use") for table in (before, after) if isinstance(table, dict)]
+    found = dict(low.foreign)
+    if len(methods) == 2 and None not in methods and methods[0] != methods[1]:
+        found = {key: str(methods[0]) for key in _settings(low)} | found
+    given = _settings(high)
+    gone = any((*OPTIMIZER[:n], "remove") in given for n in (1, 2))  # the whole table
+    return {} if gone else {key: method for key, method in found.items() if key not in given}
+
+
+def _settings(layer: Layer) -> list[Key]:
+    """The keys of [generator.optimizer], and of the tables around it where they are removed."""
+    found: list[Key] = []
+    table: Any = layer.data
+    for n, name in enumerate(OPTIMIZER):
+        table = table.get(name)
+        if not isinstance(table, dict):
+            break
+        if removed(table) or n == len(OPTIMIZER) - 1:
+            found += [(*OPTIMIZER[: n + 1], key) for key in table]
+    return found
 
 
 def merged(low: Any, high: Any) -> Any:

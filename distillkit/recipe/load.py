@@ -39,7 +39,7 @@ def files(path: Path) -> list[Path]:
 
 
 def _load(path: Path, asked: Path, chain: tuple[Path, ...], opened: list[Path]) -> Layer:
-    file = shipped.seen_from(path, asked.parent) if chain else path.name
+    file = shipped.seen_from(path, asked.parent).removesuffix(".toml") + ".toml" if chain else path.name
     opened.append(path)
     layer = _read(path, asked, file)
     if chain:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import tomllib
 from typing import Any
 
+from attrs import evolve
+
 from distillkit.recipe.layer import REMOVED, Layer, Origin, overlay, removed
 from distillkit.recipe.lines import MAX_DEPTH, TooMuch, check_limits
 from distillkit.recipe.problem import Key, Problem, key_text
@@ -28,7 +30,9 @@ def override(layer: Layer, text: str) -> Layer | Problem:
         return Problem("--set", None, key_text(key), wrong)
     for over in (REMOVED, new) if isinstance(new, dict) else (new,):  # a table that is given whole is no addition
         layer = overlay(layer, Layer(_nested(parts, over), {tuple(parts): HERE}))
-    return Layer(layer.data, {key[:1]: HERE} | layer.origins)  # a table that is not in the file is of this place too
+    return evolve(
+        layer, origins={key[:1]: HERE} | layer.origins
+    )  # a table that is not in the file is of this place too
 
 
 def _nested(parts: list[str], value: Any) -> Any:

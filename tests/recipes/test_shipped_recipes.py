@@ -102,4 +102,4 @@ def test_a_recipe_elsewhere_extends_and_starts_from_shipped_ones_by_name(tmp_pat
     recipe = read(mine)
     assert (recipe.dataset.config.path, recipe.evaluate[0].config.reference) == ("ffhq-64x64.zip", "ffhq-64x64.npz")
     assert (recipe.generator.dropout, recipe.evaluate[0].slot.every_kimg) == (0.05, 5000)
-    assert load(mine).origin(("dataset", "path")).file == "parts/data/ffhq"
+    assert load(mine).origin(("dataset", "path")).file == "parts/data/ffhq.toml"
