@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from distillkit.api import InputError
 from distillkit.assets.table import UNKNOWN, Asset
+from distillkit.disk import files
 
 LOCK = "assets.lock"  # as `sha256sum -c` reads it
 
@@ -43,12 +45,33 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def foreign(path: Path) -> bool:
+    """Whether others put it there or may change it: not this user, root, or whom the folder that it lies in belongs to.
+
+    Nothing that is foreign in a shared $DISTILLKIT_HOME is used.
+    """
+    if not hasattr(os, "getuid"):
+        return False
+    found = path.lstat()
+    everybody = stat.S_ISREG(found.st_mode) and bool(found.st_mode & stat.S_IWOTH)
+    return everybody or found.st_uid not in (0, os.getuid(), path.parent.stat().st_uid)
+
+
+def require_ours(path: Path) -> None:
+    """Raises InputError for what is foreign."""
+    if foreign(path):
+        raise InputError(f"{path}: another user put it there, or may change it: copy it, or set DISTILLKIT_HOME")
+
+
 def locked(where: Path) -> dict[str, str]:
     """Name -> sha256 of what was downloaded before. Raises InputError if that cannot be read."""
     path = where / LOCK
-    if not path.is_file():
+    if not os.path.lexists(path):
         return {}
-    lines = path.read_text(encoding="ascii", errors="replace").splitlines()
+    if path.is_symlink():
+        raise InputError(f"{path}: is a link, which nothing here makes; remove it")
+    require_ours(path)
+    lines = files.read(path).decode("ascii", errors="replace").splitlines()
     found = [re.fullmatch(r"([0-9a-f]{64})  (\S+)", line) for line in lines]
     if not all(found):
         number = found.index(None) + 1
@@ -59,9 +82,7 @@ def locked(where: Path) -> dict[str, str]:
 def lock(where: Path, name: str, digest: str) -> None:
     """Note the sum of a file, in place of one noted before."""
     lines = [f"{each}  {other}\n" for other, each in sorted({**locked(where), name: digest}.items())]
-    new = where / f"{LOCK}.new"
-    new.write_text("".join(lines), encoding="ascii")
-    os.replace(new, where / LOCK)
+    files.write_atomic(where / LOCK, "".join(lines).encode("ascii"))
 
 
 def check(asset: Asset, where: Path, digest: str) -> None:

@@ -25,6 +25,7 @@ def get(
     """
     path, part = where / asset.name, where / f"{asset.name}.part"
     if path.is_file():
+        folders.require_ours(path)
         folders.check(asset, where, folders.sha256(path))
         return path, True
     if asset.url is None:

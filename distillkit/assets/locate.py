@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import attrs
 
 from distillkit.api import InputError
+from distillkit.assets.folder import require_ours
 from distillkit.assets.table import Asset, table
 
 V = TypeVar("V")
@@ -31,6 +32,9 @@ def require(recipe: str, values: Iterable[Any], where: Path) -> None:
     """Raises InputError that lists every asset which the values name and nobody has put there yet."""
     named = {asset.name: asset for value in values for asset in wanted(value)}
     missing = [asset for asset in named.values() if not (where / asset.name).is_file()]
+    for asset in named.values():
+        if asset not in missing:
+            require_ours(where / asset.name)
     if missing:
         raise InputError("\n".join(_told(recipe, missing, where)))
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 from torch import Tensor
 
 from distillkit.api import Importer, InputError
-from distillkit.assets.folder import home
+from distillkit.assets.folder import foreign, home
 from distillkit.disk.files import remove, sha256
 from distillkit.disk.tensors import write_tensors
 from distillkit.networks import network_file
@@ -33,6 +33,8 @@ def converted(path: Path, catalog: Catalog) -> Path:
     path = path.resolve()
     digest = sha256(path)
     folder = home() / "converted" / digest
+    if folder.exists() and foreign(folder):  # a shared home: what others made is not ours to use or to remove
+        folder = folder.with_name(f"{digest}-{os.getuid()}")
     source = _source(path, digest, catalog)
     if not _intact(folder, source):
         remove(folder)
@@ -89,6 +91,8 @@ def _suffix(path: Path, catalog: Catalog) -> str:
 
 def _intact(folder: Path, source: dict[str, str]) -> bool:
     try:
+        if any(foreign(path) for path in (folder, folder / network_file.WEIGHTS, folder / network_file.CARD)):
+            return False
         card = network_file.read_card(folder)
         return bool(card["source"] == source and card["weights_sha256"] == sha256(folder / network_file.WEIGHTS))
     except (InputError, KeyError, OSError):

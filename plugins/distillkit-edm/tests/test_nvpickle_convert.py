@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -83,6 +85,23 @@ def test_damage_in_the_cache_is_noticed_and_mended(home, name):
     (kept / name).write_bytes(data)
     again = toy_state(teacher_score=table, **TOY).teacher.network
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files to somebody else")
+def test_what_another_user_put_into_a_shared_cache_is_not_used(home):
+    first = toy_state(teacher_score={"use": "edm", "checkpoint": "net.pkl"}, **TOY).teacher.network
+    (kept,) = (home / "home/converted").iterdir()
+    poisoned = {name: tensor + 1 for name, tensor in safetensors.torch.load_file(kept / "student.safetensors").items()}
+    safetensors.torch.save_file(poisoned, kept / "student.safetensors")
+    card = json.loads((kept / "student.json").read_text())
+    card["weights_sha256"] = hashlib.sha256((kept / "student.safetensors").read_bytes()).hexdigest()
+    (kept / "student.json").write_text(json.dumps(card))
+    for path in (kept, *kept.iterdir()):
+        os.chown(path, 4321, 4321)
+    before = {path.name: path.read_bytes() for path in kept.iterdir()}
+    again = toy_state(teacher_score={"use": "edm", "checkpoint": "net.pkl"}, **TOY).teacher.network
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == before, "theirs is left alone"
 
 
 def test_a_refused_file_is_one_line_exit_code_3_and_leaves_nothing(home, capsys):
