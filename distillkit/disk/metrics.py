@@ -97,7 +97,7 @@ class MetricsLog:
             if row is None and line.endswith(b"\n"):
                 warnings.warn(f"{self.path}:{number}: not a row of metrics, left out", stacklevel=3)
         good = [(line, row) for line, row in parsed if row is not None]
-        numbers = [number for line, _ in good if (number := _number(line)) is not None]
+        numbers = [n for line, _ in good if (n := _number(line)) is not None]
         if lost := sorted({*range(max(numbers, default=-1) + 1)} - {*numbers}):
             warnings.warn(f"{self.path}: {len(lost)} rows are lost, the first is number {lost[0]}", stacklevel=3)
         return good

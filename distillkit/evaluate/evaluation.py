@@ -70,11 +70,10 @@ def better(state: State, metrics: Iterable[str]) -> dict[str, str]:
 def remarks(state: State, metrics: Mapping[str, float], screen: Screen) -> list[str]:
     """What the evaluate components say of the student's `metrics`, also shown."""
     told = []
-    for i, part in enumerate(state.evaluators):
-        own = {key.removeprefix(f"{part.name}/"): value for key, value in metrics.items()
-               if key.startswith(f"{part.name}/")}  # fmt: skip
+    for name, part in components(state).items():
+        own = {key.removeprefix(f"{name}/"): value for key, value in metrics.items() if key.startswith(f"{name}/")}
         if own:
-            told += [f"{part.name}: {text}" for text in state.components[f"evaluate.{i}"].remarks(own)]
+            told += [f"{name}: {text}" for text in part.remarks(own)]
     for text in told:
         screen.warn(text)
     return told
