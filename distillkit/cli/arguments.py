@@ -10,7 +10,7 @@ IMAGES = 1_000_000  # at most
 
 
 def recipe(command: ArgumentParser, *, number: str | None = None) -> None:
-    """RECIPE, --set and --runs; `number`: how many recipes, as argparse has it."""
+    """Add RECIPE, --set and --runs; `number`: how many recipes, as argparse has it."""
     told = "a TOML file, or the name of a shipped recipe; see distillkit recipes"
     command.add_argument("recipe", type=recipe_path, nargs=number, metavar="RECIPE", help=told)
     sets(command, "generator_loss.alpha=1.0 (TOML values; may be repeated)")
@@ -18,14 +18,14 @@ def recipe(command: ArgumentParser, *, number: str | None = None) -> None:
 
 
 def recipe_path(text: str) -> Path:
-    """The file of a RECIPE, or of the shipped recipe of that name."""
+    """Find the file of a RECIPE, or of the shipped recipe of that name."""
     from distillkit.recipe import shipped
 
     return shipped.asked(text)
 
 
 def sets(command: ArgumentParser, example: str) -> None:
-    """--set KEY=VALUE."""
+    """Add --set KEY=VALUE, explained by an example."""
     command.add_argument(
         "--set", dest="sets", action="append", default=[], metavar="KEY=VALUE",
         help=f"override a key, such as {example}",
@@ -33,22 +33,22 @@ def sets(command: ArgumentParser, example: str) -> None:
 
 
 def runs(command: ArgumentParser) -> None:
-    """--runs DIR."""
+    """Add --runs DIR."""
     command.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs are (%(default)s)")
 
 
 def student(command: ArgumentParser) -> None:
-    """RUN, whose student is wanted."""
+    """Add RUN, a student in any form."""
     command.add_argument("run", type=Path, metavar="RUN", help="a run, a result folder or a student.safetensors")
 
 
 def run(command: ArgumentParser) -> None:
-    """RUN, a folder."""
+    """Add RUN, a run's folder."""
     command.add_argument("run", type=Path, metavar="RUN", help="a run directory, such as runs/0003-digits_sid")
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
-    """A whole number from `low` to `high`."""
+    """Make a type of arguments: whole numbers from `low` to `high`."""
 
     def number(text: str) -> int:
         if not (_digits(text) and low <= int(text) <= high):
@@ -59,7 +59,7 @@ def whole(low: int, high: int) -> Callable[[str], int]:
 
 
 def positive(text: str) -> float:
-    """A number above 0."""
+    """Read a number above 0."""
     value = float(text)
     if not 0 < value < 1e9:
         raise ArgumentTypeError(f"a number above 0: {text[:64]!r}")
@@ -67,7 +67,7 @@ def positive(text: str) -> float:
 
 
 def share(text: str) -> float:
-    """A number from 0 to less than 1."""
+    """Read a number from 0 to less than 1."""
     value = float(text)
     if not 0 <= value < 1:
         raise ArgumentTypeError(f"a share is a number from 0 to less than 1: {text[:64]!r}")
@@ -75,7 +75,7 @@ def share(text: str) -> float:
 
 
 def size(text: str) -> tuple[int, int]:
-    """ "64" -> (64, 64), "64x32" -> (64, 32): width and height."""
+    """Read width and height: "64" -> (64, 64), "64x32" -> (64, 32)."""
     parts = text.split("x") if "x" in text else [text, text]
     if len(parts) != 2 or not all(_digits(part) and 1 <= int(part) <= 4096 for part in parts):
         raise ArgumentTypeError(f"a size is N or WIDTHxHEIGHT, from 1 to 4096: {text[:64]!r}")
@@ -83,14 +83,14 @@ def size(text: str) -> tuple[int, int]:
 
 
 def seed(text: str) -> int:
-    """A seed of a run."""
+    """Read a seed of a run."""
     if not (_digits(text) and int(text) < 2**32):
         raise ArgumentTypeError(f"a seed is a whole number from 0 to 2**32 - 1: {text[:64]!r}")
     return int(text)
 
 
 def seeds(text: str) -> list[int]:
-    """ "0,1,2" -> [0, 1, 2], seeds of runs, each once."""
+    """Read seeds of runs, each once: "0,1,2" -> [0, 1, 2]."""
     found = [seed(part.strip()) for part in text.split(",")]
     if len(set(found)) != len(found):
         raise ArgumentTypeError(f"a seed occurs twice: {text!r}")
@@ -98,7 +98,7 @@ def seeds(text: str) -> list[int]:
 
 
 def image_seeds(text: str) -> list[int]:
-    """ "0,5,7-9" -> [0, 5, 7, 8, 9], seeds of images."""
+    """Read seeds of images: "0,5,7-9" -> [0, 5, 7, 8, 9]."""
     found: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
@@ -112,7 +112,7 @@ def image_seeds(text: str) -> list[int]:
 
 
 def labels(text: str) -> list[int] | str:
-    """ "3" -> [3], "0,1,2" -> [0, 1, 2], "random"."""
+    """Read classes: "3" -> [3], "0,1,2" -> [0, 1, 2], "random"."""
     if text == "random":
         return text
     parts = text.split(",")
@@ -122,5 +122,5 @@ def labels(text: str) -> list[int] | str:
 
 
 def _digits(text: str) -> bool:
-    """Digits alone, and few enough to be a number of ours."""
+    """Check that there are digits alone, and few enough to be a number of ours."""
     return text.isascii() and text.isdigit() and len(text) < 11

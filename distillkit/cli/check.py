@@ -40,7 +40,7 @@ def _is_study(data: Mapping[str, Any]) -> bool:
 
 
 def _valid(path: Path, sets: Sequence[str], catalog: Catalog) -> int:
-    """Say that it is, or all that is wrong with it -> exit code."""
+    """Say that a recipe or study is valid, or all that is wrong with it -> exit code."""
     from attrs import evolve
 
     from distillkit.recipe.load import load

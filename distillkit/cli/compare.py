@@ -42,7 +42,7 @@ def main(args: Namespace) -> int:
 
 
 def show(c: Comparison, out: Console, page: Path) -> None:
-    """All tables, as wide as the terminal; of metrics without curves only the list. And where the page is."""
+    """Print all tables, as wide as the terminal, and where the page is; metrics without curves are one list."""
     for whole in matrix.every(c, ()):
         out.print(Padding(Text(whole.title), (1, 0, 0, 0)))
         for i, table in enumerate(_parts(whole, out.width)):
@@ -53,7 +53,7 @@ def show(c: Comparison, out: Console, page: Path) -> None:
 
 
 def _parts(table: tables.Table, width: int) -> Iterator[tables.Table]:
-    """The table in as many parts as the terminal needs, each with the first column."""
+    """Cut the table into as many parts as `width` needs, each with the first column."""
     columns = list(zip(*([tables.Cell(name) for name in table.head], *table.rows), strict=True))
     widths = [max(len(cell.text) for cell in column) + GAP for column in columns]
     left = min(widths[0], width // 3)
@@ -67,7 +67,7 @@ def _parts(table: tables.Table, width: int) -> Iterator[tables.Table]:
 
 
 def drawn(table: tables.Table) -> RenderableType:
-    """A table for the terminal; what is best or better is bold, what is worse italic."""
+    """Draw a table for the terminal; what is best or better is bold, what is worse italic."""
     shown = Table(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False, padding=(0, GAP, 0, 0), show_edge=False)
     for i, name in enumerate(table.head):
         shown.add_column(name, justify="right" if i else "left", overflow="fold", ratio=None)

@@ -21,7 +21,7 @@ SHOWN = 20  # classes
 
 
 def add(parser: ArgumentParser) -> None:
-    """An action each: pack, stats, check."""
+    """Add the actions pack, stats and check."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     pack = actions.add_parser("pack", help="write a zip of images of one size, in the layout of EDM")
     pack.add_argument("source", type=Path, metavar="SRC", help="a folder, a .zip, a .npz, or CIFAR-10's .tar.gz")
@@ -52,7 +52,7 @@ def main(args: Namespace) -> int:
 
 
 def dataset_name(path: Path) -> str:
-    """Which dataset reads what is at `path`. Raises InputError, UsageError."""
+    """Name the dataset that reads what is at `path`. Raises InputError, UsageError."""
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     if path.is_dir():
@@ -64,7 +64,7 @@ def dataset_name(path: Path) -> str:
 
 
 def _part(kind: str, **table: object) -> Any:
-    """A component by the keys of its table in a recipe. Raises UsageError."""
+    """Build a component by the keys of its table in a recipe. Raises UsageError."""
     from distillkit.recipe import choice_from_table
     from distillkit.registry import Catalog
 
@@ -102,7 +102,7 @@ def _pack(args: Namespace) -> int:
 
 
 def _encoder(vae: str) -> Any:
-    """What makes latents of an image, by an autoencoder: a path, or the name of an asset. Raises InputError."""
+    """Load what makes latents of an image; `vae`: an autoencoder's path, or the name of an asset. Raises InputError."""
     from distillkit.assets.folder import folder
     from distillkit.assets.locate import located
 
@@ -157,7 +157,7 @@ def _stats(args: Namespace) -> int:
 
 
 def _classes(labels: Tensor | None) -> list[int]:
-    """Class of each image where labels are one-hot."""
+    """Find the class of each image; [] where labels are not one-hot."""
     if labels is None or not bool(((labels == 0) | (labels == 1)).all() and (labels.sum(1) == 1).all()):
         return []
     return labels.argmax(1).tolist()

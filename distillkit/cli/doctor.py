@@ -55,7 +55,7 @@ def main(args: Namespace) -> int:
 
 
 def versions() -> Iterator[Line]:
-    """Of python, distillkit, torch and what `export --to onnx` needs."""
+    """Look at versions: python, distillkit, torch and what `export --to onnx` needs."""
     yield Line("ok", "python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     try:
         torch = version("torch")
@@ -69,7 +69,7 @@ def versions() -> Iterator[Line]:
 
 
 def plugins(catalog: Catalog) -> Iterator[Line]:
-    """The distributions, and every component that cannot be used; imports all of them."""
+    """Look at the distributions, and name every component that cannot be used; imports all of them."""
     numbers = {offer.dist: offer.version for offer in catalog.offers}
     others = [f"{dist} {number}" for dist, number in numbers.items() if number != __version__]
     text = f"{len(numbers)} distributions, {len(catalog.offers)} components, distillkit {__version__}"
@@ -86,7 +86,7 @@ def plugins(catalog: Catalog) -> Iterator[Line]:
 
 
 def machine() -> Iterator[Line]:
-    """GPUs, and how many threads are fastest."""
+    """Look for GPUs, and for the number of threads that is fastest."""
     try:
         import torch
 
@@ -105,7 +105,7 @@ def machine() -> Iterator[Line]:
 
 
 def disks(runs: Path) -> Iterator[Line]:
-    """Room where runs and the cache are, or will be."""
+    """Look for room where runs and the cache are, or will be."""
     for name, path in (("runs", runs), ("cache", folder().parent)):
         there = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())
         free = shutil.disk_usage(there).free / 1e9
@@ -118,7 +118,7 @@ def disks(runs: Path) -> Iterator[Line]:
 
 
 def cache() -> Iterator[Line]:
-    """What lies in the cache, by folder, and whether its list of sums can be read."""
+    """Look at what lies in the cache, by folder, and whether its list of sums can be read."""
     home = folder().parent
     for part in sorted(path for path in home.glob("*") if path.is_dir()):
         sizes = [path.stat().st_size for path in part.rglob("*") if path.is_file()]

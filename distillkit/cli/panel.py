@@ -21,7 +21,7 @@ REAL = "real v real"
 
 
 def outcome(run: Outcome) -> RenderableType:
-    """The panel at the end of a run."""
+    """Draw the panel at the end of a run."""
     time = "reused, nothing was run" if run.reused else formats.duration(run.scores.seconds)
     notes = [Text(text, "yellow") for text in [run.scores.note, *run.scores.remarks] if text]
     body = Group(_metrics(run.scores), Text(), *notes, *[Text()] * bool(notes), _files(run.run_dir))
@@ -29,7 +29,7 @@ def outcome(run: Outcome) -> RenderableType:
 
 
 def spread(runs: Sequence[Outcome], seeds: Sequence[int]) -> RenderableType:
-    """Mean and sample standard deviation of every metric over runs that differ in their seed."""
+    """Draw mean and sample standard deviation of every metric over runs that differ in their seed."""
     tables = [run.scores.rows() for run in runs]
     taught = any(run.scores.teacher for run in runs)
     shown = _table("metric", *["teacher"] * taught, "student" if taught else "this recipe", REAL)

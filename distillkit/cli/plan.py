@@ -54,7 +54,7 @@ def main(args: Namespace) -> int:
 
 
 def speed_of(stage: Stage, measure: bool, catalog: Catalog) -> Speed | None:
-    """From a run, or measured if that was asked for and what it needs is here."""
+    """Take the speed from a run; else measure it, if that was asked for and what it needs is here. None: unknown."""
     from distillkit.plan.speed import logged, measured, trained_with
 
     known = logged(stage.run)
@@ -64,7 +64,7 @@ def speed_of(stage: Stage, measure: bool, catalog: Catalog) -> Speed | None:
 
 
 def chain(found: Sequence[Stage], speeds: Sequence[Speed | None], price: float | None) -> Table:
-    """One row per recipe, parents first."""
+    """Draw the table of recipes, one row each, parents first; `price` is of an hour."""
     table = _table("recipe", "to do", "memory", "per image", "in all", "img/s", "time left", *["cost"] * bool(price))
     for stage, speed in zip(found, speeds, strict=True):
         table.add_row(stage.recipe.name, *_row(stage, speed), *([_cost(stage, speed, price)] if price else []))
@@ -85,7 +85,7 @@ def _cost(stage: Stage, speed: Speed | None, price: float) -> str:
 
 
 def show(stage: Stage, out: Console) -> None:
-    """Who holds how much, and the turns of an iteration, of the recipe that was asked for."""
+    """Print who holds how much memory in a stage, and what each turn of an iteration takes."""
     roles = _table(f"in {stage.recipe.name}", "parameters", "weights", "gradients", "optimizer", "sum")
     for role in stage.roles:
         parts = role.weights, role.gradients, role.optimizer
@@ -116,7 +116,7 @@ def show(stage: Stage, out: Console) -> None:
 
 
 def notes(found: Sequence[Stage], speeds: Sequence[Speed | None], out: Console) -> None:
-    """Where the speeds are from, what is missing, and what could not be counted."""
+    """Print where the speeds are from, what is missing, and what could not be counted."""
     lines = []
     for stage, speed in zip(found, speeds, strict=True):
         if speed is None:

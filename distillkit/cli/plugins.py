@@ -68,7 +68,7 @@ def _explain(catalog: Catalog, offers: Sequence[Offer], pages: Sequence[Page], o
 
 
 def _picked(catalog: Catalog, kind: str | None, name: str | None, explained: bool) -> list[Offer]:
-    """What is asked for; none is no mistake where a table of the engine has the name."""
+    """List the offers that are asked for; [] is no mistake where a table of the engine has the name."""
     if kind is not None and kind not in KINDS:
         raise UsageError(f"no kind of component is called {kind!r}; kinds: {', '.join(KINDS)}")
     offers = [offer for each in KINDS for offer in catalog.of(each) if kind in (None, each)]

@@ -18,7 +18,7 @@ from distillkit.show.screen import Bar, QuietScreen, Screen
 
 
 def choose() -> Screen:
-    """Bars when a person watches, plain lines otherwise."""
+    """Choose bars when a person watches, plain lines otherwise."""
     if not sys.stderr.isatty():
         return QuietScreen()
     bars = console(stderr=True)

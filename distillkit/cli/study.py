@@ -69,7 +69,7 @@ def _made(folder: Path) -> Path:
 
 
 def _note(done: Sequence[Progress], at_once: int) -> str:
-    """What a reader must know of how the numbers came about."""
+    """Say what a reader must know of how the numbers came about."""
     cells = [one for one in done if one.job.cell]
     finished = sum(one.state in DONE for one in cells)
     parts = [f"{at_once} runs at once"] if at_once > 1 else []
@@ -78,7 +78,7 @@ def _note(done: Sequence[Progress], at_once: int) -> str:
 
 @contextmanager
 def _screen(todo: Sequence[Job]) -> Iterator[Show]:
-    """A live table on a terminal, a line per change elsewhere."""
+    """Show a live table on a terminal, a line per change elsewhere."""
     out = console()
     out.print(f"{len(todo)} runs, {sum(job.cell is not None for job in todo)} of them compared")
     if not out.is_terminal:

@@ -20,7 +20,7 @@ Facts = dict[str, set[str]]  # values of a fact, such as the sha256 of the featu
 
 
 def check(groups: Sequence[Group], anyway: bool) -> None:
-    """Raises UsageError naming what differs in data or evaluation; `anyway`: warns."""
+    """Raise UsageError where groups differ in data or evaluation, naming in what; with `anyway` warn instead."""
     wrong = [_sentence(key, values, groups) for key, values in _differences(groups)]
     if wrong and not anyway:
         raise UsageError(f"not measured alike: {'; '.join(wrong)}. --anyway compares them still")
@@ -57,7 +57,7 @@ def _sentence(key: str, values: Sequence[Any], groups: Sequence[Group]) -> str:
 
 
 def _check_facts(groups: Sequence[Group]) -> None:
-    """Warns of facts behind a metric that are not the same in all groups; runs that told none are left out."""
+    """Warn of facts behind a metric that are not the same in all groups; runs that tell none are left out."""
     names = {name for group in groups for run in group.finished for name in run.scores.protocol}
     for name in sorted(names):
         having = [(group.label, facts) for group in groups if (facts := _facts(group, name))]

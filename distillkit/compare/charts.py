@@ -37,7 +37,7 @@ class Chart:
 
 
 def legend(c: Comparison, seeds: bool = True) -> str:
-    """The groups in their colours, with how many seeds each has."""
+    """List the groups in their colours; `seeds`: with how many each has."""
     entries = [
         f'<span><i class="{colour(i)}"></i>{escape(group.label)}'
         + (f" <small>{escape(_seeds(group))}</small></span>" if seeds else "</span>")
@@ -51,13 +51,13 @@ def _seeds(group: Group) -> str:
 
 
 def charts(c: Comparison) -> str:
-    """Each metric against images and against seconds."""
+    """Draw each metric against images and against seconds."""
     drawn = [draw(_chart(c, target, axis)) for target in c.targets for axis in ("kimg", "seconds")]
     return f'{_grid(drawn, "wide")}\n<p class="sub">{SPREAD}; seconds are of training alone.</p>'
 
 
 def multiples(c: Comparison) -> str:
-    """Each metric against images, one small chart per row."""
+    """Draw each metric against images, one small chart per row."""
     parts = [legend(next(iter(c.rows.values())), seeds=False)]
     for i, target in enumerate(c.targets):
         known = {name: row for name, row in c.rows.items() if any(row.curve(g, target.metric) for g in row.groups)}
@@ -82,7 +82,7 @@ def _chart(c: Comparison, target: Target, axis: str, title: str = "") -> Chart:
 
 
 def pictures(c: Comparison, css: str = "half", row: str = "") -> str:
-    """One sheet per group, of a seed that all groups have if there is one."""
+    """Show one sheet per group, of a seed that all groups have if there is one."""
     having = {group.label: [run for run in group.finished if run.picture] for group in c.groups}
     seeds = [{run.seed for run in runs} for runs in having.values() if runs]
     common = set.intersection(*seeds) if seeds else set()
@@ -95,12 +95,12 @@ def pictures(c: Comparison, css: str = "half", row: str = "") -> str:
 
 
 def colour(i: int) -> str:
-    """CSS class of the i-th group."""
+    """Name the CSS class of the i-th group."""
     return f"s{i % COLOURS}"
 
 
 def draw(chart: Chart) -> str:
-    """The chart as an <svg> element."""
+    """Draw the chart as an <svg> element."""
     spots = [spot for curve in chart.curves.values() for spot in curve if svg.drawable(spot.mean)]
     references = {name: value for name, value in chart.references.items() if svg.drawable(value)}
     x_axis = svg.Axis.over([spot.x for spot in spots], svg.LEFT, svg.WIDTH - svg.RIGHT)
@@ -147,7 +147,7 @@ def _curve(
 
 
 def _unbroken(curve: Sequence[Spot]) -> list[list[Spot]]:
-    """The curve in parts, cut at numbers that are not finite."""
+    """Cut the curve into parts at numbers that are not finite."""
     parts: list[list[Spot]] = [[]]
     for spot in curve:
         if svg.drawable(spot.mean):

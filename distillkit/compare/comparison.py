@@ -45,20 +45,20 @@ class Comparison:
     rest: Comparison | None = None  # beside rows: the groups that are in none
 
     def higher(self, metric: str) -> bool | None:
-        """Whether higher is better; None where that is unknown or neither."""
+        """Tell whether a higher `metric` is better; None where that is unknown or neither."""
         return higher_is_better(metric, told(self.groups))
 
     def curve(self, group: Group, metric: str) -> list[Point]:
-        """Mean over seeds of the finished runs."""
+        """Average the metric's curves over the finished runs of `group`."""
         return curves.mean_curve(group.finished, metric)
 
     def final(self, group: Group, metric: str) -> Spread | None:
-        """Of the finished students; None where one of them has no such number."""
+        """Average the metric over the finished students of `group`; None where one of them has no such number."""
         values = [run.scores.student.get(metric) for run in group.finished]
         return Spread.of(values) if values and None not in values else None  # type: ignore[arg-type]
 
     def reference(self, kind: str, metric: str) -> float | None:
-        """The number of the "teacher" or the "floor" (real images against real), mean over the baseline's runs."""
+        """Average the number of the "teacher" or the "floor" (real against real images) over the baseline's runs."""
         rows = [row for run in self.baseline.finished for row in run.scores.rows() if row.name == metric]
         values = [value for value in (getattr(row, kind) for row in rows) if value is not None]
         return statistics.fmean(values) if values else None
@@ -67,13 +67,13 @@ class Comparison:
         return curves.reached(self.curve(group, target.metric), target.value, target.higher)
 
     def best(self, metric: str) -> float:
-        """The best mean of the groups; NaN where no direction is known."""
+        """Find the best mean of the groups; NaN where no direction is known."""
         found = [spread.mean for spread in (self.final(group, metric) for group in self.groups) if spread]
         found, higher = [value for value in found if math.isfinite(value)], self.higher(metric)
         return math.nan if higher is None or len(found) < 2 else (max if higher else min)(found)
 
     def speed(self, group: Group) -> float:
-        """Images per second of training, mean over the finished runs."""
+        """Average the training speed, images per second, over the finished runs of `group`."""
         speeds = [run.nimg / run.seconds for run in group.finished if run.seconds > 0]
         return statistics.fmean(speeds) if speeds else math.nan
 
@@ -135,7 +135,7 @@ def _group(found: Mapping[str, Group], label: str) -> Group:
 def of_groups(
     found: Sequence[Group], base: Group, names: Sequence[str], main: Sequence[str], within: float
 ) -> Comparison:
-    """Groups that are known to have been measured alike; `main` are the metrics with curves."""
+    """Compare groups that are known to have been measured alike; `main` are the metrics with curves."""
     targets = tuple(_target(base, metric, within, told(found)) for metric in main)
     return Comparison(tuple(found), base, tuple(names), targets, within)
 
@@ -154,18 +154,18 @@ def _baseline(found: Sequence[Group], asked: str | None) -> Group:
 
 
 def measured_metrics(found: Sequence[Group]) -> list[str]:
-    """Metrics of all groups in the order measured, without floors and spreads."""
+    """List the metrics of all groups in the order measured, without floors and spreads."""
     rows = [row for group in found for run in group.finished for row in results.table(run.scores.student)]
     return list(dict.fromkeys(row.name for row in rows))
 
 
 def told(found: Sequence[Group]) -> dict[str, str]:
-    """Which way metrics improve, as the results of finished runs tell it."""
+    """Collect which way metrics improve, from the results of finished runs."""
     return {name: way for group in found for run in group.finished for name, way in run.scores.better.items()}
 
 
 def curved(names: Sequence[str], base: Group, asked: Sequence[str], better: Mapping[str, str]) -> list[str]:
-    """The metrics with curves: those asked for, or the first of the baseline's whose direction is known."""
+    """Choose the metrics with curves: those asked for, else the baseline's first whose direction is known."""
     if asked:
         return [_named(name, names) for name in asked]
     known = [name for name in names if higher_is_better(name, better) is not None]

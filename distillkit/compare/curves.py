@@ -47,7 +47,7 @@ class Reached:
 
 
 def mean_curve(runs: Sequence[Run], metric: str) -> list[Point]:
-    """Points at the evaluations that all runs made, by images seen."""
+    """Average the runs' metric at the evaluations that all of them made, by images seen."""
     by_nimg: dict[int, list[tuple[float, float]]] = {}
     for run in runs:
         for row in run.evaluations:
@@ -61,18 +61,18 @@ def mean_curve(runs: Sequence[Run], metric: str) -> list[Point]:
 
 
 def final_value(curve: Sequence[Point]) -> float:
-    """Mean of the last three points (of fewer, where there are fewer); NaN of none."""
+    """Average the last three points (fewer, where there are fewer); NaN of none."""
     last = [point.value.mean for point in curve[-LAST:]]
     return statistics.fmean(last) if last else math.nan
 
 
 def loosened(value: float, within: float, higher: bool) -> float:
-    """A value that is worse by the share `within` of its size."""
+    """Make the value worse by the share `within` of its size."""
     return value - within * abs(value) if higher else value + within * abs(value)
 
 
 def reached(curve: Sequence[Point], target: float, higher: bool) -> Reached | None:
-    """The first place where the curve, a line between evaluations, is at least as good as `target`."""
+    """Find the first place where the curve, straight between evaluations, is as good as `target`; None: nowhere."""
     sign = 1.0 if higher else -1.0
     before: Point | None = None
     for point in curve:

@@ -13,14 +13,14 @@ LOWER = {"fd", "sfd", "fid", "sfid", "kid", "mmd", "sw2", "w2", "nll", "mse", "m
 
 
 def higher_is_better(metric: str, told: Mapping[str, str]) -> bool | None:
-    """True, False, or None where that is unknown or neither; `told` is what results say, "higher", "lower", "none"."""
+    """Tell whether higher is better, None: unknown or neither; `told`: what results say, "higher", "lower", "none"."""
     if metric in told:
         return {"higher": True, "lower": False}.get(told[metric])
     return _by_name(metric)
 
 
 def _by_name(metric: str) -> bool | None:
-    """By the whole name after the slash, else its first word, else its last: "frechet/fd_test", "x/mean_error"."""
+    """Look up the name after the slash, else its first word, else its last: "frechet/fd_test", "x/mean_error"."""
     name = metric.rpartition("/")[2].lower()
     words = name.split("_")
     for part in (name, words[0], words[-1]):

@@ -27,7 +27,7 @@ class Group:
 
     @property
     def seeds(self) -> str:
-        """How many seeds, and what became of the others: "3", "2 of 3, 1 diverged"."""
+        """How many seeds finished, and what became of the others: "3", "2 of 3, 1 diverged"."""
         left = [run.status for run in self.runs if run.status != "finished"]
         if not left:
             return str(len(self.runs))
@@ -40,7 +40,7 @@ class Group:
 
 
 def groups(runs: Sequence[Run], labels: Mapping[Path, str] | None = None) -> list[Group]:
-    """Runs by recipe in the order given, or by `labels` of run folders; of two equal runs the later one counts."""
+    """Group runs by recipe in the order given, or by `labels` of run folders; of two equal runs the later counts."""
     distinct = {run.fingerprint: run for run in runs}
     for run in runs:
         if distinct[run.fingerprint] is not run and distinct[run.fingerprint].path != run.path:
@@ -65,7 +65,7 @@ def _same(a: Run, b: Run, labels: Mapping[Path, str] | None) -> bool:
 
 
 def _label(group: Group, all_groups: Sequence[Group]) -> str:
-    """The recipe's name; of several with one name, the first is that, the others say where they differ from it."""
+    """Name a group by its recipe; of several with one name, all but the first also say where they differ from it."""
     same = [other for other in all_groups if other.label == group.label]
     if group is same[0]:
         return group.label
@@ -77,7 +77,7 @@ def _label(group: Group, all_groups: Sequence[Group]) -> str:
 
 
 def differences(recipes: Sequence[Any], key: str = "") -> Iterator[tuple[str, list[Any]]]:
-    """Dotted keys whose values are not all equal, with the value of each recipe; None where it has no such key.
+    """List dotted keys whose values are not all equal, with each recipe's value; None where it has no such key.
 
     Where a table is missing or picks another component, the keys that only one side can have are not listed.
     """
@@ -99,7 +99,7 @@ def differences(recipes: Sequence[Any], key: str = "") -> Iterator[tuple[str, li
 
 
 def _as_table(value: Any) -> dict[str, Any] | None:
-    """A table, or a list of tables by number; None for a plain value."""
+    """Read a value as a table, a list of tables by number; None for a plain value."""
     if isinstance(value, dict):
         return value
     if isinstance(value, list) and all(isinstance(entry, dict) for entry in value):
@@ -112,7 +112,7 @@ def _joined(key: str, name: str) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value of a recipe, short: strings without quotes, a number as it is."""
+    """Write a value of a recipe shortly: strings without quotes, a number as it is."""
     if value is MISSING:
         return "-"
     if isinstance(value, bool):

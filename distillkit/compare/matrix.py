@@ -13,7 +13,7 @@ from distillkit.compare.tables import MISSING, PLUS_MINUS, Cell, Table
 
 
 def every(c: Comparison, metrics: Sequence[str]) -> list[Table]:
-    """All tables of a comparison; those of its rows first, for `metrics`."""
+    """Make all tables of a comparison; those of its rows, for `metrics`, come first."""
     if not c.rows:
         return [tables.final(c), *(tables.way(c, target) for target in c.targets)]
     beside = [tables.way(c.rest, target) for target in c.rest.targets] if c.rest else []
@@ -21,7 +21,7 @@ def every(c: Comparison, metrics: Sequence[str]) -> list[Table]:
 
 
 def finals(c: Comparison, metrics: Sequence[str]) -> list[Table]:
-    """Final values of each metric, those with curves first; the first table has the note."""
+    """Make a table of final values per metric, those with curves first; the first table has the note."""
     main = [target.metric for target in c.targets]
     order = [*main, *(name for name in metrics if name not in main)]
     note = (
@@ -32,7 +32,7 @@ def finals(c: Comparison, metrics: Sequence[str]) -> list[Table]:
 
 
 def first(c: Comparison) -> str:
-    """The column that the others are compared with."""
+    """Name the column that the others are compared with."""
     return next(iter(c.rows.values())).baseline.label
 
 
@@ -47,7 +47,7 @@ def _final(c: Comparison, metric: str, note: str) -> Table:
 
 
 def _value(row: Comparison, group: Group, metric: str, most: int) -> Cell:
-    """Mean and spread, with the number of seeds where others have more; what became of the runs if none has it."""
+    """Write mean and spread, with the number of seeds if others have more; without a number, how runs ended."""
     value, base = row.final(group, metric), row.final(row.baseline, metric)
     if value is None:
         return Cell(MISSING if group.finished or not group.runs else group.seeds.partition(", ")[2])
@@ -57,7 +57,10 @@ def _value(row: Comparison, group: Group, metric: str, most: int) -> Cell:
 
 
 def clear_gain(value: Spread, base: Spread, higher: bool | None) -> float:
-    """By how much it is better, negative where worse; 0 within both standard deviations, or where nothing is known."""
+    """Compute by how much `value` is better than `base`, or worse (negative).
+
+    0 within both standard deviations together, or where no direction or no spread is known.
+    """
     if value.sd is None or base.sd is None or higher is None:
         return 0.0
     gain = (value.mean - base.mean) * (1 if higher else -1)
@@ -65,7 +68,7 @@ def clear_gain(value: Spread, base: Spread, higher: bool | None) -> float:
 
 
 def ways(c: Comparison) -> list[Table]:
-    """Images, then seconds, until the row's first cell's final value; the first table has the note."""
+    """Make tables of images, then seconds, until the final value of the row's first cell; the first has the note."""
     near = f", made worse by {100 * c.within:g} %" if c.within else ""
     note = (
         f"To reach: the mean of the last {LAST} evaluations of {first(c)!r} in that row{near}. It is reached where the "
@@ -88,7 +91,7 @@ def _way(c: Comparison, i: int, axis: str) -> Table:
 
 
 def markdown(c: Comparison) -> str:
-    """All tables as GitHub's Markdown, one below the other."""
+    """Write all tables as GitHub's Markdown, one below the other."""
     return "\n\n".join(_markdown(table) for table in every(c, c.metrics)) + "\n"
 
 

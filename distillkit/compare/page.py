@@ -38,7 +38,7 @@ def write_page(
 
 
 def _plain(c: Comparison) -> list[str]:
-    """All groups against one baseline."""
+    """Make the sections of groups that are compared with one baseline."""
     return [
         html.section("Curves", charts.legend(c) + charts.charts(c) if c.targets else ""),
         html.section("Final values", _table(tables.final(c)) + _bold(c)),
@@ -48,7 +48,7 @@ def _plain(c: Comparison) -> list[str]:
 
 
 def _rows(c: Comparison) -> list[str]:
-    """Each row against its first cell, and what is in none against the baseline."""
+    """Make the sections of rows, each compared with its first cell, and of the groups outside rows."""
     beside = charts.legend(c.rest) + charts.charts(c.rest) + _ways(c.rest) if c.rest and c.targets else ""
     pictures = [charts.pictures(row, "part", name) for name, row in c.rows.items()]
     pictures += [charts.pictures(c.rest, "part")] if c.rest else []
@@ -63,7 +63,7 @@ def _rows(c: Comparison) -> list[str]:
 
 
 def _noted(made: Sequence[Table]) -> str:
-    """Tables beside each other, and the note of the first."""
+    """Put tables beside each other, and the note of the first below them."""
     if not made:
         return ""
     shown = "\n".join(_table(table, caption=True) for table in made)

@@ -43,7 +43,7 @@ class Run:
 
     @classmethod
     def read(cls, path: Path) -> Run:
-        """Raises UsageError for what is no run folder, InputError for a damaged one."""
+        """Read a run folder. Raises UsageError for what is none, InputError for a damaged one."""
         folder = RunDir.open(path)
         try:
             return cls._of(folder)
@@ -77,7 +77,7 @@ def _evaluation(row: Mapping[str, Any]) -> Evaluation:
 
 
 def _comparable(recipe: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The tables without seed, versions and what does not change a result; parents in the place of their names."""
+    """Leave out seed, versions and what does not change a result; put parents' recipes in place of their names."""
     tables = {key: value for key, value in recipe.items() if key not in ("schema", "made_with")}
     if not isinstance(tables["dataset"], dict):
         raise TypeError("dataset is no table")

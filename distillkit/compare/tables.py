@@ -36,7 +36,7 @@ class Table:
 
 
 def final(c: Comparison) -> Table:
-    """Mean and spread of each group, then teacher and floor where they were measured."""
+    """Make the table of final values: mean and spread of each group, then teacher and floor where measured."""
     short = [name.rpartition("/")[2] for name in c.metrics]
     heads = [last if short.count(last) == 1 else name for name, last in zip(c.metrics, short, strict=True)]
     heads = [f"{head} {arrow(c, name)}".strip() for head, name in zip(heads, c.metrics, strict=True)]
@@ -59,17 +59,17 @@ def _final(c: Comparison, group: Group, metric: str, best: Mapping[str, float]) 
 
 
 def spread(value: Spread) -> str:
-    """ "0.1234 +- 0.005", with as many seeds as the table says elsewhere."""
+    """Write mean and spread: "0.1234 +- 0.005"; the number of seeds stands elsewhere in the table."""
     return formats.number(value.mean) + (f" {PLUS_MINUS} {value.sd:.2g}" if value.sd is not None else "")
 
 
 def arrow(c: Comparison, metric: str) -> str:
-    """Which way is better."""
+    """Draw an arrow to where the metric is better; "" where that is unknown."""
     return {True: "\N{UPWARDS ARROW}", False: "\N{DOWNWARDS ARROW}", None: ""}[c.higher(metric)]
 
 
 def way(c: Comparison, target: Target) -> Table:
-    """Images and seconds until the baseline's final value, and their shares of what the baseline needs."""
+    """Make the table of images and seconds until `target`, and their shares of what the baseline needs."""
     found = {group.label: c.reached(group, target) for group in c.groups}
     first = min((there.kimg for there in found.values() if there), default=math.nan)
     rows = []
@@ -83,19 +83,19 @@ def way(c: Comparison, target: Target) -> Table:
 
 
 def sentence(c: Comparison, target: Target) -> str:
-    """What is reached, with its number."""
+    """Say what is reached, with its number."""
     near = f", within {100 * c.within:g} %" if c.within else ""
     return f"until {target.metric} {goal(target)}: the final value of {c.baseline.label}{near}"
 
 
 def goal(target: Target) -> str:
-    """The value to reach, with the side on which it is reached."""
+    """Write the value to reach, with the side on which it is reached."""
     sign = "\N{GREATER-THAN OR EQUAL TO}" if target.higher else "\N{LESS-THAN OR EQUAL TO}"
     return f"{sign} {formats.number(target.value)}"
 
 
 def place(c: Comparison, group: Group, target: Target, axis: str) -> str:
-    """ "60.8 (76 %)": images or seconds until the target, and their share of what the baseline needs."""
+    """Write images or seconds until the target, and their share of what the baseline needs: "60.8 (76 %)"."""
     if not math.isfinite(target.value) or not c.curve(group, target.metric):
         return MISSING
     there, base = c.reached(group, target), c.reached(c.baseline, target)

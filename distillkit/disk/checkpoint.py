@@ -56,7 +56,7 @@ def save(
 
 
 def load_newest(folder: Path, device: torch.device | str) -> tuple[dict[str, Tensor], dict[str, Any], Path] | None:
-    """Tensors on `device`, meta and path of the newest undamaged checkpoint; None when there is none.
+    """Load tensors on `device`, meta and path of the newest undamaged checkpoint; None when there is none.
 
     A damaged one is set aside with a warning. Raises InputError when there are only damaged ones.
     """
@@ -78,7 +78,7 @@ def load_newest(folder: Path, device: torch.device | str) -> tuple[dict[str, Ten
 
 
 def load(path: Path, device: torch.device | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors on `device` and meta of this checkpoint. Raises InputError if it is damaged or gone."""
+    """Load tensors on `device` and meta of one checkpoint. Raises InputError if it is damaged or gone."""
     try:
         return _load(path, device)
     except manifest.Damaged as damage:
@@ -86,23 +86,23 @@ def load(path: Path, device: torch.device | str) -> tuple[dict[str, Tensor], dic
 
 
 def newest(folder: Path) -> Path | None:
-    """The newest complete checkpoint; it may still be damaged."""
+    """Find the newest complete checkpoint in `folder`; it may still be damaged."""
     return next(reversed(_all(folder)), None)
 
 
 def name(nimg: int) -> str:
-    """What the folder of a checkpoint after so many images is called."""
+    """Name the folder of a checkpoint that is saved after `nimg` images."""
     return f"kimg-{nimg // 1000:06d}.{nimg % 1000:03d}"
 
 
 def nimg(path: Path) -> int:
-    """Images seen at a checkpoint, from its name; -1 for any other name."""
+    """Read from a checkpoint's name after how many images it was saved; -1 for any other name."""
     match = _NAME.fullmatch(path.name)
     return int(match[1] + match[2]) if match else -1
 
 
 def _all(folder: Path) -> list[Path]:
-    """Complete checkpoints, oldest first."""
+    """List the complete checkpoints in `folder`, oldest first."""
     return sorted((path for path in folder.glob("kimg-*") if nimg(path) >= 0), key=nimg)
 
 
@@ -188,7 +188,7 @@ def _restore(folder: Path) -> None:
 
 
 def _make_way(path: Path) -> None:
-    """The same images were saved before: resumed and stopped at once, or fallen back from a damaged one."""
+    """Move away a checkpoint of the same name: left by a run that stopped at once after a resume, or a damaged one."""
     if not os.path.lexists(path):
         return
     try:

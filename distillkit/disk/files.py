@@ -20,12 +20,12 @@ _SAFE = os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def open_to_read(path: Path) -> BufferedReader:
-    """The file, opened for reading; refuses a link, does not wait for a pipe."""
+    """Open a file for reading; refuses a link, does not wait for a pipe."""
     return open(path, "rb", opener=lambda name, flags: os.open(name, flags | _SAFE | os.O_NONBLOCK))
 
 
 def read(path: Path) -> bytes:
-    """The bytes of a file that is no link."""
+    """Read the bytes of a file that is no link."""
     with open_to_read(path) as file:
         return file.read()
 
@@ -72,7 +72,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def finite(value: Any) -> Any:
-    """The value with NaN and infinities as the strings "nan", "inf", "-inf", which any JSON reader takes."""
+    """Replace NaN and infinities in `value` by the strings "nan", "inf", "-inf", which any JSON reader takes."""
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -31,7 +31,7 @@ def write(folder: Path, name: str) -> None:
 
 
 def check(folder: Path) -> list[str]:
-    """Names of the files, all of them as they were saved; raises Damaged."""
+    """Compare all files with the manifest -> their names. Raises Damaged if one is not as it was saved."""
     expected = _expected(folder)
     for name, digest in expected.items():
         _compare(name, digest, or_damaged(folder / name, files.sha256))
@@ -72,7 +72,7 @@ def or_damaged(path: Path, read: Callable[[Path], Any]) -> Any:
 
 
 def _expected(folder: Path, name: str = "") -> dict[str, str]:
-    """Digest of each file, from a manifest that is itself as it was written."""
+    """Read each file's digest from the manifest. Raises Damaged if that is not as it was written."""
     text = or_damaged(folder / NAME, files.read)
     try:
         found = json.loads(text)
@@ -91,7 +91,7 @@ def _expected(folder: Path, name: str = "") -> dict[str, str]:
 
 
 def _encode(name: str, entries: dict[str, Any]) -> tuple[bytes, str]:
-    """The manifest's bytes and the digest of its content that it carries itself."""
+    """Write the manifest as bytes, with the digest of its own content in it."""
     content = {"checkpoint": name, "files": entries}
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     return (json.dumps({**content, "sha256": digest}, indent=1) + "\n").encode(), digest

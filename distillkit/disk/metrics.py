@@ -30,7 +30,7 @@ class MetricsLog:
         self._last, self._rows = _last(row for _, row in rows), _next(line for line, _ in rows)
 
     def read(self) -> list[dict[str, Any]]:
-        """All rows, each number a number; a torn last line (one that is being written) is left out."""
+        """Read all rows, each number a number; a torn last line (one that is being written) is left out."""
         return [row for _, row in self._lines()]
 
     def append(self, row: dict[str, Any]) -> None:
@@ -57,7 +57,7 @@ class MetricsLog:
                 os.fsync(self._fd)
 
     def truncate(self, nimg: int) -> None:
-        """On resume: drop a torn last line and the rows after `nimg` images, which will be made again."""
+        """Drop a torn last line and the rows after `nimg` images, which a resumed run makes again."""
         self.close()
         if not self.path.exists():
             return
@@ -67,7 +67,7 @@ class MetricsLog:
         self._last, self._rows = _last(row for _, row in kept), _next(line for line, _ in kept)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file; the next row opens it again."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
@@ -130,7 +130,7 @@ def _next(lines: Iterable[bytes]) -> int:
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
-    """The row of a whole line, "nan", "inf" and "-inf" as floats again; None for what is no row."""
+    """Parse a whole line, "nan", "inf" and "-inf" as floats again; None for what is no row."""
     try:
         row = {key: _value(key, value) for key, value in json.loads(line).items()}
         if {"row", "check"} & row.keys() and not _intact(line):  # those of distillkit 0.1.0 have neither
@@ -156,7 +156,7 @@ def _last(rows: Iterable[dict[str, Any]]) -> dict[str, int]:
 
 
 def _write(fd: int, line: bytes) -> None:
-    """The whole line or, when the disk is full, nothing of it."""
+    """Write the whole line or, when the disk is full, nothing of it."""
     size = os.fstat(fd).st_size
     try:
         if os.write(fd, line) != len(line):

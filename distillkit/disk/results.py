@@ -71,7 +71,7 @@ class Outcome:
 
 
 def table(student: Mapping[str, float], teacher: Mapping[str, float] | None = None) -> list[Row]:
-    """One row per metric in the order measured; floors and spreads are columns, not rows."""
+    """Make one row per metric, in the order measured; floors and spreads are columns, not rows."""
     teacher = teacher or {}
     both = {**teacher, **student}
     return [
@@ -111,7 +111,7 @@ def write(run_dir: Path, scores: Scores) -> None:
 
 
 def read(run_dir: Path) -> Scores:
-    """The scores of a finished run. Raises InputError if they are missing or damaged."""
+    """Read the scores of a finished run. Raises InputError if they are missing or damaged."""
     path = run_dir / FILE
     manifest.vouched(path)
     try:
@@ -131,7 +131,7 @@ def read(run_dir: Path) -> Scores:
 
 
 def read_or_last(run_dir: Path, rows: Sequence[Mapping[str, Any]]) -> Scores:
-    """The scores of a run; of one without a result, those of its last evaluation in `rows` of metrics.jsonl."""
+    """Read the scores of a run; where it has no result, take its last evaluation from `rows` of metrics.jsonl."""
     if (run_dir / FILE).is_file():
         return read(run_dir)
     evaluated = [row for row in rows if row["what"] == "evaluate"]
@@ -139,7 +139,7 @@ def read_or_last(run_dir: Path, rows: Sequence[Mapping[str, Any]]) -> Scores:
 
 
 def of_row(row: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics in a row of metrics.jsonl."""
+    """Pick the metrics out of a row of metrics.jsonl."""
     return {name: float(value) for name, value in row.items() if "/" in name}
 
 

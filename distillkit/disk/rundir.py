@@ -46,7 +46,7 @@ class RunDir:
 
     @classmethod
     def open(cls, path: Path) -> RunDir:
-        """An existing run."""
+        """Open an existing run. Raises UsageError for what is no run folder, InputError for a damaged run.json."""
         if not os.path.lexists(path / "run.json"):
             raise UsageError(f"{path} is not a run folder: it has no run.json")
         info = typed.json_object(path / "run.json")
@@ -56,12 +56,12 @@ class RunDir:
 
     @property
     def fingerprint(self) -> str:
-        """Identifies resolved recipe and plugin versions."""
+        """Hash of resolved recipe and plugin versions: the same for runs that compute the same."""
         return str(self.info["fingerprint"])
 
     @property
     def recipe(self) -> Path:
-        """What was asked, byte for byte."""
+        """The recipe file as it was given, byte for byte."""
         return self.path / "recipe.toml"
 
     @property
@@ -118,7 +118,7 @@ class RunDir:
         files.write_json(self.exit, {"code": code, "reason": reason, "nimg": nimg, "checkpoint": checkpoint})
 
     def status(self) -> str:
-        """One of "finished", "unfinished" (going on, killed or to be started again), "diverged", "failed"."""
+        """Tell how the run ended: "finished", "unfinished" (under way, killed, to be resumed), "diverged", "failed"."""
         if not os.path.lexists(self.exit):
             return "unfinished"
         code = typed.json_object(self.exit).get("code")
@@ -130,7 +130,7 @@ class RunDir:
 
 
 def find(root: Path, fingerprint: str) -> RunDir | None:
-    """The newest finished run with this fingerprint, else the newest one that can go on, else None."""
+    """Find the newest finished run with this fingerprint, else the newest one that can go on; None: there is none."""
     other = None
     for run, status in _newest_first(root):
         if run.fingerprint == fingerprint:
@@ -141,7 +141,7 @@ def find(root: Path, fingerprint: str) -> RunDir | None:
 
 
 def by_fingerprint(root: Path) -> dict[str, RunDir]:
-    """What `find` gives for every fingerprint there is, from one look at each run."""
+    """Find what `find` gives, for every fingerprint in `root` at once, with one look at each run."""
     newest: dict[str, RunDir] = {}
     finished: dict[str, RunDir] = {}
     for run, status in _newest_first(root):
@@ -152,7 +152,7 @@ def by_fingerprint(root: Path) -> dict[str, RunDir]:
 
 
 def _newest_first(root: Path) -> Iterator[tuple[RunDir, str]]:
-    """The runs that can be read, with their status; warns of the others."""
+    """Open the runs in `root` that can be read, with their status; warns of the others."""
     for path in reversed([path for path in _runs(root) if not path.is_symlink()]):
         try:
             run = RunDir.open(path)
@@ -169,7 +169,7 @@ def _number(path: Path) -> int:
 
 
 def _runs(root: Path) -> list[Path]:
-    """Numbered folders, oldest first."""
+    """List the numbered folders in `root`, oldest first."""
     try:
         return sorted((path for path in root.iterdir() if _number(path)), key=_number)
     except FileNotFoundError:
@@ -179,7 +179,7 @@ def _runs(root: Path) -> list[Path]:
 
 
 def _reserve(root: Path, name: str, info: dict[str, Any]) -> Path:
-    """Numbers are given out by mkdir of `.new-NNNN`; the folder is complete before it gets its name."""
+    """Take the next number by mkdir of `.new-NNNN`, and give the folder its name when it is complete."""
     label = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:100] or "run"
     number = max(map(_number, _runs(root)), default=0)
     while True:

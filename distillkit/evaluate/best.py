@@ -17,7 +17,7 @@ from distillkit.train.state import State
 
 @frozen
 class Best:
-    """The best value seen, and after how many images."""
+    """The best value seen, and after how many images it was measured."""
 
     value: float
     nimg: int

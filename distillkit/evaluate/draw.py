@@ -22,15 +22,15 @@ class Drawer:
 
     @classmethod
     def student(cls, state: State) -> Drawer:
-        """The averaged generator, sampled as the recipe says."""
+        """Sample the averaged generator as the recipe says."""
         return cls(state, state.ema, state.hook.sample, cast(Sample, state.components["sample"]).nfe)
 
     def teacher(self, sampler: Sample) -> Drawer:
-        """The same for the teacher, through its hook and from the same noise."""
+        """Sample the teacher instead, by `sampler`, through its hook and from the same noise."""
         return Drawer(self.state, self.state.teacher_score, cast(Any, sampler).sample, sampler.nfe)
 
     def __call__(self, n: int, seed: int = 0, labels: Labels = None, first: int = 0) -> Images:
-        """Images first ... first+n-1 of the block `seed`."""
+        """Draw images first ... first+n-1 of the block `seed`."""
         state, start = self.state, SEED_BLOCK * seed + first
         like = torch.empty((), device=state.device, dtype=state.dtype)
         with state.generating(self.network):

@@ -80,7 +80,7 @@ def remarks(state: State, metrics: Mapping[str, float], screen: Screen) -> list[
 
 
 def protocol(state: State, screen: Screen) -> dict[str, dict[str, str]]:
-    """What each evaluate component says of its numbers, also shown."""
+    """Collect what each evaluate component says of its numbers, and show it."""
     parts = components(state)
     found = {name: part.protocol for name, part in parts.items()}
     told = {name: {str(k): str(v) for k, v in value.items()} for name, value in found.items() if value}
@@ -90,7 +90,7 @@ def protocol(state: State, screen: Screen) -> dict[str, dict[str, str]]:
 
 
 def due(state: State, finished: bool) -> list[Hooked]:
-    """The evaluate components whose turn it is; all of them at the end."""
+    """List the evaluate components whose turn it is; all of them when `finished`."""
     return [part for part in state.evaluators if finished or crossed(state, part.slot.every_kimg)]
 
 
@@ -103,7 +103,7 @@ def crossed(state: State, every_kimg: float | None) -> bool:
 
 
 def column_names(state: State) -> list[str] | None:
-    """What the columns of a grid show: classes take turns, so a column is a class if there are ten at most."""
+    """Name the columns of a grid: classes take turns, so each is a class if there are ten at most; None: it is not."""
     dim = state.dataset.label_dim
     if not 2 <= dim <= COLUMNS:
         return None
@@ -124,7 +124,7 @@ def real_images(state: State, n: int) -> Tensor:
 
 
 def write_grid(state: State, run: RunDir) -> Path:
-    """Pictures of fixed seeds at this point of the run."""
+    """Draw the images of fixed seeds at this point of the run -> the picture."""
     draw = Drawer.student(state)
     names = column_names(state)
     columns = len(names) if names else COLUMNS
@@ -136,7 +136,7 @@ def write_grid(state: State, run: RunDir) -> Path:
 
 
 def write_comparison(state: State, run: RunDir, teacher: Drawer | None) -> Path:
-    """Real images, the teacher's and the student's, below each other."""
+    """Draw real images, the teacher's and the student's below each other -> the picture."""
     n = 3 * COLUMNS if state.dataset.shape[1:] != (1, 1) else 1000
     student = Drawer.student(state)
     rows = {"real": real_images(state, n)}

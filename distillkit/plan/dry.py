@@ -49,14 +49,14 @@ class Cost:
 
     @property
     def flops(self) -> float:
-        """Of one iteration, over the turns that come every so often."""
+        """FLOPs of one iteration, averaged over turns that come every so often."""
         return sum(turn.flops / turn.every for turn in self.turns)
 
 
 def build(recipe: Recipe, cards: Mapping[str, Card], catalog: Catalog) -> State:
-    """The recipe's live objects on the meta device, optimizers ready; `cards` are those of its checkpoints.
+    """Build the recipe's live objects on the meta device, optimizers ready; `cards` are those of its checkpoints.
 
-    Without metrics, and with auxiliary losses that act from start to end.
+    Metrics are left out, and auxiliary losses act from start to end.
     """
     slots = [attrs.evolve(term.slot, start_kimg=0.0, stop_kimg=None) for term in recipe.auxiliary_loss]
     terms = [attrs.evolve(term, slot=slot) for term, slot in zip(recipe.auxiliary_loss, slots, strict=True)]
@@ -77,7 +77,7 @@ def build(recipe: Recipe, cards: Mapping[str, Card], catalog: Catalog) -> State:
 
 
 def cost(state: State, live: Live, batch: int, few: Cost) -> Cost:
-    """Of iterations with `batch` images, from those of a `few` of its micro-batches."""
+    """Count iterations with `batch` images, from those of a `few` of its micro-batches."""
     micro = few.micro_batch
     if batch <= few.batch:
         return few
@@ -87,17 +87,17 @@ def cost(state: State, live: Live, batch: int, few: Cost) -> Cost:
 
 
 def small(state: State, live: Live, batch: int, micro: int) -> Cost:
-    """Of iterations of a few micro-batches: the memory of many, but for what each image keeps to the end."""
+    """Count iterations of a few micro-batches: the memory of many, but for what each image keeps to the end."""
     return _iterate(state, live, min(PASSES * micro, batch), micro)
 
 
 def _nothing(turn: TurnCost) -> TurnCost:
-    """The turn without images: no work, the same memory."""
+    """Take the images from a turn: no work, the same memory."""
     return attrs.evolve(turn, flops=0)
 
 
 def _grown(larger: Cost, smaller: Cost, batch: int) -> Cost:
-    """A straight line through two batches, which have the same micro-batch, on to a third."""
+    """Extend a straight line through the costs of two batches, which have the same micro-batch, to `batch`."""
     far = (batch - smaller.batch) / (larger.batch - smaller.batch)
     grown = [
         attrs.evolve(a, flops=b.flops + far * (a.flops - b.flops), peak=b.peak + far * (a.peak - b.peak))
@@ -107,7 +107,7 @@ def _grown(larger: Cost, smaller: Cost, batch: int) -> Cost:
 
 
 def _iterate(state: State, live: Live, batch: int, micro: int) -> Cost:
-    """An iteration in which every turn is due, again if the first one made something to keep."""
+    """Count an iteration in which every turn is due, and another if the first one made something to keep."""
     run = attrs.evolve(state.recipe.run, batch=batch, micro_batch=micro)
     state.recipe = attrs.evolve(state.recipe, run=run)
     state.nimg, state.iteration = max(state.total - batch, 0), 0  # all waiting is over

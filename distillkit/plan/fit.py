@@ -31,7 +31,7 @@ class Device:
 
 
 def device(gigabytes: float | None, name: str) -> Device:
-    """As asked, else this machine's GPU, else what its main memory has available; `name`: run.device."""
+    """Choose the memory to fit into: as asked, else of the GPU, else what main memory is free; `name`: run.device."""
     if gigabytes is not None:
         return Device(memory=gigabytes * GB, source="as asked")
     import torch
@@ -43,7 +43,7 @@ def device(gigabytes: float | None, name: str) -> Device:
 
 
 def main_memory(meminfo: Path) -> Device:
-    """What Linux calls available, elsewhere all there is. Raises UsageError where neither is told."""
+    """Read how much memory Linux calls available, elsewhere all there is. Raises UsageError where neither is told."""
     if meminfo.is_file():
         lines = dict(line.split(":") for line in meminfo.read_text(encoding="ascii").splitlines())
         return Device(memory=float(lines["MemAvailable"].split()[0]) * 1024, source="available in this machine, no GPU")
@@ -54,14 +54,14 @@ def main_memory(meminfo: Path) -> Device:
 
 
 def largest(stage: Stage, memory: Device) -> int:
-    """The largest micro-batch that fits, a divisor of the batch; 0: none does."""
+    """Find the largest micro-batch that fits, a divisor of the batch; 0: none does."""
     batch = stage.recipe.run.batch
     fitting = [m for m in range(1, batch + 1) if batch % m == 0 and stage.peak(m) <= memory.usable]
     return max(fitting, default=0)
 
 
 def verdict(stages: list[Stage], memory: Device) -> str:
-    """One line: whether all that is left to run fits, and what to change."""
+    """Say in one line whether all that is left to run fits, and what to change."""
     left = [stage for stage in stages if not stage.finished]
     unknown = [stage.recipe.name for stage in left if stage.cost is None]
     if unknown:
@@ -85,6 +85,6 @@ def _smaller(stage: Stage) -> str:
 
 
 def size(value: float, unit: str) -> str:
-    """For people: 36.5 GB, 420 MB, 8.77 kFLOP."""
+    """Write a value for people: 36.5 GB, 420 MB, 8.77 kFLOP."""
     power = min(max(int(math.log10(value * 1.0005) // 3), 0), len(PREFIXES) - 1) if value > 0 else 0
     return f"{value / 1000**power:.3g} {PREFIXES[power]}{unit}"

@@ -43,12 +43,12 @@ class Blank(Dataset):
 
 @cache
 def published() -> dict[str, Any]:
-    """What is known of released files, by their names: "network" -> Card, "images" -> how many."""
+    """Read what is known of released files, by their names: "network" -> Card, "images" -> how many."""
     return tomllib.loads(files("distillkit.plan").joinpath("published.toml").read_text(encoding="utf-8"))
 
 
 def network(card: Card, catalog: Catalog) -> network_file.Carded:
-    """The network of a card, without weights."""
+    """Make the network of a card, without weights."""
     choice = choice_from_table("network", card["network"], catalog, where="the card of a network")
     with DEVICE:
         made = network_file.new_network(choice, card["resolution"], card["channels"], card["label_dim"])
@@ -56,7 +56,7 @@ def network(card: Card, catalog: Catalog) -> network_file.Carded:
 
 
 def card_of(checkpoint: str, catalog: Catalog) -> Card:
-    """What is known of a checkpoint, from its file or, of a released one, by its name. Raises InputError."""
+    """Read a checkpoint's card from its file or, for a released one, find it by its name. Raises InputError."""
     path = Path(located(checkpoint, folder()))
     if path.exists():
         if not imported.is_foreign(path):
@@ -70,7 +70,7 @@ def card_of(checkpoint: str, catalog: Catalog) -> Card:
 
 
 def images(recipe: Recipe, card: Card | None) -> Blank:
-    """The recipe's images: as their files say, or, where those are missing, as the network that draws them.
+    """Make the recipe's images: as their files say or, where those are missing, as the network that draws them.
 
     Raises InputError where neither is known.
     """

@@ -24,7 +24,7 @@ class Role:
 
 
 def roles(state: State, kept: int) -> list[Role]:
-    """Every network of the recipe, and as the last what else is kept of the `kept` bytes."""
+    """List every network of the recipe with its bytes, and as the last what else is kept of the `kept` bytes."""
     ema, teacher = cast(nn.Module, state.ema), cast(nn.Module | None, state.teacher and state.teacher.network)
     found = [_trained(name, network, state) for name, network in state.networks.items()]
     found.insert(1, _frozen("generator's average", [ema]))
@@ -64,7 +64,7 @@ def _tensors(network: nn.Module | None) -> Iterator[Tensor]:
 
 
 def _modules(value: Any, depth: int = 3) -> list[nn.Module]:
-    """The networks that a component holds in its attributes, in lists, and in objects of its own."""
+    """Find the networks that a component holds in its attributes, in lists, and in objects of its own."""
     if isinstance(value, nn.Module):
         return [value]
     if isinstance(value, dict):

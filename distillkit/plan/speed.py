@@ -40,7 +40,7 @@ class Speed:
 
 
 def logged(run: RunDir | None) -> Speed | None:
-    """Of a run's own ticks: all its images over all its seconds of training."""
+    """Read a run's speed from its ticks: all its images over all its seconds of training. None: it has no tick."""
     if run is None or not run.metrics.is_file():
         return None
     ticks = [row for row in MetricsLog(run.metrics).read() if row["what"] == "tick"]
@@ -51,13 +51,13 @@ def logged(run: RunDir | None) -> Speed | None:
 
 
 def trained_with(stage: Stage) -> tuple[str, ...]:
-    """The files that training needs and that are missing; metrics are not measured here."""
+    """List the files that training needs and that are missing; metrics are not measured here."""
     needed = {asset.name for asset in wanted(attrs.evolve(stage.recipe, evaluate=()))}
     return tuple(name for name in stage.missing if name in needed)
 
 
 def measured(stage: Stage, catalog: Catalog) -> Speed:
-    """Of a few real iterations, with late losses and turns; results of other recipes are stood in for at random.
+    """Time a few real iterations, with late losses and turns; random networks stand in for results of other recipes.
 
     Raises InputError where the data or a network are missing.
     """
@@ -81,7 +81,7 @@ def measured(stage: Stage, catalog: Catalog) -> Speed:
 
 
 def _ready(stage: Stage, place: Path, catalog: Catalog) -> Recipe:
-    """The recipe without metrics, with few stored pairs, and with networks of random weights for other recipes'."""
+    """Make the recipe ready: no metrics, few stored pairs, networks of random weights in `place` for other recipes'."""
     recipe = attrs.evolve(stage.chained, evaluate=(), run=attrs.evolve(stage.chained.run, max_nonfinite=10**9))
     for i, (name, card) in enumerate(stage.cards.items()):
         path = place / str(i)

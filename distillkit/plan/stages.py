@@ -56,16 +56,16 @@ class Stage:
 
     @property
     def flops(self) -> float:
-        """Of the whole run."""
+        """FLOPs of the whole run."""
         return self.cost.flops / self.cost.batch * self.recipe.run.kimg * 1000 if self.cost else 0.0
 
     def peak(self, micro: int) -> float:
-        """Bytes at most with this micro-batch."""
+        """Estimate the bytes alive at most with this micro-batch."""
         return self.counted.largest.peak + self.slope * (micro - self.counted.micro_batch)
 
 
 def stages(path: Path, sets: Sequence[str], runs: Path, catalog: Catalog) -> list[Stage]:
-    """Every recipe of the graph, the asked one last. Raises RecipeProblems, UsageError for what `run` refuses as well.
+    """Count every recipe of the graph, the asked one last. Raises RecipeProblems, UsageError where `run` does.
 
     Nothing is downloaded, trained or written, and no network has weights.
     """
@@ -74,7 +74,7 @@ def stages(path: Path, sets: Sequence[str], runs: Path, catalog: Catalog) -> lis
 
 
 def _stage(node: Node, run: RunDir | None, cards: dict[str, Card], catalog: Catalog) -> Stage:
-    """One of them; `cards` are of the results so far, by the path of their recipe, and gain this one's."""
+    """Count one recipe; `cards` are of the results so far, by the path of their recipe, and gain this one's."""
     missing = tuple(asset.name for asset in wanted(node.recipe) if not (folder() / asset.name).is_file())
     recipe = chained(node)
     needed = {name: cards[name] for name in checkpoints(recipe) if name in cards}
@@ -92,7 +92,7 @@ def _stage(node: Node, run: RunDir | None, cards: dict[str, Card], catalog: Cata
 
 
 def chained(node: Node) -> Recipe:
-    """The recipe with the path of a parent's recipe where `from` will put its result."""
+    """Put the path of a parent's recipe where `from` will put its result."""
     recipe = node.recipe
     for table, path in node.sources.items():
         recipe = with_checkpoint(recipe, table, path)
@@ -100,7 +100,7 @@ def chained(node: Node) -> Recipe:
 
 
 def checkpoints(recipe: Recipe) -> Iterator[str]:
-    """Of the generator, the teacher and its guidance."""
+    """List the checkpoints of the generator, the teacher and its guidance."""
     teacher = recipe.teacher_score
     guidance = teacher and teacher.slot.guidance
     for table in (recipe.generator, teacher and teacher.config, guidance and guidance.config):

@@ -25,7 +25,7 @@ from distillkit.train.state import State
 def result(
     training: Training, recipe: Recipe, metrics: dict[str, float], outcomes: Mapping[str, Outcome], catalog: Catalog
 ) -> None:
-    """The result folder: the student, its card, its metrics; with these the run is finished."""
+    """Write the result folder: the student, its card, its metrics; with these the run is finished."""
     state, run, screen, teacher = training.state, training.run, training.screen, outcomes.get("teacher_score")
     scores = Scores(student=metrics, seconds=training.seconds, nimg=state.nimg)
     try:
@@ -58,7 +58,7 @@ def result(
 
 
 def kept(training: Training, scores: Scores, best: Best) -> Scores:
-    """The scores where `state.ema` is the best average and not the last: all its metrics, measured now."""
+    """Measure all metrics of `best`, which `state.ema` holds instead of the last average -> the result's scores."""
     state = training.state
     training.screen.line(
         f"the result is the average at {best.nimg / 1000:g} kimg: {state.recipe.run.keep_best} {best.value:.4g}"
@@ -68,7 +68,7 @@ def kept(training: Training, scores: Scores, best: Best) -> Scores:
 
 
 def student_card(state: State, recipe: Recipe, outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
-    """What users of the student must know; names of assets are as `recipe` has them, good on any machine."""
+    """Collect what users of the student must know; assets have the names that `recipe` has, good on any machine."""
     card: dict[str, Any] = {
         "sample": table_of(recipe.sample), "seed": recipe.run.seed, "precision": recipe.run.precision,
     }  # fmt: skip
@@ -80,7 +80,7 @@ def student_card(state: State, recipe: Recipe, outcomes: Mapping[str, Outcome]) 
 
 
 def pages(training: Training, outcomes: Mapping[str, Outcome], catalog: Catalog) -> None:
-    """The picture of real images, teacher and student, and the report; where that fails, the next call makes it."""
+    """Draw real images, teacher and student, and write the report; where that fails, the next call makes it."""
     state, run = training.state, training.run
     try:
         evaluation.write_comparison(state, run, teacher_drawer(state, outcomes.get("teacher_score"), catalog))
@@ -93,7 +93,7 @@ def pages(training: Training, outcomes: Mapping[str, Outcome], catalog: Catalog)
 
 
 def teacher_drawer(state: State, teacher: Outcome | None, catalog: Catalog) -> Drawer | None:
-    """The teacher sampled by Heun's method through its hook, guidance included."""
+    """Sample the teacher by Heun's method through its hook, guidance included; None: the recipe has no teacher."""
     if state.teacher is None:
         return None
     heun = cast(type[Sample], catalog.load("sample", "heun"))

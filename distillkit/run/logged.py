@@ -10,7 +10,7 @@ from distillkit.show.screen import Bar, Screen
 
 
 class LoggedScreen:
-    """Everything that stays on the screen, appended to `path`."""
+    """Shows everything on `screen`, and appends to `path` what stays there."""
 
     def __init__(self, screen: Screen, path: Path) -> None:
         self.screen, self.path = screen, path

@@ -35,7 +35,8 @@ MAY_SET = ("evaluate.", "run.device=", "run.threads=")  # what changes the measu
 def measure(path: Path, sets: Sequence[str], other: Path | None, screen: Screen) -> tuple[Outcome, Path]:
     """Evaluate the result of the run `path` -> what was measured, and the file in result/ that says so.
 
-    `other`: the recipe whose [[evaluate]] are asked. Raises UsageError where the run has no result, or no metrics.
+    `other`: a recipe whose [[evaluate]] are asked; None: the run's own. Raises UsageError where the run has no result,
+    or no metrics.
     """
     wrong = [text for text in sets if not text.strip().startswith(MAY_SET)]
     if wrong:
@@ -64,7 +65,7 @@ def measure(path: Path, sets: Sequence[str], other: Path | None, screen: Screen)
 
 
 def asked(run: RunDir, sets: Sequence[str], other: Path | None, catalog: Catalog) -> Recipe:
-    """The run's recipe with its result as the generator and the metrics that were asked for."""
+    """Make the recipe to measure by: the run's, with its result as the generator and the metrics of `other`."""
     own = [text for text in sets if other is None or not text.strip().startswith("evaluate.")]
     recipe = read(run.resolved, own, catalog)
     if other is not None:
@@ -81,7 +82,7 @@ def asked(run: RunDir, sets: Sequence[str], other: Path | None, catalog: Catalog
 
 
 def teachers(run: RunDir, recipe: Recipe, catalog: Catalog) -> dict[str, Outcome]:
-    """The finished run beside this one that its teacher comes from, where it comes from a run."""
+    """Find the finished run, beside this one, that the teacher comes from; {} where it comes from none."""
     file = recipe.starts_from.get("teacher_score")
     if file is None:
         return {}
@@ -101,7 +102,7 @@ def _is(wanted: str, path: Path, catalog: Catalog) -> bool:
 
 
 def free_name(run: RunDir) -> Path:
-    """result/eval-DATE.json, with a number where that is taken."""
+    """Choose a name in result/ that is not taken: eval-DATE.json, or eval-DATE-1.json ..."""
     date = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     names = (run.result / f"eval-{date}{f'-{i}' if i else ''}.json" for i in count())
     return next(name for name in names if not name.exists())

@@ -39,7 +39,7 @@ class Node:
 def graph(
     path: Path, sets: Sequence[str], catalog: Catalog, seed: int | None, change: Change = lambda recipe: recipe
 ) -> list[Node]:
-    """The recipes to run, parents first, each changed before it is anything else."""
+    """List the recipes to run, parents first; `change` is applied to each before it is fingerprinted."""
     nodes: dict[Path, Node] = {}
     for recipe in map(change, chain(path, sets, catalog, seed=seed)):
         sources = {table: path.resolve() for table, path in recipe.start_paths.items()}
@@ -115,13 +115,13 @@ def refuse_unasked(target: RunDir, parents: list[Node], found: Sequence[RunDir |
 
 
 def existing(node: Node, runs: Path) -> RunDir | None:
-    """The run to reuse or to go on with; one that diverged would diverge again."""
+    """Find the run of `node` to reuse or to go on with; None: there is none, or it diverged and would again."""
     found = rundir.find(runs, node.fingerprint)
     return None if found is not None and found.status() == "diverged" else found
 
 
 def rows(nodes: list[Node], found: list[RunDir | None], target: RunDir | None = None) -> list[dict[str, str]]:
-    """The plan as a table: what is done with each recipe; `target` knows its own name."""
+    """Make the plan a table: what is done with each recipe; `target` knows its own name."""
     table = []
     for node, old in zip(nodes, found, strict=True):
         todo = f"{node.recipe.run.kimg:g} kimg"
@@ -133,7 +133,7 @@ def rows(nodes: list[Node], found: list[RunDir | None], target: RunDir | None = 
 
 
 def unfinished(nodes: list[Node], found: list[RunDir | None]) -> list[Recipe]:
-    """The recipes that have to run."""
+    """List the recipes of `nodes` that have to run."""
     pairs = zip(nodes, found, strict=True)
     return [node.recipe for node, old in pairs if old is None or old.status() != "finished"]
 
@@ -178,7 +178,7 @@ def paged(run: RunDir, screen: Screen) -> None:
 
 
 def texts(node: Node, nodes: list[Node]) -> tuple[Recipe, str, dict[str, str]]:
-    """The recipe, its resolved text, and the resolved texts of all it builds on, by file name in from/."""
+    """Write `node` as text: its recipe, its resolved text, and by file name in from/ those of all it builds on."""
     ancestors: dict[Path, Node] = {}
     by_path = {n.recipe.path.resolve(): n for n in nodes}
 

@@ -31,7 +31,7 @@ AT_MOST = {
 
 
 def small(recipe: Recipe, folder: Path, catalog: Catalog) -> Recipe:
-    """The recipe for a smoke run; what it stands in for files is written to `folder`."""
+    """Make the smoke run's recipe; files that stand in for the recipe's are written to `folder`."""
     data, latent = recipe.dataset, recipe.dataset.cls.latent
     if hasattr(data.config, "path"):  # images from a file, and so of any size
         labels = CLASSES if getattr(data.config, "labels", True) else 0
@@ -50,7 +50,7 @@ def small(recipe: Recipe, folder: Path, catalog: Catalog) -> Recipe:
 
 
 def short(run: Run, measured: bool) -> Run:
-    """Two iterations, each a tick; micro-batches where the recipe has them."""
+    """Shorten `run` to two iterations, each a tick; micro-batches stay, and keep_best where metrics are `measured`."""
     best = run.keep_best and run.keep_best.replace("fid/fid", "fid/fd")  # its name in features that are not Inception's
     kimg = BATCH * ITERATIONS / 1000
     return attrs.evolve(
@@ -60,13 +60,13 @@ def short(run: Run, measured: bool) -> Run:
 
 
 def impatient(generator: Generator) -> Generator:
-    """Tiny, and warm at once."""
+    """Make the network tiny, and its optimizer warm at once."""
     optimizer = attrs.evolve(generator.optimizer, warmup_kimg=0.0)
     return attrs.evolve(generator, optimizer=optimizer, network=generator.network and stand_ins.tiny(generator.network))
 
 
 def shrunk(value: Any, catalog: Catalog) -> Any:
-    """A Choice or config, parts included, that waits for nothing and needs few images and no published file."""
+    """Change a Choice or config, parts included: it waits for nothing, and needs few images and no published file."""
     if isinstance(value, tuple):
         return tuple(shrunk(part, catalog) for part in value)
     if isinstance(value, Choice):

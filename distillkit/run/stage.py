@@ -30,7 +30,7 @@ from distillkit.train.build import build
 
 
 def execute(recipe: Recipe, run: RunDir, outcomes: Mapping[str, Outcome], catalog: Catalog, screen: Screen) -> None:
-    """Train, evaluate and write everything; `outcomes`: of what it starts from, by table.
+    """Train, evaluate and write everything; `outcomes` are those of the recipes it starts from, by table.
 
     The caller holds the run's lock.
     """
@@ -49,7 +49,7 @@ def execute(recipe: Recipe, run: RunDir, outcomes: Mapping[str, Outcome], catalo
 
 
 def with_results(recipe: Recipe, outcomes: Mapping[str, Outcome]) -> Recipe:
-    """`from = "other.toml"` becomes the checkpoint that its run left."""
+    """Put the results of `outcomes` where the recipe says `from = "other.toml"`."""
     for table, outcome in outcomes.items():
         recipe = with_checkpoint(recipe, table, (outcome.run_dir / "result").resolve())
     return recipe
@@ -110,7 +110,7 @@ def shown_warnings(screen: Screen) -> Iterator[None]:
 
 
 def write_recipes(run: RunDir, recipe: Recipe, resolved: str, others: Mapping[str, str]) -> None:
-    """recipe.toml as it was asked, the resolved recipes it builds on in from/, and last its own resolved.toml."""
+    """Copy recipe.toml as it was given, then write from/ (`others`, which it builds on) and last resolved.toml."""
     shutil.copyfile(recipe.path, run.recipe)
     (run.path / "from").mkdir(exist_ok=True)
     for name, text in others.items():

@@ -27,7 +27,7 @@ AUGMENT_DIM = 9  # labels of EDM's augmentation
 
 
 def images(folder: Path, labels: int, latent: bool) -> Path:
-    """A zip of random RGB images, or of latents of as many pixels, with classes or without."""
+    """Write a zip of random RGB images, or of latents of as many pixels; `labels`: how many classes, 0: none."""
     path = folder / f"{'latents' if latent else 'images'}-{labels}.zip"
     if not path.exists():
         noise = np.random.default_rng(0).integers(0, 256, (IMAGES, PIXELS, PIXELS, 3), dtype=np.uint8)
@@ -37,13 +37,13 @@ def images(folder: Path, labels: int, latent: bool) -> Path:
 
 
 def moments(pixels: np.ndarray) -> np.ndarray:
-    """As an autoencoder's: mean and std float32 [8,H,W] of pixels uint8 [H,W,3]."""
+    """Encode pixels uint8 [H,W,3] as an autoencoder would: mean and std float32 [8,H,W]."""
     u = pixels.transpose(2, 0, 1).astype(np.float32) / 25.5 - 5
     return np.concatenate([u, u[:1], np.full_like(pixels[None, :, :, 0], 1, np.float32).repeat(4, 0)])
 
 
 def network(checkpoint: str, folder: Path, labels: int, latent: bool, catalog: Catalog) -> str:
-    """A tiny network of the checkpoint's family, in a file of its kind. Raises InputError if that cannot be told."""
+    """Write a tiny network of the checkpoint's family, in a file of its kind. Raises InputError for an unknown one."""
     assets = wanted(checkpoint)
     family = assets[0].network if assets else imported.load_network(Path(checkpoint), catalog).card["network"]["use"]
     path = folder / f"{family}{'-latents' * latent}-{labels}{Path(checkpoint).suffix}"
@@ -57,7 +57,7 @@ def network(checkpoint: str, folder: Path, labels: int, latent: bool, catalog: C
 
 
 def write(made: network_file.Carded, path: Path, table: dict[str, Any], catalog: Catalog) -> None:
-    """By the importer that reads such files; as a result folder where there is none, or it only reads."""
+    """Write the network by the importer that reads such files, else as a result folder."""
     suffix = path.suffix.removeprefix(".")
     if any(offer.name == suffix for offer in catalog.of("importer")):
         importer = cast(type[Importer], catalog.load("importer", suffix))
@@ -67,13 +67,13 @@ def write(made: network_file.Carded, path: Path, table: dict[str, Any], catalog:
 
 
 def tiny(choice: Choice[Network]) -> Choice[Network]:
-    """The same kind of network with few channels and two levels."""
+    """Give the network few channels and two levels."""
     keys = {name: value for name, value in TINY.items() if hasattr(choice.config, name)}
     return attrs.evolve(choice, config=attrs.evolve(choice.config, **keys))
 
 
 def measuring(asset: Asset, folder: Path) -> str:
-    """A feature network, or reference statistics of one; the name of what else a metric may want."""
+    """Write a feature network, or reference statistics, for `asset` -> its path; other assets keep their names."""
     if asset.kind not in ("features", "reference"):
         return asset.name
     path = folder / (f"features{Path(asset.name).suffix}" if asset.kind == "features" else "reference.npz")
@@ -98,7 +98,7 @@ class FewFeatures(nn.Module):
 
 
 def script(path: Path) -> None:
-    """A TorchScript file: the format of published feature networks."""
+    """Write a TorchScript file, the format of published feature networks, to `path`."""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.manual_seed(0)

@@ -151,7 +151,7 @@ class Training:
         )
 
     def tick(self) -> dict[str, float]:
-        """One line of means since the last tick -> the losses."""
+        """Log and show means since the last tick -> the losses among them."""
         self.check()
         state = self.state
         means = state.records.means()
@@ -187,7 +187,7 @@ class Training:
         self.keeper.improved(found)
 
     def save(self, finished: bool) -> None:
-        """Checkpoint; a full disk is a warning now and an error at the end."""
+        """Save a checkpoint; a full disk is a warning now and an error at the end."""
         self.run.check()
         self.check()
         start = time.perf_counter()

@@ -9,7 +9,7 @@ FLOORS = "floor, ceiling"  # what the numbers of real images are called beside t
 
 
 def number(value: float) -> str:
-    """Four significant digits, no exponent where four digits do without: 0.01234, 12.35, 98765, 1.2e-05."""
+    """Write a value with four significant digits, without exponent where that is short: 0.01234, 98765, 1.2e-05."""
     if not math.isfinite(value):
         return str(value)
     size = abs(value)
@@ -26,12 +26,12 @@ def with_spread(value: float, sd: float | None) -> str:
 
 
 def numbers(fields: Mapping[str, float]) -> str:
-    """Named values on one line; "loss/" goes without saying."""
+    """Write named values on one line, without the "loss/" of their names."""
     return "  ".join(f"{name.removeprefix('loss/')} {number(value)}" for name, value in fields.items())
 
 
 def duration(seconds: float) -> str:
-    """Two units at most: 42 s, 3 min 05 s, 2 h 10 min, 1 d 4 h."""
+    """Write seconds in two units at most: 42 s, 3 min 05 s, 2 h 10 min, 1 d 4 h."""
     if not math.isfinite(seconds):
         return str(seconds)
     s = max(0, round(seconds))
@@ -45,10 +45,10 @@ def duration(seconds: float) -> str:
 
 
 def kimg(nimg: float) -> str:
-    """Thousands of images with no more digits than needed: 12, 12.5, 0.064."""
+    """Write images in thousands, with no more digits than needed: 12, 12.5, 0.064."""
     return f"{nimg / 1000:.6g}"
 
 
 def rate(value: float) -> str:
-    """Things per second, three digits: 0.52, 5.21, 52.1, 521, 5210."""
+    """Write things per second with three digits: 0.52, 5.21, 52.1, 521, 5210."""
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"

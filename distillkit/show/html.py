@@ -13,7 +13,7 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # the p
 
 
 def page(title: str, body: str, footer: str, css: str = "") -> str:
-    """A whole page around `body`; title and footer are text, the body is HTML; `css` comes after the common styles."""
+    """Put a whole page around `body`; title and footer are text, body is HTML, `css` comes after the common styles."""
     css = resources.files("distillkit.show").joinpath("page.css").read_text(encoding="utf-8") + css
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -35,12 +35,12 @@ def page(title: str, body: str, footer: str, css: str = "") -> str:
 
 
 def section(title: str, body: str) -> str:
-    """A titled part of the page; nothing where it has no body."""
+    """Put a title over `body`; an empty body makes no section."""
     return f"<section><h2>{escape(title)}</h2>\n{body}</section>" if body else ""
 
 
 def picture(path: Path, caption: str, css: str = "") -> str:
-    """A PNG under its caption, held by the page itself."""
+    """Put the PNG at `path` into the page itself, under its caption."""
     data = base64.b64encode(path.read_bytes()).decode()
     told = escape(caption)
     image = f'<img alt="{told}" src="data:image/png;base64,{data}">'

@@ -144,7 +144,7 @@ def _tick_charts(rows: list[dict[str, Any]]) -> list[svg.Chart]:
 
 
 def _curves(rows: list[dict[str, Any]], what: str) -> dict[str, list[svg.Point]]:
-    """Points (kimg, value) by name."""
+    """Collect points (kimg, value) by name, from the rows of one kind: "tick" or "evaluate"."""
     curves: dict[str, list[svg.Point]] = {}
     for row in rows:
         for name, value in row.items() if row["what"] == what else ():

@@ -1,4 +1,4 @@
-"""What a run shows while it works: the protocol, and the quiet screen for pipes and logs."""
+"""What a run shows while it works: what every screen can do, and the quiet screen for pipes and logs."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ class Bar(Protocol):
     """One piece of long work in progress."""
 
     def advance(self, n: float, **fields: float) -> None:
-        """`n` more units are done; `fields` are the latest numbers, such as losses."""
+        """Count `n` more units as done; `fields` are the latest numbers, such as losses."""
 
 
 class Screen(Protocol):
     """Everything the engine tells a person."""
 
     def plan(self, rows: Sequence[Mapping[str, str]]) -> None:
-        """The runs ahead, in order; all rows have the same keys, which head the columns."""
+        """Show the runs ahead, in order; all rows have the same keys, which head the columns."""
 
     def stage(self, name: str) -> None:
-        """A new part of the work begins."""
+        """Show that a new part of the work begins."""
 
     def line(self, text: str) -> None:
-        """One line that stays, such as a tick."""
+        """Show a line that stays, such as a tick."""
 
     def warn(self, text: str) -> None:
-        """One line that needs attention."""
+        """Show a line that needs attention."""
 
     def progress(self, what: str, total: float, unit: str) -> AbstractContextManager[Bar]:
-        """A bar over `total` units ("img" is shown in kimg from 1000 on), gone when the block ends."""
+        """Show a bar over `total` units ("img" as kimg from 1000 on) until the block ends."""
 
 
 class NoBar:

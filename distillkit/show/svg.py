@@ -30,7 +30,7 @@ class Chart:
 
 
 def draw(chart: Chart) -> str:
-    """The chart as an <svg> element; colours come from the CSS classes curve, ref0, ref1, bad, grid, label."""
+    """Draw the chart as an <svg> element; colours come from the CSS classes curve, ref0, ref1, bad, grid, label."""
     finite = [(x, y) for x, y in chart.points if drawable(y)]
     references = {name: y for name, y in chart.references.items() if drawable(y)}
     x_axis = Axis.over([x for x, _ in chart.points], LEFT, WIDTH - RIGHT)
@@ -66,7 +66,7 @@ class Axis:
     def over(
         cls, values: Sequence[float], start: float, stop: float, *, pad: bool = False, log_from: float = math.inf
     ) -> Axis:
-        """An axis for all values, logarithmic where the largest is at least `log_from` times the smallest."""
+        """Make an axis for all values, logarithmic where the largest is at least `log_from` times the smallest."""
         low, high = (min(values), max(values)) if values else (0.0, 1.0)
         log = low > 1 / FAR and high / low >= log_from
         if log:
@@ -92,7 +92,7 @@ class Axis:
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round values 1, 2 or 5 times a power of ten apart, within low ... high."""
+    """Choose round values within low ... high, 1, 2 or 5 times a power of ten apart."""
     raw = (high - low) / about
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw)

@@ -28,14 +28,14 @@ class Job:
     cell: tuple[str, int] | None = None  # label and seed; None: no cell, but others build on it
 
     def arguments(self, runs: Path) -> list[str]:
-        """Of the command `distillkit`."""
+        """Write the arguments of the command `distillkit` that make this run."""
         sets = [part for text in self.sets for part in ("--set", text)]
         seed = [] if self.seed is None else ["--seed", str(self.seed)]
         return ["run", str(self.recipe), *sets, *seed, "--runs", str(runs)]
 
 
 def jobs(study: Study, catalog: Catalog) -> list[Job]:
-    """All runs, each once, those that others build on first.
+    """List all runs, each once, those that others build on first.
 
     Raises UsageError with the problems of all cells, or if two cells are the same recipe.
     """
@@ -54,7 +54,7 @@ def jobs(study: Study, catalog: Catalog) -> list[Job]:
 
 
 def _merged(before: Job | None, job: Job) -> Job:
-    """The same run asked for twice: by a cell, and by others that build on it."""
+    """Merge two jobs of the same run: one asked for by a cell, one by others that build on it."""
     if before is None or before.cell is None:
         return job if before is None else evolve(before, cell=job.cell, name=job.name if job.cell else before.name)
     if job.cell is not None and job.cell[0] != before.cell[0]:
@@ -63,7 +63,7 @@ def _merged(before: Job | None, job: Job) -> Job:
 
 
 def _jobs(study: Study, cell: Cell, seed: int, catalog: Catalog) -> list[Job]:
-    """The run of a cell with one seed, after what it builds on."""
+    """List the run of a cell with one seed, after what it builds on."""
     path = shipped.path_of(cell.recipe, study.path.parent)
     everywhere = seed if study.teacher_seeds else None
     sets = (*study.set, *cell.set, *(() if study.teacher_seeds else (f"run.seed={seed}",)))

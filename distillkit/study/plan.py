@@ -52,8 +52,8 @@ class Tables:
     teacher_seeds: bool = False  # do the recipes that a cell builds on get its seed too?
     vary: dict[str, tuple[Option, ...]] = field(factory=dict)  # axes; what makes a row is before what makes a column
     cell: tuple[Cell, ...] = ()  # beside those that the axes make
-    baseline: str | None = None  # label of a cell, for those outside the axes; none: the first
-    metrics: tuple[str, ...] = ()  # with curves; none: the first two
+    baseline: str | None = None  # label of a cell, for those outside the axes; None: the first
+    metrics: tuple[str, ...] = ()  # with curves; (): the first two
     within: float = field(default=0.05, validator=and_(ge(0), lt(1)))
 
 
@@ -73,7 +73,7 @@ class Study(Tables):
 
 
 def read(path: Path, catalog: Catalog) -> Study:
-    """Raises RecipeProblems with all problems at once."""
+    """Read a study file. Raises RecipeProblems with all problems at once."""
     layer, problems = load(path), []
 
     def report(key: Any, message: str, hint: str = "") -> None:
@@ -95,7 +95,7 @@ def read(path: Path, catalog: Catalog) -> Study:
 
 
 def _cells(tables: Tables, report: Report) -> list[Cell]:
-    """One option of each axis, in every combination."""
+    """Combine the options of the axes: a cell for each combination."""
     number = math.prod(map(len, tables.vary.values()))
     naming = [axis for axis, options in tables.vary.items() if any(option.recipe for option in options)]
     if not 0 < number <= MOST:
@@ -118,7 +118,7 @@ def _label(options: tuple[Option, ...]) -> str:
 
 
 def _check(study: Study, report: Report) -> None:
-    """What must hold between the keys."""
+    """Report what does not hold between the keys."""
     labels = [cell.label for cell in study.cell]
     if not labels and not study.vary:
         report(("cell",), "no cell at all", "write [[cell]] tables, or [[vary.AXIS]] tables for axes")

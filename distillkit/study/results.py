@@ -46,7 +46,7 @@ def write_results(study: Study, done: Sequence[Progress], runs: Path, out: Path,
 
 
 def _compare(study: Study, jobs: Sequence[Job], found: Mapping[str, Run]) -> Comparison:
-    """The cells by their labels, in the order of the study."""
+    """Compare the cells by their labels, in the order of the study."""
     order = [cell.label for cell in study.cell]
     ours = [(order.index(job.cell[0]), found[job.fingerprint]) for job in jobs if job.cell and job.fingerprint in found]
     ours.sort(key=itemgetter(0))
@@ -61,7 +61,7 @@ def _compare(study: Study, jobs: Sequence[Job], found: Mapping[str, Run]) -> Com
 
 
 def _setup(study: Study) -> tables.Table | None:
-    """The options of the axes and the cells beside them, as the study has them; None without axes."""
+    """List the options of the axes and the cells beside them, as the study has them; None without axes."""
     inside = {label for row in study.rows().values() for label in row.values()}
     named: list[tuple[str, Option | Cell]] = [
         *((axis, option) for axis, options in study.vary.items() for option in options),
@@ -78,7 +78,7 @@ def _cell(study: Study, cell: Cell, done: Sequence[Progress], found: Mapping[str
 
 
 def _run(one: Progress, run: Run | None) -> dict[str, Any]:
-    """What became of one run; its folder is named as it lies below --runs."""
+    """Say what became of one run; its folder is named as it lies below --runs."""
     job = one.job
     facts: dict[str, Any] = {"seed": job.cell and job.cell[1], "state": one.state, "fingerprint": job.fingerprint}
     if run is not None:
@@ -88,7 +88,7 @@ def _run(one: Progress, run: Run | None) -> dict[str, Any]:
 
 
 def _numbers(c: Comparison | None) -> dict[str, Any] | None:
-    """Of all groups against one baseline, or of each row against its own."""
+    """Write the numbers of all groups against one baseline, or of each row against its own."""
     if c is None:
         return None
     if c.rows:
@@ -112,7 +112,7 @@ def _known(value: float) -> float | None:
 
 
 def write_markdown(study: Study, results: Results, path: Path, note: str = "") -> None:
-    """The tables for a repository; raises UsageError where there is no comparison or no such folder."""
+    """Write the tables for a repository; raises UsageError where there is no comparison or no such folder."""
     if results.comparison is None:
         raise UsageError(f"nothing to write to {path}: {results.why_not}")
     seeds = ", ".join(map(str, study.seeds))

@@ -73,7 +73,7 @@ def work(
 
 
 def look(jobs: Sequence[Job], runs: Path, logs: Path) -> list[Progress]:
-    """What earlier sessions have done, and what nobody waits for; all else is waiting."""
+    """Find what earlier sessions have done, and what nobody waits for; all else is waiting."""
     all_ = [Progress(job, logs / f"{i:03d}-{_slug(job.name)}.log") for i, job in enumerate(jobs)]
     known = rundir.by_fingerprint(runs)
     for one in all_:
@@ -107,7 +107,7 @@ def _advance(all_: Sequence[Progress], runs: Path, at_once: int) -> None:
 
 
 def _start(one: Progress, runs: Path) -> None:
-    """One thread each, so that processes at once do not fight for cores; a group of its own, so that we stop it."""
+    """Start the process: one thread, so that several do not fight for cores; a group of its own, so that we stop it."""
     command = [*COMMAND, *one.job.arguments(runs)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
     with open(one.log, "wb") as log:
@@ -137,6 +137,6 @@ def _slug(name: str) -> str:
 
 
 def took(one: Progress) -> str:
-    """How long the process has run, as people read it; nothing for what never started."""
+    """Write how long the process has run, as people read it; "" for what never started."""
     seconds = time.monotonic() - one.started if one.state == "running" else one.seconds
     return formats.duration(seconds) if one.started else ""
