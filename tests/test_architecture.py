@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
+import tokenize
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -185,6 +187,47 @@ def test_the_search_for_forbidden_calls_finds_them(tmp_path: Path) -> None:
         "pickle.loads(b)\ntorch.load(f, weights_only=True)\nnp.load(f)\nnet.eval()\nre.compile('')\npickle.dumps(1)\n"
     )
     assert [line.partition(":")[0] for line in forbidden(path)] == [str(n) for n in range(1, 11)]
+
+
+COMMENTED = ["train"]  # rooms where the code alone does not tell why
+FEWEST = 6  # comments per 100 lines there
+
+
+def comments(path: Path) -> list[tuple[str, str]]:
+    """Comments for people, each with the line of code that it stands behind or above."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    with path.open("rb") as file:
+        found = [token for token in tokenize.tokenize(file.readline) if token.type == tokenize.COMMENT]
+    spoken = [token for token in found if not re.match(r"# (fmt|type|noqa|pragma)\b", token.string)]
+    code = {n: line for n, line in enumerate(lines, 1) if not line.lstrip().startswith("#")}
+    return [
+        (token.string, code.get(token.start[0]) or next((code[n] for n in code if n > token.start[0]), ""))
+        for token in spoken
+    ]
+
+
+@pytest.mark.parametrize("room", COMMENTED)
+def test_comments_are_many_and_none_repeats_its_code(room: str) -> None:
+    files = sources(f"distillkit/{room}")
+    found = [(path, comment, code.split("#")[0]) for path in files for comment, code in comments(path)]
+    lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files)
+    assert 100 * len(found) >= FEWEST * lines, f"{len(found)} comments in {lines} lines of {room}: say why"
+    echoes = [
+        f"{name_of(path)}: {comment}"
+        for path, comment, code in found
+        if set(re.findall("[a-z]+", comment.lower())) <= set(re.findall("[a-z]+", code.lower()))
+    ]
+    assert not echoes, f"these say only what their code says: {echoes}"
+
+
+def test_the_search_for_comments_tells_those_for_people_from_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "x.py"
+    path.write_text("# Why.\n# And how.\nx = 1\ny = 2  # fmt: skip\nz = '# no comment'  # units: m\n")
+    assert comments(path) == [
+        ("# Why.", "x = 1"),
+        ("# And how.", "x = 1"),
+        ("# units: m", path.read_text().splitlines()[-1]),
+    ]
 
 
 BY_NAME = ("subset_hook_caller", "alone", "hooked")  # take the name of a hook

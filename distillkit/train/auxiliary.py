@@ -28,13 +28,17 @@ def acts(slot: AuxiliarySlot, state: State) -> bool:
 
 def auxiliary_gradients(state: State, turn: Turn, steps: list[Step], active: list[Hooked]) -> None:
     """Add the gradient of every term, weighted, to the x of its step."""
+    # The whole batch at once: distances of distributions, such as the MMD, are no means over images, and the mean of
+    # those of micro-batches is another, noisier loss.
     whole = Step(state, turn.name, 0, state.batch, state.batch, trains_generator=True, images_of=turn.images_of)
     whole.stream = f"{turn.name}/auxiliary"  # other numbers than the host drew
     whole.x = torch.cat([step.x for step in steps]).detach().requires_grad_()
     host = [step.x.grad for step in steps if step.x.grad is not None]
     at_x = len(host) == len(steps)
+    # ||dL/dx|| over [batch,C,H,W]: where gradients meet, a term can be measured without a pass of the generator.
     norm = torch.cat(host).norm() if at_x else state.updaters["generator"].norm()
     for index, part in enumerate(active):
+        # For each term: what one draws leaves the masks of the next as they were.
         state.seed_masks(turn.name, "auxiliary_loss", index)
         for term in part.call(state=state, step=whole):
             if term.grad is not None and term.grad.shape != whole.x.shape:
@@ -50,8 +54,10 @@ def add(state: State, steps: list[Step], x: Tensor, part: Hooked, term: Term, ho
     `host` is the norm of the host's gradient at x, or, where it has none there, at the generator's parameters.
     """
     grad: Tensor | None
+    # An adaptive weight of a term's own paper comes before ours, which knows nothing of the term.
     weight = term.weight if part.slot.weight == "auto" and term.weight is not None else part.slot.weight
     if weight == "auto":
+        # At x alone: the weight balances norms there, and says nothing of another way to the parameters.
         grad = torch.autograd.grad(term.value, x)[0] if term.grad is None else term.grad
         if not at_x:
             return add_at_parameters(state, steps, part, grad, host)
@@ -59,6 +65,7 @@ def add(state: State, steps: list[Step], x: Tensor, part: Hooked, term: Term, ho
     elif term.grad is not None:
         grad = weight * term.grad
     else:
+        # Of this term alone, so that its norm can be told from the others'; .grad of parameters adds up meanwhile.
         x.grad = None
         (weight * term.value).backward()
         grad = x.grad
@@ -66,6 +73,7 @@ def add(state: State, steps: list[Step], x: Tensor, part: Hooked, term: Term, ho
         state.record(f"grad_norm/{part.name}", grad.norm())
         for step in steps:
             rows = grad[step.first : step.first + step.n]
+            # A copy: autograd may add to .grad in place, and rows are a view of the batch's.
             step.x.grad = rows.clone() if step.x.grad is None else step.x.grad + rows
 
 
@@ -75,6 +83,7 @@ def add_at_parameters(state: State, steps: list[Step], part: Hooked, grad: Tenso
     pulled = [step.pull(grad[step.first : step.first + step.n], params) for step in steps]
     total = [cast(Tensor, sum(parts)) for parts in zip(*pulled, strict=True)]
     norm = torch.nn.utils.get_total_norm(total)
+    # Linear in the gradient at x, so one pull serves both the norm and, scaled, the update.
     weight = balanced(state, part.name, part.slot.ratio, host, norm)
     state.record(f"grad_norm/{part.name}", weight * norm)
     for p, g in zip(params, total, strict=True):
@@ -83,10 +92,12 @@ def add_at_parameters(state: State, steps: list[Step], part: Hooked, grad: Tenso
 
 def balanced(state: State, name: str, ratio: float, host: Tensor, term: Tensor) -> Tensor:
     """Weight [] with which the term's gradient norm is `ratio` times the host's, over running averages."""
+    # Averages of each norm, not of their quotient: a step in which the term is all but 0 would outweigh the others.
     norms = torch.stack([host, term]).double()
     before = state.balance.get(name, torch.full_like(norms, torch.nan))  # nan: none yet
     mean = torch.where(before.isnan(), norms, DECAY * before + (1 - DECAY) * norms)
     state.balance[name] = torch.where(norms.isfinite().all(), mean, before)  # a sick step leaves no trace
+    # w = ratio E||g_host|| / E||g_term||; a term that vanishes gets a weight that is large, and finite.
     weight = ratio * mean[0] / mean[1].clamp(min=1e-30)
     state.record(f"weight/{name}", weight)
     return weight.to(term.dtype)

@@ -35,6 +35,7 @@ from distillkit.train import manager as managers
 from distillkit.train.optim import Updater
 from distillkit.train.state import Hooked, State
 
+# bf16 is of layers alone: weights stay float32, for a step of lr 1e-5 would be lost in the 8 bits of a bf16 weight.
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}
 
 
@@ -42,7 +43,9 @@ def build(recipe: Recipe, catalog: Catalog) -> State:
     """Open the data, load the teacher, make generator, critics and optimizers; nothing has trained yet."""
     device = pick_device(recipe.run.device)
     if device.type == "cuda":
+        # Set both ways: an earlier run of this process may have left its own.
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = recipe.run.precision == "tf32"
+        # Shapes stay the same all run long: the search for the fastest kernels is made once.
         torch.backends.cudnn.benchmark = True
     dataset = recipe.dataset.build()
     dataset.open(Path.cwd())
@@ -94,16 +97,19 @@ def build_components(recipe: Recipe) -> dict[str, Component]:
 def setup(state: State, hooks: pluggy.PluginManager, catalog: Catalog) -> None:
     """Teacher first, since generator and critics may be copies of it; then the generator; then the rest."""
     rest = [part for place, part in state.components.items() if place != "teacher_score"]
+    # pluggy takes those to leave out: this asks the teacher alone.
     hooks.subset_hook_caller("setup", rest)(state=state)
     if state.teacher and state.teacher.network is not None:
         network_file.check_shape(state.teacher.network, state.dataset, "teacher_score")
     recipe = state.recipe
     state.generator = state.add_network("generator", make_generator(state, catalog), recipe.generator.optimizer)
+    # A module of its own and never a view: the average takes no gradient, and drops nothing.
     state.ema = copy.deepcopy(state.generator).eval().requires_grad_(False)
     hooks.subset_hook_caller("setup", [state.teacher] if state.teacher else [])(state=state)
     if not any("generator" in turn.trains for turn in state.turns):
         state.turns = [*default_turns(state), *state.turns]
     for name, network in state.networks.items():
+        # After `setup`, which may add to `state.frozen`: what an optimizer holds is fixed from here on.
         frozen = frozen_names(network, recipe.generator.freeze) | state.frozen if name == "generator" else frozenset()
         state.updaters[name] = Updater(state.settings[name], network, frozen)
         network.eval().requires_grad_(False)  # until a turn trains it
@@ -117,6 +123,7 @@ def default_turns(state: State) -> list[Turn]:
     taken = {"generator", *(name for turn in state.turns for name in turn.trains)}
     critics = tuple(name for name in state.networks if name not in taken)
     generator = Turn(name="generator", trains=("generator",), losses=("generator_loss",))
+    # Critics first, as in the algorithms of SiD and Diff-Instruct: the generator's loss asks the newest ones.
     return [Turn(name="critic", trains=critics), generator] if critics else [generator]
 
 
@@ -134,6 +141,7 @@ def make_generator(state: State, catalog: Catalog) -> Denoiser:
             )
         network = network_file.carded(state.teacher.network, f"teacher_score {state.recipe.teacher_score.name!r}")
     else:
+        # By name: initial weights do not depend on what else drew numbers before.
         torch.manual_seed(noise.fold(state.seed, "generator", "init"))
         assert table.network is not None, "the recipe was checked"
         network = network_file.new_network(table.network, dataset.resolution, dataset.channels, dataset.label_dim)
@@ -149,6 +157,7 @@ def make_generator(state: State, catalog: Catalog) -> Denoiser:
 def with_dropout(network: Denoiser, table: Generator, catalog: Catalog) -> Denoiser:
     """A copy; a dropout of 0 is also that of networks which have none."""
     keys = {"dropout": table.dropout, "dropout_resolution": table.dropout_resolution}
+    # A card may hold the dropout that a teacher was trained with: then 0 is a change, and is made.
     if table.dropout == 0 and not (isinstance(network, Rebuildable) and "dropout" in network.card["network"]):
         del keys["dropout"]
     changes = {key: value for key, value in keys.items() if value is not None}
@@ -161,6 +170,7 @@ def with_dropout(network: Denoiser, table: Generator, catalog: Catalog) -> Denoi
 def frozen_names(network: nn.Module, patterns: tuple[str, ...]) -> frozenset[str]:
     names = [name for name, _ in network.named_parameters()]
     unused = [pattern for pattern in patterns if not any(fnmatch(name, pattern) for name in names)]
+    # A pattern that fits nothing is a misspelt one: all would train, and nobody would see it.
     if unused:
         raise UsageError(f"generator.freeze: no parameter is named like {unused[0]!r}; one is {names[0]!r}")
     frozen = frozenset(name for name in names if any(fnmatch(name, pattern) for pattern in patterns))

@@ -22,6 +22,7 @@ def beta(settings: Generator, nimg: int, batch: int) -> float:
     halflife = settings.ema_halflife_kimg * 1000
     if settings.ema_rampup_ratio is not None:
         halflife = min(halflife, settings.ema_rampup_ratio * nimg)
+    # At 0 images the half-life is 0: 0.5^(batch / tiny) = 0, the average starts as a copy.
     return float(0.5 ** (batch / max(halflife, 1e-8)))
 
 
@@ -36,4 +37,5 @@ def update(ema: Denoiser, network: nn.Module, beta: float, skipped: Tensor | Non
     if skipped is None:
         torch._foreach_lerp_(means, weights, 1 - beta)
     else:
+        # A weight of 0 in place of an `if`, which would wait to hear whether the update was skipped.
         torch._foreach_lerp_(means, weights, [(1 - skipped.to(means[0].dtype)) * (1 - beta)] * len(means))

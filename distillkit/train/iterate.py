@@ -12,6 +12,7 @@ from distillkit.train.state import State
 
 def iterate(state: State) -> None:
     """One iteration: every turn that is due, the average of the weights, the count of images."""
+    # These came from the weights of before the last update.
     state.made.clear()
     skipped: list[Tensor] = []  # of the turns that train the generator
     for turn in state.turns:
@@ -22,6 +23,7 @@ def iterate(state: State) -> None:
     stays = torch.stack(skipped).amin() if skipped else None  # the average moves if any of them did something
     ema.update(state.ema, state.networks["generator"], share, stays)
     state.hook.after_step(state=state)
+    # Last: everything random in this iteration was numbered from the images seen before it.
     state.nimg += state.batch
     state.iteration += 1
 

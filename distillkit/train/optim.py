@@ -19,6 +19,7 @@ def lr_at(settings: Optimizer, nimg: int, total: int) -> float:
 
     "inverse_sqrt": constant up to `ref_kimg`, then lr / sqrt(nimg / ref). Source: arXiv:2312.02696, Eq. (67).
     """
+    # In images, not in steps: another batch size keeps the schedule.
     warmup = settings.warmup_kimg * 1000
     lr = settings.lr * (min(nimg / warmup, 1.0) if warmup else 1.0)
     if settings.schedule == "inverse_sqrt":
@@ -36,6 +37,7 @@ class Updater:
     def __init__(self, settings: Optimizer, network: nn.Module, frozen: frozenset[str] = frozenset()) -> None:
         self.settings = settings
         self.params = [p for name, p in network.named_parameters() if name not in frozen]
+        # Fused kernels obey `found_inf` without waiting; RAdam here does so by itself, and "meta" has no kernels.
         fused = {} if settings.name == "radam" or self.params[0].is_meta else {"fused": True}
         self.optimizer = CLASSES[settings.name](
             self.params, lr=settings.lr, betas=settings.betas, eps=settings.eps,
@@ -45,16 +47,20 @@ class Updater:
     def norm(self) -> Tensor:
         """Norm [] of all gradients together; not finite if any of them is not."""
         grads = [p.grad for p in self.params if p.grad is not None]
+        # A sum of squares is finite only where all its terms are: one number stands for every gradient.
         return nn.utils.get_total_norm(grads) if grads else self.params[0].new_zeros(())
 
     def step(self, nimg: int, total: int, bad: Tensor | None = None) -> None:
         """One step at `nimg` of `total` images; bad []: 1.0 leaves weights and state as they are, without waiting."""
+        # Values before the norm, which is then that of the gradient which is used.
         if self.settings.clip_value is not None:
             nn.utils.clip_grad_value_(self.params, self.settings.clip_value)
         if self.settings.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.params, self.settings.clip_norm)
+        # From `nimg` at every step: a schedule has no state that a checkpoint could lose.
         self.optimizer.param_groups[0]["lr"] = lr_at(self.settings, nimg, total)
         if not self.params[0].is_meta:
+            # torch's own door for mixed-precision scalers: the kernel reads the flag on the device.
             self.optimizer.found_inf = bad
         self.optimizer.step()
 

@@ -31,6 +31,7 @@ class RAdam(torch.optim.RAdam):
 
     def of(self, p: Tensor) -> dict[str, Tensor]:
         """Counter and moments of a parameter."""
+        # At the first gradient, as in torch's: a parameter that never gets one has no state to save.
         if not self.state[p]:
             zeros = {name: torch.zeros_like(p) for name in ("exp_avg", "exp_avg_sq")}
             self.state[p] = {"step": torch.zeros((), device=p.device), **zeros}
@@ -57,5 +58,6 @@ def moved(
     m = state["exp_avg"].lerp(g, 1 - beta1)
     v = (state["exp_avg_sq"] * beta2).addcmul_(g, g, value=1 - beta2)
     d = m / c1 * group["lr"]
+    # Both branches, and a choice: the counter is on the device, and an `if` on it would wait.
     d = torch.where(rectified, d * ((v.sqrt() + group["eps"]).reciprocal() * root2) * r, d)
     return p.add(d, alpha=-1), m, v

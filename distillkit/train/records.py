@@ -15,6 +15,7 @@ class Records:
 
     def add(self, name: str, value: Tensor | float, counts: Tensor | None = None) -> None:
         """Add a value []; where `counts` [] is False, it is as if there had been none."""
+        # Detached: a sum over a tick would keep the graphs of all its iterations.
         value = torch.as_tensor(value).detach().double()
         if counts is not None:
             value = torch.where(counts, value, 0.0)

@@ -18,6 +18,7 @@ class Skips:
         """Take note of an update; bad []: whether it was skipped, numbers [k]: what to show of it."""
         row, most = self.rows.get(turn, self.total.new_zeros(2))
         row = (row + 1) * bad
+        # The worst row so far, not the last: `check` comes seldom, and a row may have ended before it does.
         self.numbers[turn] = torch.where(row > most, numbers, self.numbers.get(turn, numbers))
         self.rows[turn] = torch.stack([row, torch.maximum(row, most)])
         self.total = self.total + bad

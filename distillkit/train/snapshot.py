@@ -22,10 +22,12 @@ def take(state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
     kept: dict[str, dict[str, Any]] = {}
     for place, component in state.components.items():
         for key, value in component.state_dict().items():
+            # Tensors go into safetensors, the rest into JSON: no pickle, which could run code when it is read.
             if isinstance(value, Tensor):
                 tensors[f"components/{place}/{key}"] = value
             else:
                 kept.setdefault(place, {})[key] = value
+    # Threads: sums of another number of threads add up in another order, to other bits.
     meta = {
         "nimg": state.nimg, "iteration": state.iteration, "nonfinite": state.skips.in_a_row(), "skipped": state.skipped,
         "records": state.records.state(), "components": kept, "threads": torch.get_num_threads(),

@@ -169,6 +169,7 @@ class State:
     def new_network(self, choice: Choice[Network], seed: int = 0) -> Denoiser:
         """A network of random weights for images like the data set's, which a result can be rebuilt from."""
         dataset = self.dataset
+        # A fork: a method that adds a network leaves the numbers of all others as they were.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(noise.fold(self.seed, "network", choice.name, seed))
             network = network_file.new_network(choice, dataset.resolution, dataset.channels, dataset.label_dim)

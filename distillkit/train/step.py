@@ -50,11 +50,13 @@ class Step:
     # Randomness: the k-th draw of a turn is its own stream, row = image number.
 
     def _rows(self, kind: str, shape: tuple[int, ...]) -> Tensor:
+        # Counted, not named: two draws of one loss are two streams, and a resumed run counts the same.
         self._draws += 1
         drawn = noise.rows(
             kind, self.state.seed, f"{self.stream}/{self._draws}", self.nimg + self.first, self.n, shape,
             self.state.device,
         )  # fmt: skip
+        # Drawn in float32 whatever the precision: runs in fp64 and fp32 see the same noise.
         return drawn.to(self.state.dtype)
 
     def randn(self, *shape: int) -> Tensor:
@@ -97,6 +99,7 @@ class Step:
     @cached_property
     def host_labels(self) -> Tensor | None:
         """The same on the CPU, where the data are: to look into without waiting for the device."""
+        # Of the turn that made x: the generator was told these classes, so its critics must be.
         return self.state.dataset.labels(self._index(self.images_of))
 
     def _data_noise(self, *shape: int) -> Tensor:
@@ -112,6 +115,7 @@ class Step:
         return None if labels is None else self._on_device(labels)
 
     def _index(self, turn: str) -> Tensor:
+        # A shuffle for each turn: a critic learns from other images than the generator's loss sees beside it.
         size = len(self.state.dataset)
         return noise.shuffled(self.state.seed, f"{turn}/data", self.nimg + self.first, self.n, size)
 
@@ -125,12 +129,16 @@ class Step:
     def x(self) -> Tensor:
         """Generated images [N,C,H,W]: a leaf that collects gradients where the generator trains, else a constant."""
         key = self.images_of, self.nimg, self.first, self.n
+        # The images of before the generator's update are what its loss saw; they are there and cost no pass.
         if not self.trains_generator and key in self.state.made:
             return self.state.made[key]
+        # Critics ask for no gradient of x: their images are made without a graph, in the memory of one layer.
         with torch.set_grad_enabled(self.trains_generator and not self.again):
             self._graph = self.state.sample(self)
         if self.trains_generator:
             self.state.made[key] = self._graph.detach()
+        # A leaf: what losses, terms and critics have to say of an image adds up in x.grad [N,C,H,W], and only the sum
+        # goes back through the generator, once. dL/dtheta = (dx/dtheta)^T sum_k dL_k/dx.
         return self._graph.detach().requires_grad_(self.trains_generator)
 
     def backward(self) -> None:
@@ -140,7 +148,9 @@ class Step:
 
     def pull(self, grad: Tensor, params: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The gradient of the generator's parameters that a gradient at x [N,C,H,W] amounts to; x keeps its graph."""
+        # Every term pulls through the same graph. Zeros, not None, where x does not depend on a parameter: they add up.
         return torch.autograd.grad(self._pass(), params, grad, retain_graph=not self.again, materialize_grads=True)
 
     def _pass(self) -> Tensor:
+        # The masks of dropout are seeded by the step, so the second pass gives the bits of the first.
         return self.state.sample(self) if self.again else self._graph

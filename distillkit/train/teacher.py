@@ -38,8 +38,10 @@ class Relay:
 
         Raises UsageError where the recipe has no teacher.
         """
+        # One noise level per image, whatever came: guidance and teachers are written for [N,1,1,1] alone.
         level = sigma if isinstance(sigma, Tensor) else x.new_full((), sigma)
         level = level.reshape(-1, 1, 1, 1).expand(len(x), 1, 1, 1)
+        # Through the hook, not the network: guidance wraps it, and is then in every call of the teacher.
         D: Tensor | None = self._state.hook.teacher_score(state=self._state, x=x, sigma=level, labels=labels)
         if D is None:
             raise UsageError("a part of this recipe asks the teacher: the recipe needs a [teacher_score] table")

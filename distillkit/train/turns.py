@@ -25,8 +25,10 @@ def take(state: State, turn: Turn) -> Tensor:
     with training(state, turn):
         active = due(state) if "generator_loss" in turn.losses else []
         steps = micro_steps(state, turn, again=bool(active))
+        # float64: shares of many micro-batches add up to what one batch would have reported.
         losses = {hook: torch.zeros((), device=state.device, dtype=torch.float64) for hook in turn.losses}
         for step in steps:
+            # The critics first: their backward pass leaves the graph that the generator's loss still needs.
             if "critic_loss" in turn.losses:
                 losses["critic_loss"] += critic_gradients(state, turn, step)
             if "generator_loss" in turn.losses:
@@ -47,6 +49,7 @@ def micro_steps(state: State, turn: Turn, again: bool) -> list[Step]:
     (GradCache, arXiv:2101.06983): one more forward pass, the same numbers.
     """
     size = state.recipe.run.micro_batch or state.batch
+    # A batch that is one micro-batch fits with its graph: nothing to make twice.
     trains, again = "generator" in turn.trains, again and size < state.batch
     return [
         Step(state, turn.name, first, size, state.batch, trains, again, turn.images_of)
@@ -59,9 +62,12 @@ def critic_gradients(state: State, turn: Turn, step: Step) -> Tensor:
 
     Where the generator trains in the same turn, the graph is kept for its loss.
     """
+    # Seeded per hook, and by the row: a part that draws more or less cannot shift the masks of the next one.
     state.seed_masks(turn.name, step.first, "critic_loss")
+    # sum / batch, not mean(): gradients of micro-batches add up to that of the mean over the global batch.
     loss = per_image(state.hook.critic_loss(state=state, step=step), "critic_loss", step).sum() / step.batch
     critics = [p for name in turn.trains if name != "generator" for p in state.updaters[name].params]
+    # To the critics alone: a critic's loss must not push the generator, which may share the graph in this turn.
     loss.backward(inputs=critics, retain_graph="generator_loss" in turn.losses)
     return loss.detach().double()
 
@@ -71,6 +77,7 @@ def host_gradients(state: State, turn: Turn, step: Step) -> Tensor:
     state.seed_masks(turn.name, step.first, "generator_loss")
     loss = state.hook.generator_loss(state=state, step=step, teacher_score=state.teacher_score)
     loss = per_image(loss, "generator_loss", step).sum() / step.batch
+    # A loss of real images alone (consistency models) never made x: to ask for it now would cost a pass.
     x = [step.x] if "x" in step.__dict__ else []
     loss.backward(inputs=x + state.updaters["generator"].params)
     return loss.detach().double()
@@ -85,6 +92,8 @@ def per_image(loss: Tensor, hook: str, step: Step) -> Tensor:
 @contextmanager
 def training(state: State, turn: Turn) -> Iterator[None]:
     """Inside, the networks of the turn train; outside, all are in evaluation mode and get no weight gradients."""
+    # All others stay frozen: gradients still pass through them to x, but none of their weights [P] is computed, nor
+    # kept; and in evaluation mode, for with dropout a loss would ask another critic at every call.
     for name in turn.trains:
         state.networks[name].train()
         for p in state.updaters[name].params:
@@ -96,17 +105,22 @@ def training(state: State, turn: Turn) -> Iterator[None]:
             state.networks[name].eval()
             for p in state.updaters[name].params:
                 p.requires_grad_(False)
+                # Not zeros: Adam would move by its momentum, and the memory would stay taken between turns.
                 p.grad = None
 
 
 def update(state: State, turn: Turn, losses: dict[str, Tensor]) -> Tensor:
     """Step the optimizers of the turn -> 1.0 [] if a loss or a gradient is not finite: then nothing changes."""
+    # Norms stay on the device: to read one here would make the CPU wait for the GPU in every turn of every iteration.
     norms = {name: state.updaters[name].norm() for name in turn.trains}
+    # Kept beside the numbers, for `check` looks at them long after.
     nimg = torch.full((), state.nimg, device=state.device, dtype=torch.float64)
     numbers = torch.stack([nimg, *losses.values(), *(norm.double() for norm in norms.values())])
+    # One verdict for the whole turn: networks that train together step together, or drift apart.
     finite = torch.isfinite(numbers).all()
     state.skips.count(turn.name, ~finite, numbers)
     bad = 1 - finite.float()
+    # What was skipped is left out of the means: one nan would hide all other updates of a tick.
     for hook, loss in losses.items():
         state.records.add(f"loss/{turn.name if len(losses) == 1 else hook.removesuffix('_loss')}", loss, finite)
     for name, norm in norms.items():
