@@ -6,6 +6,8 @@ import hashlib
 import os
 import re
 import stat
+import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,12 +16,38 @@ from distillkit.api import InputError
 from distillkit.assets.table import UNKNOWN, Asset
 from distillkit.disk import files
 
+_INSTEAD: dict[Path, tempfile.TemporaryDirectory[str]] = {}  # of folders that cannot be written
 LOCK = "assets.lock"  # as `sha256sum -c` reads it
 
 
 def home() -> Path:
-    """Where what any run may use again is kept: $DISTILLKIT_HOME, by default ~/.cache/distillkit."""
-    return Path(os.environ.get("DISTILLKIT_HOME") or Path.home() / ".cache" / "distillkit")
+    """Where what any run may use again is kept: $DISTILLKIT_HOME, by default distillkit in the user's cache folder."""
+    if place := os.environ.get("DISTILLKIT_HOME"):
+        return Path(place)
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "distillkit"
+
+
+def cache() -> Path:
+    """`home`, or a folder of this process where nothing can be written there: what it keeps saves time alone."""
+    place = home()
+    if writable(place):
+        return place
+    if place not in _INSTEAD:
+        _INSTEAD[place] = tempfile.TemporaryDirectory(prefix="distillkit-cache-")
+        warnings.warn(
+            f"{place} cannot be written, so nothing is kept for later runs: set DISTILLKIT_HOME", stacklevel=2
+        )
+    return Path(_INSTEAD[place].name)
+
+
+def writable(place: Path) -> bool:
+    """Whether a folder can be made, or is there, and takes files."""
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place):
+            return True
+    except OSError:
+        return False
 
 
 @contextmanager

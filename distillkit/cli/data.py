@@ -137,7 +137,7 @@ def _stats(args: Namespace) -> int:
     """Write mean and covariance of a network's features, which `fid` takes as its `reference`."""
     import numpy as np
 
-    from distillkit.assets.folder import home
+    from distillkit.assets.folder import cache
     from distillkit.device import pick_device
     from distillkit.disk.files import write_new
     from distillkit.images.moments import moments
@@ -147,7 +147,7 @@ def _stats(args: Namespace) -> int:
     network = {"network": str(args.network)} if args.network else {}
     dataset, features = _dataset(args.path), _part("features", use=args.features, **network)
     dataset.open(Path.cwd())
-    features.prepare(dataset, dataset.held_out(), home())
+    features.prepare(dataset, dataset.held_out(), cache())
     mu, sigma = moments(features, dataset, CHUNK, pick_device("auto"))
     file = BytesIO()
     np.savez(file, mu=mu, sigma=sigma)

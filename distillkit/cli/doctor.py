@@ -19,7 +19,7 @@ from rich.text import Text
 
 from distillkit import __version__
 from distillkit.api import DistillkitError, UsageError
-from distillkit.assets.folder import folder, locked
+from distillkit.assets.folder import folder, locked, writable
 from distillkit.cli import arguments
 from distillkit.cli.console import console
 from distillkit.registry import Catalog, Unusable
@@ -109,7 +109,9 @@ def disks(runs: Path) -> Iterator[Line]:
     for name, path in (("runs", runs), ("cache", folder().parent)):
         there = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())
         free = shutil.disk_usage(there).free / 1e9
-        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        if name == "cache" and not writable(path):
+            yield Line("warn", name, f"{path} cannot be made or written: nothing is kept; set DISTILLKIT_HOME")
+        elif not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
             yield Line("broken", name, f"{path}: nothing can be written in {there}")
         elif free < ROOM_GB:
             yield Line("warn", name, f"{path}: {free:.1f} GB free, less than {ROOM_GB}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import sys
 import tempfile
@@ -12,7 +11,7 @@ import warnings
 from importlib import import_module
 
 from distillkit import __version__
-from distillkit.api.errors import DistillkitError, ResourceError
+from distillkit.api.errors import FULL, DistillkitError, ResourceError
 
 INTERRUPTED = 130
 COMMANDS = {  # a module here each, with add(parser) and main(args)
@@ -75,8 +74,10 @@ def _explain(error: BaseException) -> int:
         return INTERRUPTED
     if os.environ.get("DISTILLKIT_TRACEBACK"):
         traceback.print_exception(error)
-    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
+    if isinstance(error, MemoryError):
         error = ResourceError(str(error) or "out of memory")
+    if isinstance(error, OSError) and error.errno in FULL:
+        error = ResourceError(f"disk full: {error.strerror}: {error.filename or 'standard output'}")
     if isinstance(error, DistillkitError):
         text = str(error)
         print(text if "\n" in text else f"error: {text}", file=sys.stderr)

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from distillkit.api.errors import UsageError
 from distillkit.cli import arguments, panel, screen
-from distillkit.cli.console import console
+from distillkit.cli.console import console, tell
 
 
 def add(parser: ArgumentParser) -> None:
@@ -43,9 +43,9 @@ def main(args: Namespace) -> int:
             wait=args.wait, take_over=args.take_over, screen=live,
         )  # fmt: skip
         students.append(outcomes[-1])
-        out.print(panel.outcome(students[-1]))
+        tell(out, panel.outcome(students[-1]))
     if len(students) > 1:
-        out.print(panel.spread(students, args.seeds))
+        tell(out, panel.spread(students, args.seeds))
     return 0
 
 

@@ -108,6 +108,11 @@ class RunDir:
         """Be the only process that writes here, see `lock.held`; raises InUse when another one is."""
         return held(self.path, take_over)
 
+    def note(self, key: str, value: Any) -> None:
+        """Add a fact to run.json."""
+        self.info[key] = value
+        files.write_json(self.path / "run.json", self.info)
+
     def check(self) -> None:
         """Raises InputError if the folder is gone: deleted, moved or replaced while it was in use."""
         if not mine(self.path):

@@ -11,7 +11,7 @@ from typing import Any, cast
 from torch import Tensor
 
 from distillkit.api import Importer, InputError
-from distillkit.assets.folder import foreign, home
+from distillkit.assets.folder import cache, foreign
 from distillkit.disk.files import remove, sha256
 from distillkit.disk.tensors import write_tensors
 from distillkit.networks import network_file
@@ -32,7 +32,7 @@ def converted(path: Path, catalog: Catalog) -> Path:
     """The folder in the cache with the network of a foreign file, which is read if that is missing or damaged."""
     path = path.resolve()
     digest = sha256(path)
-    folder = home() / "converted" / digest
+    folder = cache() / "converted" / digest
     if folder.exists() and foreign(folder):  # a shared home: what others made is not ours to use or to remove
         folder = folder.with_name(f"{digest}-{os.getuid()}")
     source = _source(path, digest, catalog)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,9 @@ def check(values: dict[str, Any], report: Report) -> None:
         report(key, message, hint)
     if isinstance(run, Run):
         _check_micro_batch(run, report)
+        most = 64 * (os.cpu_count() or 1)  # torch dies of a segmentation fault at some higher number
+        if run.threads is not None and run.threads > most:
+            report(("run", "threads"), f"at most {most} on this machine, got {run.threads}", "")
         if run.keep_best is not None and all(isinstance(part, Choice) for part in values.get("evaluate", ())):
             _check_keep_best(run.keep_best, values.get("evaluate", ()), report)
     if isinstance(teacher, Choice):

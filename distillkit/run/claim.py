@@ -69,6 +69,8 @@ def _try(
     except OSError as error:
         raise UsageError(f"cannot make a run folder in {runs}: {error.strerror}; choose another place") from error
     try:
+        for left in runs.glob(".new-*"):  # of a process that was killed: all that makes runs holds this lock
+            files.remove(left)
         found = find()
         run = found or make()
         if run.status() != "finished":

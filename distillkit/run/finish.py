@@ -39,8 +39,9 @@ def result(
     card, nfe = student_card(state, recipe, outcomes), Drawer.student(state).nfe
     if warning := licences.non_commercial(card.get("licence")):
         screen.line(f"the student is {warning}")
+    made = {key: value for key, value in run.info.items() if key != "threads"}  # which is the machine's
     network_file.save(
-        run.result, network_file.carded(state.ema, "the student"), {**card, "nfe": nfe, "nimg": scores.nimg, **run.info}
+        run.result, network_file.carded(state.ema, "the student"), {**card, "nfe": nfe, "nimg": scores.nimg, **made}
     )
     sampler = teacher_drawer(state, teacher, catalog)
     if teacher:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from distillkit.api import ResourceError
+from distillkit.api.errors import FULL
 from distillkit.show.screen import Bar, Screen
 
 
@@ -16,25 +18,38 @@ class LoggedScreen:
         self.screen, self.path = screen, path
 
     def __enter__(self) -> LoggedScreen:
-        self.file = open(self.path, "a", buffering=1, encoding="utf-8")
+        self.file = open(self.path, "ab", buffering=0)
+        self.unwritten = b""  # for want of room
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.file.close()
 
+    def _log(self, text: str) -> None:
+        """Append a line; where the disk is full it waits for the next one."""
+        first = not self.unwritten
+        self.unwritten += f"{text}\n".encode(errors="replace")
+        try:
+            self.unwritten = self.unwritten[self.file.write(self.unwritten) :]
+        except OSError as error:
+            if error.errno not in FULL:
+                raise ResourceError(f"cannot write {self.path}: {error.strerror}") from error
+            if first:
+                self.screen.warn(f"cannot write {self.path}: {error.strerror}; the run goes on and tries again")
+
     def plan(self, rows: Sequence[Mapping[str, str]]) -> None:
         self.screen.plan(rows)
 
     def stage(self, name: str) -> None:
-        self.file.write(f"== {name}\n")
+        self._log(f"== {name}")
         self.screen.stage(name)
 
     def line(self, text: str) -> None:
-        self.file.write(f"{text}\n")
+        self._log(text)
         self.screen.line(text)
 
     def warn(self, text: str) -> None:
-        self.file.write(f"warning: {text}\n")
+        self._log(f"warning: {text}")
         self.screen.warn(text)
 
     def progress(self, what: str, total: float, unit: str) -> AbstractContextManager[Bar]:

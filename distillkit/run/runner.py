@@ -20,6 +20,7 @@ from distillkit.recipe import chain, fingerprint, shipped, to_toml, used_distrib
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
 from distillkit.run.claim import claimed
+from distillkit.run.enduring import EnduringScreen
 from distillkit.show import report
 from distillkit.show.screen import Screen
 
@@ -70,7 +71,7 @@ def run(
     A parent that is in training elsewhere is waited for; the asked one only with `wait`, else InUse is raised.
     `take_over`: an owner on another host is not watched for signs of life.
     """
-    catalog = Catalog.installed()
+    catalog, screen = Catalog.installed(), EnduringScreen(screen)
     target = None
     if resume is not None:
         target = RunDir.open(resume)

@@ -37,7 +37,7 @@ def execute(recipe: Recipe, run: RunDir, outcomes: Mapping[str, Outcome], catalo
     with guarded(run), StopRequest() as stop:
         run.exit.unlink(missing_ok=True)  # how an earlier session ended is no longer true
         with LoggedScreen(screen, run.log) as logged, shown_warnings(logged):
-            torch.set_num_threads(recipe.run.threads or threads.choose())
+            torch.set_num_threads(decided_threads(recipe, run))
             state = build(with_results(located(recipe, assets()), outcomes), catalog)
             state.figures = run.path / "figures"
             training = Training(state, run, logged, stop)
@@ -46,6 +46,15 @@ def execute(recipe: Recipe, run: RunDir, outcomes: Mapping[str, Outcome], catalo
             metrics = training.train()
             training.leisurely(lambda: finish.result(training, recipe, metrics, outcomes, catalog))
             training.leisurely(lambda: finish.pages(training, outcomes, catalog))
+
+
+def decided_threads(recipe: Recipe, run: RunDir) -> int:
+    """The number of CPU threads: measured once, then kept, since another number would add up in another order."""
+    known = run.info.get("threads")
+    number = recipe.run.threads or (known if type(known) is int and known > 0 else threads.choose())
+    if number != known:
+        run.note("threads", number)
+    return number
 
 
 def with_results(recipe: Recipe, outcomes: Mapping[str, Outcome]) -> Recipe:

@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -39,6 +40,7 @@ class Training:
         self.saved: Path | None = None  # the newest good checkpoint
         self.keeper = Keeper(state)
         self.measured: dict[str, float] | None = None  # the final metrics
+        self.unwritten: list[dict[str, Any]] = []  # rows for whom the disk had no room
         self.failures: dict[str, str] = {}  # what failed beside the training, the newest time
         self.seconds_saved = 0.0  # of training, when the newest checkpoint was written
         self.saving = 0.0  # seconds spent on that in this session
@@ -97,6 +99,16 @@ class Training:
             raise self.preempted(self.stop.requested)
         if (parts or stage) and not finished:
             self.leisurely(self.look)
+
+    def note(self, row: dict[str, Any]) -> None:
+        """Add a row to the log; where the disk is full, together with the next one."""
+        self.unwritten.append(row)
+        try:
+            while self.unwritten:
+                self.log.append(self.unwritten[0])
+                self.unwritten.pop(0)
+        except ResourceError as error:
+            self.screen.warn(f"{error}; the run goes on and tries again")
 
     def stage_due(self, finished: bool) -> bool:
         """Whether a checkpoint and pictures are due by the count of images."""
@@ -163,7 +175,7 @@ class Training:
         row = {"what": "tick", "nimg": state.nimg, "kimg": state.nimg / 1000, **means, **rates}
         skips = state.skipped
         row |= {"skipped": skips, "seconds": self.seconds, "img_per_sec": speed}
-        self.log.append(row)
+        self.note(row)
         losses = {name: value for name, value in means.items() if name.startswith(("loss/", "weight/"))}
         left = (state.total - state.nimg) / max(speed, 1e-9)
         skipped = f"   {skips} updates skipped (not finite)" if skips else ""
@@ -180,7 +192,7 @@ class Training:
         if state.nimg >= state.total:
             self.measured = found
         if not self.log.has("evaluate", state.nimg):
-            self.log.append({"what": "evaluate", "nimg": state.nimg, "kimg": state.nimg / 1000, **found,
+            self.note({"what": "evaluate", "nimg": state.nimg, "kimg": state.nimg / 1000, **found,
                              "seconds": self.seconds})  # fmt: skip
         shown = {name: value for name, value in found.items() if not name.endswith(results.SUFFIXES)}
         self.screen.line(f"{formats.kimg(state.nimg)} kimg   {formats.numbers(shown)}")

@@ -25,7 +25,7 @@ from distillkit.api import (
     Turn,
     UsageError,
 )
-from distillkit.assets.folder import home
+from distillkit.assets.folder import cache
 from distillkit.device import pick_device
 from distillkit.networks import imported, network_file
 from distillkit.recipe.made_for import misused_by
@@ -64,7 +64,7 @@ def assemble(
     hooks = managers.manager(components)
     state = State(
         recipe=recipe, device=device, dtype=DTYPES[recipe.run.precision], dataset=dataset,
-        held_out=dataset.held_out(), cache=home(), hook=hooks.hook, components=components,
+        held_out=dataset.held_out(), cache=cache(), hook=hooks.hook, components=components,
         load_network=lambda path: load(path).to(device),
         with_dropout=lambda network: with_dropout(network, recipe.generator, catalog),
         teacher=cast(TeacherScore | None, components.get("teacher_score")),
