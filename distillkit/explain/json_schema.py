@@ -26,7 +26,7 @@ PLAIN = {bool: "boolean", int: "integer", float: "number", str: "string"}
 REMOVE: Schema = {"remove": {"const": True, "description": "unset the key, though it is inherited or has a default"}}
 REMOVED: Schema = {"properties": REMOVE, "required": ["remove"], "additionalProperties": False}
 EXTENDS: Schema = {
-    "description": "the recipe or recipes below this one; later ones win, and this one wins over all",
+    "description": "recipes below this one, by path or as they are shipped; later ones win, and this one over all",
     "type": ["string", "array"],
     "items": {"type": "string", "pattern": "^[^/]"},
     "pattern": "^[^/]",

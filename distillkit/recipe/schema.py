@@ -90,7 +90,7 @@ class About:
     paper: str | None = None  # the method in words, with its source
     loss: str | None = None  # a further loss: "embedding"
     fid: float | None = None  # published for this combination
-    source: str | None = None  # of that number
+    source: str | None = None  # where that FID is published
     remark: str | None = None  # on published numbers
     runs_on: str | None = None  # a GPU, or a CPU and for how long
 
@@ -103,7 +103,7 @@ class About:
 
 @frozen(kw_only=True)
 class Tables:
-    """What a recipe holds."""
+    """What a recipe holds, beside `extends`: the recipes that it lies over, by path or as they are shipped."""
 
     schema: int = field(validator=in_((1,)))  # version of the format
     run: Run  # how long, how large, on what
