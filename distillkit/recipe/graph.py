@@ -11,10 +11,9 @@ import attrs
 
 from distillkit.api import UsageError
 from distillkit.recipe import shipped
-from distillkit.recipe.layer import Layer
+from distillkit.recipe.layer import Layer, override
 from distillkit.recipe.load import load
 from distillkit.recipe.made_for import data_of
-from distillkit.recipe.override import override
 from distillkit.recipe.problem import Problem, RecipeProblems, key_text
 from distillkit.recipe.read import read
 from distillkit.recipe.schema import Recipe

@@ -1,12 +1,14 @@
-"""Layers of a recipe, each value with the place it came from, and how one lies over another."""
+"""Layers of a recipe, each value with the place it came from; how one lies over another, and `--set` over all."""
 
 from __future__ import annotations
 
+import tomllib
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from distillkit.recipe.problem import Key
+from distillkit.recipe.lines import MAX_DEPTH, TooMuch, check_limits
+from distillkit.recipe.problem import Key, Problem, key_text
 
 OPTIMIZER = ("generator", "optimizer")
 REMOVED = {"remove": True}  # as a key's value: none, though a lower layer or a default gives one
@@ -18,6 +20,9 @@ class Origin:
 
     file: str
     line: int | None = None
+
+
+SET = Origin("--set")
 
 
 @frozen
@@ -136,3 +141,57 @@ def _keys(value: Any, at: Key) -> list[Key]:
     elif isinstance(value, list | tuple):
         below = [key for n, part in enumerate(value) for key in _keys(part, (*at, n))]
     return [at, *below] if at else below
+
+
+def override(layer: Layer, text: str) -> Layer | Problem:
+    """The layer with "a.b.0.c=VALUE" over it, checked like a file; or why that cannot be."""
+    name, equals, value = text.partition("=")
+    parts = name.strip().split(".")
+    if not text.isprintable():
+        return Problem(SET.file, None, "", "has characters that cannot be printed")
+    if not equals or not all(parts):
+        return Problem(SET.file, None, "", f'"{text[:80]}" is not KEY=VALUE', "for example run.kimg=100")
+    if len(parts) > MAX_DEPTH:
+        return Problem(SET.file, None, "", f"nested deeper than {MAX_DEPTH}")
+    new = _value(value.strip())
+    key, wrong = _place(layer.data, parts, _nested(parts, new))
+    if wrong:
+        return Problem(SET.file, None, key_text(key), wrong)
+    for over in (REMOVED, new) if isinstance(new, dict) else (new,):  # a table that is given whole is no addition
+        layer = overlay(layer, Layer(_nested(parts, over), {tuple(parts): SET}))
+    origins = {key[:1]: SET} | layer.origins  # a table that is not in the file is of this place too
+    return evolve(layer, origins=origins)
+
+
+def _nested(parts: list[str], value: Any) -> Any:
+    for part in reversed(parts):
+        value = {part: value}
+    return value
+
+
+def _value(text: str) -> Any:
+    """A TOML value; what is none is a plain string, so that device=cpu needs no quotes."""
+    try:
+        check_limits(text)
+        found = tomllib.loads(f"value = {text}")
+    except (TooMuch, ValueError, RecursionError):
+        return text
+    return found["value"] if set(found) == {"value"} else text
+
+
+def _place(data: Any, parts: list[str], over: Any) -> tuple[Key, str]:
+    """Numbers after the name of a list are its entries; the second part says why there is no such place."""
+    key: Key = ()
+    for part in parts:
+        if removed(over):  # KEY.remove=true, whatever the key has for a value
+            break
+        if isinstance(data, list | tuple):
+            if not (part.isdecimal() and len(part) < 9 and int(part) < len(data)):
+                return (*key, part), f"{key_text(key)} has {len(data)} entries, numbered from 0"
+            key, data = (*key, int(part)), data[int(part)]
+        elif isinstance(data, dict):
+            key, data = (*key, part), data.get(part, {})
+        else:
+            return (*key, part), f"{key_text(key)} is a value, not a table"
+        over = over[part]
+    return key, ""

@@ -11,9 +11,8 @@ import attrs
 from distillkit.api import KINDS, Choice, GeneratorLoss, InputError
 from distillkit.recipe.checks import check
 from distillkit.recipe.keys import fields
-from distillkit.recipe.layer import Layer, Origin, overlay, stamped
+from distillkit.recipe.layer import Layer, Origin, overlay, override, stamped
 from distillkit.recipe.load import load
-from distillkit.recipe.override import override
 from distillkit.recipe.problem import Key, Problem, RecipeProblems, key_text
 from distillkit.recipe.schema import Recipe, Tables
 from distillkit.recipe.shown import is_list, is_table
