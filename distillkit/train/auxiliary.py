@@ -10,7 +10,7 @@ from torch import Tensor
 from distillkit.api import PluginError, Term, Turn
 from distillkit.api.slots import AuxiliarySlot
 from distillkit.train.state import Hooked, State
-from distillkit.train.step import Step
+from distillkit.train.step import Step, seed_masks
 
 DECAY = 0.9  # of the averaged gradient norms behind weight = "auto"
 
@@ -39,7 +39,7 @@ def auxiliary_gradients(state: State, turn: Turn, steps: list[Step], active: lis
     norm = torch.cat(host).norm() if at_x else state.updaters["generator"].norm()
     for index, part in enumerate(active):
         # For each term: what one draws leaves the masks of the next as they were.
-        state.seed_masks(turn.name, "auxiliary_loss", index)
+        seed_masks(state, turn.name, "auxiliary_loss", index)
         for term in part.call(state=state, step=whole):
             if term.grad is not None and term.grad.shape != whole.x.shape:
                 got, wanted = list(term.grad.shape), list(whole.x.shape)

@@ -32,7 +32,6 @@ from distillkit.recipe.schema import Recipe
 from distillkit.train.optim import Updater
 from distillkit.train.records import Records
 from distillkit.train.skips import Skips
-from distillkit.train.step import Step
 from distillkit.train.teacher import Relay
 
 Module = TypeVar("Module", bound=nn.Module | Denoiser)
@@ -184,21 +183,6 @@ class State:
     def load_network(self, path: str | Path) -> Denoiser:
         """The frozen network of a result, or of a file to import. Raises InputError."""
         return self._load_network(path)
-
-    def seed_masks(self, *parts: int | str) -> None:
-        """Make torch's own generators, which dropout draws from, a function of seed, images seen and `parts`."""
-        seed = noise.fold(self.seed, self.nimg, *parts)
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed asks every kind of device, for 0.1 ms
-        if self.device.type == "cuda":
-            torch.cuda.manual_seed(seed)
-
-    def sample(self, step: Step) -> Tensor:
-        """One pass of the sampler over the rows of this step; dropout masks are a function of the step alone."""
-        rows, shape = step.nimg + step.first, self.dataset.shape
-        z = noise.rows("randn", self.seed, f"{step.images_of}/z", rows, step.n, shape, self.device).to(self.dtype)
-        self.seed_masks(step.images_of, step.first, "sample")
-        x: Tensor = self.hook.sample(state=self, z=z, labels=step.labels)
-        return x
 
     @contextmanager
     def generating(self, network: Denoise) -> Iterator[None]:

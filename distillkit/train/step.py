@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from distillkit.train.state import State
 
 
+def seed_masks(state: State, *parts: int | str) -> None:
+    """Make torch's own generators, which dropout draws from, a function of seed, images seen and `parts`."""
+    seed = noise.fold(state.seed, state.nimg, *parts)
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed asks every kind of device, for 0.1 ms
+    if state.device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+
+
 class Step:
     """Rows `first ... first+n-1` of the global batch of `turn`; everything random is a function of (seed, row).
 
@@ -134,12 +142,23 @@ class Step:
             return self.state.made[key]
         # Critics ask for no gradient of x: their images are made without a graph, in the memory of one layer.
         with torch.set_grad_enabled(self.trains_generator and not self.again):
-            self._graph = self.state.sample(self)
+            self._graph = self.sample()
         if self.trains_generator:
             self.state.made[key] = self._graph.detach()
         # A leaf: what losses, terms and critics have to say of an image adds up in x.grad [N,C,H,W], and only the sum
         # goes back through the generator, once. dL/dtheta = (dx/dtheta)^T sum_k dL_k/dx.
         return self._graph.detach().requires_grad_(self.trains_generator)
+
+    def sample(self) -> Tensor:
+        """One pass of the sampler over the rows of this step -> images [N,C,H,W] with their graph.
+
+        z [N,C,H,W] and the masks of dropout are functions of the step alone: a second pass gives the same bits.
+        """
+        state, rows = self.state, self.nimg + self.first
+        z = noise.rows("randn", state.seed, f"{self.images_of}/z", rows, self.n, state.dataset.shape, state.device)
+        seed_masks(state, self.images_of, self.first, "sample")
+        x: Tensor = state.hook.sample(state=state, z=z.to(state.dtype), labels=self.labels)
+        return x
 
     def backward(self) -> None:
         """Carry the gradient that x collected through the generator."""
@@ -152,5 +171,4 @@ class Step:
         return torch.autograd.grad(self._pass(), params, grad, retain_graph=not self.again, materialize_grads=True)
 
     def _pass(self) -> Tensor:
-        # The masks of dropout are seeded by the step, so the second pass gives the bits of the first.
-        return self.state.sample(self) if self.again else self._graph
+        return self.sample() if self.again else self._graph

@@ -14,7 +14,7 @@ from torch import Tensor
 from distillkit.api import Diverged, PluginError, Turn
 from distillkit.train.auxiliary import auxiliary_gradients, due
 from distillkit.train.state import State
-from distillkit.train.step import Step
+from distillkit.train.step import Step, seed_masks
 
 
 def take(state: State, turn: Turn) -> Tensor:
@@ -63,7 +63,7 @@ def critic_gradients(state: State, turn: Turn, step: Step) -> Tensor:
     Where the generator trains in the same turn, the graph is kept for its loss.
     """
     # Seeded per hook, and by the row: a part that draws more or less cannot shift the masks of the next one.
-    state.seed_masks(turn.name, step.first, "critic_loss")
+    seed_masks(state, turn.name, step.first, "critic_loss")
     # sum / batch, not mean(): gradients of micro-batches add up to that of the mean over the global batch.
     loss = per_image(state.hook.critic_loss(state=state, step=step), "critic_loss", step).sum() / step.batch
     critics = [p for name in turn.trains if name != "generator" for p in state.updaters[name].params]
@@ -74,7 +74,7 @@ def critic_gradients(state: State, turn: Turn, step: Step) -> Tensor:
 
 def host_gradients(state: State, turn: Turn, step: Step) -> Tensor:
     """Add the gradients of mean generator_loss at x, and at parameters it reaches directly -> share of the loss []."""
-    state.seed_masks(turn.name, step.first, "generator_loss")
+    seed_masks(state, turn.name, step.first, "generator_loss")
     loss = state.hook.generator_loss(state=state, step=step, teacher_score=state.teacher_score)
     loss = per_image(loss, "generator_loss", step).sum() / step.batch
     # A loss of real images alone (consistency models) never made x: to ask for it now would cost a pass.

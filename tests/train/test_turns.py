@@ -56,7 +56,7 @@ def attached(state: State, turn: Turn) -> Step:
     """A step whose x is not a leaf: gradients go through it to the generator as in any plain loop."""
     step = Step(state, turn.name, 0, state.batch, state.batch, trains_generator=True)
     state.networks["generator"].requires_grad_(True)
-    step.x = state.sample(step)
+    step.x = step.sample()
     return step
 
 
