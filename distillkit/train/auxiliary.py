@@ -30,9 +30,11 @@ def auxiliary_gradients(state: State, turn: Turn, steps: list[Step], active: lis
     """Add the gradient of every term, weighted, to the x of its step."""
     # The whole batch at once: distances of distributions, such as the MMD, are no means over images, and the mean of
     # those of micro-batches is another, noisier loss.
-    whole = Step(state, turn.name, 0, state.batch, state.batch, trains_generator=True, images_of=turn.images_of)
-    whole.stream = f"{turn.name}/auxiliary"  # other numbers than the host drew
-    whole.x = torch.cat([step.x for step in steps]).detach().requires_grad_()
+    whole = Step(
+        state, turn.name, 0, state.batch, state.batch, trains_generator=True, images_of=turn.images_of,
+        stream=f"{turn.name}/auxiliary",  # other numbers than the host drew
+        x=torch.cat([step.x for step in steps]).detach().requires_grad_(),
+    )  # fmt: skip
     host = [step.x.grad for step in steps if step.x.grad is not None]
     at_x = len(host) == len(steps)
     # ||dL/dx|| over [batch,C,H,W]: where gradients meet, a term can be measured without a pass of the generator.

@@ -39,16 +39,22 @@ class Step:
         trains_generator: bool = False,
         again: bool = False,
         images_of: str = "",
+        stream: str = "",
+        x: Tensor | None = None,
     ) -> None:
         """`again`: x is made without a graph now, and a second time when its gradient is known.
 
-        `images_of`: the turn whose z and labels x is made from; none: this one.
+        `images_of`: the turn whose z and labels x is made from; "": this one.
+        `stream`: name of the random numbers that are drawn; "": the turn's.
+        `x`: images [N,C,H,W] that there are already; None: made when touched.
         """
         self.state, self.turn, self.first, self.n, self.batch = state, turn, first, n, batch
         self.trains_generator, self.again = trains_generator, again
         self.images_of = images_of or turn
-        self.stream = turn  # of what is drawn
+        self.stream = stream or turn
         self._draws = 0
+        if x is not None:
+            self.x = x
 
     @property
     def nimg(self) -> int:
@@ -149,6 +155,11 @@ class Step:
         # goes back through the generator, once. dL/dtheta = (dx/dtheta)^T sum_k dL_k/dx.
         return self._graph.detach().requires_grad_(self.trains_generator)
 
+    @property
+    def x_was_used(self) -> bool:
+        """Whether x exists: somebody touched it, or it was given."""
+        return "x" in self.__dict__  # where cached_property keeps it
+
     def sample(self) -> Tensor:
         """One pass of the sampler over the rows of this step -> images [N,C,H,W] with their graph.
 
@@ -162,7 +173,7 @@ class Step:
 
     def backward(self) -> None:
         """Carry the gradient that x collected through the generator."""
-        if "x" in self.__dict__ and self.x.grad is not None:
+        if self.x_was_used and self.x.grad is not None:
             self._pass().backward(self.x.grad)
 
     def pull(self, grad: Tensor, params: Sequence[Tensor]) -> tuple[Tensor, ...]:

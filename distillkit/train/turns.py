@@ -78,7 +78,7 @@ def host_gradients(state: State, turn: Turn, step: Step) -> Tensor:
     loss = state.hook.generator_loss(state=state, step=step, teacher_score=state.teacher_score)
     loss = per_image(loss, "generator_loss", step).sum() / step.batch
     # A loss of real images alone (consistency models) never made x: to ask for it now would cost a pass.
-    x = [step.x] if "x" in step.__dict__ else []
+    x = [step.x] if step.x_was_used else []
     loss.backward(inputs=x + state.updaters["generator"].params)
     return loss.detach().double()
 

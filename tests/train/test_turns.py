@@ -31,7 +31,7 @@ class Direct(GeneratorLoss):
 
     @hookimpl
     def generator_loss(self, state: State, step: Step) -> Tensor:
-        assert "x" not in step.__dict__
+        assert not step.x_was_used
         noisy = step.real + 0.5 * step.randn_like(step.real)
         return (state.generator(noisy, torch.tensor(0.5)) - step.real).square().flatten(1).sum(1)
 
@@ -68,6 +68,15 @@ def close(found: list[Tensor | None], expected: list[Tensor], tolerance: float =
 
 def plain(state: State, loss: Tensor, name: str = "generator") -> list[Tensor]:
     return list(torch.autograd.grad(loss, state.updaters[name].params, retain_graph=True))
+
+
+def test_a_step_tells_whether_its_images_were_used(make_state: Make) -> None:
+    state = make_state()
+    step = Step(state, "generator", 0, 16, 16)
+    assert step.real.shape == (16, *state.dataset.shape) and not step.x_was_used
+    assert step.x.isfinite().all() and step.x_was_used
+    given = Step(state, "generator", 0, 16, 16, x=step.x)
+    assert given.x_was_used and given.x is step.x
 
 
 def test_gradients_that_meet_at_the_image_are_those_of_one_backward_pass(
