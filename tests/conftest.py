@@ -83,7 +83,7 @@ def gradients() -> Callable[[State, Turn], dict[str, list[Tensor | None]]]:
         found: dict[str, list[Tensor | None]] = {}
 
         def keep(name: str) -> Callable[..., None]:
-            return lambda nimg, total, bad: found.update({name: [p.grad for p in state.updaters[name].params]})
+            return lambda nimg, total, skipped: found.update({name: [p.grad for p in state.updaters[name].params]})
 
         for name, updater in state.updaters.items():
             updater.step = keep(name)

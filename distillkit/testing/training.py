@@ -67,7 +67,7 @@ def gradients(state: State) -> list[tuple[str, Tensor]]:
         def step(
             nimg: int,
             total: int,
-            bad: Tensor | None = None,
+            skipped: Tensor | None = None,
             name: str = name,
             params: Sequence[Tensor] = updater.params,
         ) -> None:

@@ -30,7 +30,7 @@ def beta(settings: Generator, nimg: int, batch: int) -> float:
 def update(ema: Denoiser, network: nn.Module, beta: float, skipped: Tensor | None = None) -> None:
     """ema <- beta * ema + (1 - beta) * network, parameters only: buffers stay as they were copied.
 
-    skipped []: 1.0 leaves the average as it is.
+    skipped, bool []: True leaves the average as it is.
     """
     means: list[Tensor] = list(ema.parameters())
     weights = [p.detach() for p in network.parameters()]
@@ -38,4 +38,4 @@ def update(ema: Denoiser, network: nn.Module, beta: float, skipped: Tensor | Non
         torch._foreach_lerp_(means, weights, 1 - beta)
     else:
         # A weight of 0 in place of an `if`, which would wait to hear whether the update was skipped.
-        torch._foreach_lerp_(means, weights, [(1 - skipped.to(means[0].dtype)) * (1 - beta)] * len(means))
+        torch._foreach_lerp_(means, weights, [(~skipped).to(means[0].dtype) * (1 - beta)] * len(means))

@@ -17,10 +17,10 @@ def iterate(state: State) -> None:
     skipped: list[Tensor] = []  # of the turns that train the generator
     for turn in state.turns:
         if due(state, turn):
-            bad = turns.take(state, turn)
-            skipped += [bad] if "generator" in turn.trains else []
+            skip = turns.take(state, turn)
+            skipped += [skip] if "generator" in turn.trains else []
     share = ema.beta(state.recipe.generator, state.nimg, state.batch)
-    stays = torch.stack(skipped).amin() if skipped else None  # the average moves if any of them did something
+    stays = torch.stack(skipped).all() if skipped else None  # the average moves if any of them did something
     ema.update(state.ema, state.networks["generator"], share, stays)
     state.hook.after_step(state=state)
     # Last: everything random in this iteration was numbered from the images seen before it.

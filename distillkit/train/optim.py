@@ -50,8 +50,8 @@ class Updater:
         # A sum of squares is finite only where all its terms are: one number stands for every gradient.
         return nn.utils.get_total_norm(grads) if grads else self.params[0].new_zeros(())
 
-    def step(self, nimg: int, total: int, bad: Tensor | None = None) -> None:
-        """One step at `nimg` of `total` images; bad []: 1.0 leaves weights and state as they are, without waiting."""
+    def step(self, nimg: int, total: int, skipped: Tensor | None = None) -> None:
+        """One step at `nimg` of `total` images; skipped, bool []: True leaves weights and state as they are."""
         # Values before the norm, which is then that of the gradient which is used.
         if self.settings.clip_value is not None:
             nn.utils.clip_grad_value_(self.params, self.settings.clip_value)
@@ -61,7 +61,7 @@ class Updater:
         self.optimizer.param_groups[0]["lr"] = lr_at(self.settings, nimg, total)
         if not self.params[0].is_meta:
             # torch's own door for mixed-precision scalers: the kernel reads the flag on the device.
-            self.optimizer.found_inf = bad
+            self.optimizer.found_inf = None if skipped is None else skipped.float()
         self.optimizer.step()
 
     def tensors(self) -> dict[str, Tensor]:

@@ -14,20 +14,20 @@ class RAdam(torch.optim.RAdam):
     In float32 its bits are those of torch's own with foreach=False.
     """
 
-    found_inf: Tensor | None = None  # []: 1.0 leaves everything as it is
+    found_inf: Tensor | None = None  # []: 1.0 leaves everything as it is: torch's name, and type, for it
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override] # nobody here has a closure
         (group,) = self.param_groups
         params = [p for p in group["params"] if p.grad is not None]
         states = [self.of(p) for p in params]
-        bad = torch.zeros_like(states[0]["step"]) if self.found_inf is None else self.found_inf
+        skipped = torch.zeros_like(states[0]["step"]) if self.found_inf is None else self.found_inf
         t = torch.stack([state["step"] for state in states]) + 1
-        torch._foreach_add_([state["step"] for state in states], [1 - bad] * len(states))
+        torch._foreach_add_([state["step"] for state in states], [1 - skipped] * len(states))
         for p, state, *scales in zip(params, states, *corrections(t.double(), *group["betas"]), strict=True):
             after = moved(p, state, group, *scales)
             for old, new in zip((p, state["exp_avg"], state["exp_avg_sq"]), after, strict=True):
-                old.copy_(torch.where(bad > 0, old, new))
+                old.copy_(torch.where(skipped > 0, old, new))
 
     def of(self, p: Tensor) -> dict[str, Tensor]:
         """Counter and moments of a parameter."""

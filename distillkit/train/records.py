@@ -13,14 +13,14 @@ class Records:
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, Tensor | int] = {}
 
-    def add(self, name: str, value: Tensor | float, counts: Tensor | None = None) -> None:
-        """Add a value []; where `counts` [] is False, it is as if there had been none."""
+    def add(self, name: str, value: Tensor | float, skipped: Tensor | None = None) -> None:
+        """Add a value []; where `skipped`, bool [], is True, it is as if there had been none."""
         # Detached: a sum over a tick would keep the graphs of all its iterations.
         value = torch.as_tensor(value).detach().double()
-        if counts is not None:
-            value = torch.where(counts, value, 0.0)
+        if skipped is not None:
+            value = torch.where(skipped, 0.0, value)
         self.sums[name] = self.sums[name] + value if name in self.sums else value
-        self.counts[name] = self.counts.get(name, 0) + (1 if counts is None else counts)
+        self.counts[name] = self.counts.get(name, 0) + (1 if skipped is None else ~skipped)
 
     def means(self) -> dict[str, float]:
         """By name, of what there is; waits for the device."""

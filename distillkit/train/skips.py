@@ -14,14 +14,14 @@ class Skips:
         self.rows: dict[str, Tensor] = {}  # by turn: skipped in a row now, and at most, int64 [2]
         self.numbers: dict[str, Tensor] = {}  # by turn: those of the update that made the row the longest [k]
 
-    def count(self, turn: str, bad: Tensor, numbers: Tensor) -> None:
-        """Take note of an update; bad []: whether it was skipped, numbers [k]: what to show of it."""
+    def count(self, turn: str, skipped: Tensor, numbers: Tensor) -> None:
+        """Take note of an update; skipped, bool []: whether it was; numbers [k]: what to show of it."""
         row, most = self.rows.get(turn, self.total.new_zeros(2))
-        row = (row + 1) * bad
+        row = (row + 1) * skipped
         # The worst row so far, not the last: `check` comes seldom, and a row may have ended before it does.
         self.numbers[turn] = torch.where(row > most, numbers, self.numbers.get(turn, numbers))
         self.rows[turn] = torch.stack([row, torch.maximum(row, most)])
-        self.total = self.total + bad
+        self.total = self.total + skipped
 
     def longest(self, turn: str) -> tuple[int, list[float]]:
         """The most updates skipped in a row, and the numbers of the last of them; waits for the device."""

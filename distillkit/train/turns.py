@@ -20,7 +20,7 @@ from distillkit.train.step import Step, seed_masks
 def take(state: State, turn: Turn) -> Tensor:
     """Compute the gradients of `turn` over the global batch and update the networks it trains.
 
-    -> 1.0 [] if a number was not finite and so nothing changed, else 0.0. Nothing here waits for the device.
+    -> skipped, bool []: a number was not finite, and so nothing changed. Nothing here waits for the device.
     """
     with training(state, turn):
         active = due(state) if "generator_loss" in turn.losses else []
@@ -110,23 +110,22 @@ def training(state: State, turn: Turn) -> Iterator[None]:
 
 
 def update(state: State, turn: Turn, losses: dict[str, Tensor]) -> Tensor:
-    """Step the optimizers of the turn -> 1.0 [] if a loss or a gradient is not finite: then nothing changes."""
+    """Step the optimizers of the turn -> skipped, bool []: a loss or a gradient is not finite, and nothing changes."""
     # Norms stay on the device: to read one here would make the CPU wait for the GPU in every turn of every iteration.
     norms = {name: state.updaters[name].norm() for name in turn.trains}
     # Kept beside the numbers, for `check` looks at them long after.
     nimg = torch.full((), state.nimg, device=state.device, dtype=torch.float64)
     numbers = torch.stack([nimg, *losses.values(), *(norm.double() for norm in norms.values())])
     # One verdict for the whole turn: networks that train together step together, or drift apart.
-    finite = torch.isfinite(numbers).all()
-    state.skips.count(turn.name, ~finite, numbers)
-    bad = 1 - finite.float()
+    skipped = ~torch.isfinite(numbers).all()
+    state.skips.count(turn.name, skipped, numbers)
     # What was skipped is left out of the means: one nan would hide all other updates of a tick.
     for hook, loss in losses.items():
-        state.records.add(f"loss/{turn.name if len(losses) == 1 else hook.removesuffix('_loss')}", loss, finite)
+        state.records.add(f"loss/{turn.name if len(losses) == 1 else hook.removesuffix('_loss')}", loss, skipped)
     for name, norm in norms.items():
-        state.records.add(f"grad_norm/{name}", norm, finite)
-        state.updaters[name].step(state.nimg, state.total, bad)
-    return bad
+        state.records.add(f"grad_norm/{name}", norm, skipped)
+        state.updaters[name].step(state.nimg, state.total, skipped)
+    return skipped
 
 
 def check(state: State) -> None:

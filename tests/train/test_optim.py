@@ -107,7 +107,7 @@ def test_a_step_that_is_skipped_is_as_if_it_never_was(name: str, clip: dict) -> 
         for bad in (math.nan, math.inf) if i in (0, 4) else ():
             for p in sick.parameters():
                 p.grad = torch.full_like(p, bad)
-            b.step(i * 16, 1600, torch.ones(()))
+            b.step(i * 16, 1600, torch.tensor(True))
         teach(straight, a, i, 1)
         teach(sick, b, i, 1)
     assert all(torch.equal(p, q) for p, q in zip(straight.parameters(), sick.parameters(), strict=True))
