@@ -89,7 +89,7 @@ def test_every_host_runs_with_every_term_and_goes_on_bit_for_bit(
     monkeypatch.setattr(training, "iterate", iterate)
     whole = go(host, term, runs)
     monkeypatch.setattr(training, "iterate", real)
-    runner.run(None, resume=cut, screen=QuietScreen())
+    runner.run(None, resume=cut, runs=runs, screen=QuietScreen())
     same_runs(whole, cut)
 
 
