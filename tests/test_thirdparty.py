@@ -113,7 +113,7 @@ def test_it_is_listed_with_its_summary_and_explained_with_its_keys(shell: Shell)
     assert page.returncode == 0 and "distillkit-toyloss 1.2.3" in page.stdout
     for key, default, meaning in (("P_mean", "-1.2", "mean of ln sigma"), ("lr", "1e-05", "of the fake score")):
         (line,) = [line for line in page.stdout.splitlines() if line.startswith(f"{key} ")]
-        assert "float" in line and default in line and meaning in line
+        assert "number" in line and default in line and meaning in line
     assert not shell.sprung
 
 
