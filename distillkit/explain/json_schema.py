@@ -109,8 +109,8 @@ def _property(key: Key) -> Schema:
         schema["enum"] = [*schema["enum"], {"remove": True}]
     elif "anyOf" in schema:
         schema["anyOf"].append({"type": "object", **REMOVED})
-    elif schema.get("type") in ("boolean", "integer", "number", "string"):
-        schema |= {"type": [schema["type"], "object"], **REMOVED}
+    elif isinstance(types := schema.get("type"), list) and "object" not in types:
+        schema |= {"type": [*types, "object"], **REMOVED}
     told = {"description": key.meaning} if key.meaning else {}
     return told | ({} if key.default is None or key.keys else {"default": finite(key.default)}) | schema
 
@@ -134,7 +134,9 @@ def _value(type_: Any, limits: Limits, keys: Sequence[Key] = ()) -> Schema:
 def _plain(base: Any, limits: Limits) -> Schema:
     if choices := limits.of(base):
         return {"enum": choices}
-    schema: Schema = {"type": PLAIN[base]} if base in PLAIN else {"type": "object"} if base is dict else {}
+    schema: Schema = {"type": [PLAIN[base]]} if base in PLAIN else {"type": "object"} if base is dict else {}
+    if base is float and not any(sign.startswith("<") for sign, _ in limits.bounds):
+        schema["type"].append("null")  # Taplo checks `inf` as null: JSON has no such number
     if base in (int, float):
         schema |= {SIGNS[sign]: bound for sign, bound in limits.bounds if math.isfinite(bound)}
     if base is str:
