@@ -6,11 +6,16 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from distillkit.api import Sample, Sampling, deep_iterable, field, frozen, ge, gt, hookimpl, min_len
-from distillkit.builtin.heun import churn_noise
+from distillkit.builtin.heun import MOST, churn_noise
 from distillkit.noise import SIGMA_MIN
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+def _few(instance: Any, attribute: Any, sigmas: tuple[float, ...]) -> None:
+    if len(sigmas) > MOST:
+        raise ValueError(f"'sigmas' must be at most {MOST}: {len(sigmas)}")
 
 
 def _falling(instance: Any, attribute: Any, sigmas: tuple[float, ...]) -> None:
@@ -23,7 +28,7 @@ class FewStep(Sample):
 
     @frozen(kw_only=True)
     class Config:
-        sigmas: tuple[float, ...] = field(default=(80.0,), validator=[min_len(1), deep_iterable(gt(0)), _falling])
+        sigmas: tuple[float, ...] = field(default=(80.0,), validator=[min_len(1), _few, deep_iterable(gt(0)), _falling])
         """noise levels of the jumps, falling; one: a single network call"""
         sigma_min: float = field(default=SIGMA_MIN, validator=ge(0))
         """lowest noise level; a jump adds sqrt(sigma^2 - sigma_min^2) of noise; ECT: 0"""

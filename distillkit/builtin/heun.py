@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from distillkit.api import Denoise, Sample, Sampling, field, frozen, ge, gt, hookimpl
+from distillkit.api import Denoise, Sample, Sampling, and_, field, frozen, ge, gt, hookimpl, le
 from distillkit.noise import RHO, SIGMA_MAX, SIGMA_MIN, fold, rho_grid
+
+MOST = 4096  # steps: four times the longest that anybody published
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +22,7 @@ class Heun(Sample):
 
     @frozen(kw_only=True)
     class Config:
-        steps: int = field(default=18, validator=ge(1))  # steps of the grid; 2 steps - 1 network calls
+        steps: int = field(default=18, validator=and_(ge(1), le(MOST)))  # of the grid; 2 steps - 1 network calls
         sigma_min: float = field(default=SIGMA_MIN, validator=gt(0))  # lowest noise level; raised to the network's own
         sigma_max: float = field(default=SIGMA_MAX, validator=gt(0))
         """highest noise level; lowered to the network's own"""

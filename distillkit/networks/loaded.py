@@ -16,6 +16,7 @@ from distillkit.assets.folder import folder as assets
 from distillkit.assets.locate import located
 from distillkit.device import pick_device
 from distillkit.networks import network_file
+from distillkit.networks.card import CALLS
 from distillkit.recipe import choice_from_table
 from distillkit.registry import Catalog
 from distillkit.seeds import CHUNK, SEED_BLOCK, Labels, images
@@ -101,9 +102,11 @@ def load(path: str | Path) -> Student:
     """
     path, catalog = Path(path), Catalog.installed()
     card, where = network_file.read_card(path), network_file.files(path)[1]
-    if "sample" not in card or type(card.get("seed", 0)) is not int:
+    if "sample" not in card:
         raise InputError(f"{where}: no [sample] table and seed of a run: this is a network, but no student of ours")
     sampler = choice_from_table("sample", card["sample"], catalog, str(where)).build()
+    if not 1 <= sampler.nfe <= CALLS:
+        raise InputError(f"{where}: its sampler asks for {sampler.nfe} network calls per image, at most {CALLS}")
     network = network_file.load_network(path, catalog)
     network.compute_dtype = torch.bfloat16 if card.get("precision") == "bf16" else None
     decoder = card.get("decoder")

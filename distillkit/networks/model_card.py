@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distillkit import __version__
-from distillkit.disk import files, results
+from distillkit.disk import files, results, typed
 from distillkit.networks import licences, network_file
 from distillkit.recipe.load import load
 from distillkit.show import formats
@@ -56,23 +57,23 @@ def write_cards(source: Path, made: Student, to: str, difference: float, folder:
 
 def _use(table: dict[str, Any] | None) -> str | None:
     """A component by name, with the file that it was read from."""
-    if table is None:
+    if not isinstance(table, dict) or "use" not in table:
         return None
     origin = table.get("from") or table.get("checkpoint") or table.get("path")
-    return f"{table['use']}, {Path(origin).name}" if origin else table["use"]
+    return f"{table['use']}, {Path(str(origin)).name}" if origin else str(table["use"])
 
 
 def _page(card: dict[str, Any], made: Student, scores: results.Scores, how: str) -> Iterable[str]:
     channels, size, _ = made.shape
     sampler = ", ".join(f"{key} {value}" for key, value in card["sample"].items() if key != "use")
-    yield f"# {card.get('recipe', 'student')}\n"
+    yield f"# {_cell(card.get('recipe', 'student'))}\n"
     yield "| | |\n|---|---|"
     yield from _rows({
         "method": card["method"], "teacher": card["teacher"], "data": card["data"],
         "images": f"{size} x {size} x {channels}", "labels": made.label_dim or "none",
         "network": card["network"]["use"], "network calls per image": made.nfe,
         "sampler": f"{card['sample']['use']} ({sampler})" if sampler else card["sample"]["use"],
-        "trained on": f"{card['nimg'] / 1000:g} kimg" if "nimg" in card else None,
+        "trained on": f"{card['nimg'] / 1000:g} kimg" if card.get("nimg") is not None else None,
         "made with": ", ".join(f"{name} {number}" for name, number in card.get("versions", {}).items()) or None,
         "licence": licences.told(card["licence"]),
     })  # fmt: skip
@@ -91,7 +92,12 @@ def _page(card: dict[str, Any], made: Student, scores: results.Scores, how: str)
 
 def _rows(table: dict[str, Any]) -> Iterable[str]:
     for name, value in table.items():
-        yield f"| {name} | {'unknown' if value is None else value} |"
+        yield f"| {name} | {'unknown' if value is None else _cell(value)} |"
+
+
+def _cell(value: Any) -> str:
+    """In a table of Markdown, which hubs show as a page."""
+    return escape(typed.text(value), quote=False).replace("|", "\\|")
 
 
 def _measured(scores: results.Scores) -> Iterable[str]:
@@ -103,7 +109,7 @@ def _measured(scores: results.Scores) -> Iterable[str]:
     yield "|---|---|---|---|"
     for row in scores.rows():
         values = [(row.teacher, row.teacher_sd), (row.student, row.student_sd), (row.floor, row.floor_sd)]
-        yield f"| {row.name} | " + " | ".join(_value(*each) for each in values) + " |"
+        yield f"| {_cell(row.name)} | " + " | ".join(_value(*each) for each in values) + " |"
     for remark in scores.remarks:
         yield f"\n{remark}"
 

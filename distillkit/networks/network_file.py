@@ -13,8 +13,10 @@ import safetensors.torch
 import torch
 
 from distillkit.api import Choice, Dataset, Denoiser, InputError, Network, PluginError, Rebuildable, UsageError
-from distillkit.disk.files import floats, read, write_atomic
+from distillkit.disk.files import floats, read, write_atomic, write_json
 from distillkit.disk.manifest import vouched
+from distillkit.networks import bounded
+from distillkit.networks import card as cards
 from distillkit.recipe import choice_from_table, table_of
 from distillkit.registry import Catalog
 
@@ -41,7 +43,7 @@ def save(folder: Path, network: Carded, facts: dict[str, Any]) -> None:
     folder.mkdir(exist_ok=True)
     tensors = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
     write_atomic(folder / WEIGHTS, safetensors.torch.save(tensors))
-    write_atomic(folder / CARD, json.dumps({"format": 1, **network.card, **facts}, indent=1).encode())
+    write_json(folder / CARD, {"format": 1, **network.card, **facts})
 
 
 def files(path: Path) -> tuple[Path, Path]:
@@ -61,10 +63,11 @@ def read_card(path: Path) -> dict[str, Any]:
     _, file = files(path)
     vouched(file)
     try:
+        if file.stat().st_size > cards.LARGEST:
+            raise ValueError(f"{file.stat().st_size} bytes, at most {cards.LARGEST}")
         card: dict[str, Any] = json.loads(file.read_bytes())
-        keys = {"format": int, "network": dict, "resolution": int, "channels": int, "label_dim": int}
-        wrong = [key for key, kind in keys.items() if type(card[key]) is not kind or (kind is int and card[key] < 0)]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        wrong = cards.wrong(card)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{file}: not the card of a network ({type(error).__name__}: {error})") from error
     if wrong or card["format"] != 1:
         raise InputError(f"{file}: not a card this version reads (wrong: {', '.join(wrong) or 'format'})")
@@ -95,9 +98,11 @@ def load_network(path: Path, catalog: Catalog) -> Carded:
     if not vouched(weights) and (weights.parents[1] / "run.json").is_file():
         warnings.warn(f"{weights} is of distillkit 0.1.0 and has no manifest: it is not checked", stacklevel=2)
     choice = choice_from_table("network", card["network"], catalog, where=str(path))
+    shape = (card["resolution"], card["channels"], card["label_dim"])
+    bounded.check(lambda: new_network(choice, *shape), weights)
     try:
         with torch.random.fork_rng(devices=[]):
-            network = new_network(choice, card["resolution"], card["channels"], card["label_dim"])
+            network = new_network(choice, *shape)
     except (RuntimeError, ValueError, ArithmeticError, MemoryError) as error:
         reason = str(error).partition("\n")[0][:120]
         raise InputError(f"{weights.with_suffix('.json')}: no network can be made of this card: {reason}") from error

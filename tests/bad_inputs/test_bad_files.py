@@ -65,7 +65,20 @@ NETWORKS: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "card with an unknown key": (card(network={"use": "mlp", "wdth": 3}), ("network.wdth unknown key", "width")),
     "card with a size that is true": (card(resolution=True), ("not a card this version reads", "resolution")),
     "card with a negative size": (card(resolution=-1), ("not a card this version reads", "resolution")),
-    "card with an absurd size": (card(resolution=10**6), ("net/student.json: no network can be made of this card",)),
+    "card with an absurd size": (card(resolution=10**6), ("not a card this version reads", "resolution, channels")),
+    "card with a size beyond numbers": (card(channels=10**400), ("not a card this version reads", "channels")),
+    "card of a megabyte": (
+        card(recipe="x" * 2**20),
+        ("net/student.json: not the card of a network", "at most 1048576"),
+    ),
+    "card of blocks without end": (card(network={"use": "mlp", "depth": 10**8}), ("tells of a larger network",)),
+    "card of blocks without bounds": (
+        card(network={"use": "mlp", "width": 10**8}),
+        ("tells of a larger network",),
+    ),
+    "card whose seed is text": (card(seed="1"), ("not a card this version reads", "seed")),
+    "card whose images are text": (card(nimg="1"), ("not a card this version reads", "nimg")),
+    "card whose versions are numbers": (card(versions={"a": 1}), ("not a card this version reads", "versions")),
     "card of other images": (card(label_dim=3), ("does not fit 'mlp' of its card", "size mismatch")),
 }
 

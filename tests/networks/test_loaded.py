@@ -96,6 +96,24 @@ def test_a_network_without_a_sampler_is_no_student(tmp_path: Path, keys: dict) -
         distillkit.load(tmp_path)
 
 
+@pytest.mark.parametrize("sample", [
+    {"use": "heun", "steps": 10**9}, {"use": "heun", "steps": 4097},
+    {"use": "few-step", "sigmas": list(range(5000, 0, -1))},
+])  # fmt: skip
+def test_a_sampler_that_would_never_end_is_refused(tmp_path: Path, sample: dict) -> None:
+    saved(tmp_path)
+    edited(tmp_path, sample=sample)
+    with pytest.raises((InputError, UsageError), match=r"must be <= 4096: |at most 4096: 5000"):
+        distillkit.load(tmp_path)
+
+
+def test_a_sampler_of_others_makes_ten_thousand_calls_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved(tmp_path)
+    monkeypatch.setattr("distillkit.builtin.one_step.OneStep.nfe", 10_001)
+    with pytest.raises(InputError, match="asks for 10001 network calls per image, at most 10000"):
+        distillkit.load(tmp_path)
+
+
 def test_importing_distillkit_imports_no_torch() -> None:
     code = "import distillkit, sys; assert 'torch' not in sys.modules; assert callable(distillkit.load)"
     subprocess.run([sys.executable, "-c", code], check=True)

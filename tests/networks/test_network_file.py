@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,33 @@ def test_loading_leaves_the_global_generator_alone(tmp_path: Path) -> None:
     before = torch.get_rng_state()
     network_file.load_network(tmp_path, CATALOG)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_card_is_json_of_any_reader_and_keeps_its_infinities(tmp_path: Path) -> None:
+    sample = {"use": "heun", "S_max": math.inf}
+    network_file.save(tmp_path, network(), {"sample": sample})
+    text = (tmp_path / "student.json").read_text()
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert network_file.read_card(tmp_path)["sample"] == sample
+    (tmp_path / "student.json").write_text(text.replace('"inf"', "Infinity"))  # as 0.1.0 wrote it
+    assert network_file.read_card(tmp_path)["sample"] == sample
+
+
+def test_a_network_may_replace_parameters_while_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counting on the device "meta" allows for constructors that make more than they keep."""
+    from distillkit.builtin.mlp import Mlp
+
+    net, module = network(width=8), Mlp.module
+    network_file.save(tmp_path, net, {})
+
+    def wasteful(self: Mlp, *shape: int) -> nn.Module:
+        for _ in range(3):
+            module(self, *shape)
+        return module(self, *shape)
+
+    monkeypatch.setattr(Mlp, "module", wasteful)
+    loaded = network_file.load_network(tmp_path, CATALOG)
+    assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), net.parameters(), strict=True))
 
 
 def edit(card: Path, **keys: object) -> None:
