@@ -202,7 +202,7 @@ class Step(Protocol):
         """Labels [N,L] of `x`, and of the real images unless x is of another turn; None when unconditional."""
 
     @property
-    def host_labels(self) -> Tensor | None:
+    def labels_cpu(self) -> Tensor | None:
         """`labels` on the CPU: to look into without waiting for the device."""
 
     @property

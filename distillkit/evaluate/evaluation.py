@@ -15,13 +15,13 @@ from distillkit.disk.rundir import RunDir
 from distillkit.evaluate.draw import Drawer
 from distillkit.images import pictures
 from distillkit.show.screen import Screen
-from distillkit.train.state import Hooked, State
+from distillkit.train.state import Part, State
 
 COLUMNS = 10
 Failed = Callable[[str, Exception], None]  # what failed, and why
 
 
-def evaluate(draw: Drawer, parts: list[Hooked], screen: Screen, failed: Failed | None = None) -> dict[str, float]:
+def evaluate(draw: Drawer, parts: list[Part], screen: Screen, failed: Failed | None = None) -> dict[str, float]:
     """Metrics by "<component>/<name>" of the given evaluate components.
 
     With `failed`, it is told of a component that raises, and the others' numbers are returned.
@@ -39,7 +39,7 @@ def evaluate(draw: Drawer, parts: list[Hooked], screen: Screen, failed: Failed |
     return found
 
 
-def measured(part: Hooked, draw: Drawer) -> dict[str, float]:
+def measured(part: Part, draw: Drawer) -> dict[str, float]:
     """The metrics of one component. Raises PluginError for what is no number."""
     found: dict[str, float] = {}
     for metrics in part.call(state=draw.state, draw=draw):
@@ -89,7 +89,7 @@ def protocol(state: State, screen: Screen) -> dict[str, dict[str, str]]:
     return told
 
 
-def due(state: State, finished: bool) -> list[Hooked]:
+def due(state: State, finished: bool) -> list[Part]:
     """List the evaluate components whose turn it is; all of them when `finished`."""
     return [part for part in state.evaluators if finished or crossed(state, part.slot.every_kimg)]
 

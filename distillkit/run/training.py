@@ -23,7 +23,7 @@ from distillkit.show.screen import Bar, Screen
 from distillkit.train import snapshot, turns
 from distillkit.train.iterate import iterate
 from distillkit.train.optim import lr_at
-from distillkit.train.state import Hooked, State
+from distillkit.train.state import Part, State
 
 MINUTES = 15.0  # of training between checkpoints, at most
 SHARE = 0.02  # of the time may go into checkpoints that only the clock asks for
@@ -185,7 +185,7 @@ class Training:
         )
         return losses
 
-    def evaluate(self, parts: list[Hooked]) -> None:
+    def evaluate(self, parts: list[Part]) -> None:
         """Measure, log and show; take note if this is the best so far by run.keep_best."""
         state = self.state
         found = evaluation.evaluate(Drawer.student(state), parts, self.screen, self.failed)
@@ -203,7 +203,7 @@ class Training:
         self.run.check()
         self.check()
         start = time.perf_counter()
-        tensors, meta = snapshot.take(self.state)
+        tensors, meta = snapshot.capture(self.state)
         meta |= {"seconds": self.seconds, "tick_from": list(self.tick_from), "best": self.keeper.saved()}
         keep = self.state.recipe.run.keep_checkpoints
         self.log.sync()

@@ -32,7 +32,7 @@ def iterations(state: State) -> int:
 
 def copied(state: State) -> Snapshot:
     """A snapshot as a checkpoint would keep it."""
-    tensors, meta = snapshot.take(state)
+    tensors, meta = snapshot.capture(state)
     return {name: tensor.detach().clone() for name, tensor in tensors.items()}, json.loads(json.dumps(meta))
 
 
@@ -82,7 +82,7 @@ def gradients(state: State) -> list[tuple[str, Tensor]]:
 def losses(state: State, turn: Turn) -> dict[str, Tensor]:
     """The loss hooks of a turn on its whole batch, as the engine asks them."""
     with turns.training(state, turn):
-        (step,) = turns.micro_steps(state, turn, again=False)
+        (step,) = turns.micro_steps(state, turn, recompute=False)
         found = {}
         if "critic_loss" in turn.losses:
             found["critic_loss"] = state.hook.critic_loss(state=state, step=step)

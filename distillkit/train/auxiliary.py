@@ -1,4 +1,4 @@
-"""Auxiliary terms: their gradient on the whole batch of images, weighted against the host's."""
+"""Auxiliary terms: their gradient on the whole batch of images, weighted against the method's."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import Tensor
 
 from distillkit.api import PluginError, Term, Turn
 from distillkit.api.slots import AuxiliarySlot
-from distillkit.train.state import Hooked, State
+from distillkit.train.state import Part, State
 from distillkit.train.step import Step, seed_masks
 
 DECAY = 0.9  # of the averaged gradient norms behind weight = "auto"
 
 
-def due(state: State) -> list[Hooked]:
+def due(state: State) -> list[Part]:
     """The auxiliary losses that act in this iteration."""
     return [part for part in state.auxiliaries if acts(part.slot, state)]
 
@@ -26,19 +26,19 @@ def acts(slot: AuxiliarySlot, state: State) -> bool:
     return state.iteration % slot.every == 0 and kimg >= slot.start_kimg and not stopped
 
 
-def auxiliary_gradients(state: State, turn: Turn, steps: list[Step], active: list[Hooked]) -> None:
+def auxiliary_gradients(state: State, turn: Turn, steps: list[Step], active: list[Part]) -> None:
     """Add the gradient of every term, weighted, to the x of its step."""
     # The whole batch at once: distances of distributions, such as the MMD, are no means over images, and the mean of
     # those of micro-batches is another, noisier loss.
     whole = Step(
         state, turn.name, 0, state.batch, state.batch, trains_generator=True, images_of=turn.images_of,
-        stream=f"{turn.name}/auxiliary",  # other numbers than the host drew
+        stream=f"{turn.name}/auxiliary",  # other numbers than the method drew
         x=torch.cat([step.x for step in steps]).detach().requires_grad_(),
     )  # fmt: skip
-    host = [step.x.grad for step in steps if step.x.grad is not None]
-    at_x = len(host) == len(steps)
+    method = [step.x.grad for step in steps if step.x.grad is not None]
+    at_x = len(method) == len(steps)
     # ||dL/dx|| over [batch,C,H,W]: where gradients meet, a term can be measured without a pass of the generator.
-    norm = torch.cat(host).norm() if at_x else state.updaters["generator"].norm()
+    norm = torch.cat(method).norm() if at_x else state.updaters["generator"].norm()
     for index, part in enumerate(active):
         # For each term: what one draws leaves the masks of the next as they were.
         seed_masks(state, turn.name, "auxiliary_loss", index)
@@ -50,10 +50,10 @@ def auxiliary_gradients(state: State, turn: Turn, steps: list[Step], active: lis
             add(state, steps, whole.x, part, term, norm, at_x)
 
 
-def add(state: State, steps: list[Step], x: Tensor, part: Hooked, term: Term, host: Tensor, at_x: bool) -> None:
+def add(state: State, steps: list[Step], x: Tensor, part: Part, term: Term, method: Tensor, at_x: bool) -> None:
     """One term: a fixed weight also reaches parameters directly, an automatic one only images.
 
-    `host` is the norm of the host's gradient at x, or, where it has none there, at the generator's parameters.
+    `method` is the norm of the method's gradient at x, or, where it has none there, at the generator's parameters.
     """
     grad: Tensor | None
     # An adaptive weight of a term's own paper comes before ours, which knows nothing of the term.
@@ -62,8 +62,8 @@ def add(state: State, steps: list[Step], x: Tensor, part: Hooked, term: Term, ho
         # At x alone: the weight balances norms there, and says nothing of another way to the parameters.
         grad = torch.autograd.grad(term.value, x)[0] if term.grad is None else term.grad
         if not at_x:
-            return add_at_parameters(state, steps, part, grad, host)
-        grad = grad * balanced(state, part.name, part.slot.ratio, host, grad.norm())
+            return add_at_parameters(state, steps, part, grad, method)
+        grad = grad * balanced(state, part.name, part.slot.ratio, method, grad.norm())
     elif term.grad is not None:
         grad = weight * term.grad
     else:
@@ -79,27 +79,27 @@ def add(state: State, steps: list[Step], x: Tensor, part: Hooked, term: Term, ho
             step.x.grad = rows.clone() if step.x.grad is None else step.x.grad + rows
 
 
-def add_at_parameters(state: State, steps: list[Step], part: Hooked, grad: Tensor, host: Tensor) -> None:
-    """A term beside a host that never saw x (consistency models): both are compared at the generator's parameters."""
+def add_at_parameters(state: State, steps: list[Step], part: Part, grad: Tensor, method: Tensor) -> None:
+    """A term beside a method that never saw x (consistency models): both are compared at the generator's parameters."""
     params = state.updaters["generator"].params
     pulled = [step.pull(grad[step.first : step.first + step.n], params) for step in steps]
     total = [cast(Tensor, sum(parts)) for parts in zip(*pulled, strict=True)]
     norm = torch.nn.utils.get_total_norm(total)
     # Linear in the gradient at x, so one pull serves both the norm and, scaled, the update.
-    weight = balanced(state, part.name, part.slot.ratio, host, norm)
+    weight = balanced(state, part.name, part.slot.ratio, method, norm)
     state.record(f"grad_norm/{part.name}", weight * norm)
     for p, g in zip(params, total, strict=True):
         p.grad = weight * g if p.grad is None else p.grad + weight * g
 
 
-def balanced(state: State, name: str, ratio: float, host: Tensor, term: Tensor) -> Tensor:
-    """Weight [] with which the term's gradient norm is `ratio` times the host's, over running averages."""
+def balanced(state: State, name: str, ratio: float, method: Tensor, term: Tensor) -> Tensor:
+    """Weight [] with which the term's gradient norm is `ratio` times the method's, over running averages."""
     # Averages of each norm, not of their quotient: a step in which the term is all but 0 would outweigh the others.
-    norms = torch.stack([host, term]).double()
+    norms = torch.stack([method, term]).double()
     before = state.balance.get(name, torch.full_like(norms, torch.nan))  # nan: none yet
     mean = torch.where(before.isnan(), norms, DECAY * before + (1 - DECAY) * norms)
     state.balance[name] = torch.where(norms.isfinite().all(), mean, before)  # a sick step leaves no trace
-    # w = ratio E||g_host|| / E||g_term||; a term that vanishes gets a weight that is large, and finite.
+    # w = ratio E||g_method|| / E||g_term||; a term that vanishes gets a weight that is large, and finite.
     weight = ratio * mean[0] / mean[1].clamp(min=1e-30)
     state.record(f"weight/{name}", weight)
     return weight.to(term.dtype)

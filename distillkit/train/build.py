@@ -33,7 +33,7 @@ from distillkit.recipe.schema import Generator, Recipe, logged_names
 from distillkit.registry import Catalog
 from distillkit.train import manager as managers
 from distillkit.train.optim import Updater
-from distillkit.train.state import Hooked, State
+from distillkit.train.state import Part, State
 
 # bf16 is of layers alone: weights stay float32, for a step of lr 1e-5 would be lost in the 8 bits of a bf16 weight.
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}
@@ -75,7 +75,7 @@ def assemble(
     return state
 
 
-def hooked(hooks: pluggy.PluginManager, hook: str, choices: tuple[Choice[Any], ...]) -> list[Hooked]:
+def hooked(hooks: pluggy.PluginManager, hook: str, choices: tuple[Choice[Any], ...]) -> list[Part]:
     """Each component of a list, asked by itself."""
     named = enumerate(zip(logged_names(choices), choices, strict=True))
     return [managers.alone(hooks, hook, f"{hook}.{i}", choice.slot, name) for i, (name, choice) in named]

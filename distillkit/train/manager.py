@@ -7,7 +7,7 @@ from typing import Any
 import pluggy
 
 from distillkit.api import Component, Hooks, PluginError
-from distillkit.train.state import Hooked
+from distillkit.train.state import Part
 
 ONE = ("sample", "generator_loss")  # hooks that exactly one component answers
 AT_MOST_ONE = ("teacher_score", "critic_loss")
@@ -54,8 +54,8 @@ def describe(component: Any) -> str:
     return f"{type(component).__module__}:{type(component).__qualname__}"
 
 
-def alone(hooks: pluggy.PluginManager, hook: str, place: str, slot: Any, name: str) -> Hooked:
+def alone(hooks: pluggy.PluginManager, hook: str, place: str, slot: Any, name: str) -> Part:
     """The hook of one component, without the others of its kind; wrappers by components of other kinds stay."""
     kind = place.split(".", maxsplit=1)[0]
     others = [plugin for other, plugin in hooks.list_name_plugin() if other != place and other.split(".")[0] == kind]
-    return Hooked(name, slot, hooks.subset_hook_caller(hook, others))
+    return Part(name, slot, hooks.subset_hook_caller(hook, others))

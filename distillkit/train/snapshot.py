@@ -11,7 +11,7 @@ from distillkit.api import InputError
 from distillkit.train.state import State
 
 
-def take(state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def capture(state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors by "<group>/<owner>/<name>", and the rest."""
     tensors: dict[str, Tensor] = {}
     for name, network in state.networks.items():

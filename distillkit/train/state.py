@@ -38,7 +38,7 @@ Module = TypeVar("Module", bound=nn.Module | Denoiser)
 
 
 @define(eq=False)
-class Hooked:
+class Part:
     """A component asked by itself, wrappers included: `call` is its hook without the other components of its kind."""
 
     name: str
@@ -61,8 +61,8 @@ class State:
     figures: Path | None = None  # folder of the run for figures and data of analyses; none: nobody asked for any
     hook: Any = None  # pluggy's relay to the components that the recipe named
     teacher: TeacherScore | None = None
-    auxiliaries: list[Hooked] = field(factory=list)
-    evaluators: list[Hooked] = field(factory=list)
+    auxiliaries: list[Part] = field(factory=list)
+    evaluators: list[Part] = field(factory=list)
     components: dict[str, Component] = field(factory=dict)  # by their place in the recipe: "auxiliary_loss.0"
     networks: dict[str, nn.Module] = field(factory=dict)  # the ones that train, by name
     settings: dict[str, Optimizer] = field(factory=dict)
@@ -73,7 +73,7 @@ class State:
     generator: Denoiser = field(default=cast(Denoiser, None), init=False)
     ema: Denoiser = field(default=cast(Denoiser, None), init=False)
     teacher_score: Relay = field(init=False)
-    balance: dict[str, Tensor] = field(factory=dict)  # norms at x behind weight = "auto": host's, term's
+    balance: dict[str, Tensor] = field(factory=dict)  # norms at x behind weight = "auto": the method's, the term's
     made: dict[tuple[str, int, int, int], Tensor] = field(factory=dict)  # x that trained the generator, by Step.x
     records: Records = field(factory=Records)
     nimg: int = 0

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from distillkit import noise
+from distillkit.api.deprecated import deprecated
 
 if TYPE_CHECKING:
     from distillkit.train.state import State
@@ -37,19 +38,21 @@ class Step:
         n: int,
         batch: int,
         trains_generator: bool = False,
-        again: bool = False,
+        recompute: bool = False,
         images_of: str = "",
         stream: str = "",
         x: Tensor | None = None,
     ) -> None:
-        """`again`: x is made without a graph now, and a second time when its gradient is known.
+        """`recompute`: generate x without autograd now, and run the generator again in `backward`.
+
+        It saves memory, and costs one forward pass.
 
         `images_of`: the turn whose z and labels x is made from; "": this one.
         `stream`: name of the random numbers that are drawn; "": the turn's.
         `x`: images [N,C,H,W] that there are already; None: made when touched.
         """
         self.state, self.turn, self.first, self.n, self.batch = state, turn, first, n, batch
-        self.trains_generator, self.again = trains_generator, again
+        self.trains_generator, self.recompute = trains_generator, recompute
         self.images_of = images_of or turn
         self.stream = stream or turn
         self._draws = 0
@@ -108,13 +111,19 @@ class Step:
     @cached_property
     def labels(self) -> Tensor | None:
         """Labels [N,L] of x, and of the real images unless x is of another turn; None when unconditional."""
-        return None if self.host_labels is None else self._on_device(self.host_labels)
+        return None if self.labels_cpu is None else self._on_device(self.labels_cpu)
 
     @cached_property
-    def host_labels(self) -> Tensor | None:
+    def labels_cpu(self) -> Tensor | None:
         """The same on the CPU, where the data are: to look into without waiting for the device."""
         # Of the turn that made x: the generator was told these classes, so its critics must be.
         return self.state.dataset.labels(self._index(self.images_of))
+
+    @property
+    def host_labels(self) -> Tensor | None:
+        """The old name of `labels_cpu`."""
+        deprecated("step.host_labels", "step.labels_cpu")
+        return self.labels_cpu
 
     def _data_noise(self, *shape: int) -> Tensor:
         """Unit normal [N, *shape] of a stream of its own, where the data are."""
@@ -147,7 +156,7 @@ class Step:
         if not self.trains_generator and key in self.state.made:
             return self.state.made[key]
         # Critics ask for no gradient of x: their images are made without a graph, in the memory of one layer.
-        with torch.set_grad_enabled(self.trains_generator and not self.again):
+        with torch.set_grad_enabled(self.trains_generator and not self.recompute):
             self._graph = self.sample()
         if self.trains_generator:
             self.state.made[key] = self._graph.detach()
@@ -179,7 +188,7 @@ class Step:
     def pull(self, grad: Tensor, params: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The gradient of the generator's parameters that a gradient at x [N,C,H,W] amounts to; x keeps its graph."""
         # Every term pulls through the same graph. Zeros, not None, where x does not depend on a parameter: they add up.
-        return torch.autograd.grad(self._pass(), params, grad, retain_graph=not self.again, materialize_grads=True)
+        return torch.autograd.grad(self._pass(), params, grad, retain_graph=not self.recompute, materialize_grads=True)
 
     def _pass(self) -> Tensor:
-        return self.sample() if self.again else self._graph
+        return self.sample() if self.recompute else self._graph

@@ -1,6 +1,6 @@
 """One turn: gradients of its losses, then the update, or none if a number is not finite.
 
-The device decides that by itself: the host learns of it in `check`, which it calls where the run pauses anyway.
+The device decides that by itself: the CPU learns of it in `check`, which is called where the run pauses anyway.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def take(state: State, turn: Turn) -> Tensor:
     """
     with training(state, turn):
         active = due(state) if "generator_loss" in turn.losses else []
-        steps = micro_steps(state, turn, again=bool(active))
+        steps = micro_steps(state, turn, recompute=bool(active))
         # float64: shares of many micro-batches add up to what one batch would have reported.
         losses = {hook: torch.zeros((), device=state.device, dtype=torch.float64) for hook in turn.losses}
         for step in steps:
@@ -32,7 +32,7 @@ def take(state: State, turn: Turn) -> Tensor:
             if "critic_loss" in turn.losses:
                 losses["critic_loss"] += critic_gradients(state, turn, step)
             if "generator_loss" in turn.losses:
-                losses["generator_loss"] += host_gradients(state, turn, step)
+                losses["generator_loss"] += method_gradients(state, turn, step)
                 if not active:
                     step.backward()
         if active:
@@ -42,7 +42,7 @@ def take(state: State, turn: Turn) -> Tensor:
         return update(state, turn, losses)
 
 
-def micro_steps(state: State, turn: Turn, again: bool) -> list[Step]:
+def micro_steps(state: State, turn: Turn, recompute: bool) -> list[Step]:
     """The rows of the global batch, one step per forward pass.
 
     Auxiliary terms need the x of all micro-batches: x is made without a graph first, and again for the backward pass
@@ -50,9 +50,9 @@ def micro_steps(state: State, turn: Turn, again: bool) -> list[Step]:
     """
     size = state.recipe.run.micro_batch or state.batch
     # A batch that is one micro-batch fits with its graph: nothing to make twice.
-    trains, again = "generator" in turn.trains, again and size < state.batch
+    trains, recompute = "generator" in turn.trains, recompute and size < state.batch
     return [
-        Step(state, turn.name, first, size, state.batch, trains, again, turn.images_of)
+        Step(state, turn.name, first, size, state.batch, trains, recompute, turn.images_of)
         for first in range(0, state.batch, size)
     ]
 
@@ -72,7 +72,7 @@ def critic_gradients(state: State, turn: Turn, step: Step) -> Tensor:
     return loss.detach().double()
 
 
-def host_gradients(state: State, turn: Turn, step: Step) -> Tensor:
+def method_gradients(state: State, turn: Turn, step: Step) -> Tensor:
     """Add the gradients of mean generator_loss at x, and at parameters it reaches directly -> share of the loss []."""
     seed_masks(state, turn.name, step.first, "generator_loss")
     loss = state.hook.generator_loss(state=state, step=step, teacher_score=state.teacher_score)

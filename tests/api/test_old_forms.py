@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from distillkit.api import Optimizer
-from distillkit.testing import toy_state
+from distillkit.testing import toy_state, toy_step
 
 MIGRATE = (Path(__file__).parents[2] / "docs" / "migrate.md").read_text(encoding="utf-8")
 
@@ -34,6 +34,12 @@ def test_a_warning_names_the_line_that_is_to_be_changed() -> None:
     assert [one.filename for one in told] == [__file__]
 
 
+def test_host_labels_are_labels_cpu() -> None:
+    step = toy_step(toy_state())
+    with pytest.warns(DeprecationWarning, match=r"step.host_labels goes with .*: write step.labels_cpu"):
+        assert step.host_labels is step.labels_cpu
+
+
 def test_the_hook_itself_may_be_asked() -> None:
     state = toy_state()
     x, sigma = torch.ones(2, *state.dataset.shape), torch.ones(2, 1, 1, 1)
@@ -42,6 +48,8 @@ def test_the_hook_itself_may_be_asked() -> None:
     )
 
 
-@pytest.mark.parametrize("old", ["state.add_critic(", "network=", "distillkit.engine", "state.hook.teacher_score("])
+@pytest.mark.parametrize(
+    "old", ["state.add_critic(", "network=", "step.host_labels", "distillkit.engine", "state.hook.teacher_score("]
+)
 def test_the_page_for_migrating_lists_it(old: str) -> None:
     assert old in MIGRATE

@@ -121,7 +121,7 @@ def test_a_row_goes_on_after_a_checkpoint(make_state: Make, inject: Callable) ->
     state, resumed = make_state("run.max_nonfinite=2"), make_state("run.max_nonfinite=2")
     for _ in range(3):
         iterate(state)
-    tensors, meta = snapshot.take(state)
+    tensors, meta = snapshot.capture(state)
     meta = json.loads(json.dumps(meta))
     assert (meta["nonfinite"], meta["skipped"]) == ({"generator": 2}, 2)
     snapshot.restore(resumed, {name: tensor.clone() for name, tensor in tensors.items()}, meta)

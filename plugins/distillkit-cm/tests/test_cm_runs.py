@@ -37,13 +37,13 @@ def test_every_host_runs_with_terms_of_given_weights_and_resumes_bit_for_bit(hos
     straight, resumed = (make(host, TERMS[term]) for _ in range(2))
     for _ in range(3):
         iterate(straight)
-    tensors, meta = snapshot.take(straight)
+    tensors, meta = snapshot.capture(straight)
     snapshot.restore(resumed, {name: t.clone() for name, t in tensors.items()}, meta)
     for state in (straight, resumed):
         for _ in range(2):
             iterate(state)
     assert straight.skipped == 0
-    ours, theirs = snapshot.take(straight)[0], snapshot.take(resumed)[0]
+    ours, theirs = snapshot.capture(straight)[0], snapshot.capture(resumed)[0]
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 

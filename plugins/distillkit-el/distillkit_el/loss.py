@@ -124,7 +124,7 @@ class EmbeddingLoss(AuxiliaryLoss):
             return mmd(fake, real, s2=s2)
         real_labels = state.dataset.labels(index)
         if self.config.mode == "per_class":
-            ours = step.host_labels
+            ours = step.labels_cpu
             assert ours is not None and real_labels is not None, "setup asks for labels"
             return per_class(mmd, fake, real, s2, ours, real_labels, fewest=1 if self.biased else 2)
         assert step.labels is not None and real_labels is not None, "setup asks for labels"

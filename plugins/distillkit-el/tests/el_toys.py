@@ -79,7 +79,7 @@ def state(iteration: int = 0, **changes: Any) -> SimpleNamespace:
 
 
 def step(x: Tensor, labels: Tensor | None = None) -> SimpleNamespace:
-    return SimpleNamespace(x=x.clone().requires_grad_(), labels=labels, host_labels=labels)
+    return SimpleNamespace(x=x.clone().requires_grad_(), labels=labels, labels_cpu=labels)
 
 
 def images(n: int = 8, seed: int = 7) -> Tensor:
