@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from distillkit.compare.curves import Spread
+from distillkit.disk import alike
 from distillkit.disk.results import Outcome, Scores
 from distillkit.show import formats
 
@@ -23,7 +24,8 @@ REAL = "real v real"
 def outcome(run: Outcome) -> RenderableType:
     """Draw the panel at the end of a run."""
     time = "reused, nothing was run" if run.reused else formats.duration(run.scores.seconds)
-    notes = [Text(text, "yellow") for text in [run.scores.note, *run.scores.remarks] if text]
+    told = [run.scores.note, *run.scores.remarks, *run.scores.left_out()]
+    notes = [Text(text, "yellow") for text in told if text]
     body = Group(_metrics(run.scores), Text(), *notes, *[Text()] * bool(notes), _files(run.run_dir))
     return _panel(body, run.recipe_name, subtitle=Text(time, "dim"), subtitle_align="right")
 
@@ -31,16 +33,25 @@ def outcome(run: Outcome) -> RenderableType:
 def spread(runs: Sequence[Outcome], seeds: Sequence[int]) -> RenderableType:
     """Draw mean and sample standard deviation of every metric over runs that differ in their seed."""
     tables = [run.scores.rows() for run in runs]
-    taught = any(run.scores.teacher for run in runs)
+    taught = any(row.teacher is not None for table in tables for row in table)
     shown = _table("metric", *["teacher"] * taught, "student" if taught else "this recipe", REAL)
-    for first in tables[0]:
+    apart = _apart([run.scores for run in runs])
+    for first in [row for row in tables[0] if alike.component(row.name) not in apart]:
         same = [row for table in tables for row in table if row.name == first.name]
         teacher = [_mean([row.teacher for row in same])] if taught else []
         student = Text(_mean([row.student for row in same]), "bold")
         shown.add_row(first.name, *teacher, student, _mean([row.floor for row in same]))
     title = f"{runs[0].recipe_name}, {len(runs)} seeds: {', '.join(map(str, seeds))}"
-    note = Text("mean \N{PLUS-MINUS SIGN} standard deviation over seeds", "dim")
-    return _panel(Group(shown, Text(), note), title)
+    notes = [Text(f"{name} is left out: the runs differ in {why}", "yellow") for name, why in apart.items()]
+    notes.append(Text("mean \N{PLUS-MINUS SIGN} standard deviation over seeds", "dim"))
+    return _panel(Group(shown, Text(), *notes), title)
+
+
+def _apart(scores: Sequence[Scores]) -> dict[str, str]:
+    """Name the components that did not measure all runs alike, with the facts that differ."""
+    names = dict.fromkeys(alike.component(metric) for each in scores for metric in each.student)
+    differ = {name: alike.differing([each.protocol.get(name, {}) for each in scores]) for name in names}
+    return {name: ", ".join(keys) for name, keys in differ.items() if keys}
 
 
 def _panel(body: RenderableType, title: str, **more: Any) -> Panel:
@@ -51,11 +62,12 @@ def _metrics(scores: Scores) -> RenderableType:
     rows = scores.rows()
     if not rows:
         return Text("no metrics" if scores.note else "no metrics: the recipe has no [[evaluate]]", "dim")
-    heads = [f"teacher\nNFE {scores.teacher_nfe}"] if scores.teacher else []
+    taught = any(row.teacher is not None for row in rows)
+    heads = [f"teacher\nNFE {scores.teacher_nfe}"] if taught else []
     ours = "student" if scores.teacher else "this run"
     shown = _table("metric", *heads, f"{ours}\nNFE {scores.nfe}", f"{REAL}\n{formats.FLOORS}")
     for row in rows:
-        left = [_value(row.teacher, row.teacher_sd)] if scores.teacher else []
+        left = [_value(row.teacher, row.teacher_sd)] if taught else []
         shown.add_row(
             row.name, *left, Text(_value(row.student, row.student_sd), "bold"), _value(row.floor, row.floor_sd)
         )

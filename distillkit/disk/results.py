@@ -14,7 +14,7 @@ from typing import Any
 from attrs import field, frozen
 
 from distillkit.api.errors import InputError
-from distillkit.disk import files, manifest, typed
+from distillkit.disk import alike, files, manifest, typed
 from distillkit.disk.rundir import RunDir
 
 FILE = "result/metrics.json"
@@ -45,6 +45,7 @@ class Scores:
     seconds: float = 0.0  # of training
     teacher: dict[str, float] = field(factory=dict)
     teacher_nfe: int | None = None
+    teacher_protocol: dict[str, dict[str, str]] = field(factory=dict)  # facts behind the teacher's numbers
     last: dict[str, float] | None = None  # metrics of the last average, where the student is a better one
     better: dict[str, str] = field(factory=dict)  # "lower", "higher" or "none", of the metrics whose component tells it
     note: str = ""  # what a reader of the numbers must know
@@ -52,7 +53,19 @@ class Scores:
     protocol: dict[str, dict[str, str]] = field(factory=dict)  # facts behind the numbers, by evaluate component
 
     def rows(self) -> list[Row]:
-        return table(self.student, self.teacher)
+        """The table: of the teacher's numbers those that were measured as the student's were."""
+        apart = self.apart()
+        return table(self.student, {k: v for k, v in self.teacher.items() if alike.component(k) not in apart})
+
+    def left_out(self) -> list[str]:
+        """Why some of the teacher's numbers are not in the table, a line for each component."""
+        return [f"{name} of the teacher is left out: {why}" for name, why in self.apart().items()]
+
+    def apart(self) -> dict[str, str]:
+        """Components whose numbers of student and teacher must not stand side by side, and why."""
+        names = dict.fromkeys(alike.component(metric) for metric in self.teacher)
+        found = {n: alike.why_not(self.protocol.get(n, {}), self.teacher_protocol.get(n, {})) for n in names}
+        return {name: why for name, why in found.items() if why}
 
 
 @frozen(kw_only=True)
@@ -77,16 +90,16 @@ def table(student: Mapping[str, float], teacher: Mapping[str, float] | None = No
     return [
         Row(
             name, teacher.get(name), teacher.get(f"{name}_sd"), student.get(name), student.get(f"{name}_sd"),
-            *_of_real(name, both),
+            *(_of_real(name, student) or _of_real(name, teacher) or (None, None)),
         )
         for name in {**student, **teacher} if not _belongs(name, both)
     ]  # fmt: skip
 
 
-def _of_real(name: str, metrics: Mapping[str, float]) -> tuple[float | None, float | None]:
+def _of_real(name: str, metrics: Mapping[str, float]) -> tuple[float, float | None] | None:
     """Floor or ceiling of a metric, and its spread."""
-    key = next((name + suffix for suffix in REAL if name + suffix in metrics), "")
-    return metrics.get(key), metrics.get(f"{key}_sd")
+    key = next((name + suffix for suffix in REAL if name + suffix in metrics), None)
+    return None if key is None else (metrics[key], metrics.get(f"{key}_sd"))
 
 
 def _belongs(name: str, metrics: Mapping[str, float]) -> bool:
@@ -95,7 +108,8 @@ def _belongs(name: str, metrics: Mapping[str, float]) -> bool:
 
 def write(run_dir: Path, scores: Scores) -> None:
     """Write result/metrics.json of a run."""
-    teacher = {"metrics": scores.teacher, "nfe": scores.teacher_nfe} if scores.teacher_nfe is not None else None
+    taught = {"metrics": scores.teacher, "nfe": scores.teacher_nfe, "protocol": scores.teacher_protocol}
+    teacher = None if scores.teacher_nfe is None else taught
     last = {} if scores.last is None else {"last": scores.last}
     note = {"note": scores.note} if scores.note else {}
     facts = {
@@ -123,7 +137,7 @@ def read(run_dir: Path) -> Scores:
             teacher_nfe=_count(teacher["nfe"]), last=_metrics(found["last"]) if "last" in found else None,
             note=typed.text(found.get("note", "")), remarks=[typed.text(each) for each in found.get("remarks", [])],
             better=_text(found.get("better", {})),
-            protocol={typed.text(name): _text(facts) for name, facts in found.get("protocol", {}).items()},
+            protocol=_facts(found.get("protocol", {})), teacher_protocol=_facts(teacher.get("protocol", {})),
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         told = f"{type(error).__name__}: {error}"[:120]
@@ -149,6 +163,10 @@ def _metrics(found: Mapping[str, Any]) -> dict[str, float]:
 
 def _count(value: Any) -> int | None:
     return None if value is None else typed.count(value)
+
+
+def _facts(protocol: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    return {typed.text(name): _text(facts) for name, facts in protocol.items()}
 
 
 def _text(facts: Mapping[str, Any]) -> dict[str, str]:

@@ -110,7 +110,7 @@ def _measured(scores: results.Scores) -> Iterable[str]:
     for row in scores.rows():
         values = [(row.teacher, row.teacher_sd), (row.student, row.student_sd), (row.floor, row.floor_sd)]
         yield f"| {_cell(row.name)} | " + " | ".join(_value(*each) for each in values) + " |"
-    for remark in scores.remarks:
+    for remark in [*scores.remarks, *scores.left_out()]:
         yield f"\n{remark}"
 
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 import attrs
 
 from distillkit.api import InputError, Sample
-from distillkit.disk import manifest, results
+from distillkit.disk import alike, manifest, results
 from distillkit.disk.results import Outcome, Scores
 from distillkit.evaluate import evaluation
 from distillkit.evaluate.best import Best
@@ -44,18 +44,35 @@ def result(
         run.result, network_file.carded(state.ema, "the student"), {**card, "nfe": nfe, "nimg": scores.nimg, **made}
     )
     sampler = teacher_drawer(state, teacher, catalog)
-    if teacher:
-        scores = attrs.evolve(scores, teacher=teacher.scores.student, teacher_nfe=teacher.scores.nfe)
-    elif sampler and state.teacher and state.teacher.network is None:  # in closed form: nobody measured it before
-        state.figures = None  # they show the student
-        measured = evaluation.evaluate(sampler, state.evaluators, screen, training.failed)
-        scores = attrs.evolve(scores, teacher=measured, teacher_nfe=sampler.nfe)
-    scores = attrs.evolve(scores, remarks=evaluation.remarks(state, scores.student, screen))
     better, protocol = evaluation.better(state, scores.student), evaluation.protocol(state, screen)
-    note = "; ".join(training.failures.values())
-    results.write(run.path, attrs.evolve(scores, nfe=nfe, note=note, better=better, protocol=protocol))
+    remarks = evaluation.remarks(state, scores.student, screen)
+    scores = attrs.evolve(scores, nfe=nfe, better=better, protocol=protocol, remarks=remarks)
+    if sampler:
+        scores = beside_teacher(training, scores, teacher.scores if teacher else None, sampler)
+    results.write(run.path, attrs.evolve(scores, note="; ".join(training.failures.values())))
     manifest.seal(run.result)
     run.write_exit(0, "finished", state.nimg, None)
+
+
+def beside_teacher(training: Training, scores: Scores, taught: Scores | None, sampler: Drawer) -> Scores:
+    """The scores with the teacher's: those of its own run, or measured now, where its run measured otherwise."""
+    state, screen = training.state, training.screen
+    if taught is None and (state.teacher is None or state.teacher.network is not None):
+        return scores  # somebody else's network, which is measured where a recipe asks for it
+    known = taught or Scores(student={})
+    scores = attrs.evolve(
+        scores, teacher=known.student, teacher_nfe=known.nfe or sampler.nfe, teacher_protocol=known.protocol
+    )
+    again = [part for part in state.evaluators if part.name in scores.apart()]
+    parts = again if taught else state.evaluators  # in closed form nobody measured it before
+    for part in again:
+        screen.line(f"measuring the teacher again: {part.name}: {scores.apart()[part.name]}")
+    state.figures = None  # they show the student
+    measured = evaluation.evaluate(sampler, parts, screen, training.failed) if parts else {}
+    names = {alike.component(metric) for metric in measured}
+    kept = {metric: value for metric, value in scores.teacher.items() if alike.component(metric) not in names}
+    told = scores.teacher_protocol | {name: scores.protocol.get(name, {}) for name in names}
+    return attrs.evolve(scores, teacher=kept | measured, teacher_protocol=told)
 
 
 def kept(training: Training, scores: Scores, best: Best) -> Scores:

@@ -14,7 +14,7 @@ import torch
 from distillkit.api import UsageError
 from distillkit.assets.folder import folder as assets
 from distillkit.assets.locate import located, require
-from distillkit.disk import files
+from distillkit.disk import alike, files
 from distillkit.disk.results import Outcome
 from distillkit.disk.rundir import RunDir
 from distillkit.evaluate import evaluation
@@ -58,9 +58,10 @@ def measure(path: Path, sets: Sequence[str], other: Path | None, screen: Screen)
             "recipe": str(other) if other else None, "seconds": seconds}  # fmt: skip
     file = free_name(run)
     files.write_json(file, files.finite(told))
-    scores = attrs.evolve(trained.scores, student=metrics, seconds=seconds, remarks=remarks)
-    if sets or other is not None:  # the teacher's numbers were measured by other keys
-        scores = attrs.evolve(scores, teacher={}, teacher_nfe=None)
+    scores = attrs.evolve(trained.scores, student=metrics, seconds=seconds, remarks=remarks, protocol=protocol)
+    if sets or other is not None:  # what tells nothing of itself may have been measured by other keys
+        taught = {metric: value for metric, value in scores.teacher.items() if protocol.get(alike.component(metric))}
+        scores = attrs.evolve(scores, teacher=taught)
     return attrs.evolve(trained, scores=scores), file
 
 

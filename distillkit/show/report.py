@@ -25,7 +25,7 @@ def write_report(run_dir: Path, *, title: str | None = None) -> Path:
     name = title or typed.text(_json(run_dir / "run.json").get("recipe") or run_dir.resolve().name)
     sections = [
         _header(name, run_dir, rows),
-        html.section("Result", _scores(scores) + _remarks(scores.remarks)),
+        html.section("Result", _scores(scores) + _remarks([*scores.remarks, *scores.left_out()])),
         html.section("Protocol", _protocol(scores.protocol)),
         html.section("Pictures", _pictures(run_dir)),
         html.section("Metrics", _charts(_metric_charts(rows, scores))),
@@ -68,7 +68,8 @@ def _scores(scores: results.Scores) -> str:
     rows = scores.rows()
     if not rows:
         return ""
-    heads = [_head("teacher", scores.teacher_nfe)] if scores.teacher else []
+    taught = any(row.teacher is not None for row in rows)
+    heads = [_head("teacher", scores.teacher_nfe)] if taught else []
     heads += [
         _head("student" if scores.teacher else "this run", scores.nfe),
         f"<th>real v real<small>{formats.FLOORS}</small></th>",
@@ -76,7 +77,7 @@ def _scores(scores: results.Scores) -> str:
     lines = []
     for row in rows:
         cells = [f"<td>{escape(row.name)}</td>"]
-        cells += [f"<td>{_value(row.teacher, row.teacher_sd)}</td>"] if scores.teacher else []
+        cells += [f"<td>{_value(row.teacher, row.teacher_sd)}</td>"] if taught else []
         cells += [
             f'<td class="student">{_value(row.student, row.student_sd)}</td>',
             f"<td>{_value(row.floor, row.floor_sd)}</td>",

@@ -114,6 +114,21 @@ def test_the_panel_sets_teacher_student_and_floor_side_by_side(tmp_path):
     assert max(map(len, shown.splitlines())) <= 80
 
 
+def test_the_panel_has_floors_with_spreads_and_ceilings_and_what_is_to_be_said(tmp_path):
+    student = {"fd": 0.2, "fd_sd": 0.02, "fd_floor": 0.1, "fd_floor_sd": 0.03, "recall": 0.8, "recall_ceiling": 0.9}
+    shown = text_of(panel.outcome(result(tmp_path, student=student, teacher={}, remarks=["frechet: copies"])))
+    assert "0.1 \u00b1 0.03" in shown and "floor, ceiling" in shown and "frechet: copies" in shown
+    (line,) = [line for line in shown.splitlines() if "recall" in line]
+    assert line.strip("\u2502 ").split() == ["recall", "0.8", "0.9"]
+
+
+def test_seeds_that_were_not_measured_alike_stand_in_no_table(tmp_path):
+    protocols = [{"fd": {"features": f"net {i}"}} for i in range(2)]
+    runs = [result(tmp_path, student={"fd/x": 1.0, "m/y": 2.0}, teacher={}, protocol=each) for each in protocols]
+    shown = text_of(panel.spread(runs, (0, 1)))
+    assert "fd is left out: the runs differ in features" in shown and "fd/x" not in shown and "m/y" in shown
+
+
 def test_the_panel_names_the_newest_picture_and_the_report(tmp_path):
     (tmp_path / "samples").mkdir()
     for time, name in enumerate(("kimg-000001.000.png", "kimg-000002.000.png", "comparison.png")):

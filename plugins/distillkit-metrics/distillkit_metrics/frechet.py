@@ -90,7 +90,7 @@ class Frechet(Evaluate):
         return {
             "protocol": f"covariance over N-1, labels in the proportions of the classes, {neighbours}",
             **drawn(c.images, blocks, c.features, self._real.features, c.sampler, "clamped to [-1,1]"),
-            "reference": f"{len(self._real.train)} training images",
+            "reference": f"{len(self._real.train)} training images, sha256 {self._real.digest}",
             "floor": self._real.told,
         }
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 import torch
 from torch import Tensor
 
@@ -25,10 +28,32 @@ def measured(features: Features, x: Tensor) -> dict[str, Tensor]:
     return {name: torch.cat([part[name] for part in parts]).double().cpu() for name in parts[0]}
 
 
-def measured_set(features: Features, dataset: Dataset) -> dict[str, Tensor]:
-    """Features by name, float64 [N,D], of every image; the images themselves are never in memory together."""
-    parts = [measured(features, dataset.pixels(index)) for index in torch.arange(len(dataset)).split(CHUNK)]
+def measured_set(features: Features, dataset: Dataset, content: Content | None = None) -> dict[str, Tensor]:
+    """Features by name, float64 [N,D], of every image; the images themselves are never in memory together.
+
+    `content` hashes them on the way.
+    """
+    parts = []
+    for index in torch.arange(len(dataset)).split(CHUNK):
+        x = dataset.pixels(index)
+        if content is not None:
+            content.add(x)
+        parts.append(measured(features, x))
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+class Content:
+    """sha256 of a data set's images in 8-bit levels, with their number and shape."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._hash = hashlib.sha256(json.dumps([len(dataset), *dataset.shape]).encode())
+
+    def add(self, x: Tensor) -> None:
+        """Go on with images x [n,C,H,W]."""
+        self._hash.update((quantised(x) * 127.5 + 128).to(torch.uint8).numpy().tobytes())
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
 
 
 def check_finite(x: Tensor, what: str) -> None:

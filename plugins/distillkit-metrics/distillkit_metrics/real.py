@@ -12,7 +12,7 @@ from distillkit_metrics import floors
 from distillkit_metrics.layers import Layers, Near
 from distillkit_metrics.manifold import Measured, mean
 from distillkit_metrics.memorised import DOUBLE, NEAR, Memory
-from distillkit_metrics.pixels import measured, measured_set
+from distillkit_metrics.pixels import Content, measured, measured_set
 from distillkit_metrics.statistics import Moments, extrapolated, principal_axes
 from distillkit_metrics.strata import chosen, class_of, fewest, strata
 
@@ -38,7 +38,9 @@ class Real:
         self.classes = class_of(train)
         step = -(-len(train) // NEIGHBOURS)
         self._stratify(len(train) + len(held_out or ()), step)
-        found = measured_set(features, train)
+        content = Content(train)
+        found = measured_set(features, train, content)
+        self.digest = content.hexdigest()
         self.axes = principal_axes(found["spatial"], SPATIAL_AXES) if "spatial" in found else None
         self.train = self.layers(found, self.classes)
         self.moments = self.train.moments()

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from distillkit_metrics import reference
 from distillkit_metrics.frechet import Frechet
 from distillkit_metrics.pixels import measured, quantised
 from torch import Tensor
@@ -175,7 +176,7 @@ def test_it_tells_what_its_numbers_can_be_compared_with(state: SimpleNamespace) 
         "images": "20, clamped to [-1,1]",
         "seeds": "50000-50019, and so in the next 2 blocks of 50000, one CPU generator per image",
         "features": "pixels, sha256 unknown",
-        "reference": "40 training images",
+        "reference": f"40 training images, sha256 {reference.digest(state.dataset, 7)}",
         "floor": "c (1/n + 1/m), c by 20 disjoint splits of 80 real images, 20 against 40; ceilings: 3 such splits",
     }
 
