@@ -41,10 +41,10 @@ def cache() -> Path:
 
 
 def writable(place: Path) -> bool:
-    """Whether a folder can be made, or is there, and takes files."""
+    """Whether a folder takes files, or can be made: the nearest one that is there is tried, nothing is left."""
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=place):
+        there = next(parent for parent in (place.absolute(), *place.absolute().parents) if parent.exists())
+        with tempfile.TemporaryFile(dir=there):
             return True
     except OSError:
         return False

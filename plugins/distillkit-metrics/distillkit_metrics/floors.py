@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from statistics import fmean, stdev
 
 import torch
-from attrs import frozen
 
+from distillkit.api import frozen
 from distillkit_metrics.kid import Sample, kid
 from distillkit_metrics.layers import Layers
 from distillkit_metrics.manifold import compared

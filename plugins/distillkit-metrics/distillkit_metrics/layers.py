@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from attrs import frozen
 from torch import Tensor
 
+from distillkit.api import frozen
 from distillkit_metrics.kid import Sample, kid, within
 from distillkit_metrics.manifold import Measured, compared, radii
 from distillkit_metrics.statistics import Moments, distance_of, moments
