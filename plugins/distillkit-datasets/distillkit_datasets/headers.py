@@ -10,11 +10,12 @@ from distillkit.api import InputError, frozen
 
 PIXELS = 4096 * 4096
 SCANS = 100  # of a JPEG, each a pass over all pixels; a progressive one has 10 to 20
-PARTS = 65_536  # chunks or segments of a file: Pillow walks them in Python
+PARTS = 65_536  # chunks or segments of a file, and bytes between segments: Pillow walks them in Python
+EXTRAS = 100  # profiles of a PNG, each unpacked, or parts of a JPEG's EXIF, each joined to all before it
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
-MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")  # neither a stuffed 0xff nor a restart within a scan
+MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")  # neither a stuffed 0xff nor a restart within a scan
 BARE, FRAMES = {0x01, 0xD8}, {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # without a length; with the size
-END, SCAN = 0xD9, 0xDA
+END, SCAN, APP1 = 0xD9, 0xDA, 0xE1
 
 
 @frozen
@@ -50,10 +51,11 @@ def _png(data: bytes) -> Header:
         return UNKNOWN
     width, height, depth, kind = unpack_from(">2I2B", data, 16)
     check_size(width, height)
-    clear = None
+    clear, profiles = None, 0
     for i, (name, at, length) in enumerate(_chunks(data)):
-        if i >= PARTS:
-            raise InputError(f"more than {PARTS} chunks")
+        profiles += name == b"iCCP"
+        if i >= PARTS or profiles > EXTRAS:
+            raise InputError(f"more than {PARTS} chunks" if i >= PARTS else f"more than {EXTRAS} colour profiles")
         if name == b"tRNS" and kind in (0, 2) and length == (2 if kind == 0 else 6) and at + length <= len(data):
             clear = unpack_from(f">{length // 2}H", data, at)
     return Header(width, height, kind in (0, 4), depth, clear)
@@ -71,26 +73,35 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _jpeg(data: bytes) -> Header:
-    size, scans = UNKNOWN, 0
-    for i, (kind, at) in enumerate(_segments(data)):
-        scans += kind == SCAN
-        if scans > SCANS or i >= PARTS:
-            raise InputError(f"a JPEG of more than {SCANS} scans" if scans > SCANS else f"more than {PARTS} segments")
+    size, scans, tags, between, end = UNKNOWN, 0, 0, 0, len(JPEG)
+    for i, (kind, at, start) in enumerate(_segments(data)):
+        if not scans:
+            between, end = between + start - end, at + _length(data, kind, at)
+        scans, tags = scans + (kind == SCAN), tags + (kind == APP1 and data[at + 2 : at + 6] == b"Exif")
+        if scans > SCANS or tags > EXTRAS or i >= PARTS:
+            told = f"more than {EXTRAS} parts of EXIF" if tags > EXTRAS else f"more than {PARTS} segments"
+            raise InputError(f"a JPEG of more than {SCANS} scans" if scans > SCANS else told)
         if kind in FRAMES and at + 8 <= len(data):
             height, width, components = unpack_from(">2HB", data, at + 3)
             size = Header(width, height, components == 1)
             check_size(width, height)
+    if between + (0 if scans else len(data) - end) > PARTS:
+        raise InputError(f"more than {PARTS} bytes between its segments")
     return size
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Kind of each marker and the place after it; the data of a scan are passed over, as libjpeg does."""
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Kind of each marker, the place after it and its own; the data of a scan are passed over, as libjpeg does."""
     at = len(JPEG)
     while (found := MARKER.search(data, at)) and (kind := found[1][0]) != END:
         at = found.end()
-        yield kind, at
-        if kind not in BARE and at + 2 <= len(data):
-            at += unpack_from(">H", data, at)[0]
+        yield kind, at, found.start()
+        at += _length(data, kind, at)
+
+
+def _length(data: bytes, kind: int, at: int) -> int:
+    """Bytes of a segment after its marker."""
+    return int.from_bytes(data[at : at + 2], "big") if kind not in BARE else 0
 
 
 def _webp(data: bytes) -> Header:

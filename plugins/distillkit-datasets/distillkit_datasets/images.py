@@ -21,7 +21,9 @@ WHITE = 255  # what lies behind transparent pixels
 ORIENTATION = 0x0112  # of EXIF
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I;16B", "I")  # of Pillow, for PNG, JPEG and WebP
 # Warnings about what changes no pixel.
-HARMLESS = "Palette images with Transp|Image appears to be a malformed MPO|(Possibly )?Corrupt EXIF|Metadata Warning"
+HARMLESS = (
+    "Palette images with Transp|Image appears to be a malformed MPO|(Possibly )?Corrupt EXIF|Metadata Warn|Tag data"
+)
 
 
 @frozen
