@@ -103,7 +103,7 @@ def load_network(path: Path, catalog: Catalog) -> Carded:
     try:
         with torch.random.fork_rng(devices=[]):
             network = new_network(choice, *shape)
-    except (RuntimeError, ValueError, ArithmeticError, MemoryError) as error:
+    except (RuntimeError, ValueError, ArithmeticError, MemoryError, UsageError) as error:
         reason = str(error).partition("\n")[0][:120]
         raise InputError(f"{weights.with_suffix('.json')}: no network can be made of this card: {reason}") from error
     try:

@@ -76,6 +76,10 @@ NETWORKS: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
         card(network={"use": "mlp", "width": 10**8}),
         ("tells of a larger network",),
     ),
+    "card of a network that fits no image": (
+        card(network={"use": "edm-ddpmpp", "channel_mult": [1] * 400}),
+        ("no network can be made of this card: channel_mult has 400 levels",),
+    ),
     "card whose seed is text": (card(seed="1"), ("not a card this version reads", "seed")),
     "card whose images are text": (card(nimg="1"), ("not a card this version reads", "nimg")),
     "card whose versions are numbers": (card(versions={"a": 1}), ("not a card this version reads", "versions")),
