@@ -20,6 +20,8 @@ Pixels = np.ndarray  # uint8 [H,W,C]
 Transform = Callable[[Pixels, int, int], Pixels | None]
 Encode = Callable[[Pixels], np.ndarray]  # -> mean and std of latents, float32 [2C,h,w]
 
+STRIP = 100
+
 
 def resize(pixels: Pixels, width: int, height: int) -> Pixels:
     """Lanczos; an image that has the size already is left alone."""
@@ -56,8 +58,10 @@ def _rgb(pixels: Pixels) -> Pixels:
 def center_crop_dhariwal(pixels: Pixels, width: int, height: int) -> Pixels:
     """Halved while it is twice too large, the shorter side resized, the middle cropped: ImageNet's for EDM2.
 
-    Source: arXiv:2105.05233, in the form of its authors' code.
+    Source: arXiv:2105.05233, in the form of its authors' code. Raises InputError for a strip: all of it is resized.
     """
+    if max(pixels.shape[:2]) > STRIP * min(pixels.shape[:2]):
+        raise InputError(f"one side is more than {STRIP} times the other")
     image = Image.fromarray(_rgb(pixels))
     while min(image.size) >= 2 * width:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
@@ -155,7 +159,11 @@ class _Writer:
             (self.damaged if self.skip_damaged else self.faults).append(picture.fault)
             return
         height, width = picture.pixels.shape[:2]
-        pixels = self.fit(picture.pixels, *(self.size or (width, height)))
+        try:
+            pixels = self.fit(picture.pixels, *(self.size or (width, height)))
+        except InputError as error:
+            (self.damaged if self.skip_damaged else self.faults).append(f"{picture.name}: {width}x{height}: {error}")
+            return
         if pixels is None:
             return
         height, width, channels = pixels.shape

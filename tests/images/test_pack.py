@@ -117,6 +117,14 @@ def test_dhariwals_crop_halves_then_fits_the_shorter_side_then_cuts_the_middle()
     assert center_crop_dhariwal(noise(7, 4, 1), 8, 8).shape == (8, 8, 3), "small ones grow, grey ones become RGB"
 
 
+def test_a_strip_is_no_photo_for_dhariwals_crop_which_would_resize_all_of_it(tmp_path: Path) -> None:
+    pictures = [Picture("strip", noise(2, 201)), Picture("wide", noise(2, 200))]
+    with pytest.raises(InputError, match="strip: 201x2: one side is more than 100 times the other"):
+        pack(pictures, tmp_path / "x.zip", (4, 4), "center-crop-dhariwal")
+    made = pack(pictures, tmp_path / "x.zip", (4, 4), "center-crop-dhariwal", skip_damaged=True)
+    assert made.images == 1 and [fault.split(":")[0] for fault in made.damaged] == ["strip"]
+
+
 def test_latents_are_packed_as_arrays_under_edm2s_names(tmp_path: Path) -> None:
     made = pack([Picture("a", noise(4, 4), 1)], tmp_path / "x.zip", None, encode=lambda u: u.transpose(2, 0, 1) / 2)
     with ZipFile(tmp_path / "x.zip") as archive:
