@@ -46,3 +46,9 @@ def test_the_readme_has_the_same_way_in_short() -> None:
     block = re.search(r"## Your own images\n\n```sh\n(.*?)```", text, re.S)
     assert block and len(block[1].splitlines()) == 5
     assert [line.split()[1] for line in block[1].splitlines()] == ["data", "run", "run", "sample", "export"]
+
+
+def test_the_rules_of_pictures_are_those_of_the_plugins_readme() -> None:
+    readme = (Path(__file__).parents[2] / "plugins/distillkit-datasets/README.md").read_text(encoding="utf-8")
+    rows = [line for line in PAGE.split("## What becomes of a picture")[1].splitlines() if line.startswith("|")]
+    assert len(rows) == 24 and "\n".join(rows[:13]) in readme and "\n".join(rows[13:]) in readme
