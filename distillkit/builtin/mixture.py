@@ -25,6 +25,8 @@ from distillkit.api import (
     le,
 )
 
+PARTS = 10  # of the points, left out one at a time to see how far a metric moves
+
 
 @frozen(kw_only=True)
 class MixtureConfig:
@@ -107,7 +109,10 @@ class MixtureDataset(Dataset):
 
 
 class MixtureMetrics(Evaluate):
-    """Share of points on a mode, share of modes that got their part, sliced Wasserstein-2 distance."""
+    """Share of points on a mode, share of modes that got their part, sliced Wasserstein-2 distance.
+
+    Each with its standard error, and with the number of real points beside others, a floor or ceiling.
+    """
 
     better = {"on_mode": "higher", "modes_covered": "higher", "sw2": "lower"}
 
@@ -132,8 +137,17 @@ class MixtureMetrics(Evaluate):
         assert state.held_out is not None, "setup has seen it"
         real, truth = state.dataset.images(index), state.held_out.images(index)
         x = draw(n).x
+        found = self._with_errors(x, real)
+        ends = {name: "_floor" if way == "lower" else "_ceiling" for name, way in self.better.items()}
+        return found | {f"{name}{ends[name]}": value for name, value in self._measure(truth, real).items()}
+
+    def _with_errors(self, x: Tensor, real: Tensor) -> dict[str, float]:
+        """Metrics, and as `name_sd` their standard errors by leaving out one in PARTS of both sides at a time."""
+        part = torch.arange(len(x)) % PARTS
+        left = [self._measure(x[part != i], real[part != i]) for i in range(PARTS)]
         found = self._measure(x, real)
-        return found | {f"{name}_floor": value for name, value in self._measure(truth, real).items()}
+        spread = {name: torch.tensor([each[name] for each in left]).double().std(correction=0) for name in found}
+        return found | {f"{name}_sd": math.sqrt(PARTS - 1) * float(sd) for name, sd in spread.items()}
 
     def _measure(self, x: Tensor, real: Tensor) -> dict[str, float]:
         x, real = x.flatten(1).double(), real.flatten(1).double()

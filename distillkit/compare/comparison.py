@@ -12,6 +12,7 @@ from attrs import evolve, field, frozen
 from distillkit.api import UsageError
 from distillkit.compare import alike, curves
 from distillkit.compare.curves import Point, Reached, Spread
+from distillkit.compare.differ import gain
 from distillkit.compare.direction import higher_is_better
 from distillkit.compare.groups import Group, groups
 from distillkit.compare.runs import Run
@@ -66,11 +67,15 @@ class Comparison:
     def reached(self, group: Group, target: Target) -> Reached | None:
         return curves.reached(self.curve(group, target.metric), target.value, target.higher)
 
-    def best(self, metric: str) -> float:
-        """Find the best mean of the groups; NaN where no direction is known."""
-        found = [spread.mean for spread in (self.final(group, metric) for group in self.groups) if spread]
-        found, higher = [value for value in found if math.isfinite(value)], self.higher(metric)
-        return math.nan if higher is None or len(found) < 2 else (max if higher else min)(found)
+    def best(self, metric: str) -> str:
+        """Name the group that is better than every other one beyond chance; "" where there is none."""
+        found = {group.label: value for group in self.groups if (value := self.final(group, metric))}
+        higher = self.higher(metric)
+        for label, value in found.items():
+            others = [gain(value, other, higher) > 0 for name, other in found.items() if name != label]
+            if others and all(others):
+                return label
+        return ""
 
     def speed(self, group: Group) -> float:
         """Average the training speed, images per second, over the finished runs of `group`."""

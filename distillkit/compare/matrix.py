@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from distillkit.compare import tables
 from distillkit.compare.comparison import Comparison
-from distillkit.compare.curves import LAST, Spread
+from distillkit.compare.curves import LAST
+from distillkit.compare.differ import STATED, gain
 from distillkit.compare.groups import Group
 from distillkit.compare.tables import MISSING, PLUS_MINUS, Cell, Table
 
@@ -25,8 +26,8 @@ def finals(c: Comparison, metrics: Sequence[str]) -> list[Table]:
     main = [target.metric for target in c.targets]
     order = [*main, *(name for name in metrics if name not in main)]
     note = (
-        f"Mean {PLUS_MINUS} standard deviation over seeds. Bold is better than {first(c)!r} of the same row by more "
-        "than both standard deviations together, italic is worse by as much."
+        f"Mean {PLUS_MINUS} standard deviation over seeds. Bold is better than {first(c)!r} of the same row, italic "
+        f"worse, {STATED}."
     )
     return [_final(c, metric, note if metric == order[0] else "") for metric in order]
 
@@ -52,19 +53,8 @@ def _value(row: Comparison, group: Group, metric: str, most: int) -> Cell:
     if value is None:
         return Cell(MISSING if group.finished or not group.runs else group.seeds.partition(", ")[2])
     text = tables.spread(value) + (f" (n={value.n})" if value.n < most else "")
-    gain = clear_gain(value, base, row.higher(metric)) if base else 0.0
-    return Cell(text, best=gain > 0, worse=gain < 0)
-
-
-def clear_gain(value: Spread, base: Spread, higher: bool | None) -> float:
-    """Compute by how much `value` is better than `base`, or worse (negative).
-
-    0 within both standard deviations together, or where no direction or no spread is known.
-    """
-    if value.sd is None or base.sd is None or higher is None:
-        return 0.0
-    gain = (value.mean - base.mean) * (1 if higher else -1)
-    return gain if abs(gain) > value.sd + base.sd else 0.0
+    better = gain(value, base, row.higher(metric)) if base else 0.0
+    return Cell(text, best=better > 0, worse=better < 0)
 
 
 def ways(c: Comparison) -> list[Table]:

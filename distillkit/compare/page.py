@@ -102,7 +102,7 @@ def _cell(cell: Cell) -> str:
 def _bold(c: Comparison) -> str:
     spread = any((value := c.final(group, name)) and value.sd for group in c.groups for name in c.metrics)
     note = "Mean \N{PLUS-MINUS SIGN} standard deviation over seeds. " if spread else ""
-    return f'<p class="sub">{note}Bold is the best mean, whether or not the difference is larger than the spread.</p>'
+    return f'<p class="sub">{note}{tables.BOLD}</p>'
 
 
 def _definition(c: Comparison) -> str:

@@ -9,11 +9,13 @@ from attrs import frozen
 
 from distillkit.compare.comparison import Comparison, Target
 from distillkit.compare.curves import Spread
+from distillkit.compare.differ import STATED
 from distillkit.compare.groups import Group
 from distillkit.show import formats
 
 MISSING = "-"
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
+BOLD = f"Bold is better than every other {STATED}."
 
 
 @frozen
@@ -50,12 +52,13 @@ def final(c: Comparison) -> Table:
         if any(value is not None for value in values):
             texts = [MISSING if value is None else formats.number(value) for value in values]
             rows.append([Cell(text) for text in (told, *texts, *([""] * len(more)))])
-    return Table("final values", ["", *heads, *more], rows)
+    note = BOLD if any(cell.best for row in rows for cell in row) else ""
+    return Table("final values", ["", *heads, *more], rows, note)
 
 
-def _final(c: Comparison, group: Group, metric: str, best: Mapping[str, float]) -> Cell:
+def _final(c: Comparison, group: Group, metric: str, best: Mapping[str, str]) -> Cell:
     value = c.final(group, metric)
-    return Cell(MISSING) if value is None else Cell(spread(value), value.mean == best.get(metric))
+    return Cell(MISSING) if value is None else Cell(spread(value), group.label == best.get(metric))
 
 
 def spread(value: Spread) -> str:
@@ -70,15 +73,11 @@ def arrow(c: Comparison, metric: str) -> str:
 
 def way(c: Comparison, target: Target) -> Table:
     """Make the table of images and seconds until `target`, and their shares of what the baseline needs."""
-    found = {group.label: c.reached(group, target) for group in c.groups}
-    first = min((there.kimg for there in found.values() if there), default=math.nan)
     rows = []
     for group in c.groups:
-        there = found[group.label]
-        best = there is not None and there.kimg == first and len(c.groups) > 1
         images, seconds = (place(c, group, target, axis) for axis in ("kimg", "seconds"))
         speed = formats.rate(c.speed(group))
-        rows.append([Cell(group.label), Cell(group.seeds), Cell(images, best), Cell(seconds), Cell(speed)])
+        rows.append([Cell(group.label), Cell(group.seeds), Cell(images), Cell(seconds), Cell(speed)])
     return Table(sentence(c, target), ["", "seeds", "kimg", "seconds", "img/s"], rows)
 
 
