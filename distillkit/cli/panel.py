@@ -39,8 +39,7 @@ def spread(runs: Sequence[Outcome], seeds: Sequence[int]) -> RenderableType:
     for first in [row for row in tables[0] if alike.component(row.name) not in apart]:
         same = [row for table in tables for row in table if row.name == first.name]
         teacher = [_mean([row.teacher for row in same])] if taught else []
-        student = Text(_mean([row.student for row in same]), "bold")
-        shown.add_row(first.name, *teacher, student, _mean([row.floor for row in same]))
+        shown.add_row(first.name, *teacher, _mean([row.student for row in same]), _mean([row.floor for row in same]))
     title = f"{runs[0].recipe_name}, {len(runs)} seeds: {', '.join(map(str, seeds))}"
     notes = [Text(f"{name} is left out: the runs differ in {why}", "yellow") for name, why in apart.items()]
     notes.append(Text("mean \N{PLUS-MINUS SIGN} standard deviation over seeds", "dim"))
@@ -68,9 +67,7 @@ def _metrics(scores: Scores) -> RenderableType:
     shown = _table("metric", *heads, f"{ours}\nNFE {scores.nfe}", f"{REAL}\n{formats.FLOORS}")
     for row in rows:
         left = [_value(row.teacher, row.teacher_sd)] if taught else []
-        shown.add_row(
-            row.name, *left, Text(_value(row.student, row.student_sd), "bold"), _value(row.floor, row.floor_sd)
-        )
+        shown.add_row(row.name, *left, _value(row.student, row.student_sd), _value(row.floor, row.floor_sd))
     return shown
 
 
@@ -83,7 +80,8 @@ def _table(first: str, *columns: str) -> Table:
 
 
 def _files(run_dir: Path) -> RenderableType:
-    pictures = sorted((run_dir / "samples").glob("*.png"), key=lambda path: (path.stat().st_mtime, path.name))
+    samples = run_dir / "samples"
+    pictures = [*sorted(samples.glob("kimg-*.png")), *samples.glob("comparison.png")]  # the last is shown
     named: list[tuple[str, Any]] = [("run", run_dir)]
     named += [("picture", path) for path in pictures[-1:]]
     named += [("report", path) for path in [run_dir / "report.html"] if path.exists()]

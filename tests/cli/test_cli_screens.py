@@ -129,15 +129,18 @@ def test_seeds_that_were_not_measured_alike_stand_in_no_table(tmp_path):
     assert "fd is left out: the runs differ in features" in shown and "fd/x" not in shown and "m/y" in shown
 
 
-def test_the_panel_names_the_newest_picture_and_the_report(tmp_path):
-    (tmp_path / "samples").mkdir()
-    for time, name in enumerate(("kimg-000001.000.png", "kimg-000002.000.png", "comparison.png")):
-        (tmp_path / "samples" / name).touch()
-        os.utime(tmp_path / "samples" / name, (time, time))
+def test_the_panel_names_the_runs_picture_whatever_else_lies_there_and_however_new(tmp_path):
+    samples = tmp_path / "samples"
+    samples.mkdir()
+    for name in ("kimg-000002.000.png", "kimg-000001.000.png", "my screenshot.png"):  # the oldest first
+        (samples / name).touch()
+    assert str(samples / "kimg-000002.000.png") in text_of(panel.outcome(result(tmp_path)), width=300)
+    (samples / "comparison.png").touch()
+    os.utime(samples / "comparison.png", (0, 0))
     (tmp_path / "report.html").touch()
     shown = text_of(panel.outcome(result(tmp_path)), width=300)
-    assert str(tmp_path / "samples/comparison.png") in shown and str(tmp_path / "report.html") in shown
-    assert "kimg-" not in shown
+    assert str(samples / "comparison.png") in shown and str(tmp_path / "report.html") in shown
+    assert "kimg-" not in shown and "screenshot" not in shown
 
 
 def test_a_run_without_a_teacher_has_no_teacher_column():
