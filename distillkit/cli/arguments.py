@@ -9,12 +9,17 @@ from pathlib import Path
 IMAGES = 1_000_000  # at most
 
 
-def recipe(command: ArgumentParser, *, number: str | None = None) -> None:
-    """Add RECIPE, --set and --runs; `number`: how many recipes, as argparse has it."""
+def recipe(command: ArgumentParser, *, number: str | None = None, resumes: bool = False) -> None:
+    """Add RECIPE, --set and --runs; `number`: how many recipes, as argparse has it; `resumes`: or --resume RUN."""
     told = "a TOML file, or the name of a shipped recipe; see distillkit recipes"
     command.add_argument("recipe", type=recipe_path, nargs=number, metavar="RECIPE", help=told)
     sets(command, "generator_loss.alpha=1.0 (TOML values; may be repeated)")
-    runs(command)
+    if resumes:  # the default is known when it is known what runs
+        command.add_argument(
+            "--runs", type=Path, metavar="DIR", help="where runs are (runs; of --resume: where RUN is)"
+        )
+    else:
+        runs(command)
 
 
 def recipe_path(text: str) -> Path:

@@ -27,7 +27,8 @@ def add(parser: ArgumentParser) -> None:
     parser.add_argument("--within", type=arguments.share, default=0.05, metavar="SHARE",
                          help="how near to the baseline's final value is near enough (%(default)s)")  # fmt: skip
     parser.add_argument("--anyway", action="store_true", help="compare what was not measured alike")
-    parser.add_argument("--out", type=Path, default=Path("compare.html"), metavar="FILE", help="(%(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("compare.html"), metavar="FILE",
+                         help="where to write the page (%(default)s)")  # fmt: skip
 
 
 def main(args: Namespace) -> int:

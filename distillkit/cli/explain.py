@@ -25,7 +25,7 @@ def screen(page: Page, installed: Sequence[str] = ()) -> RenderableType:
     for name in ("type", "default", "meaning"):
         table.add_column(name, overflow="fold")
     if page.kind:
-        names = f"installed: {', '.join(installed)}" if installed else ""
+        names = f"installed: {', '.join(installed)}" if installed else "the name of this component"
         table.add_row("use", "string", "required" if installed else f'"{page.name}"', names)
     for row in rows(page.keys, page.deep):
         table.add_row(*row)

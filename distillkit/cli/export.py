@@ -10,7 +10,8 @@ from distillkit.cli import arguments
 
 def add(parser: ArgumentParser) -> None:
     arguments.student(parser)
-    parser.add_argument("--to", required=True, choices=("safetensors", "torch-export", "onnx", "diffusers"))
+    parser.add_argument("--to", required=True, choices=("safetensors", "torch-export", "onnx", "diffusers"),
+                         help="the format")  # fmt: skip
     parser.add_argument("out", type=Path, metavar="DIR", help="a new folder, for the student and its cards")
 
 

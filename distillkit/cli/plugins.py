@@ -94,10 +94,11 @@ def _refuse(catalog: Catalog, kind: str | None, name: str) -> None:
 
 
 def _section(kind: str, offers: Sequence[Offer]) -> Padding:
-    table = Table(box=None, header_style="", pad_edge=False, padding=(0, 2, 0, 0), expand=True)
-    table.add_column(Text(kind, "bold"), style="cyan", no_wrap=True, min_width=18)
-    table.add_column(Text(gloss(kind), "dim"), ratio=1, overflow="fold")
-    table.add_column("", style="dim", justify="right", no_wrap=True)
+    table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0), expand=True)
+    table.add_column(style="cyan", no_wrap=True, min_width=18)
+    table.add_column(ratio=1, overflow="fold")
+    table.add_column(style="dim", justify="right", no_wrap=True)
+    table.add_row(Text(kind, "bold default"), Text(gloss(kind), "dim"), "")  # no header: rich sets those at the bottom
     for offer in offers:
         note = Text(f"refused: {offer.refused}", "red") if offer.refused else Text(offer.summary or "(no docstring)")
         table.add_row(offer.name, note, offer.dist.removeprefix("distillkit-"))

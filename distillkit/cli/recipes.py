@@ -26,7 +26,9 @@ def add(parser: ArgumentParser) -> None:
     parser.set_defaults(names=[])
     copy = parser.add_subparsers(metavar="copy").add_parser("copy", help="write one, its parts and what it starts from")
     copy.add_argument("names", nargs="+", metavar="NAME", help="such as digits_sid2a_el")
-    copy.add_argument("--to", type=Path, default=Path("recipes"), metavar="DIR", help="(%(default)s)")
+    copy.add_argument(
+        "--to", type=Path, default=Path("recipes"), metavar="DIR", help="a folder for the copies (%(default)s)"
+    )
 
 
 def main(args: Namespace) -> int:
@@ -68,7 +70,14 @@ def _nothing(everything: list[Listed], args: Namespace) -> str:
 
 
 def _row(one: Listed) -> dict[str, object]:
-    return {"name": one.name, "file": str(one.path), "kimg": one.kimg, "batch": one.batch, **attrs.asdict(one.about)}
+    return {
+        "name": one.name,
+        "file": str(one.path),
+        "use": one.use,
+        "kimg": one.kimg,
+        "batch": one.batch,
+        **attrs.asdict(one.about),
+    }
 
 
 def _table(recipes: Iterable[Listed]) -> Table:

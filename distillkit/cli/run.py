@@ -12,14 +12,13 @@ from distillkit.cli.console import console, tell
 
 
 def add(parser: ArgumentParser) -> None:
-    arguments.recipe(parser, number="?")
+    arguments.recipe(parser, number="?", resumes=True)
     seeds = parser.add_mutually_exclusive_group()
     seeds.add_argument("--seed", type=arguments.seed, metavar="N", help="instead of the recipe's run.seed")
     seeds.add_argument("--seeds", type=arguments.seeds, metavar="0,1,2", help="run once for each, show mean and spread")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="instead of a recipe: go on with this run")
     parser.add_argument("--wait", action="store_true", help="where another process has this run, wait for it to end")
     parser.add_argument("--take-over", action="store_true", help="from a dead process of another host, at once")
-    parser.set_defaults(runs=None)  # with --resume: where that run is
     parser.add_argument("--again", action="store_true", help="run even what is finished with the same fingerprint")
     parser.add_argument("--smoke", action="store_true", help="try the wiring: tiny networks, random images, two ticks")
 

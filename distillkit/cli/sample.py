@@ -24,7 +24,7 @@ def add(parser: ArgumentParser) -> None:
                          help="X.png: a sheet; X.npz; X.zip: as EDM; X: a folder of PNGs (%(default)s)")  # fmt: skip
     parser.add_argument("--batch", type=arguments.whole(1, arguments.IMAGES), default=256, metavar="N",
                          help="images in a pass (%(default)s)")  # fmt: skip
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(%(default)s)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where (%(default)s)")
     parser.add_argument("--force", action="store_true", help="overwrite what is there")
 
 

@@ -46,7 +46,12 @@ def listed() -> list[Listed]:
 def picked(recipes: list[Listed], data: str | None, method: str | None) -> list[Listed]:
     """Those on data whose short name begins so, or whose name in words has it, and by that method."""
     kept = recipes if data is None else [one for one in recipes if _is_on(one.about, data.lower())]
-    return kept if method is None else [one for one in kept if one.about.method == method.lower().replace("-", "_")]
+    return kept if method is None else [one for one in kept if _is_by(one, method.lower())]
+
+
+def _is_by(recipe: Listed, method: str) -> bool:
+    """By the name in the recipe's name, or by what follows `use =`: "di" is "diff-instruct"."""
+    return method.replace("-", "_") == recipe.about.method or method == recipe.use
 
 
 def _is_on(about: About, data: str) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 import types
@@ -65,6 +67,25 @@ def test_arguments_are_those_of_the_command_alone_and_of_all_where_none_is_named
     lines = [["report", "r"], ["sample", "r", "--seeds", "0,5,7-9"], ["data", "check", "x.zip"]]
     assert [parser(line[0]).parse_args(line) for line in lines] == [parser().parse_args(line) for line in lines]
     assert parser().parse_args(lines[1]).seeds == [0, 5, 7, 8, 9]
+
+
+def _parsers(parser):
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for within in action.choices.values():
+                yield from _parsers(within)
+
+
+def test_each_argument_says_what_it_is_and_no_default_is_a_word_of_python(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    told = list(_parsers(parser()))
+    assert len(told) > len(COMMANDS)
+    for one in told:
+        text = one.format_help()
+        assert "None" not in text and max(map(len, text.splitlines())) <= 100, text
+        for action in one._actions:
+            assert re.sub(r"\(.*?\)", "", action.help or "").strip() or not action.option_strings, (one.prog, action)
 
 
 def test_python_dash_m_is_the_same_command():

@@ -35,6 +35,13 @@ def test_they_are_listed_at_80_columns_by_data_and_method(capsys, monkeypatch):
     assert second.split() == ["afhq_sid2a_el", "sid2a", "+", "embedding", "1.26", "GPU"]
 
 
+@pytest.mark.parametrize("method", ["di", "diff-instruct", "Diff-Instruct"])
+def test_a_method_has_the_name_of_its_recipes_or_that_of_its_component(method, capsys):
+    assert main(["recipes", "--data", "digits", "--method", method, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {one["use"] for one in told["recipes"]} == {"diff-instruct"}
+
+
 def test_programs_get_json(capsys):
     assert main(["recipes", "--data", "ffhq", "--method", "gdd_i", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
