@@ -39,7 +39,7 @@ class Hooks(Protocol):
     def critic_loss(self, state: State, step: Step) -> Tensor:
         """Loss [N], one per image, of a turn that trains a critic; asked in turns whose losses name it.
 
-        A component that adds a turn to the method's answers with `@hookimpl(tryfirst=True)`, and None in other turns.
+        A turn with a loss of its own, such as one that a term adds to the method's, names it: `Turn(..., asks=...)`.
         """
 
     @hookspec(firstresult=True)

@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 from attrs import field, frozen
 from attrs.validators import deep_iterable, ge, gt, in_, optional
 
+from distillkit.api.errors import PluginError
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from distillkit.api.kinds import Sample
+    from distillkit.api.state import State, Step
 
 
 @frozen
@@ -63,6 +68,13 @@ class Turn:
     first: int = field(default=0, validator=ge(0))  # iteration of the first update: first, first + every ...
     after_kimg: float = field(default=0.0, validator=ge(0))  # no update before so many images
     images_of: str = ""  # a turn: use its z and labels, and its very images where it trained the generator just before
+    asks: Callable[[State, Step], Tensor] | None = field(default=None)
+    """gives "critic_loss" of this turn, one loss per image [N]; None: the hook does"""
+
+    @asks.validator
+    def _asked(self, attribute: Any, value: object) -> None:
+        if value is not None and "critic_loss" not in self.losses:
+            raise PluginError(f"turn {self.name!r} would never ask `asks`: its losses are {self.losses}")
 
 
 class Images(NamedTuple):

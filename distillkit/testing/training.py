@@ -85,7 +85,7 @@ def losses(state: State, turn: Turn) -> dict[str, Tensor]:
         (step,) = turns.micro_steps(state, turn, recompute=False)
         found = {}
         if "critic_loss" in turn.losses:
-            found["critic_loss"] = state.hook.critic_loss(state=state, step=step)
+            found["critic_loss"] = turns.critic_loss(state, turn, step)
         if "generator_loss" in turn.losses:
             found["generator_loss"] = state.hook.generator_loss(
                 state=state, step=step, teacher_score=state.teacher_score

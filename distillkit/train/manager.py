@@ -7,6 +7,7 @@ from typing import Any
 import pluggy
 
 from distillkit.api import Component, Hooks, PluginError
+from distillkit.api.deprecated import deprecated
 from distillkit.train.state import Part
 
 ONE = ("sample", "generator_loss")  # hooks that exactly one component answers
@@ -41,13 +42,20 @@ def names() -> list[str]:
 def count(hooks: pluggy.PluginManager) -> None:
     for hook in ONE + AT_MOST_ONE:
         owners = [impl for impl in getattr(hooks.hook, hook).get_hookimpls() if not (impl.wrapper or impl.hookwrapper)]
-        if hook == "critic_loss":  # tryfirst: for turns of its own only
-            owners = [impl for impl in owners if not impl.tryfirst]
+        owners = [impl for impl in owners if not has_a_turn(impl)]
         if not owners and (hook in ONE or hooks.has_plugin(hook)):
             raise PluginError(f"no component of this recipe implements the hook {hook!r}; exactly one must")
         if len(owners) > 1:
             both = " and ".join(f"{impl.plugin_name} ({describe(impl.plugin)})" for impl in owners)
             raise PluginError(f"hook {hook!r} is implemented by {both}; only one may")
+
+
+def has_a_turn(impl: pluggy.HookImpl) -> bool:
+    """Whether it answers in turns of its own alone, in the form of 0.1."""
+    if not (impl.tryfirst and impl.function.__name__ == "critic_loss"):
+        return False
+    deprecated(f"@hookimpl(tryfirst=True) on critic_loss of {describe(impl.plugin)}", "Turn(..., asks=self.its_loss)")
+    return True
 
 
 def describe(component: Any) -> str:

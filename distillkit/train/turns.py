@@ -65,11 +65,17 @@ def critic_gradients(state: State, turn: Turn, step: Step) -> Tensor:
     # Seeded per hook, and by the row: a part that draws more or less cannot shift the masks of the next one.
     seed_masks(state, turn.name, step.first, "critic_loss")
     # sum / batch, not mean(): gradients of micro-batches add up to that of the mean over the global batch.
-    loss = per_image(state.hook.critic_loss(state=state, step=step), "critic_loss", step).sum() / step.batch
+    loss = per_image(critic_loss(state, turn, step), "critic_loss", step).sum() / step.batch
     critics = [p for name in turn.trains if name != "generator" for p in state.updaters[name].params]
     # To the critics alone: a critic's loss must not push the generator, which may share the graph in this turn.
     loss.backward(inputs=critics, retain_graph="generator_loss" in turn.losses)
     return loss.detach().double()
+
+
+def critic_loss(state: State, turn: Turn, step: Step) -> Tensor:
+    """The critics' loss [N] in this turn: the turn's own, or the method's."""
+    loss: Tensor = state.hook.critic_loss(state=state, step=step) if turn.asks is None else turn.asks(state, step)
+    return loss
 
 
 def method_gradients(state: State, turn: Turn, step: Step) -> Tensor:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from distillkit.api import Optimizer
+from distillkit.api import AuxiliaryLoss, Optimizer, State, Step, Turn, hookimpl
 from distillkit.testing import toy_state, toy_step
+from distillkit.testing.training import run
 
 MIGRATE = (Path(__file__).parents[2] / "docs" / "migrate.md").read_text(encoding="utf-8")
 
@@ -48,8 +51,45 @@ def test_the_hook_itself_may_be_asked() -> None:
     )
 
 
+class Judge(AuxiliaryLoss):
+    """A term with a turn of its own, as 0.1.0 had it written."""
+
+    @hookimpl
+    def setup(self, state: State) -> None:
+        self.asked: list[str] = []
+        state.add_network("judge", torch.nn.Linear(1, 1), Optimizer())
+        state.turns.append(Turn(name="judge", trains=("judge",)))
+
+    @hookimpl(tryfirst=True)
+    def critic_loss(self, state: State, step: Step) -> Tensor | None:
+        if step.turn != "judge":
+            return None
+        self.asked.append(step.turn)
+        return state.networks["judge"](step.x.flatten(1).mean(1, keepdim=True)).square()[:, 0]
+
+    @hookimpl
+    def auxiliary_loss(self) -> None:
+        return None
+
+
+def test_a_term_may_answer_for_its_turn_first_and_with_none_for_others(make_state: Any, toy: Any) -> None:
+    with pytest.warns(DeprecationWarning, match=r"tryfirst=True\) on critic_loss of .*Judge goes .*: write Turn\("):
+        state = make_state(auxiliary_loss=(toy(Judge),))
+    assert [turn.name for turn in state.turns] == ["fake_score", "generator", "judge"]
+    assert not run(state, 2).skipped
+    assert state.components["auxiliary_loss.0"].asked == ["judge", "judge"]
+
+
 @pytest.mark.parametrize(
-    "old", ["state.add_critic(", "network=", "step.host_labels", "distillkit.engine", "state.hook.teacher_score("]
+    "old",
+    [
+        "@hookimpl(tryfirst=True)",
+        "state.add_critic(",
+        "network=",
+        "step.host_labels",
+        "distillkit.engine",
+        "state.hook.teacher_score(",
+    ],
 )
 def test_the_page_for_migrating_lists_it(old: str) -> None:
     assert old in MIGRATE

@@ -50,12 +50,9 @@ class Judge(AuxiliaryLoss):
     def setup(self, state: State) -> None:
         self.seen: list[str] = []
         state.add_network("judge", torch.nn.Linear(1, 1), Optimizer(lr=1e-2))
-        state.turns.append(Turn(name="judge", trains=("judge",), images_of="generator"))
+        state.turns.append(Turn(name="judge", trains=("judge",), images_of="generator", asks=self.judging_loss))
 
-    @hookimpl(tryfirst=True)
-    def critic_loss(self, state: State, step: Step) -> Tensor | None:
-        if step.turn != "judge":
-            return None
+    def judging_loss(self, state: State, step: Step) -> Tensor:
         self.seen.append(step.turn)
         return state.networks["judge"](step.x.flatten(1).mean(1, keepdim=True)).square()[:, 0]
 
@@ -136,6 +133,11 @@ def test_a_term_may_have_a_turn_of_its_own_beside_the_hosts(make_state: Make, to
     assert state.components["auxiliary_loss.0"].seen == ["judge"]
     if host is Host:
         assert [turn for turn, *_ in state.components["generator_loss"].seen] == ["generator", "critic"]
+
+
+def test_a_turn_without_a_critics_loss_asks_nobody_for_one() -> None:
+    with pytest.raises(PluginError, match="turn 'mine' would never ask `asks`: its losses are \\('generator_loss',\\)"):
+        Turn(name="mine", trains=("generator",), losses=("generator_loss",), asks=lambda state, step: step.x)
 
 
 def test_two_components_that_answer_for_every_critic_are_refused(make_state: Make, toy: Callable) -> None:

@@ -62,7 +62,8 @@ class Adversarial(AuxiliaryLoss):
         self.features = cast(EncoderFeatures, features)  # or classifier_for would have refused it
         self.classifier = state.add_network("adversarial", head, self.config.optimizer())
         made_by = [turn.name for turn in state.turns if "generator" in turn.trains] or ["generator"]
-        state.turns.append(Turn(name="adversarial", trains=("adversarial",), images_of=made_by[0]))
+        turn = Turn(name="adversarial", trains=("adversarial",), images_of=made_by[0], asks=self.head_loss)
+        state.turns.append(turn)
 
     def network(self, state: State) -> object:
         """The network whose encoder makes the features."""
@@ -74,11 +75,8 @@ class Adversarial(AuxiliaryLoss):
             return found[self.config.features]
         return fake_score if isinstance(fake_score, EncoderFeatures) else teacher
 
-    @hookimpl(tryfirst=True)
-    def critic_loss(self, step: Step) -> Tensor | None:
-        """(b) [N], in this term's own turn."""
-        if step.turn != "adversarial":
-            return None
+    def head_loss(self, state: State, step: Step) -> Tensor:
+        """(b) [N]."""
         l_fake = self.logits(step, step.x, step.labels)
         l_real = self.logits(step, step.real, step.real_labels)
         return softplus(l_fake).mean(1) + softplus(-l_real).mean(1)

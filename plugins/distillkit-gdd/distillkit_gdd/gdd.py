@@ -117,7 +117,8 @@ class Gdd(GeneratorLoss):
             Turn(name="discriminator", trains=("discriminator",)),
         ]
         if c.r1_gamma:
-            state.turns.append(Turn(name="r1", trains=("discriminator",), every=c.r1_every, first=c.r1_every))
+            n = c.r1_every
+            state.turns.append(Turn(name="r1", trains=("discriminator",), every=n, first=n, asks=self.penalty))
 
     @hookimpl
     def generator_loss(self, step: Step) -> Tensor:
@@ -127,15 +128,16 @@ class Gdd(GeneratorLoss):
 
     @hookimpl
     def critic_loss(self, state: State, step: Step) -> Tensor:
-        """(b), in turn "r1" (c) [N]."""
-        c = self.config
-        if step.turn == "r1":
-            real = step.real.requires_grad_()
-            return c.r1_every * c.r1_gamma / 2 * losses.r1_penalty(self.D(real, step), real)
+        """(b) [N]."""
         l_fake, l_real = self.D(step.x, step), self.D(step.real, step)
         state.record("logit/fake", torch.cat(l_fake, 1).mean())
         state.record("logit/real", torch.cat(l_real, 1).mean())
-        return self.reduced(losses.discriminator_loss(l_fake, l_real, c.loss), step)
+        return self.reduced(losses.discriminator_loss(l_fake, l_real, self.config.loss), step)
+
+    def penalty(self, state: State, step: Step) -> Tensor:
+        """(c) [N]."""
+        c, real = self.config, step.real.requires_grad_()
+        return c.r1_every * c.r1_gamma / 2 * losses.r1_penalty(self.D(real, step), real)
 
     def reduced(self, loss: Tensor, step: Step) -> Tensor:
         """The engine takes the mean over the batch: a sum is its multiple."""

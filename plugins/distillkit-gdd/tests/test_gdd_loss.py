@@ -92,7 +92,7 @@ def test_the_mean_is_the_sum_over_the_batch_size(data):
 @pytest.mark.parametrize("tag", ["ns", "hinge"])
 def test_the_gradient_penalty_and_its_gradient_are_the_references(data, tag):
     loss = ready(data)
-    per_image = loss.critic_loss(QUIET, step(data, "r1"))
+    per_image = loss.penalty(QUIET, step(data, "r1"))
     (per_image.sum() / 4).backward()
     torch.testing.assert_close(per_image / 16 / 5e-5, data["r1_penalty_per_sample"], **CLOSE)
     torch.testing.assert_close(per_image.mean() / 16, data["r1_loss_scalar_gamma1em4"], rtol=1e-4, atol=1e-8)
