@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 import torch
 
+import distillkit
 from distillkit.api import InputError
 from distillkit.disk import results
 from distillkit.images import pictures
@@ -149,3 +151,10 @@ def test_floors_and_spreads_are_columns_only_beside_their_metric():
     (fd, odd) = results.table({"fd": 2.0, "fd_sd": 0.1, "fd_floor": 0.5, "dance_floor": 3.0}, {"fd": 1.0})
     assert (fd.name, fd.teacher, fd.student, fd.student_sd, fd.floor) == ("fd", 1.0, 2.0, 0.1, 0.5)
     assert (odd.name, odd.student, odd.floor) == ("dance_floor", 3.0, None)
+
+
+@pytest.mark.parametrize("sheet", ["show/page.css", "compare/compare.css"])
+def test_no_column_of_charts_is_wider_than_a_phone(sheet):
+    css = (Path(distillkit.__file__).parent / sheet).read_text()
+    columns = re.findall(r"minmax\((.+?), 1fr\)", css)
+    assert columns and all(column.startswith("min(100%, ") for column in columns)
