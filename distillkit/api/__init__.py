@@ -33,6 +33,7 @@ from distillkit.api.kinds import (
     Sample,
     TeacherScore,
 )
+from distillkit.api.logits import record_logits
 from distillkit.api.network import (
     Denoise,
     Denoiser,
@@ -52,4 +53,5 @@ __all__ = [
     "Kernel", "LogVar", "Network", "Optimizer", "Picture", "PluginError", "Preempted", "Rebuildable", "ResourceError",
     "Sample", "Sampling", "State", "Step", "TeacherScore", "Term", "Turn", "UsageError", "Use", "added_later", "and_",
     "deep_iterable", "field", "frozen", "ge", "gt", "hookimpl", "hookspec", "in_", "le", "lt", "min_len", "optional",
+    "record_logits",
 ]  # fmt: skip

@@ -29,6 +29,7 @@ from distillkit.api import (
     hookimpl,
     in_,
     le,
+    record_logits,
 )
 from distillkit.noise import fold
 from distillkit_dmd.classifier import classifier_for
@@ -79,6 +80,7 @@ class Adversarial(AuxiliaryLoss):
         """(b) [N]."""
         l_fake = self.logits(step, step.x, step.labels)
         l_real = self.logits(step, step.real, step.real_labels)
+        record_logits(state, l_fake, l_real, "adversarial")
         return softplus(l_fake).mean(1) + softplus(-l_real).mean(1)
 
     @hookimpl

@@ -40,6 +40,7 @@ from distillkit.api import (
     in_,
     le,
     min_len,
+    record_logits,
 )
 from distillkit_gdd import losses
 from distillkit_gdd.discriminator import Discriminator
@@ -130,8 +131,7 @@ class Gdd(GeneratorLoss):
     def critic_loss(self, state: State, step: Step) -> Tensor:
         """(b) [N]."""
         l_fake, l_real = self.D(step.x, step), self.D(step.real, step)
-        state.record("logit/fake", torch.cat(l_fake, 1).mean())
-        state.record("logit/real", torch.cat(l_real, 1).mean())
+        record_logits(state, torch.cat(l_fake, 1), torch.cat(l_real, 1))
         return self.reduced(losses.discriminator_loss(l_fake, l_real, self.config.loss), step)
 
     def penalty(self, state: State, step: Step) -> Tensor:

@@ -34,6 +34,7 @@ from distillkit.api import (
     ge,
     gt,
     hookimpl,
+    record_logits,
 )
 from distillkit.noise import edm_weight
 from distillkit_sid.config import SharedConfig
@@ -94,6 +95,7 @@ class Sida(Sid):
         (y, D_fake, l_fake, l_real, u), keep = self.finite_rows(state, y, *outputs)
         L_D = (edm_weight(sigma) / u.exp()).flatten() * keep * (bce(l_real, 1, keep) + bce(l_fake, 0, keep)) / 2
         state.record("loss/discriminator", L_D.mean())
+        record_logits(state, l_fake, l_real)
         return c.ls * denoising_loss(D_fake, y, sigma, u) + c.lsd * L_D
 
     @hookimpl
