@@ -14,7 +14,7 @@ from distillkit.api.errors import (
     UsageError,
 )
 from distillkit.api.hooks import Hooks, hookimpl, hookspec
-from distillkit.api.keys import NO_BITS, added_later
+from distillkit.api.keys import FILE, NO_BITS, added_later
 from distillkit.api.kinds import (
     KINDS,
     Augment,
@@ -47,7 +47,7 @@ from distillkit.api.state import Sampling, State, Step
 from distillkit.api.types import Draw, Images, Optimizer, Picture, Term, Turn
 
 __all__ = [
-    "KINDS", "NO_BITS", "Augment", "AuxiliaryLoss", "Backbone", "Choice", "Component", "Dataset", "Denoise",
+    "FILE", "KINDS", "NO_BITS", "Augment", "AuxiliaryLoss", "Backbone", "Choice", "Component", "Dataset", "Denoise",
     "Denoiser", "DistillkitError", "Diverged", "Draw", "Embedding", "EncoderDecoder", "EncoderFeatures", "Evaluate",
     "Features", "ForcedNormalization", "GeneratorLoss", "Guidance", "Hooks", "Images", "Importer", "InputError",
     "Kernel", "LogVar", "Network", "Optimizer", "Picture", "PluginError", "Preempted", "Rebuildable", "ResourceError",

@@ -8,9 +8,14 @@ from typing import Any
 
 AS_BEFORE = "distillkit.as_before"
 BITS = "distillkit.bits"
+_FILE = "distillkit.file"
 
 # A key that changes where, how fast and how visibly something is computed, but no bit of it: no fingerprint has it.
 NO_BITS: Mapping[str, Any] = MappingProxyType({BITS: False})
+
+# A key that names a file or folder: a run notes what is in it, and is not reused where that has changed.
+FILE: Mapping[str, Any] = MappingProxyType({_FILE: True})
+_FILES = ("path", "checkpoint")  # of plugins that were written before FILE
 
 
 def added_later(as_before: Any) -> dict[str, Any]:
@@ -25,3 +30,8 @@ def added_later(as_before: Any) -> dict[str, Any]:
 def changes_bits(attribute: Any) -> bool:
     """May another value of the field lead to other bits?"""
     return bool(attribute.metadata.get(BITS, True))
+
+
+def names_file(attribute: Any) -> bool:
+    """Does the field name a file or folder?"""
+    return bool(attribute.metadata.get(_FILE, attribute.name in _FILES))

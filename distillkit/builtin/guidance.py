@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
-from distillkit.api import Guidance, State, UsageError, field, frozen, ge, hookimpl
+from distillkit.api import FILE, Guidance, State, UsageError, field, frozen, ge, hookimpl
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +47,7 @@ class Autoguidance(Guidance):
 
     @frozen(kw_only=True)
     class Config:
-        guide: str  # result folder of a run, or student.safetensors, of the weaker network
+        guide: str = field(metadata=FILE)  # result folder of a run, or student.safetensors, of the weaker network
         scale: float = field(default=2.0, validator=ge(0))  # strength of the guidance; 1: none at all
 
     @hookimpl

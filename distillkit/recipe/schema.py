@@ -11,6 +11,7 @@ from attrs import field, frozen
 from attrs.validators import and_, ge, gt, in_, le, lt, optional
 
 from distillkit.api import (
+    FILE,
     NO_BITS,
     AuxiliaryLoss,
     Choice,
@@ -63,7 +64,8 @@ class Generator:
     init: str = field(default="teacher", validator=in_(("teacher", "scratch")))
     """where the weights come from: a copy of the teacher, or random ones of `network`"""
     from_: str | None = None  # start from the result of that recipe, such as "other.toml"
-    checkpoint: str | None = None  # start from a result folder, a student.safetensors, or a file that an importer reads
+    checkpoint: str | None = field(default=None, metadata=FILE)
+    """start from a result folder, a student.safetensors, or a file that an importer reads"""
     network: Choice[Network] | None = None  # architecture, for init = "scratch"
     dropout: float | None = field(default=None, validator=optional(and_(ge(0), lt(1))))
     """of the student and of critics that are copies; unset: as the network was made"""

@@ -16,7 +16,7 @@ import attrs
 import pytest
 
 from distillkit.api import KINDS, NO_BITS, Choice, added_later, field, frozen
-from distillkit.api.keys import AS_BEFORE, changes_bits
+from distillkit.api.keys import AS_BEFORE, changes_bits, names_file
 from distillkit.api.slots import SLOTS
 from distillkit.recipe.keys import default, fields
 from distillkit.recipe.schema import Tables
@@ -79,3 +79,25 @@ def test_one_that_does_not_is_found() -> None:
 def test_the_list_is_of_keys_that_there_are(table: str) -> None:
     known = json.loads(FILE.read_text())[table]
     assert known and set(known) <= set(tables()[table])
+
+
+def test_a_key_of_free_text_names_a_file() -> None:
+    """What a run reads is noted by these keys: one that is not marked as FILE would be read without a word."""
+    catalog = Catalog.installed()
+    unmarked = [
+        f"{offer.kind}/{offer.name}: {key}"
+        for offer in catalog.offers
+        for key, one in fields(catalog.load(offer.kind, offer.name).Config).items()
+        if str in (one.type, *get_args(one.type)) and one.validator is None and not names_file(one)
+    ]
+    assert not unmarked
+
+
+def test_path_and_checkpoint_name_files_in_plugins_of_before() -> None:
+    @frozen
+    class Config:
+        path: str
+        checkpoint: str
+        mode: str
+
+    assert [names_file(one) for one in attrs.fields(Config)] == [True, True, False]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from distillkit.api import InputError, field, frozen, min_len
+from distillkit.api import FILE, InputError, field, frozen, min_len
 from distillkit_datasets.arrays import Arrays
 from distillkit_datasets.cifar_batch import read_batch
 from distillkit_datasets.image_set import ImageSet
@@ -29,7 +29,7 @@ class Cifar10(ImageSet):
 
     @frozen(kw_only=True)
     class Config(ImageSet.Config):
-        path: str = field(default="cifar-10-binary.tar.gz", validator=min_len(1))
+        path: str = field(default="cifar-10-binary.tar.gz", validator=min_len(1), metadata=FILE)
         """the published archive of the binary version"""
         held_out: bool = True  # hold out the tar's test images
 

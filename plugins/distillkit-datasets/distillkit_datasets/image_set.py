@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distillkit.api import Dataset, InputError, Picture, field, frozen, ge, gt, min_len, optional
+from distillkit.api import FILE, Dataset, InputError, Picture, field, frozen, ge, gt, min_len, optional
 from distillkit_datasets.arrays import Arrays
 from distillkit_datasets.labels import Labels
 from distillkit_datasets.told import counted, some, tell
@@ -37,7 +37,7 @@ class ImageSet(Dataset):
 
     @frozen(kw_only=True)
     class Config:
-        path: str = field(validator=min_len(1))  # of the images, relative to the working directory
+        path: str = field(validator=min_len(1), metadata=FILE)  # of the images, relative to the working directory
         labels: bool = True  # use labels where there are some
         xflip: bool = False  # each image a second time, mirrored
         max_size: int | None = field(default=None, validator=optional(gt(0)))  # images at most, a random choice

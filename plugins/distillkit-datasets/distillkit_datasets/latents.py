@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distillkit.api import InputError, Picture, UsageError, deep_iterable, field, frozen, gt, min_len
+from distillkit.api import FILE, InputError, Picture, UsageError, deep_iterable, field, frozen, gt, min_len
 from distillkit.noise import fold
 from distillkit_datasets.files import Files
 from distillkit_datasets.held_out import FileSet
@@ -32,7 +32,7 @@ class Latents(FileSet):
 
     @frozen(kw_only=True)
     class Config(FileSet.Config):
-        vae: str | None = None
+        vae: str | None = field(default=None, metadata=FILE)
         """decodes them: a folder of diffusers, or sd-vae-ft-mse.safetensors; unset: shown as they are"""
         raw_mean: tuple[float, ...] = field(default=(5.81, 3.25, 0.12, -2.15), validator=min_len(1))
         """mean of the latents, per channel"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from distillkit.api import Denoiser, State, TeacherScore, UsageError, frozen, hookimpl
+from distillkit.api import FILE, Denoiser, State, TeacherScore, UsageError, field, frozen, hookimpl
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,7 +15,8 @@ class EdmTeacher(TeacherScore):
 
     @frozen(kw_only=True)
     class Config:
-        checkpoint: str | None = None  # result folder, student.safetensors, or a file to import (.pkl); or `from`
+        checkpoint: str | None = field(default=None, metadata=FILE)
+        """result folder, student.safetensors, or a file to import (.pkl); or `from`"""
 
     network: Denoiser
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from distillkit.api import Embedding, InputError, field, frozen, in_
+from distillkit.api import FILE, Embedding, InputError, field, frozen, in_
 from distillkit_gdd.published import IMAGENET, Normalised, PublishedConfig, normalised, read
 from distillkit_gdd.vgg import WIDTHS, Features
 
@@ -28,7 +28,8 @@ class LpipsVgg16(Embedding):
 
     @frozen(kw_only=True)
     class Config(PublishedConfig):
-        lin: str | None = None  # path of LPIPS' own weights of the channels, lpips' vgg.pth; unset: all are 1
+        lin: str | None = field(default=None, metadata=FILE)
+        """path of LPIPS' own weights of the channels, lpips' vgg.pth; unset: all are 1"""
         pooling: str = field(default="max", validator=in_(tuple(POOLS)))
         """of the feature maps; "average": as in the code of consistency models"""
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distillkit.api import Backbone, InputError, State, UsageError, field, frozen, ge
+from distillkit.api import FILE, Backbone, InputError, State, UsageError, field, frozen, ge
 
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation of images in [0,1], RGB
@@ -22,7 +22,7 @@ CAFFE = (123 / 255, 117 / 255, 104 / 255), (1 / 255, 1 / 255, 1 / 255)  # 0 ... 
 
 @frozen(kw_only=True)
 class PublishedConfig:
-    weights: str  # path of the published weights, .safetensors or .pth
+    weights: str = field(metadata=FILE)  # path of the published weights, .safetensors or .pth
     size: int = field(default=224, validator=ge(32))  # pixels that images are scaled to
 
 

@@ -8,7 +8,7 @@ from statistics import fmean, stdev
 
 import torch
 
-from distillkit.api import Dataset, Draw, State, field, frozen, hookimpl, in_
+from distillkit.api import FILE, Dataset, Draw, State, field, frozen, hookimpl, in_
 from distillkit_metrics import reference
 from distillkit_metrics.floors import Rule
 from distillkit_metrics.published import Published, PublishedConfig
@@ -31,7 +31,8 @@ class Fid(Published):
     class Config(PublishedConfig):
         protocol: str = field(default="edm", validator=in_(tuple(DDOF)))
         """with "edm": 50,000 seeds, covariance over N-1; "stylegan": covariance over N"""
-        reference: str | None = None  # npz with mu and sigma; unset: of the training images, measured and cached
+        reference: str | None = field(default=None, metadata=FILE)
+        """npz with mu and sigma; unset: of the training images, measured and cached"""
 
     @property
     def labels_of_protocol(self) -> str:
