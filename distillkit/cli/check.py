@@ -44,7 +44,7 @@ def _valid(path: Path, sets: Sequence[str], catalog: Catalog) -> int:
     from attrs import evolve
 
     from distillkit.recipe.load import load
-    from distillkit.run import runner  # torch comes with it
+    from distillkit.run.nodes import graph  # torch comes with it
     from distillkit.study import jobs, read
 
     try:
@@ -52,7 +52,7 @@ def _valid(path: Path, sets: Sequence[str], catalog: Catalog) -> int:
             study = read(path, catalog)
             print(f"valid  {shipped.told(path)}  {len(jobs(evolve(study, set=(*study.set, *sets)), catalog))} runs")
         else:
-            runner.graph(path, sets, catalog, None)
+            graph(path, sets, catalog, None)
             print(f"valid  {shipped.told(path)}")
             _tell_inherited(path, sets)
     except UsageError as error:
@@ -73,10 +73,12 @@ def _tell_inherited(path: Path, sets: Sequence[str]) -> None:
 def _show(path: Path, args: Namespace) -> int:
     from distillkit.assets.folder import folder
     from distillkit.assets.locate import require
+    from distillkit.disk import rundir
     from distillkit.recipe import to_toml
-    from distillkit.run import runner
+    from distillkit.run import lookup
+    from distillkit.run.nodes import graph
 
-    nodes = runner.graph(path, args.sets, Catalog.installed(), None)
+    nodes = graph(path, args.sets, Catalog.installed(), None)
     text = to_toml(nodes[-1].recipe, made_with=nodes[-1].versions)
     if args.toml:
         print(text, end="")
@@ -86,9 +88,12 @@ def _show(path: Path, args: Namespace) -> int:
         out.print(Syntax(text, "toml", theme="ansi_dark", background_color="default"))
     else:
         print(text)
-    found = [runner.existing(node, args.runs) for node in nodes]
-    screen.choose().plan(runner.rows(nodes, found))
+    found = lookup.plan(nodes, rundir.known(args.runs))
+    live = screen.choose()
+    live.plan(lookup.rows(nodes, found))
+    for text in lookup.remarks(nodes, found):
+        live.warn(text)
     _tell_inherited(path, args.sets)
     print(f"\n{shipped.told(path)} is a valid recipe; nothing was built.")
-    require(shipped.told(path), runner.unfinished(nodes, found), folder())
+    require(shipped.told(path), lookup.unfinished(nodes, found), folder())
     return 0

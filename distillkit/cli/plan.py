@@ -125,6 +125,7 @@ def notes(found: Sequence[Stage], speeds: Sequence[Speed | None], out: Console) 
             source = speed.source
         lines.append(("img/s of " + stage.recipe.name, source))
         lines += [("missing", name) for name in stage.missing]
+        lines += [(stage.recipe.name, text) for text in stage.remarks]
         if stage.unknown:
             lines.append((stage.recipe.name, stage.unknown))
     for name, text in dict.fromkeys(lines):

@@ -61,6 +61,14 @@ def vouched(path: Path) -> bool:
     return path.name in expected
 
 
+def listed(path: Path) -> str | None:
+    """The sha256 that a manifest beside this file of a result has for it, unchecked; None where there is none."""
+    try:
+        return _expected(path.parent, ANY).get(path.name)
+    except (Damaged, OSError):
+        return None
+
+
 def or_damaged(path: Path, read: Callable[[Path], Any]) -> Any:
     """`read(path)`; a lost file is Damaged, any other trouble (no permission ...) says nothing about the checkpoint."""
     try:

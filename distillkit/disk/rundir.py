@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,13 +29,19 @@ class RunDir:
     info: dict[str, Any]
 
     @classmethod
-    def create(cls, root: Path, name: str, fingerprint: str = "", versions: dict[str, str] | None = None) -> RunDir:
-        """Make `root/NNNN-name` with the next free number, also when several processes do so at once."""
+    def create(
+        cls, root: Path, name: str, fingerprint: str = "", versions: dict[str, str] | None = None, **facts: Any
+    ) -> RunDir:
+        """Make `root/NNNN-name` with the next free number, also when several processes do so at once.
+
+        `facts` go to run.json too.
+        """
         info = {
             "fingerprint": fingerprint,
             "recipe": name,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions or {},
+            **facts,
         }
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -134,26 +140,15 @@ class RunDir:
         return {0: "finished", 4: "diverged"}.get(code, "failed")
 
 
-def find(root: Path, fingerprint: str) -> RunDir | None:
-    """Find the newest finished run with this fingerprint, else the newest one that can go on; None: there is none."""
-    other = None
-    for run, status in _newest_first(root):
-        if run.fingerprint == fingerprint:
-            if status == "finished":
-                return run
-            other = other or run
-    return other
+Known = Mapping[str, Sequence[tuple["RunDir", str]]]  # fingerprint -> runs with their status
 
 
-def by_fingerprint(root: Path) -> dict[str, RunDir]:
-    """Find what `find` gives, for every fingerprint in `root` at once, with one look at each run."""
-    newest: dict[str, RunDir] = {}
-    finished: dict[str, RunDir] = {}
+def known(root: Path) -> Known:
+    """All runs in `root` by their fingerprints: those to be used come first, which are finished or else the newest."""
+    found: dict[str, list[tuple[RunDir, str]]] = {}
     for run, status in _newest_first(root):
-        newest.setdefault(run.fingerprint, run)
-        if status == "finished":
-            finished.setdefault(run.fingerprint, run)
-    return newest | finished
+        found.setdefault(run.fingerprint, []).append((run, status))
+    return {name: sorted(runs, key=lambda one: one[1] != "finished") for name, runs in found.items()}
 
 
 def _newest_first(root: Path) -> Iterator[tuple[RunDir, str]]:

@@ -13,6 +13,7 @@ from attrs import frozen
 from distillkit.api import InputError
 from distillkit.assets.folder import folder
 from distillkit.assets.locate import wanted
+from distillkit.disk import rundir
 from distillkit.disk.rundir import RunDir
 from distillkit.networks.network_file import Carded
 from distillkit.plan import dry
@@ -23,8 +24,8 @@ from distillkit.plan.roles import Role, roles
 from distillkit.recipe import with_checkpoint
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
-from distillkit.run import runner
-from distillkit.run.runner import Node
+from distillkit.run import lookup
+from distillkit.run.nodes import Node, graph
 from distillkit.train.state import State
 
 
@@ -38,6 +39,7 @@ class Stage:
     chained: Recipe  # with the path of another recipe where `from` puts the result of that
     cards: dict[str, Card] = attrs.field(factory=dict)  # of the results it starts from, by that path
     unknown: str = ""
+    remarks: tuple[str, ...] = ()  # on runs that are not reused
     cost: Cost | None = None
     slope: float = 0.0  # bytes that one more image in a micro-batch takes
     roles: tuple[Role, ...] = ()
@@ -69,8 +71,12 @@ def stages(path: Path, sets: Sequence[str], runs: Path, catalog: Catalog) -> lis
 
     Nothing is downloaded, trained or written, and no network has weights.
     """
-    nodes, cards = runner.graph(path, sets, catalog, None), dict[str, Card]()
-    return [_stage(node, runner.existing(node, runs), cards, catalog) for node in nodes]
+    nodes, cards = graph(path, sets, catalog, None), dict[str, Card]()
+    found = lookup.plan(nodes, rundir.known(runs))
+    return [
+        attrs.evolve(_stage(node, one.run, cards, catalog), remarks=tuple(lookup.remarks([node], [one])))
+        for node, one in zip(nodes, found, strict=True)
+    ]
 
 
 def _stage(node: Node, run: RunDir | None, cards: dict[str, Card], catalog: Catalog) -> Stage:

@@ -24,7 +24,8 @@ from distillkit.recipe.made_for import misused
 from distillkit.recipe.problem import key_text
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
-from distillkit.run import runner, stage
+from distillkit.run import inputs, stage
+from distillkit.run.nodes import graph
 from distillkit.show.screen import Screen
 from distillkit.train import threads
 from distillkit.train.build import build
@@ -45,6 +46,8 @@ def measure(path: Path, sets: Sequence[str], other: Path | None, screen: Screen)
     if run.status() != "finished":
         raise UsageError(f"{path} is {run.status()}: there is no result to measure")
     recipe = asked(run, sets, other, catalog)
+    for text in inputs.changes(run, read(run.resolved, (), catalog), {}):
+        screen.warn(f"{text} since the run was made")
     torch.set_num_threads(recipe.run.threads or threads.choose())
     with stage.shown_warnings(screen):
         state = build(recipe, catalog)
@@ -87,7 +90,7 @@ def teachers(run: RunDir, recipe: Recipe, catalog: Catalog) -> dict[str, Outcome
     file = recipe.starts_from.get("teacher_score")
     if file is None:
         return {}
-    wanted = runner.graph(run.path / file, (), catalog, None)[-1].fingerprint
+    wanted = graph(run.path / file, (), catalog, None)[-1].fingerprint
     for path in sorted(run.path.parent.glob("*/resolved.toml"), reverse=True):
         if _is(wanted, path, catalog) and (found := RunDir.open(path.parent)).status() == "finished":
             return {"teacher_score": Outcome.of(found, reused=True)}
@@ -97,7 +100,7 @@ def teachers(run: RunDir, recipe: Recipe, catalog: Catalog) -> dict[str, Outcome
 def _is(wanted: str, path: Path, catalog: Catalog) -> bool:
     """Has the recipe that fingerprint as of today? A run.json has that of the day it was made."""
     try:
-        return runner.graph(path, (), catalog, None)[-1].fingerprint == wanted
+        return graph(path, (), catalog, None)[-1].fingerprint == wanted
     except UsageError:  # another's, of plugins that are not here
         return False
 

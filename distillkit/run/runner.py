@@ -3,52 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
-from attrs import frozen
-
-from distillkit.api import DistillkitError, UsageError
+from distillkit.api import DistillkitError, InputError, UsageError
 from distillkit.assets.folder import folder as assets
 from distillkit.assets.locate import require
 from distillkit.disk import rundir
 from distillkit.disk.results import Outcome
 from distillkit.disk.rundir import RunDir
-from distillkit.recipe import chain, fingerprint, shipped, to_toml, used_distributions, used_numerics
-from distillkit.recipe.schema import Recipe
+from distillkit.recipe import shipped
 from distillkit.registry import Catalog
+from distillkit.run import inputs, lookup
 from distillkit.run.claim import claimed
 from distillkit.run.enduring import EnduringScreen
+from distillkit.run.lookup import Found
+from distillkit.run.nodes import Change, Node, graph, texts
 from distillkit.show import report
 from distillkit.show.screen import Screen
-
-Change = Callable[[Recipe], Recipe]
-
-
-@frozen
-class Node:
-    """One recipe of the graph and what identifies its run."""
-
-    recipe: Recipe
-    sources: dict[str, Path]  # table -> path of the recipe whose result it needs
-    fingerprint: str
-    versions: dict[str, str]
-
-
-def graph(
-    path: Path, sets: Sequence[str], catalog: Catalog, seed: int | None, change: Change = lambda recipe: recipe
-) -> list[Node]:
-    """List the recipes to run, parents first; `change` is applied to each before it is fingerprinted."""
-    nodes: dict[Path, Node] = {}
-    for recipe in map(change, chain(path, sets, catalog, seed=seed)):
-        sources = {table: path.resolve() for table, path in recipe.start_paths.items()}
-        prints = {file: nodes[sources[table]].fingerprint for table, file in recipe.starts_from.items()}
-        versions = {**used_distributions(recipe, catalog), "torch": version("torch")}
-        identity = fingerprint(recipe, prints, used_numerics(recipe, catalog))
-        nodes[recipe.path.resolve()] = Node(recipe, sources, identity, versions)
-    return list(nodes.values())
 
 
 def run(
@@ -85,58 +58,64 @@ def run(
             f"{target.path} was made with other plugins or an edited recipe (fingerprint {target.fingerprint}, "
             f"now {nodes[-1].fingerprint}); install the versions named in its run.json, or run the recipe anew"
         )
+    known = rundir.known(runs)
+    found = lookup.plan(nodes, known)
     *parents, asked = nodes
-    found = [existing(node, runs) for node in parents]
-    found.append(target if target is not None or again else existing(asked, runs))
     if target is not None:
         refuse_unasked(target, parents, found, runs)
-    screen.plan(rows(nodes, found, target))
-    require(shipped.told(path), unfinished(nodes, found), assets())
+        refuse_changed(target, nodes, found)
+    if target is not None or again:
+        found[-1] = Found(target)
+    screen.plan(lookup.rows(nodes, found, target))
+    told = set(lookup.remarks(nodes, found))
+    for text in told:
+        screen.warn(text)
+    require(shipped.told(path), lookup.unfinished(nodes, found), assets())
     outcomes: dict[Path, Outcome] = {}
     for node in nodes:
         last = node is asked
-        find: Callable[[], RunDir | None] = partial(existing, node, runs)
+        results = {table: outcomes[parent] for table, parent in node.sources.items()}
+        find: Callable[[], RunDir | None] = partial(existing, node, runs, results, told, screen)
         if last and (target is not None or again):
             find = lambda: target  # noqa: E731  with `again` a new run whatever there is
-        results = {table: outcomes[parent] for table, parent in node.sources.items()}
         outcomes[node.recipe.path.resolve()] = one(
             node, find, results, nodes, runs, catalog, screen, wait or not last, take_over
         )
     return list(outcomes.values())
 
 
-def refuse_unasked(target: RunDir, parents: list[Node], found: Sequence[RunDir | None], runs: Path) -> None:
+def refuse_unasked(target: RunDir, parents: list[Node], found: Sequence[Found], runs: Path) -> None:
     """A run that goes on needs the results it started from: training them anew was not asked for."""
     for node, old in zip(parents, found, strict=False):
-        if old is None or old.status() != "finished":
+        if not old.finished:
+            changed = "; ".join(f"{path}: {', '.join(why)}" for path, why in old.outdated.items())
             raise UsageError(
-                f"no finished run of {node.recipe.name} in {runs}, on which {target.path} builds: name the folder "
-                "that has it with --runs"
+                f"no finished run of {node.recipe.name} in {runs}, on which {target.path} builds"
+                + (f" ({changed})" if changed else ": name the folder that has it with --runs")
             )
 
 
-def existing(node: Node, runs: Path) -> RunDir | None:
-    """Find the run of `node` to reuse or to go on with; None: there is none, or it diverged and would again."""
-    found = rundir.find(runs, node.fingerprint)
-    return None if found is not None and found.status() == "diverged" else found
+def refuse_changed(target: RunDir, nodes: Sequence[Node], found: Sequence[Found]) -> None:
+    """A run does not go on with other data than it began with."""
+    *_, asked = nodes
+    runs = {node.recipe.path.resolve(): one.run for node, one in zip(nodes, found, strict=True)}
+    parents = {table: run.path for table, path in asked.sources.items() if (run := runs[path])}
+    changed = inputs.changes(target, asked.recipe, parents)
+    if changed and target.status() != "finished":
+        raise InputError(
+            f"{target.path} does not go on, since {'; '.join(changed)}: bring back what it began with, or run the "
+            "recipe without --resume, which begins anew in a folder of its own"
+        )
 
 
-def rows(nodes: list[Node], found: list[RunDir | None], target: RunDir | None = None) -> list[dict[str, str]]:
-    """Make the plan a table: what is done with each recipe; `target` knows its own name."""
-    table = []
-    for node, old in zip(nodes, found, strict=True):
-        todo = f"{node.recipe.run.kimg:g} kimg"
-        if old is not None:
-            todo = f"reuse {old.path}" if old.status() == "finished" else f"go on with {old.path}"
-        name = node.recipe.name if target is None or old is not target else str(target.info["recipe"])
-        table.append({"recipe": name, "method": node.recipe.generator_loss.name, "to do": todo})
-    return table
-
-
-def unfinished(nodes: list[Node], found: list[RunDir | None]) -> list[Recipe]:
-    """List the recipes of `nodes` that have to run."""
-    pairs = zip(nodes, found, strict=True)
-    return [node.recipe for node, old in pairs if old is None or old.status() != "finished"]
+def existing(node: Node, runs: Path, results: Mapping[str, Outcome], told: set[str], screen: Screen) -> RunDir | None:
+    """Find the run of `node` to reuse or to go on with, now that its parents' results are there."""
+    parents = {table: outcome.run_dir for table, outcome in results.items()}
+    found = lookup.look(node, rundir.known(runs), parents)
+    for text in lookup.left_out(found):
+        if text not in told:
+            screen.warn(text)
+    return found.run
 
 
 def one(
@@ -149,10 +128,11 @@ def one(
     """
     from distillkit.run import stage  # torch comes with it: only when there is work
 
-    recipe = node.recipe
+    recipe, parents = node.recipe, {table: outcome.run_dir for table, outcome in results.items()}
 
     def make() -> RunDir:
-        return RunDir.create(runs, recipe.name, node.fingerprint, node.versions)
+        read = inputs.noted(recipe, parents)
+        return RunDir.create(runs, recipe.name, node.fingerprint, node.versions, **{inputs.NOTE: read})
 
     with claimed(find, make, runs, screen, wait, take_over) as claim:
         run = claim.run
@@ -161,6 +141,8 @@ def one(
             return Outcome.of(run, reused=True)
         if not run.resolved.exists():  # new, or killed right after it was made
             stage.write_recipes(run, *texts(node, nodes))
+        if not inputs.known(run):
+            run.note(inputs.NOTE, inputs.noted(recipe, parents))
         screen.stage(f"{run.info['recipe']}   {recipe.generator_loss.name}, {recipe.run.kimg:g} kimg   {run.path}")
         start = time.perf_counter()
         stage.execute(recipe, run, results, catalog, screen)
@@ -176,28 +158,3 @@ def paged(run: RunDir, screen: Screen) -> None:
         report.write_report(run.path, title=str(run.info["recipe"]))
     except (DistillkitError, OSError) as error:
         screen.warn(f"{run.path} has no report: {error}")
-
-
-def texts(node: Node, nodes: list[Node]) -> tuple[Recipe, str, dict[str, str]]:
-    """Write `node` as text: its recipe, its resolved text, and by file name in from/ those of all it builds on."""
-    ancestors: dict[Path, Node] = {}
-    by_path = {n.recipe.path.resolve(): n for n in nodes}
-
-    def visit(current: Node) -> None:
-        for parent in current.sources.values():
-            visit(by_path[parent])
-            ancestors[parent] = by_path[parent]
-
-    visit(node)
-    names = {path: unique(path, index, ancestors) for index, path in enumerate(ancestors)}
-
-    def text(n: Node, folder: str) -> str:
-        files = {n.recipe.starts_from[table]: folder + names[parent] for table, parent in n.sources.items()}
-        return to_toml(n.recipe, made_with=n.versions, files=files)
-
-    return node.recipe, text(node, "from/"), {names[path]: text(n, "") for path, n in ancestors.items()}
-
-
-def unique(path: Path, index: int, paths: dict[Path, Node]) -> str:
-    same = sum(other.name == path.name for other in paths)
-    return path.name if same == 1 else f"{path.stem}-{index}.toml"

@@ -9,8 +9,7 @@ from attrs import evolve, frozen
 from distillkit.api import UsageError
 from distillkit.recipe import shipped
 from distillkit.registry import Catalog
-from distillkit.run import runner
-from distillkit.run.runner import Node
+from distillkit.run.nodes import Node, graph
 from distillkit.study.plan import Cell, Study
 
 
@@ -23,8 +22,8 @@ class Job:
     recipe: Path
     sets: tuple[str, ...]
     seed: int | None  # for the recipes it builds on as well; None: `sets` has the seed of this one alone
-    needs: tuple[str, ...]
-    kimg: float
+    needs: tuple[str, ...]  # in the order of the node's sources
+    node: Node
     cell: tuple[str, int] | None = None  # label and seed; None: no cell, but others build on it
 
     def arguments(self, runs: Path) -> list[str]:
@@ -67,7 +66,7 @@ def _jobs(study: Study, cell: Cell, seed: int, catalog: Catalog) -> list[Job]:
     path = shipped.path_of(cell.recipe, study.path.parent)
     everywhere = seed if study.teacher_seeds else None
     sets = (*study.set, *cell.set, *(() if study.teacher_seeds else (f"run.seed={seed}",)))
-    nodes = runner.graph(path, sets, catalog, everywhere)
+    nodes = graph(path, sets, catalog, everywhere)
     by_path = {node.recipe.path.resolve(): node for node in nodes}
     made = []
     for node in nodes:
@@ -77,7 +76,7 @@ def _jobs(study: Study, cell: Cell, seed: int, catalog: Catalog) -> list[Job]:
         made.append(
             Job(
                 node.fingerprint, name, node.recipe.path, sets if last else (), everywhere, needs,
-                node.recipe.run.kimg, (cell.label, seed) if last else None,
+                node, (cell.label, seed) if last else None,
             )
         )  # fmt: skip
     return made

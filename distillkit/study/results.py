@@ -12,10 +12,11 @@ from attrs import frozen
 
 from distillkit.api import UsageError
 from distillkit.compare import Comparison, Group, Run, compare, compare_rows, markdown, tables, write_page
-from distillkit.disk import files, rundir
+from distillkit.disk import files
 from distillkit.study.jobs import Job
 from distillkit.study.plan import Cell, Option, Study
 from distillkit.study.work import Progress
+from distillkit.study.work import found as runs_of
 
 
 @frozen
@@ -31,9 +32,8 @@ class Results:
 def write_results(study: Study, done: Sequence[Progress], runs: Path, out: Path, note: str = "") -> Results:
     """Write study.json always, and the page if there is something to compare."""
     comparison, why_not = None, ""
-    ours = {one.job.fingerprint for one in done}
-    known = rundir.by_fingerprint(runs)
-    found = {fingerprint: Run.read(run.path) for fingerprint, run in known.items() if fingerprint in ours}
+    known = runs_of([one.job for one in done], runs)
+    found = {fingerprint: Run.read(run.path) for fingerprint, run in known.items()}
     try:
         comparison = _compare(study, [one.job for one in done], found)
         write_page(comparison, out / "compare.html", title=study.name, note=note, setup=_setup(study))

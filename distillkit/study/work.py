@@ -14,6 +14,8 @@ from attrs import define, field
 
 from distillkit.api import Preempted
 from distillkit.disk import rundir
+from distillkit.disk.rundir import RunDir
+from distillkit.run import inputs
 from distillkit.run.signals import StopRequest
 from distillkit.show import formats
 from distillkit.study.jobs import Job
@@ -75,18 +77,33 @@ def work(
 def look(jobs: Sequence[Job], runs: Path, logs: Path) -> list[Progress]:
     """Find what earlier sessions have done, and what nobody waits for; all else is waiting."""
     all_ = [Progress(job, logs / f"{i:03d}-{_slug(job.name)}.log") for i, job in enumerate(jobs)]
-    known = rundir.by_fingerprint(runs)
+    known = found(jobs, runs)
     for one in all_:
-        found = known.get(one.job.fingerprint)
-        if found is not None and found.status() == "finished":
+        run = known.get(one.job.fingerprint)
+        if run is not None and run.status() == "finished":
             one.state = "reused"
-        elif found is not None and found.status() == "diverged":
-            one.state, one.reason = "diverged", f"in an earlier session: {found.path}"
+        elif run is not None and run.status() == "diverged":
+            one.state, one.reason = "diverged", f"in an earlier session: {run.path}"
     for one in reversed(all_):  # what others build on comes first
         waited_for = any(one.job.fingerprint in other.job.needs and other.state == "waiting" for other in all_)
         if one.state == "waiting" and one.job.cell is None and not waited_for:
             one.state = "not needed"
     return all_
+
+
+def found(jobs: Sequence[Job], runs: Path) -> dict[str, RunDir]:
+    """Find the run of each job, by fingerprint: one that read what is there now, finished if there is such a one."""
+    known, newest, anew = rundir.known(runs), dict[str, RunDir](), set[str]()
+    for job in jobs:  # those that others build on come first
+        pairs = zip(job.node.sources, job.needs, strict=True)
+        parents = {table: newest[need].path for table, need in pairs if need in newest}
+        candidates = [run for run, _ in known.get(job.fingerprint, ())]
+        same = [run for run in candidates if not inputs.changes(run, job.node.recipe, parents)]
+        if same and not anew & {*job.needs}:
+            newest[job.fingerprint] = same[0]
+        elif candidates:
+            anew.add(job.fingerprint)
+    return newest
 
 
 def _advance(all_: Sequence[Progress], runs: Path, at_once: int) -> None:

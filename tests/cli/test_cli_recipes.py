@@ -11,7 +11,7 @@ import pytest
 from distillkit.cli.main import main
 from distillkit.recipe import chain, shipped
 from distillkit.registry import Catalog
-from distillkit.run import runner
+from distillkit.run.nodes import graph
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,9 +64,7 @@ def test_a_copy_is_the_same_recipe_and_is_written_once(capsys):
     assert main(["recipes", "copy", "digits_uncond_sid_el", "afhq_sid2a_el"]) == 0
     assert "recipes/digits_uncond_sid_el.toml written" in capsys.readouterr().out
     for name in ("digits_uncond_sid_el", "afhq_sid2a_el"):
-        mine, theirs = (
-            runner.graph(Path(path), (), catalog, None) for path in (f"recipes/{name}.toml", shipped.asked(name))
-        )
+        mine, theirs = (graph(Path(path), (), catalog, None) for path in (f"recipes/{name}.toml", shipped.asked(name)))
         assert [node.fingerprint for node in mine] == [node.fingerprint for node in theirs]
         assert all(node.recipe.path.resolve().is_relative_to(Path().resolve()) for node in mine)
     assert main(["recipes", "copy", "digits_uncond_sid_el"]) == 0, "what is there already is the same"

@@ -13,7 +13,7 @@ import pytest
 
 from distillkit.api import InputError, UsageError
 from distillkit.disk import lock
-from distillkit.disk.rundir import RunDir, find
+from distillkit.disk.rundir import RunDir, known
 
 
 def forked(work: Callable[[], None]) -> int:
@@ -25,6 +25,10 @@ def forked(work: Callable[[], None]) -> int:
         finally:
             os._exit(1)
     return pid
+
+
+def find(root: Path, fingerprint: str) -> RunDir | None:
+    return next((run for run, _ in known(root).get(fingerprint, ())), None)
 
 
 def test_runs_are_numbered(tmp_path: Path) -> None:

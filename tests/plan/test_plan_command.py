@@ -21,7 +21,7 @@ from distillkit.plan.dry import Cost, TurnCost
 from distillkit.plan.stages import Stage
 from distillkit.recipe import read
 from distillkit.registry import Catalog
-from distillkit.run import runner
+from distillkit.run.nodes import graph
 from distillkit.train import turns
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -68,7 +68,7 @@ def test_gaussians_fit_and_nothing_is_said_about_speed_without_a_source(capsys: 
 def test_speed_comes_from_a_run_of_the_same_recipe_and_gives_time_and_cost(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    node = runner.graph(GAUSSIANS, (), Catalog.installed(), None)[-1]
+    node = graph(GAUSSIANS, (), Catalog.installed(), None)[-1]
     run = RunDir.create(tmp_path / "runs", "gaussians_sid", node.fingerprint, node.versions)
     row = {"what": "tick", "nimg": 128_000, "kimg": 128.0, "seconds": 64.0, "img_per_sec": 1.0}
     run.metrics.write_text(json.dumps(row) + "\n")

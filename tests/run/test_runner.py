@@ -12,7 +12,7 @@ from distillkit.cli.main import main
 from distillkit.disk.rundir import RunDir
 from distillkit.recipe import read
 from distillkit.registry import Catalog
-from distillkit.run import runner
+from distillkit.run.nodes import graph
 from distillkit.testing import tiny_recipe
 
 TEACHER = tiny_recipe("edm", sample={"use": "heun", "steps": 3})
@@ -41,7 +41,7 @@ def names(recipe: Path) -> list[str]:
 
 
 def fingerprints(recipe: Path) -> list[str]:
-    return [node.fingerprint for node in runner.graph(recipe, (), Catalog.installed(), None)]
+    return [node.fingerprint for node in graph(recipe, (), Catalog.installed(), None)]
 
 
 def test_parents_run_first_and_once_and_are_reused(recipe: Path, capsys: pytest.CaptureFixture) -> None:

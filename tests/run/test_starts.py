@@ -17,7 +17,8 @@ from distillkit.cli.main import main
 from distillkit.disk import lock
 from distillkit.disk.rundir import RunDir
 from distillkit.registry import Catalog
-from distillkit.run import claim, runner
+from distillkit.run import claim
+from distillkit.run.nodes import graph
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -27,7 +28,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 def test_the_loser_of_two_starts_leaves_the_run_alone(tiny: Callable[..., Path], capsys: pytest.CaptureFixture) -> None:
     recipe = tiny()
     runs = recipe.parent / "runs"
-    (node,) = runner.graph(recipe, (), Catalog.installed(), None)
+    (node,) = graph(recipe, (), Catalog.installed(), None)
     run = RunDir.create(runs, "tiny", node.fingerprint)  # a winner that has written nothing else yet
     with run.lock():
         before = files_of(run.path)

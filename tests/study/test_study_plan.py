@@ -60,7 +60,7 @@ def test_axes_make_a_cell_of_every_combination_with_the_settings_of_all_its_opti
         ("b, more", "child.toml", ("run.batch=4", "run.kimg=3")),
     ]
     jobs_ = planned(study(HOSTS + TERMS))
-    assert {job.cell[0]: job.kimg for job in jobs_ if job.cell} == {
+    assert {job.cell[0]: job.node.recipe.run.kimg for job in jobs_ if job.cell} == {
         "a, itself": 2, "a, more": 3, "b, itself": 1, "b, more": 3
     }  # fmt: skip
 
@@ -113,7 +113,7 @@ def test_a_cell_that_others_build_on_is_one_job(study):
 
 def test_settings_of_the_study_go_below_those_of_a_cell_and_to_no_parent(study):
     made = planned(study('set = ["run.kimg=2"]\n[[cell]]\nrecipe = "child.toml"\nset = ["run.kimg=3"]', "[0]"))
-    assert [(job.name, job.kimg) for job in made] == [("base", 1.0), ("child, seed 0", 3.0)]
+    assert [(job.name, job.node.recipe.run.kimg) for job in made] == [("base", 1.0), ("child, seed 0", 3.0)]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from distillkit.api import Preempted
+from distillkit.run.nodes import Node
 from distillkit.study import Job, work
 from distillkit.study import work as work_function
 
@@ -52,7 +53,8 @@ def runs(tmp_path, monkeypatch):
 
 
 def job(name, *needs, cell=True):
-    return Job(name, name, Path(name), (), None, needs, 1.0, (name, 0) if cell else None)
+    node = Node(None, dict(zip(needs, map(Path, needs), strict=True)), name, {})
+    return Job(name, name, Path(name), (), None, needs, node, (name, 0) if cell else None)
 
 
 def done(runs, *jobs, at_once=1):

@@ -1,0 +1,87 @@
+"""Which runs there are for the recipes of a graph: to reuse, to go on with, or left out, for their data changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from attrs import field, frozen
+
+from distillkit.disk.rundir import Known, RunDir
+from distillkit.recipe.schema import Recipe
+from distillkit.run import inputs
+from distillkit.run.nodes import Node
+
+
+@frozen
+class Found:
+    """What there is for one recipe."""
+
+    run: RunDir | None  # to reuse or to go on with
+    outdated: Mapping[Path, list[str]] = field(factory=dict)  # runs of the same recipe on other data, and what changed
+
+    @property
+    def finished(self) -> bool:
+        return self.run is not None and self.run.status() == "finished"
+
+
+def look(node: Node, known: Known, parents: Mapping[str, Path]) -> Found:
+    """Find the run of `node` whose `parents`, run folders by table, and files are as it noted them.
+
+    None where there is no such run, or it diverged and would again.
+    """
+    outdated: dict[Path, list[str]] = {}
+    for run, status in known.get(node.fingerprint, ()):
+        changed = inputs.changes(run, node.recipe, parents)
+        if not changed:
+            return Found(None if status == "diverged" else run, outdated)
+        outdated[run.path] = changed
+    return Found(None, outdated)
+
+
+def plan(nodes: Sequence[Node], known: Known) -> list[Found]:
+    """Find the runs of all nodes, parents first; what builds on a run that is made anew is made anew."""
+    found: dict[Path, Found] = {}
+    for node in nodes:
+        parents = {table: found[path] for table, path in node.sources.items()}
+        anew = [f"{table} is trained anew" for table, one in parents.items() if one.run is None and one.outdated]
+        runs = known.get(node.fingerprint, ())
+        found[node.recipe.path.resolve()] = (
+            Found(None, {run.path: anew for run, _ in runs}) if anew and runs
+            else look(node, known, {table: one.run.path for table, one in parents.items() if one.run})
+        )  # fmt: skip
+    return list(found.values())
+
+
+def rows(nodes: Sequence[Node], found: Sequence[Found], target: RunDir | None = None) -> list[dict[str, str]]:
+    """Make the plan a table: what is done with each recipe; `target` knows its own name."""
+    table = []
+    for node, one in zip(nodes, found, strict=True):
+        todo = f"{node.recipe.run.kimg:g} kimg" + (", anew" if one.outdated else "")
+        if one.run is not None:
+            todo = f"reuse {one.run.path}" if one.finished else f"go on with {one.run.path}"
+        name = node.recipe.name if target is None or one.run is not target else str(target.info["recipe"])
+        table.append({"recipe": name, "method": node.recipe.generator_loss.name, "to do": todo})
+    return table
+
+
+def remarks(nodes: Sequence[Node], found: Sequence[Found]) -> Iterator[str]:
+    """Say which runs are not reused and why, and of which it is not known what they read."""
+    for one in found:
+        yield from left_out(one)
+    pairs = [(node.recipe, one.run) for node, one in zip(nodes, found, strict=True) if one.run]
+    old = [str(run.path) for recipe, run in pairs if inputs.unknown(run, recipe)]
+    if old:
+        yield f"runs of distillkit 0.1.0 do not tell what data they read, nor whether it changed: {', '.join(old)}"
+
+
+def left_out(found: Found) -> Iterator[str]:
+    """Say why the newest run of the recipe is not reused, where another one has to be made."""
+    if found.run is None and found.outdated:
+        path, changed = next(iter(found.outdated.items()))
+        yield f"{path} is not reused: {'; '.join(changed)}"
+
+
+def unfinished(nodes: Sequence[Node], found: Sequence[Found]) -> list[Recipe]:
+    """List the recipes of `nodes` that have to run."""
+    return [node.recipe for node, one in zip(nodes, found, strict=True) if not one.finished]

@@ -1,0 +1,64 @@
+"""The recipes of a graph as nodes: what identifies the run of each, and the texts that its folder keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from attrs import frozen
+
+from distillkit.recipe import chain, fingerprint, to_toml, used_distributions, used_numerics
+from distillkit.recipe.schema import Recipe
+from distillkit.registry import Catalog
+
+Change = Callable[[Recipe], Recipe]
+
+
+@frozen
+class Node:
+    """One recipe of the graph and what identifies its run."""
+
+    recipe: Recipe
+    sources: dict[str, Path]  # table -> path of the recipe whose result it needs
+    fingerprint: str
+    versions: dict[str, str]
+
+
+def graph(
+    path: Path, sets: Sequence[str], catalog: Catalog, seed: int | None, change: Change = lambda recipe: recipe
+) -> list[Node]:
+    """List the recipes to run, parents first; `change` is applied to each before it is fingerprinted."""
+    nodes: dict[Path, Node] = {}
+    for recipe in map(change, chain(path, sets, catalog, seed=seed)):
+        sources = {table: path.resolve() for table, path in recipe.start_paths.items()}
+        prints = {file: nodes[sources[table]].fingerprint for table, file in recipe.starts_from.items()}
+        versions = {**used_distributions(recipe, catalog), "torch": version("torch")}
+        identity = fingerprint(recipe, prints, used_numerics(recipe, catalog))
+        nodes[recipe.path.resolve()] = Node(recipe, sources, identity, versions)
+    return list(nodes.values())
+
+
+def texts(node: Node, nodes: list[Node]) -> tuple[Recipe, str, dict[str, str]]:
+    """Write `node` as text: its recipe, its resolved text, and by file name in from/ those of all it builds on."""
+    ancestors: dict[Path, Node] = {}
+    by_path = {n.recipe.path.resolve(): n for n in nodes}
+
+    def visit(current: Node) -> None:
+        for parent in current.sources.values():
+            visit(by_path[parent])
+            ancestors[parent] = by_path[parent]
+
+    visit(node)
+    names = {path: unique(path, index, ancestors) for index, path in enumerate(ancestors)}
+
+    def text(n: Node, folder: str) -> str:
+        files = {n.recipe.starts_from[table]: folder + names[parent] for table, parent in n.sources.items()}
+        return to_toml(n.recipe, made_with=n.versions, files=files)
+
+    return node.recipe, text(node, "from/"), {names[path]: text(n, "") for path, n in ancestors.items()}
+
+
+def unique(path: Path, index: int, paths: dict[Path, Node]) -> str:
+    same = sum(other.name == path.name for other in paths)
+    return path.name if same == 1 else f"{path.stem}-{index}.toml"
