@@ -22,9 +22,10 @@ import torch
 from torch import Tensor
 
 from distillkit.api import GeneratorLoss, State, Step, field, frozen, ge, gt, hookimpl, in_
+from distillkit.distances import distance
 from distillkit.noise import edm_weight
-from distillkit_cm.distance import distance, weight
 from distillkit_cm.pair import twice
+from distillkit_cm.weights import weight
 
 
 class Ect(GeneratorLoss):

@@ -23,19 +23,15 @@ from distillkit.api import (
     hookimpl,
     in_,
 )
+from distillkit.distances import DISTANCES, distance, wants_features
 from distillkit.noise import RHO, SIGMA_MAX, SIGMA_MIN, rho_grid
-from distillkit_cm.distance import DISTANCES, WEIGHTS, distance, weight
-
-
-def _lpips(instance: Any, attribute: Any, value: object) -> None:
-    if (instance.distance == "lpips") != (value is not None):
-        raise ValueError('\'features\' goes with distance = "lpips", and "lpips" with a [features] table')
+from distillkit_cm.weights import WEIGHTS, weight
 
 
 @frozen(kw_only=True)
 class PairConfig:
     distance: str = field(default="l2", validator=in_(DISTANCES))  # between two images; published: lpips
-    features: Choice[Embedding] | None = field(default=None, validator=_lpips)
+    features: Choice[Embedding] | None = field(default=None, validator=wants_features)
     """network of the distance "lpips", such as lpips-vgg16"""
     huber_c: float = field(default=0.03, validator=ge(0))
     """distance "huber": its width; arXiv:2310.14189 has 0.00054 sqrt(C H W)"""

@@ -8,8 +8,6 @@ paper's. Source: arXiv:2311.18828, Section 3.3.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
@@ -32,14 +30,10 @@ from distillkit.api import (
     in_,
     optional,
 )
+from distillkit.distances import DISTANCES, distance, wants_features
 from distillkit_dmd.pairs import Pairs
 
 LAMBDA_REG = 0.25  # arXiv:2311.18828, Section 3.3; 0.5 for CIFAR-10 without labels
-
-
-def _lpips(instance: Any, attribute: Any, value: object) -> None:
-    if (instance.distance == "lpips") != (value is not None):
-        raise ValueError('\'features\' goes with distance = "lpips", and "lpips" with a [features] table')
 
 
 class Regression(AuxiliaryLoss):
@@ -55,11 +49,11 @@ class Regression(AuxiliaryLoss):
         """noise and the teacher's image of it; 500_000: CIFAR-10 without labels; 25_000: ImageNet"""
         sampler: Choice[Sample] = Use("heun")  # of the teacher's images; the default has 18 steps, ImageNet needs 256
         batch: int | None = field(default=None, validator=optional(ge(1)))  # pairs per step; unset: run.batch
-        distance: str = field(default="l2", validator=in_(("l2", "l1", "huber", "lpips")))
+        distance: str = field(default="l2", validator=in_(DISTANCES))
         """between the student's image and the teacher's; published: lpips"""
         huber_c: float = field(default=0.03, validator=gt(0))
         """distance "huber": its width; arXiv:2310.14189 has 0.00054 sqrt(C H W)"""
-        features: Choice[Embedding] | None = field(default=None, validator=_lpips)
+        features: Choice[Embedding] | None = field(default=None, validator=wants_features)
         """network of the distance "lpips", such as lpips-vgg16"""
         seed: int = field(default=0, validator=ge(0))  # of the pairs, whatever the run's seed
 
@@ -92,12 +86,4 @@ class Regression(AuxiliaryLoss):
 
     def distance(self, x: Tensor, y: Tensor) -> Tensor:
         """l(x, y) [N] of images [N,C,H,W]."""
-        kind, c = self.config.distance, self.config.huber_c
-        if kind == "lpips":
-            assert self.phi is not None, "the config asks for features"
-            apart: Tensor = self.phi(x) - self.phi(y)
-            return apart.square().sum(1)
-        gap = (x - y).flatten(1)
-        if kind == "huber":
-            return (gap.square().sum(1) + c**2).sqrt() - c
-        return gap.abs().mean(1) if kind == "l1" else gap.square().mean(1)
+        return distance(self.config.distance, x, y, self.config.huber_c, self.phi)
