@@ -107,6 +107,28 @@ def test_lognormal_and_weight_by_hand() -> None:
     assert noise.edm_weight(torch.tensor(2.0), 1.0).item() == pytest.approx(5 / 4)
 
 
+def test_the_denoising_loss_by_hand_and_with_an_expected_error_divided_by_it() -> None:
+    y, sigma = torch.zeros(2, 1, 1, 2), torch.tensor([0.5, 1.0]).view(2, 1, 1, 1)
+    D = torch.tensor([[1.0, 2.0], [3.0, 0.0]]).view(2, 1, 1, 2)
+    weighted = torch.tensor([[8.0, 32.0], [45.0, 0.0]]).view(2, 1, 1, 2)  # lambda: 0.5 / 0.0625 and 1.25 / 0.25
+    torch.testing.assert_close(noise.denoising_loss(D, y, sigma), weighted)
+    u = torch.tensor([math.log(2.0), 0.0]).view(2, 1, 1, 1)
+    halved = weighted * torch.tensor([0.5, 1.0]).view(2, 1, 1, 1) + u
+    torch.testing.assert_close(noise.denoising_loss(D, y, sigma, u=u), halved)
+    assert torch.equal(noise.denoising_loss(D, y, sigma), noise.denoising_loss(D, y, sigma, u=0 * u))
+
+
+def test_heuns_step_is_of_second_order() -> None:
+    """Data ~ N(0, 0.5^2): D = x s^2 / (s^2 + t^2), and x falls with sqrt(s^2 + t^2) along a trajectory."""
+    x, errors = torch.full((1, 1, 1, 1), 2.0, dtype=torch.float64), []
+    for h in (0.1, 0.05):
+        t = torch.ones_like(x)
+        exact = x * ((0.25 + (1 - h) ** 2) / 1.25) ** 0.5
+        found = noise.heun_step(lambda x, t, labels: x * 0.25 / (0.25 + t**2), x, t, t - h)
+        errors.append(float((found - exact).abs()))
+    assert errors[0] / errors[1] == pytest.approx(8, rel=0.15)  # a step's error is of third order
+
+
 def test_fold_is_a_seed_that_torch_takes_and_no_two_are_alike() -> None:
     seeds = {noise.fold(a, b) for a in range(30) for b in ("x", "y", 1)}
     assert len(seeds) == 90 and all(0 <= seed < 2**63 for seed in seeds)

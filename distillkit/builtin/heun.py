@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from distillkit.api import Denoise, Sample, Sampling, and_, field, frozen, ge, gt, hookimpl, le
-from distillkit.noise import RHO, SIGMA_MAX, SIGMA_MIN, fold, rho_grid
+from distillkit.noise import RHO, SIGMA_MAX, SIGMA_MIN, fold, heun_step, rho_grid
 
 MOST = 4096  # steps: four times the longest that anybody published
 
@@ -61,8 +61,8 @@ def heun(
 ) -> Tensor:
     """Unit normal z [N,C,H,W] -> x [N,C,H,W], float64 outside the network; `noise(i)`: the churn noise of step i."""
 
-    def slope(x: Tensor, t: float) -> Tensor:
-        return (x - net(x.to(z.dtype), z.new_full((), t), labels).to(x.dtype)) / t
+    def denoise(x: Tensor, t: float, labels: Tensor | None) -> Tensor:
+        return net(x.to(z.dtype), z.new_full((), t), labels).to(x.dtype)
 
     t = times(net, config)
     x = z.double() * t[0]
@@ -71,9 +71,10 @@ def heun(
         t_hat = t[i] * (1 + gamma)
         if gamma and noise is not None:
             x = x + math.sqrt(t_hat**2 - t[i] ** 2) * config.S_noise * noise(i).to(x.dtype)
-        d, h = slope(x, t_hat), t[i + 1] - t_hat
-        euler = x + h * d
-        x = x + h * (d + slope(euler, t[i + 1])) / 2 if t[i + 1] else euler
+        if t[i + 1]:
+            x = heun_step(denoise, x, t_hat, t[i + 1], labels)
+        else:
+            x = x - t_hat * ((x - denoise(x, t_hat, labels)) / t_hat)
     return x
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from distillkit.api import Denoise, State, Step, UsageError, field, frozen, ge, hookimpl, le
+from distillkit.noise import heun_step
 from distillkit_cm.pair import Pair, PairConfig
 
 
@@ -46,6 +47,4 @@ class Cd(Pair):
 
     def step_down(self, x_t: Tensor, t: Tensor, r: Tensor, step: Step, teacher_score: Denoise) -> Tensor:
         """Eq. (6), two calls of the teacher."""
-        d = (x_t - teacher_score(x_t, t, step.labels)) / t
-        euler = x_t + (r - t) * d
-        return x_t + (r - t) * (d + (euler - teacher_score(euler, r, step.labels)) / r) / 2
+        return heun_step(teacher_score, x_t, t, r, step.labels)

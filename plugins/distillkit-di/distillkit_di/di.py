@@ -39,7 +39,7 @@ from distillkit.api import (
     hookimpl,
     in_,
 )
-from distillkit.noise import edm_weight, fold
+from distillkit.noise import denoising_loss, fold
 
 
 class DiffInstruct(GeneratorLoss):
@@ -98,7 +98,7 @@ class DiffInstruct(GeneratorLoss):
         sigma = step.lognormal_sigma(c.P_mean, c.P_std)
         y, augment_labels = self.augment(step.x, step) if self.augment else (step.x, None)
         D_fake = self.fake_score(y + sigma * step.randn_like(y), sigma, step.labels, augment_labels)
-        return c.sgls * (edm_weight(sigma) * (D_fake - y) ** 2).flatten(1).sum(1)
+        return c.sgls * denoising_loss(D_fake, y, sigma).flatten(1).sum(1)
 
     @hookimpl
     def generator_loss(self, state: State, step: Step, teacher_score: Denoise) -> Tensor:

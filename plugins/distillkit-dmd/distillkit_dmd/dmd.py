@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from distillkit.api import Denoise, GeneratorLoss, State, Step, Turn, field, frozen, ge, gt, hookimpl
-from distillkit.noise import edm_weight, rho_grid
+from distillkit.noise import denoising_loss, rho_grid
 from distillkit_dmd.config import SharedConfig
 
 T = 1000  # noise levels
@@ -74,8 +74,9 @@ class Dmd(GeneratorLoss):
         """Eq. (6) [N] at noise level sigma [N,1,1,1], n [N,C,H,W]."""
         self.fake_score.eval()  # dropout is off in DMD
         D_fake = self.fake_score(step.x + sigma * n, sigma, step.labels)
-        weight = edm_weight(sigma) if self.config.fake_weight == "edm" else 1.0
-        return (weight * (D_fake - step.x) ** 2).flatten(1).mean(1)
+        plain = self.config.fake_weight == "none"
+        loss = (D_fake - step.x) ** 2 if plain else denoising_loss(D_fake, step.x, sigma)
+        return loss.flatten(1).mean(1)
 
     def matching_loss(self, step: Step, sigma: Tensor, n: Tensor, teacher_score: Denoise) -> Tensor:
         """[N], whose gradient at x is that of Eq. (7) over C S, at noise level sigma [N,1,1,1], n [N,C,H,W]."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from distillkit.api import Augment, Choice, GeneratorLoss, State, Step, UsageError, field, frozen, gt, hookimpl
-from distillkit.noise import SIGMA_DATA, edm_weight
+from distillkit.noise import SIGMA_DATA, denoising_loss
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,4 +58,4 @@ class EdmLoss(GeneratorLoss):
         sigma = step.lognormal_sigma(c.P_mean, c.P_std)
         y, augment_labels = (step.real, None) if self.augment is None else self.augment(step.real, step)
         D = state.generator(y + sigma * step.randn_like(y), sigma, step.labels, augment_labels)
-        return (edm_weight(sigma, c.sigma_data) * (D - y) ** 2).flatten(1).sum(1)
+        return denoising_loss(D, y, sigma, c.sigma_data).flatten(1).sum(1)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from distillkit import noise
 from distillkit.api import AuxiliaryLoss, Choice, Embedding, State, Step, Term, UsageError, field, frozen, ge, hookimpl
+from distillkit.distances import in_features
 
 
 class Consistency(AuxiliaryLoss):
@@ -45,22 +46,9 @@ class Consistency(AuxiliaryLoss):
         high, low = self.t[n + 1], self.t[n]
         x = real + high * step.randn_like(real)
         with torch.no_grad():
-            target = f(self.heun_step(state, x, high, low, labels), low, labels)
+            target = f(noise.heun_step(state.teacher_score, x, high, low, labels), low, labels)
         return Term("consistency", self.distance(f(x, high, labels), target), weight=1.0)
 
     def distance(self, a: Tensor, b: Tensor) -> Tensor:
         """d(a, b) [] of images [N,C,H,W], a mean over the batch."""
-        if self.phi is None:
-            return (a - b).square().mean()
-        gap: Tensor = self.phi(a) - self.phi(b)
-        return gap.square().sum(1).mean()
-
-    def heun_step(self, state: State, x: Tensor, high: Tensor, low: Tensor, labels: Tensor | None) -> Tensor:
-        """Eq. (6): the teacher's way from x at noise level `high` down to `low` [N,1,1,1]."""
-
-        def slope(x: Tensor, t: Tensor) -> Tensor:
-            return (x - state.teacher_score(x, t, labels)) / t
-
-        d = slope(x, high)
-        euler = x + (low - high) * d
-        return x + (low - high) * (d + slope(euler, low)) / 2
+        return (a - b).square().mean() if self.phi is None else in_features(self.phi, a, b).mean()

@@ -23,18 +23,6 @@ def gaussian(s):
     return lambda x, t, labels=None: x * s**2 / (s**2 + t**2), lambda x, t, labels=None: x * s / (s**2 + t**2).sqrt()
 
 
-def test_the_step_is_heuns_of_second_order(state):
-    loss, errors = state.components["auxiliary_loss.0"], []
-    D, _ = gaussian(0.5)
-    state.teacher.network = D
-    x = torch.full((1, 1, 1, 1), 2.0, dtype=torch.float64)
-    for h in (0.1, 0.05):
-        high = torch.ones_like(x)
-        exact = x * ((0.25 + (1 - h) ** 2) / 1.25) ** 0.5
-        errors.append(float((loss.heun_step(state, x, high, high - h, None) - exact).abs()))
-    assert errors[0] / errors[1] == pytest.approx(8, rel=0.15)  # a step's error is of third order
-
-
 def test_the_exact_solution_costs_almost_nothing_and_another_student_more(state):
     state.teacher.network, solution = gaussian(0.5)
     loss = Consistency(Consistency.Config(levels=200))

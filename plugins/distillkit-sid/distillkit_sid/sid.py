@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from distillkit.api import Denoise, GeneratorLoss, LogVar, State, Step, Turn, UsageError, field, frozen, hookimpl
-from distillkit.noise import edm_weight, rho_grid
+from distillkit.noise import denoising_loss, rho_grid
 from distillkit_sid.config import SharedConfig
 
 
@@ -87,11 +87,11 @@ class Sid(GeneratorLoss):
         c = self.config
         if self.joint:
             self._shared = x, sigma, _, D_fake = self.noisy_pass(step, self.fake_score)
-            return c.ls * denoising_loss(D_fake, x.detach(), sigma, self.expected_error(sigma))
+            return self.fake_score_loss(D_fake, x.detach(), sigma, self.expected_error(sigma))
         sigma = step.lognormal_sigma(c.P_mean, c.P_std)
         y, augment_labels = self.augmented(step.x, step)
         D_fake = self.fake_score(y + sigma * step.randn_like(y), sigma, step.labels, augment_labels)
-        return c.ls * denoising_loss(D_fake, y, sigma, self.expected_error(sigma))
+        return self.fake_score_loss(D_fake, y, sigma, self.expected_error(sigma))
 
     @hookimpl
     def generator_loss(self, state: State, step: Step, teacher_score: Denoise) -> Tensor:
@@ -111,6 +111,10 @@ class Sid(GeneratorLoss):
         sigma = self.generator_sigma(step)
         x_sigma = x + sigma * step.randn_like(x)
         return x, sigma, x_sigma, network(x_sigma, sigma, step.labels)
+
+    def fake_score_loss(self, D: Tensor, y: Tensor, sigma: Tensor, u: Tensor) -> Tensor:
+        """(a) [N], of clean images y and their denoised D [N,C,H,W], sigma and u = ln v [N,1,1,1]."""
+        return self.config.ls * denoising_loss(D, y, sigma, u=u).flatten(1).sum(1)
 
     def expected_error(self, sigma: Tensor) -> Tensor:
         """u = ln v [N,1,1,1] of sigma [N,1,1,1]; 0 without `logvar`."""
@@ -146,11 +150,6 @@ def alternating(generator_after_kimg: float = 0.0) -> list[Turn]:
         Turn(name="fake_score", trains=("fake_score",), losses=("critic_loss",)),
         Turn(name="generator", trains=("generator",), losses=("generator_loss",), after_kimg=generator_after_kimg),
     ]
-
-
-def denoising_loss(D: Tensor, y: Tensor, sigma: Tensor, u: Tensor) -> Tensor:
-    """(a) without ls [N], of clean images y and their denoised D [N,C,H,W], sigma and u = ln v [N,1,1,1]."""
-    return (edm_weight(sigma) / u.exp() * (D - y) ** 2 + u).flatten(1).sum(1)
 
 
 def sid_weight(x: Tensor, D_real: Tensor, w_min: float) -> Tensor:

@@ -38,7 +38,7 @@ from distillkit.api import (
 )
 from distillkit.noise import edm_weight
 from distillkit_sid.config import SharedConfig
-from distillkit_sid.sid import Sid, alternating, denoising_loss, sid_loss, sid_weight
+from distillkit_sid.sid import Sid, alternating, sid_loss, sid_weight
 
 
 class Sida(Sid):
@@ -96,7 +96,7 @@ class Sida(Sid):
         L_D = (edm_weight(sigma) / u.exp()).flatten() * keep * (bce(l_real, 1, keep) + bce(l_fake, 0, keep)) / 2
         state.record("loss/discriminator", L_D.mean())
         record_logits(state, l_fake, l_real)
-        return c.ls * denoising_loss(D_fake, y, sigma, u) + c.lsd * L_D
+        return self.fake_score_loss(D_fake, y, sigma, u) + c.lsd * L_D
 
     @hookimpl
     def generator_loss(self, state: State, step: Step, teacher_score: Denoise) -> Tensor:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from distillkit.api import GeneratorLoss, LogVar, State, Step, UsageError, field, frozen, gt, hookimpl
-from distillkit.noise import SIGMA_DATA, edm_weight
+from distillkit.noise import SIGMA_DATA, denoising_loss
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,4 +58,4 @@ class Edm2Loss(GeneratorLoss):
         sigma = step.lognormal_sigma(c.P_mean, c.P_std)
         D = state.generator(y + sigma * step.randn_like(y), sigma, step.labels)
         u = cast(LogVar, state.generator).logvar(sigma)
-        return (edm_weight(sigma, c.sigma_data) / u.exp() * (D - y) ** 2 + u).flatten(1).sum(1)
+        return denoising_loss(D, y, sigma, c.sigma_data, u).flatten(1).sum(1)
