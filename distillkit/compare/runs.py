@@ -45,6 +45,7 @@ class Run:
     def read(cls, path: Path) -> Run:
         """Read a run folder. Raises UsageError for what is none, InputError for a damaged one."""
         folder = RunDir.open(path)
+        folder.warn_of_changes()
         try:
             return cls._of(folder)
         except (AttributeError, KeyError, TypeError, ValueError) as error:  # somebody edited what it holds

@@ -23,6 +23,7 @@ from distillkit.api.errors import FULL, InputError, ResourceError
 from distillkit.disk import files, manifest
 
 STATE = "state.json"
+RUN = "run"  # key of meta: the fingerprint of the run that saves, so that checkpoints of two cannot be mistaken
 _NAME = re.compile(r"kimg-(\d{6,})\.(\d{3})")
 _GROUP = re.compile(r"\w[\w.-]*")
 
@@ -55,8 +56,10 @@ def save(
     return path
 
 
-def load_newest(folder: Path, device: torch.device | str) -> tuple[dict[str, Tensor], dict[str, Any], Path] | None:
-    """Load tensors on `device`, meta and path of the newest undamaged checkpoint; None when there is none.
+def load_newest(
+    folder: Path, device: torch.device | str, run: str = ""
+) -> tuple[dict[str, Tensor], dict[str, Any], Path] | None:
+    """Load tensors on `device`, meta and path of the newest undamaged checkpoint of `run`; None when there is none.
 
     A damaged one is set aside with a warning. Raises InputError when there are only damaged ones.
     """
@@ -64,7 +67,7 @@ def load_newest(folder: Path, device: torch.device | str) -> tuple[dict[str, Ten
         _clean(folder)
         for path in reversed(_all(folder)):
             try:
-                return *_load(path, device), path
+                return *_load(path, device, run), path
             except manifest.Damaged as damage:
                 _set_aside(path, damage)
     except OSError as error:
@@ -77,10 +80,10 @@ def load_newest(folder: Path, device: torch.device | str) -> tuple[dict[str, Ten
     return None
 
 
-def load(path: Path, device: torch.device | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load(path: Path, device: torch.device | str, run: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Load tensors on `device` and meta of one checkpoint. Raises InputError if it is damaged or gone."""
     try:
-        return _load(path, device)
+        return _load(path, device, run)
     except manifest.Damaged as damage:
         raise InputError(f"checkpoint {path} is damaged: {damage}") from damage
 
@@ -156,7 +159,7 @@ def _explain(error: OSError, path: Path, tensors: dict[str, Tensor]) -> Resource
     return ResourceError(text)
 
 
-def _load(path: Path, device: torch.device | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _load(path: Path, device: torch.device | str, run: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     names = manifest.check(path)
     tensors: dict[str, Tensor] = {}
     try:
@@ -166,6 +169,8 @@ def _load(path: Path, device: torch.device | str) -> tuple[dict[str, Tensor], di
                 tensors |= {key: value.to(device, copy=True) for key, value in load_file(path / name).items()}
     except (SafetensorError, ValueError, RecursionError) as error:
         raise manifest.Damaged(str(error)) from error
+    if run and meta.get(RUN, run) != run:
+        raise manifest.Damaged("it was saved by another run")
     return tensors, meta
 
 

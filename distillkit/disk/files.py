@@ -16,6 +16,7 @@ from typing import Any
 
 from distillkit.api.errors import UsageError
 
+CHECK = "check"
 _SAFE = os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -69,6 +70,17 @@ def write_atomic(path: Path, data: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Replace a JSON file atomically; what is not finite becomes a word, since JSON has no numbers for it."""
     write_atomic(path, (json.dumps(finite(value), indent=1, allow_nan=False) + "\n").encode())
+
+
+def write_checked(path: Path, value: dict[str, Any]) -> None:
+    """Replace a JSON file by `value` with a check of it, which `typed.json_object` compares and takes out again."""
+    write_json(path, {**value, CHECK: check_of(value)})
+
+
+def check_of(value: dict[str, Any]) -> str:
+    """12 hex digits of what a JSON object says, in whatever form it is written."""
+    text = json.dumps(finite(value), sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def finite(value: Any) -> Any:

@@ -69,6 +69,14 @@ def listed(path: Path) -> str | None:
         return None
 
 
+def check_result(folder: Path) -> None:
+    """Raises InputError where a file of a result is not as its manifest says; one of 0.1.0 has none."""
+    if os.path.lexists(folder / NAME):
+        vouched(folder / NAME)
+        for name in _expected(folder, ANY):
+            vouched(folder / name)
+
+
 def or_damaged(path: Path, read: Callable[[Path], Any]) -> Any:
     """`read(path)`; a lost file is Damaged, any other trouble (no permission ...) says nothing about the checkpoint."""
     try:

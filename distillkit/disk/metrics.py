@@ -19,6 +19,8 @@ from typing import Any
 from distillkit.api.errors import InputError, ResourceError
 from distillkit.disk import files, typed
 
+Line = tuple[bytes, dict[str, Any]]  # as it is in the file, and as a row
+
 
 class MetricsLog:
     """The rows of one run; each has `what` ("tick", "evaluate") and `nimg`. Opening it changes nothing on disk."""
@@ -26,6 +28,7 @@ class MetricsLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd: int | None = None
+        self._run = _fingerprint(path.parent)
         rows = self._lines()
         self._last, self._rows = _last(row for _, row in rows), _next(line for line, _ in rows)
 
@@ -38,7 +41,8 @@ class MetricsLog:
         what, nimg = row["what"], row["nimg"]
         if nimg <= self._last.get(what, -1):
             raise ValueError(f"metrics: {what} at nimg {nimg} after one at {self._last[what]}")
-        line = _line({**row, "row": self._rows})
+        owner = {"run": self._run} if self._rows == 0 and self._run else {}
+        line = _line({**row, **owner, "row": self._rows})
         with self._explained():
             if self._fd is None:
                 self._fd = self._open()
@@ -49,6 +53,16 @@ class MetricsLog:
     def has(self, what: str, nimg: int) -> bool:
         """Whether the last row of this kind was written after so many images."""
         return self._last.get(what) == nimg
+
+    @property
+    def logged(self) -> int:
+        """How many rows were written to this file."""
+        return self._rows
+
+    def expect(self, logged: int) -> None:
+        """Warn where there were more rows when a checkpoint was saved: the last ones are lost."""
+        if self._rows < logged:
+            warnings.warn(f"{self.path}: {logged - self._rows} of {logged} rows are lost", stacklevel=2)
 
     def sync(self) -> None:
         """Force the rows to the disk; called with each checkpoint, so that a resume finds every row before it."""
@@ -85,7 +99,7 @@ class MetricsLog:
         os.ftruncate(fd, files.read(self.path).rfind(b"\n") + 1)  # nothing may follow a torn line
         return fd
 
-    def _lines(self) -> list[tuple[bytes, dict[str, Any]]]:
+    def _lines(self) -> list[Line]:
         if not self.path.exists():
             return []
         try:
@@ -96,11 +110,33 @@ class MetricsLog:
         for number, (line, row) in enumerate(parsed, 1):
             if row is None and line.endswith(b"\n"):
                 warnings.warn(f"{self.path}:{number}: not a row of metrics, left out", stacklevel=3)
-        good = [(line, row) for line, row in parsed if row is not None]
+        good = self._ours([(line, row) for line, row in parsed if row is not None])
         numbers = [n for line, _ in good if (n := _number(line)) is not None]
         if lost := sorted({*range(max(numbers, default=-1) + 1)} - {*numbers}):
             warnings.warn(f"{self.path}: {len(lost)} rows are lost, the first is number {lost[0]}", stacklevel=3)
         return good
+
+    def _ours(self, rows: list[Line]) -> list[Line]:
+        """Rows that have numbers in their order, each once. Raises InputError for those of another run."""
+        if any(row.pop("run", self._run) != self._run for _, row in rows) and self._run:
+            raise InputError(f"{self.path} is of another run than the one whose folder it is in")
+        numbers = [_number(line) for line, _ in rows]
+        known = {number: row for number, row in zip(numbers, rows, strict=True) if number is not None}
+        order = [number for number in numbers if number is not None]
+        if order == sorted(known):
+            return rows
+        warnings.warn(f"{self.path}: rows are not in their order, or stand there twice", stacklevel=3)
+        return [row for number, row in zip(numbers, rows, strict=True) if number is None] + [
+            known[number] for number in sorted(known)
+        ]
+
+
+def _fingerprint(run: Path) -> str:
+    """Of the run whose folder this is; "": nothing says so."""
+    try:
+        return str(json.loads(files.read(run / "run.json"))["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # whoever opens the run tells of it
+        return ""
 
 
 def _line(row: dict[str, Any]) -> bytes:

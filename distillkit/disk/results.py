@@ -7,6 +7,7 @@ better, a ceiling `m_ceiling`, which have spreads too.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from attrs import field, frozen
 
 from distillkit.api.errors import InputError
 from distillkit.disk import alike, files, manifest, typed
-from distillkit.disk.rundir import RunDir
+from distillkit.disk.rundir import RunDir, check_maker
 
 FILE = "result/metrics.json"
 REAL = ("_floor", "_ceiling")
@@ -51,6 +52,8 @@ class Scores:
     note: str = ""  # what a reader of the numbers must know
     remarks: list[str] = field(factory=list)  # what evaluate components say of the student's numbers
     protocol: dict[str, dict[str, str]] = field(factory=dict)  # facts behind the numbers, by evaluate component
+    logged: int = 0  # rows of metrics.jsonl at the end of the run
+    fingerprint: str = ""  # of the run
 
     def rows(self) -> list[Row]:
         """The table: of the teacher's numbers those that were measured as the student's were."""
@@ -120,7 +123,8 @@ def write(run_dir: Path, scores: Scores) -> None:
         **note,
         "nfe": scores.nfe,
     }
-    told = {"better": scores.better, "remarks": scores.remarks, "protocol": scores.protocol}
+    made = {"logged": scores.logged, "fingerprint": scores.fingerprint} if scores.fingerprint else {}
+    told = {**made, "better": scores.better, "remarks": scores.remarks, "protocol": scores.protocol}
     files.write_json(run_dir / FILE, {**facts, "teacher": teacher, **told})
 
 
@@ -131,7 +135,10 @@ def read(run_dir: Path) -> Scores:
     try:
         found = json.loads(files.read(path))
         teacher = found.get("teacher") or {"metrics": {}, "nfe": None}
+        if "fingerprint" in found:
+            check_maker(path, found["fingerprint"])
         return Scores(
+            logged=typed.count(found.get("logged", 0)), fingerprint=typed.text(found.get("fingerprint", "")),
             student=_metrics(found["metrics"]), nfe=_count(found.get("nfe")), nimg=_count(found.get("nimg")),
             seconds=typed.number(found.get("seconds", 0.0)), teacher=_metrics(teacher["metrics"]),
             teacher_nfe=_count(teacher["nfe"]), last=_metrics(found["last"]) if "last" in found else None,
@@ -147,7 +154,11 @@ def read(run_dir: Path) -> Scores:
 def read_or_last(run_dir: Path, rows: Sequence[Mapping[str, Any]]) -> Scores:
     """Read the scores of a run; where it has no result, take its last evaluation from `rows` of metrics.jsonl."""
     if (run_dir / FILE).is_file():
-        return read(run_dir)
+        scores = read(run_dir)
+        if len(rows) < scores.logged:
+            lost = f"{scores.logged - len(rows)} of {scores.logged} rows"
+            warnings.warn(f"{run_dir / 'metrics.jsonl'}: {lost} are lost", stacklevel=2)
+        return scores
     evaluated = [row for row in rows if row["what"] == "evaluate"]
     return Scores(student=of_row(evaluated[-1]) if evaluated else {})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import warnings
@@ -117,7 +118,23 @@ class RunDir:
     def note(self, key: str, value: Any) -> None:
         """Add a fact to run.json."""
         self.info[key] = value
-        files.write_json(self.path / "run.json", self.info)
+        files.write_checked(self.path / "run.json", self.info)
+
+    def note_recipes(self, texts: Mapping[str, str]) -> None:
+        """Note in run.json what is in the recipes of the folder, by their names: others read them there."""
+        self.note("recipes", {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()})
+
+    def warn_of_changes(self) -> None:
+        """Warn of recipes in the folder that are gone, or not as they were written."""
+        noted = self.info.get("recipes")
+        for name, digest in noted.items() if isinstance(noted, dict) else ():
+            try:
+                changed = files.sha256(self.path / name) != digest
+            except OSError as error:
+                warnings.warn(f"cannot read {self.path / name}: {error.strerror}", stacklevel=2)
+            else:
+                if changed:
+                    warnings.warn(f"{self.path / name} is not as the run wrote it: it was changed", stacklevel=2)
 
     def check(self) -> None:
         """Raises InputError if the folder is gone: deleted, moved or replaced while it was in use."""
@@ -126,7 +143,7 @@ class RunDir:
 
     def write_exit(self, code: int, reason: str, nimg: int, checkpoint: str | None) -> None:
         """Note how the run ended; wrappers lose exit codes."""
-        files.write_json(self.exit, {"code": code, "reason": reason, "nimg": nimg, "checkpoint": checkpoint})
+        files.write_checked(self.exit, {"code": code, "reason": reason, "nimg": nimg, "checkpoint": checkpoint})
 
     def status(self) -> str:
         """Tell how the run ended: "finished", "unfinished" (under way, killed, to be resumed), "diverged", "failed"."""
@@ -149,6 +166,15 @@ def known(root: Path) -> Known:
     for run, status in _newest_first(root):
         found.setdefault(run.fingerprint, []).append((run, status))
     return {name: sorted(runs, key=lambda one: one[1] != "finished") for name, runs in found.items()}
+
+
+def check_maker(file: Path, fingerprint: str) -> None:
+    """Raises InputError where `file` lies in the result of another run than the one that made it: two were swapped."""
+    run = file.parents[1] / "run.json"
+    if file.parent.name != "result" or not run.is_file():
+        return
+    if typed.json_object(run).get("fingerprint") != fingerprint:
+        raise InputError(f"{file} was made by another run than the one whose folder it is in")
 
 
 def _newest_first(root: Path) -> Iterator[tuple[RunDir, str]]:
@@ -194,7 +220,7 @@ def _reserve(root: Path, name: str, info: dict[str, Any]) -> Path:
             continue
         for folder in ("samples", "checkpoints"):
             (new / folder).mkdir()
-        files.write_json(new / "run.json", info)
+        files.write_checked(new / "run.json", info)
         path = root / f"{number:04d}-{label}"
         os.rename(new, path)
         files.fsync(root)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,19 @@ BOM = "\ufeff"  # some editors begin a file with it
 
 
 def json_object(path: Path) -> dict[str, Any]:
-    """Raises InputError for what is no JSON object; a byte order mark at its beginning does not matter."""
+    """Raises InputError for what is no JSON object; a byte order mark at its beginning does not matter.
+
+    Warns where it has a check that says otherwise: a person may have meant to change it, a disk never does.
+    """
     try:
         value = json.loads(files.read(path))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read {path}: {_told(error)}") from error
     if not isinstance(value, dict):
         raise InputError(f"{path} does not hold a JSON object")
+    check = value.pop(files.CHECK, None)
+    if check is not None and check != files.check_of(value):
+        warnings.warn(f"{path} is not as the run wrote it: it was changed or damaged", stacklevel=2)
     return value
 
 

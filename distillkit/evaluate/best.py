@@ -55,11 +55,11 @@ class Keeper:
     def pinned(self) -> tuple[str, ...]:
         return (self.best.checkpoint,) if self.best else ()
 
-    def take_back(self, checkpoints: Path) -> Best | None:
+    def take_back(self, checkpoints: Path, run: str = "") -> Best | None:
         """Put the best average into `state.ema`; None where that is the last one. Raises InputError if it is lost."""
         if self.best is None or self.best.nimg == self.state.nimg:
             return None
-        tensors, _ = checkpoint.load(checkpoints / self.best.checkpoint, self.state.device)
+        tensors, _ = checkpoint.load(checkpoints / self.best.checkpoint, self.state.device, run)
         self.state.ema.load_state_dict(snapshot.under(tensors, "ema/generator/"))
         return self.best
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from distillkit.api import Importer, InputError
 from distillkit.assets.folder import cache, foreign
+from distillkit.disk import manifest
 from distillkit.disk.files import remove, sha256
 from distillkit.disk.tensors import write_tensors
 from distillkit.networks import network_file
@@ -70,6 +71,7 @@ def _write(folder: Path, card: dict[str, Any], tensors: dict[str, Tensor]) -> No
     write_tensors(weights, tensors)
     card["weights_sha256"] = sha256(weights)
     (folder / network_file.CARD).write_text(json.dumps(card, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    manifest.seal(folder)
     folder.chmod(0o755)
 
 
@@ -93,7 +95,7 @@ def _intact(folder: Path, source: dict[str, str]) -> bool:
     try:
         if any(foreign(path) for path in (folder, folder / network_file.WEIGHTS, folder / network_file.CARD)):
             return False
-        card = network_file.read_card(folder)
-        return bool(card["source"] == source and card["weights_sha256"] == sha256(folder / network_file.WEIGHTS))
+        manifest.check_result(folder)
+        return bool(network_file.read_card(folder)["source"] == source and (folder / manifest.NAME).exists())
     except (InputError, KeyError, OSError):
         return False

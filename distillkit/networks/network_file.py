@@ -13,8 +13,9 @@ import safetensors.torch
 import torch
 
 from distillkit.api import Choice, Dataset, Denoiser, InputError, Network, PluginError, Rebuildable, UsageError
-from distillkit.disk.files import floats, read, write_atomic, write_json
+from distillkit.disk.files import floats, write_atomic, write_json
 from distillkit.disk.manifest import vouched
+from distillkit.disk.rundir import check_maker
 from distillkit.networks import bounded
 from distillkit.networks import card as cards
 from distillkit.recipe import choice_from_table, table_of
@@ -71,21 +72,9 @@ def read_card(path: Path) -> dict[str, Any]:
         raise InputError(f"{file}: not the card of a network ({type(error).__name__}: {error})") from error
     if wrong or card["format"] != 1:
         raise InputError(f"{file}: not a card this version reads (wrong: {', '.join(wrong) or 'format'})")
-    check_run(file, card)
+    if "fingerprint" in card:
+        check_maker(file, card["fingerprint"])
     return card | {key: floats(card[key]) for key in ("network", "sample") if key in card}  # sigma_max = inf
-
-
-def check_run(file: Path, card: dict[str, Any]) -> None:
-    """Raises InputError where the card lies in the folder of a run that did not make it: two results were swapped."""
-    run = file.parents[1] / "run.json"
-    if file.parent.name != "result" or "fingerprint" not in card or not run.is_file():
-        return
-    try:
-        same = json.loads(read(run))["fingerprint"] == card["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(f"cannot read {run}: {error}") from error
-    if not same:
-        raise InputError(f"{file} was made by another run than the one whose folder it is in")
 
 
 def load_network(path: Path, catalog: Catalog) -> Carded:

@@ -29,7 +29,7 @@ def result(
     state, run, screen, teacher = training.state, training.run, training.screen, outcomes.get("teacher_score")
     scores = Scores(student=metrics, seconds=training.seconds, nimg=state.nimg)
     try:
-        if best := training.keeper.take_back(run.checkpoints):
+        if best := training.keeper.take_back(run.checkpoints, run.fingerprint):
             scores = kept(training, scores, best)
     except InputError as error:  # the best average is lost; what is left is a student too
         note = f"the result is the last average, not the best by {state.recipe.run.keep_best}: {error}"
@@ -47,6 +47,7 @@ def result(
     better, protocol = evaluation.better(state, scores.student), evaluation.protocol(state, screen)
     remarks = evaluation.remarks(state, scores.student, screen)
     scores = attrs.evolve(scores, nfe=nfe, better=better, protocol=protocol, remarks=remarks)
+    scores = attrs.evolve(scores, logged=training.log.logged, fingerprint=run.fingerprint)
     if sampler:
         scores = beside_teacher(training, scores, teacher.scores if teacher else None, sampler)
     results.write(run.path, attrs.evolve(scores, note="; ".join(training.failures.values())))

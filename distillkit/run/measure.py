@@ -45,6 +45,7 @@ def measure(path: Path, sets: Sequence[str], other: Path | None, screen: Screen)
     run, catalog = RunDir.open(path), Catalog.installed()
     if run.status() != "finished":
         raise UsageError(f"{path} is {run.status()}: there is no result to measure")
+    run.warn_of_changes()
     recipe = asked(run, sets, other, catalog)
     for text in inputs.changes(run, read(run.resolved, (), catalog), {}):
         screen.warn(f"{text} since the run was made")

@@ -10,7 +10,7 @@ from pathlib import Path
 from distillkit.api import DistillkitError, InputError, UsageError
 from distillkit.assets.folder import folder as assets
 from distillkit.assets.locate import require
-from distillkit.disk import rundir
+from distillkit.disk import manifest, rundir
 from distillkit.disk.results import Outcome
 from distillkit.disk.rundir import RunDir
 from distillkit.recipe import shipped
@@ -137,6 +137,7 @@ def one(
     with claimed(find, make, runs, screen, wait, take_over) as claim:
         run = claim.run
         if not claim.new and run.status() == "finished":
+            manifest.check_result(run.result)
             paged(run, screen)
             return Outcome.of(run, reused=True)
         if not run.resolved.exists():  # new, or killed right after it was made

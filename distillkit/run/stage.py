@@ -122,6 +122,7 @@ def write_recipes(run: RunDir, recipe: Recipe, resolved: str, others: Mapping[st
     """Copy recipe.toml as it was given, then write from/ (`others`, which it builds on) and last resolved.toml."""
     shutil.copyfile(recipe.path, run.recipe)
     (run.path / "from").mkdir(exist_ok=True)
-    for name, text in others.items():
-        files.write_atomic(run.path / "from" / name, text.encode())
-    files.write_atomic(run.resolved, resolved.encode())
+    texts = {f"from/{name}": text for name, text in others.items()} | {run.resolved.name: resolved}
+    run.note_recipes(texts)
+    for name, text in texts.items():
+        files.write_atomic(run.path / name, text.encode())

@@ -47,7 +47,7 @@ class Training:
 
     def resume(self) -> bool:
         """Go back to the newest good checkpoint, and cut the log there -> whether there was one."""
-        found = checkpoint.load_newest(self.run.checkpoints, self.state.device)
+        found = checkpoint.load_newest(self.run.checkpoints, self.state.device, self.run.fingerprint)
         if found is None:
             self.log.truncate(-1)
             return False
@@ -58,6 +58,7 @@ class Training:
         self.tick_from = tuple(meta["tick_from"])
         self.keeper.restore(meta["best"])
         self.log.truncate(self.state.nimg)
+        self.log.expect(meta.get("logged", 0))
         return True
 
     def train(self) -> dict[str, float]:
@@ -205,6 +206,7 @@ class Training:
         start = time.perf_counter()
         tensors, meta = snapshot.capture(self.state)
         meta |= {"seconds": self.seconds, "tick_from": list(self.tick_from), "best": self.keeper.saved()}
+        meta |= {checkpoint.RUN: self.run.fingerprint, "logged": self.log.logged}
         keep = self.state.recipe.run.keep_checkpoints
         self.log.sync()
         try:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from distillkit.api import InputError
 from distillkit.disk import files, results, typed
 from distillkit.disk.metrics import MetricsLog
+from distillkit.disk.rundir import RunDir
 from distillkit.show import formats, html, svg
 
 NOT_CURVES = {"what", "nimg", "kimg", "seconds"}
@@ -16,10 +19,13 @@ FOOTER = "Written by distillkit from this run's folder; `distillkit report` writ
 
 
 def write_report(run_dir: Path, *, title: str | None = None) -> Path:
-    """Write `run_dir/report.html` and return its path; parts that a run does not have are left out.
+    """Write `run_dir/report.html` and return its path; warns of parts that a run has lost, which are left out.
 
     Raises InputError for a damaged run.json, exit.json, resolved.toml or result/metrics.json.
     """
+    RunDir(run_dir, _json(run_dir / "run.json")).warn_of_changes()
+    for lost in (name for name in ("run.json", "resolved.toml") if not (run_dir / name).is_file()):
+        warnings.warn(f"{run_dir} has no {lost}: what it says is not on the page", stacklevel=2)
     rows = MetricsLog(run_dir / "metrics.jsonl").read()
     scores = results.read_or_last(run_dir, rows)
     name = title or typed.text(_json(run_dir / "run.json").get("recipe") or run_dir.resolve().name)
@@ -41,6 +47,8 @@ def write_report(run_dir: Path, *, title: str | None = None) -> Path:
 def _header(name: str, run_dir: Path, rows: list[dict[str, Any]]) -> str:
     end = _json(run_dir / "exit.json")
     code = end.get("code")
+    if end and type(code) is not int:
+        raise InputError(f"{run_dir / 'exit.json'} has no exit code")
     if code == 0:
         status = '<span class="done">finished</span>'
     elif code is None:

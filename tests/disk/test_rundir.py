@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from distillkit.api import InputError, UsageError
-from distillkit.disk import lock
+from distillkit.disk import lock, typed
 from distillkit.disk.rundir import RunDir, known
 
 
@@ -141,7 +140,7 @@ def test_the_status_follows_the_exit_code(tmp_path: Path, code: int, status: str
     run.write_exit(code, "because", 512_000, "kimg-000512.000")
     assert run.status() == status
     written = {"code": code, "reason": "because", "nimg": 512_000, "checkpoint": "kimg-000512.000"}
-    assert json.loads(run.exit.read_text()) == written
+    assert typed.json_object(run.exit) == written
     assert not list(run.path.glob(".tmp-*"))
 
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
 import attrs
+import safetensors
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
 from distillkit import noise
-from distillkit.api import Choice, InputError, Rebuildable, Sample, State
+from distillkit.api import Choice, Rebuildable, Sample, State
 
 SHARD = 512  # pairs per file
+DIGEST = "sha256"  # of a shard's tensors, in its header
 VERSION = 1  # raise it when anything below changes what is made
 
 
@@ -25,7 +29,7 @@ class Pairs:
     """`pairs[index]` -> z, y [n,C,H,W] and labels [n,L] of the first `count` pairs."""
 
     def __init__(self, state: State, sampler: Choice[Sample], count: int, seed: int) -> None:
-        """Make the shards that are missing. Raises InputError for one that is damaged."""
+        """Make the shards that are missing or, with a warning, damaged."""
         if state.device.type == "meta":  # shapes alone are asked for, as by `distillkit plan`
             self.shards = [blank(state)] * -(-count // SHARD)
             return
@@ -35,9 +39,9 @@ class Pairs:
         n = min(SHARD, count)
         for first in range(0, count, SHARD):
             path = self.folder / f"{first:08d}{'' if n == SHARD else f'-{n}'}.safetensors"
-            if not path.is_file():
+            if not sound(path):
                 write(path, make(state, sampler, first, n, seed))
-            self.shards.append(read(path))
+            self.shards.append(safetensors.torch.load_file(path))
 
     def __getitem__(self, index: Tensor) -> dict[str, Tensor]:
         """Rows of an int64 index [n]."""
@@ -86,15 +90,34 @@ def make(state: State, sampler: Choice[Sample], first: int, n: int, seed: int) -
 
 
 def write(path: Path, pairs: dict[str, Tensor]) -> None:
-    """All or nothing, also when the run is killed."""
+    """All or nothing, also when the run is killed; what is in the way is damaged."""
     tmp = path.with_suffix(f".{os.getpid()}.tmp")
-    tmp.write_bytes(safetensors.torch.save(pairs))
+    tmp.write_bytes(safetensors.torch.save(pairs, metadata={DIGEST: digest(pairs)}))
+    if path.is_dir():
+        shutil.rmtree(path)
     os.replace(tmp, path)
 
 
-def read(path: Path) -> dict[str, Tensor]:
-    """z, y and labels, read from disk when they are used."""
+def sound(path: Path) -> bool:
+    """Whether a shard is there and as it was made; those of 0.1.0 have no digest that could say so."""
+    if not os.path.lexists(path):
+        return False
     try:
-        return safetensors.torch.load_file(path)
+        with safetensors.safe_open(path, "pt") as file:
+            noted = (file.metadata() or {}).get(DIGEST)
+            if noted is None or noted == digest({name: file.get_tensor(name) for name in file.keys()}):  # noqa: SIM118
+                return True
+        reason = "its numbers are not those that were made"
     except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{path}: damaged ({error}); delete it, and it is made again") from error
+        reason = str(error)
+    warnings.warn(f"{path}: damaged ({reason}); made again", stacklevel=2)
+    return False
+
+
+def digest(pairs: dict[str, Tensor]) -> str:
+    """sha256 of names, types, shapes and bits."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(pairs.items()):
+        found.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        found.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()

@@ -8,7 +8,7 @@ from distillkit_dmd import pairs as stored
 from distillkit_dmd.regression import Regression
 from torch import nn
 
-from distillkit.api import Choice, InputError
+from distillkit.api import Choice
 from distillkit.testing import toy_state, toy_step
 from distillkit.train import turns
 from distillkit.train.iterate import iterate
@@ -90,11 +90,19 @@ def test_making_pairs_goes_on_where_it_was_killed(home, monkeypatch):
     assert all(torch.equal(resumed[name], straight[name]) for name in straight)
 
 
-def test_a_damaged_shard_is_named(home):
+@pytest.mark.parametrize("damage", [b"{}", None, "bit"], ids=["no shard", "a folder", "one bit"])
+def test_a_damaged_shard_is_told_and_made_again(home, damage):
     state()
-    shards(home)[1].write_bytes(b"{}")
-    with pytest.raises(InputError, match=r"00000016.safetensors: damaged .*; delete it"):
+    path = shards(home)[1]
+    before = bytearray(path.read_bytes())
+    if damage is None:
+        path.unlink()
+        path.mkdir()
+    else:
+        path.write_bytes(damage if damage != "bit" else bytes([*before[:-1], before[-1] ^ 1]))
+    with pytest.warns(UserWarning, match=r"00000016.safetensors: damaged .*; made again"):
         state()
+    assert path.read_bytes() == before
 
 
 def test_pairs_do_not_depend_on_the_micro_batch(home):

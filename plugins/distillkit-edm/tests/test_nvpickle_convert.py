@@ -72,7 +72,7 @@ def test_a_file_is_read_once_and_known_by_its_content(home, monkeypatch):
     again = toy_state(teacher_score={"use": "edm", "checkpoint": "same.pkl"}, **TOY).teacher.network
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
     (kept,) = (home / "home/converted").iterdir()
-    assert sorted(path.name for path in kept.iterdir()) == ["student.json", "student.safetensors"]
+    assert sorted(path.name for path in kept.iterdir()) == ["manifest.json", "student.json", "student.safetensors"]
 
 
 @pytest.mark.parametrize("name", ["student.json", "student.safetensors"])
@@ -85,6 +85,16 @@ def test_damage_in_the_cache_is_noticed_and_mended(home, name):
     (kept / name).write_bytes(data)
     again = toy_state(teacher_score=table, **TOY).teacher.network
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+
+
+def test_a_key_that_was_changed_in_the_cache_is_noticed_too(home):
+    table = {"use": "edm", "checkpoint": "net.pkl"}
+    first = toy_state(teacher_score=table, **TOY).teacher.network
+    (kept,) = (home / "home/converted").iterdir()
+    card = json.loads((kept / "student.json").read_text())
+    card["network"]["sigma_data"] = 0.25
+    (kept / "student.json").write_text(json.dumps(card))
+    assert toy_state(teacher_score=table, **TOY).teacher.network.card == first.card
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give files to somebody else")
