@@ -2,7 +2,7 @@
 
 import pytest
 
-for _part in ("component", "data", "importers", "losses", "networks", "parts", "sampling"):
+for _part in ("component", "data", "importers", "losses", "networks", "parts", "replay", "sampling"):
     pytest.register_assert_rewrite(f"distillkit.testing.{_part}")  # failures show the values
 
 from distillkit.testing.component import ComponentContract  # noqa: E402
@@ -18,12 +18,14 @@ from distillkit.testing.parts import (  # noqa: E402
     FeaturesContract,
     KernelContract,
 )
+from distillkit.testing.replay import Affine, lognormal_draw, replayed  # noqa: E402
 from distillkit.testing.sampling import GuidanceContract, SampleContract, TeacherScoreContract  # noqa: E402
 from distillkit.testing.toys import save_network, tiny_recipe, toy_recipe, toy_state, toy_step  # noqa: E402
 
 __all__ = [
-    "CONTRACTS", "AugmentContract", "AuxiliaryLossContract", "BackboneContract", "ComponentContract",
+    "CONTRACTS", "Affine", "AugmentContract", "AuxiliaryLossContract", "BackboneContract", "ComponentContract",
     "DatasetContract", "EmbeddingContract", "EvaluateContract", "FeaturesContract", "GeneratorLossContract",
     "GuidanceContract", "ImporterContract", "KernelContract", "NetworkContract", "SampleContract",
-    "TeacherScoreContract", "save_network", "tiny_recipe", "toy_recipe", "toy_state", "toy_step",
+    "TeacherScoreContract", "lognormal_draw", "replayed", "save_network", "tiny_recipe", "toy_recipe", "toy_state",
+    "toy_step",
 ]  # fmt: skip

@@ -2,101 +2,80 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from distillkit_dmd.dmd import Dmd, grid_sigma, matching_gradient
+from distillkit_dmd.dmd import Dmd, T, grid_sigma, matching_gradient
 from distillkit_dmd.dmd2 import Dmd2
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor
 
 from distillkit.builtin.mixture import MixtureConfig, MixtureTeacher
+from distillkit.testing import Affine, replayed, toy_state, toy_step
+from distillkit.train.iterate import due
+from distillkit.train.state import State
+from distillkit.train.step import Step
 
-CLOSE = {"rtol": 1e-4, "atol": 1e-6}
-
-
-class Stub(nn.Module):
-    """D(x, sigma) = A x + B (1 + 0.1 ln sigma); remembers what went in and out."""
-
-    def __init__(self, A, B):
-        super().__init__()
-        self.A, self.B, self.calls = nn.Parameter(A), nn.Parameter(B), []
-
-    def forward(self, x, sigma, labels=None, augment_labels=None):
-        D = self.A * x + self.B * (1 + 0.1 * sigma.log())
-        if D.requires_grad:
-            D.retain_grad()
-        self.calls.append(SimpleNamespace(x=x, D=D))
-        return D
-
-
-class ReplayStep:
-    """A step whose draws are the recorded ones."""
-
-    labels = real_labels = None
-
-    def __init__(self, x, t, sigma, x_noisy, real=None):
-        self.x, self.t, self.n, self.real = x, t, (x_noisy - x.detach()) / sigma, real
-
-    def uniform(self, low, high):
-        self.range = low, high
-        return self.t - (20 if high == 961 else 0) + 0.5
-
-    def randn_like(self, x):
-        return self.n
-
-
-class FakeState:
-    def __init__(self, teacher_network, fake_score):
-        self.teacher, self.fake_score = SimpleNamespace(network=teacher_network), fake_score
-        self.generator, self.networks, self.seed, self.records = fake_score, {}, 0, {}
-
-    def copy_of(self, start):
-        assert start == "teacher"
-        return copy.deepcopy(self.teacher.network or self.generator).requires_grad_(True)
-
-    def add_network(self, name, start, optimizer):
-        self.networks[name] = self.fake_score if start == "teacher" else start
-        self.optimizer = optimizer
-        return self.networks[name]
-
-    def record(self, name, value):
-        self.records[name] = float(value.detach())
+CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-6}
+Data = dict[str, Tensor]
+BOTH = pytest.mark.parametrize("keys", [{"use": "dmd"}, {"use": "dmd2", "gan": False}])
+IMAGES = {"resolution": 8, "channels": 3, "label_dim": 0}
+POINTS = {"dataset": {"use": "gaussian-mixture"}, "run": {"precision": "fp64"}}
 
 
 @pytest.fixture
-def data():
+def data() -> Data:
     with np.load(Path(__file__).parent / "data" / "dmd2_loss_io.npz") as data:
         return {key: torch.from_numpy(data[key]) for key in data.files}
 
 
-def ready(cls, teacher, fake, **config):
-    loss, state = cls(cls.Config(**config)), FakeState(teacher, fake)
-    loss.setup(state)
-    loss.fake_score = fake  # trained away from its start
+def ready(fake: Any, keys: dict[str, Any], **tables: Any) -> tuple[Any, State]:
+    """The method as the engine has set it up, and then another fake score."""
+    state = toy_state(**{"dataset": IMAGES, **tables}, generator_loss=keys)
+    loss: Any = state.components["generator_loss"]
+    loss.fake_score = fake
     return loss, state
 
 
-def stubs(data):
-    teacher = Stub(data["A_real"], data["B_real"]).requires_grad_(False)
-    return teacher, Stub(data["A_fake"], data["B_fake"])
+def arguments(loss: Any, state: State) -> dict[str, Any]:
+    """DMD's hooks do not ask for the state."""
+    return {"state": state} if isinstance(loss, Dmd2) else {}
 
 
-@pytest.mark.parametrize(("cls", "config"), [(Dmd, {}), (Dmd2, {"gan": False})])
-def test_the_generator_loss_and_its_gradient_are_the_references(data, cls, config):
-    teacher, fake = stubs(data)
-    loss, state = ready(cls, teacher, fake, **config)
+def networks(data: Data) -> tuple[Affine, Affine]:
+    """Teacher and fake score."""
+    teacher, fake = (Affine(data[f"A_{name}"], data[f"B_{name}"]) for name in ("real", "fake"))
+    return teacher.requires_grad_(False), fake
+
+
+def time_draw(t: Tensor, first: int = 0, last: int = T - 1) -> Tensor:
+    """The uniform draw of which `grid_sigma(step, first, last)` makes time step t [N,1,1,1]."""
+    return (t - first + 0.5) / (last - first + 1)
+
+
+def noise_draw(data: Data, tag: str) -> Tensor:
+    """The noise n of the recorded x + sigma n."""
+    draw: Tensor = (data[f"{tag}_x_noisy"] - data["images"]) / data[f"{tag}_sigma"]
+    return draw
+
+
+def matching_step(state: State, data: Data, x: Tensor) -> Step:
+    """The recorded draws of Eq. (7)."""
+    return replayed(state, [time_draw(data["dm_timesteps"], 20, 980), noise_draw(data, "dm")], x)
+
+
+@BOTH
+def test_the_generator_loss_and_its_gradient_are_the_references(data: Data, keys: dict[str, Any]) -> None:
+    teacher, fake = networks(data)
+    loss, state = ready(fake, keys)
     x = data["images"].clone().requires_grad_()
-    step = ReplayStep(x, data["dm_timesteps"], data["dm_sigma"], data["dm_x_noisy"])
-    arguments = {"state": state} if cls is Dmd2 else {}
-    per_image = loss.generator_loss(step=step, teacher_score=teacher, **arguments)
+    step = matching_step(state, data, x)
+    per_image = loss.generator_loss(step=step, teacher_score=teacher, **arguments(loss, state))
     (per_image.sum() / 4).backward()
-    assert step.range == (0.0, 961.0)
     torch.testing.assert_close(teacher.calls[0].x, data["dm_x_noisy"], **CLOSE)
     torch.testing.assert_close(teacher.calls[0].D, data["dm_pred_real"], **CLOSE)
     torch.testing.assert_close(loss.fake_score.calls[0].D, data["dm_pred_fake"], **CLOSE)
@@ -107,13 +86,13 @@ def test_the_generator_loss_and_its_gradient_are_the_references(data, cls, confi
     torch.testing.assert_close(g, data["dm_grad"], **CLOSE)
 
 
-@pytest.mark.parametrize(("cls", "config"), [(Dmd, {}), (Dmd2, {"gan": False})])
-def test_the_fake_score_loss_and_its_gradient_are_the_references(data, cls, config):
-    teacher, fake = stubs(data)
-    loss, state = ready(cls, teacher, fake, **config)
+@BOTH
+def test_the_fake_score_loss_and_its_gradient_are_the_references(data: Data, keys: dict[str, Any]) -> None:
+    _, fake = networks(data)
+    loss, state = ready(fake, keys)
     t = (data["karras_sigmas"].view(1, -1) - data["fs_sigma"].view(-1, 1)).abs().argmin(1).view(-1, 1, 1, 1)
-    step = ReplayStep(data["images"], t, data["fs_sigma"], data["fs_x_noisy"])
-    per_image = loss.critic_loss(step=step, **({"state": state} if cls is Dmd2 else {}))
+    step = replayed(state, [time_draw(t), noise_draw(data, "fs")], data["images"])
+    per_image = loss.critic_loss(step=step, **arguments(loss, state))
     (per_image.sum() / 4).backward()
     call = loss.fake_score.calls[0]
     torch.testing.assert_close(call.x, data["fs_x_noisy"], **CLOSE)
@@ -122,18 +101,22 @@ def test_the_fake_score_loss_and_its_gradient_are_the_references(data, cls, conf
     torch.testing.assert_close(call.D.grad, data["fs_grad_pred"], **CLOSE)
 
 
-def test_without_its_weight_the_fake_score_loss_is_a_mean_squared_error(data):
-    teacher, fake = stubs(data)
-    loss, _ = ready(Dmd, teacher, fake, fake_weight="none")
-    step = ReplayStep(data["images"], torch.full((4, 1, 1, 1), 500), torch.ones(4, 1, 1, 1), data["fs_x_noisy"])
+def test_without_its_weight_the_fake_score_loss_is_a_mean_squared_error(data: Data) -> None:
+    _, fake = networks(data)
+    loss, state = ready(fake, {"use": "dmd", "fake_weight": "none"})
+    step = replayed(state, [torch.full((4, 1, 1, 1), 0.5), noise_draw(data, "fs")], data["images"])
     found = loss.critic_loss(step)
     torch.testing.assert_close(found, ((fake.calls[0].D - data["images"]) ** 2).flatten(1).mean(1))
 
 
-def test_the_grid_is_the_references(data):
-    t = torch.arange(1000).view(-1, 1, 1, 1)
-    sigma = grid_sigma(SimpleNamespace(uniform=lambda low, high: t + 0.5), 0, 999)
+def test_the_grid_is_the_references(state: State, data: Data) -> None:
+    sigma = grid_sigma(replayed(state, [time_draw(torch.arange(1000).view(-1, 1, 1, 1))]), 0, 999)
     torch.testing.assert_close(sigma.flatten(), data["karras_sigmas"], rtol=1e-4, atol=0)
+
+
+@pytest.fixture(scope="module")
+def state() -> State:
+    return toy_state()
 
 
 @settings(max_examples=30, derandomize=True, deadline=None)
@@ -142,24 +125,19 @@ def test_the_grid_is_the_references(data):
     T_min=st.sampled_from([0.0, 0.02]),
     T_max=st.sampled_from([0.98, 1.0]),
 )
-def test_sigma_stays_within_its_range(u, T_min, T_max):
+def test_sigma_stays_within_its_range(state: State, u: float, T_min: float, T_max: float) -> None:
     loss = Dmd(Dmd.Config(T_min=T_min, T_max=T_max))
-    step = SimpleNamespace(uniform=lambda low, high: torch.tensor(low + (high - low) * u).view(1, 1, 1, 1))
-    sigma = float(loss.generator_sigma(step))
+    sigma = float(loss.generator_sigma(replayed(state, [torch.full((1, 1, 1, 1), u)])))
     assert 0.002 * (1 - 1e-4) <= sigma <= 80 * (1 + 1e-4)
     assert T_max == 1.0 or sigma < 74.0
 
 
-def test_the_gan_losses_are_the_references_on_its_logits(data, monkeypatch):
-    teacher, fake = stubs(data)
-    weights = {"gen_cls_loss_weight": 1.0, "guidance_cls_loss_weight": 1.0}
-    loss, state = ready(Dmd2, teacher, fake, gan=False, **weights)
-    object.__setattr__(loss.config, "gan", True)
+def test_the_gan_losses_are_the_references_on_its_logits(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    teacher, fake = networks(data)
+    loss, state = ready(fake, {"use": "dmd2", "gen_cls_loss_weight": 1.0, "guidance_cls_loss_weight": 1.0})
     l_fake, l_real = (data[f"gan_logit_{name}"].clone().requires_grad_() for name in ("fake", "real"))
-    step = SimpleNamespace(
-        x=data["images"], real=-data["images"], labels=None, real_labels=None, randn_like=torch.zeros_like,
-        uniform=lambda low, high: torch.full((4, 1, 1, 1), low),
-    )  # fmt: skip
+    step = toy_step(state, n=4)
+    step.x, step.real = data["images"], -data["images"]
     monkeypatch.setattr(loss, "logits", lambda y, *noise: l_fake if y is step.x else l_real)
     monkeypatch.setattr(loss, "matching_loss", lambda *args: torch.zeros(4))
     monkeypatch.setattr(loss, "denoising_loss", lambda *args: torch.zeros(4))
@@ -173,7 +151,7 @@ def test_the_gan_losses_are_the_references_on_its_logits(data, monkeypatch):
         torch.testing.assert_close(found, data[f"gan_disc_grad_logit_{name}"], **CLOSE)
 
 
-def analytic_score(config, x_t, sigma):
+def analytic_score(config: MixtureConfig, x_t: Tensor, sigma: Tensor) -> Tensor:
     """grad log p_t of the mixture, by autograd of its density."""
     x_t = x_t.clone().requires_grad_()
     points, variance = x_t.flatten(1), config.std**2 + sigma.reshape(-1, 1) ** 2
@@ -182,43 +160,40 @@ def analytic_score(config, x_t, sigma):
     return torch.autograd.grad(log_p.sum(), x_t)[0]
 
 
-@pytest.mark.parametrize(("cls", "config"), [(Dmd, {}), (Dmd2, {"gan": False})])
-def test_against_the_closed_form_teacher_the_gradient_is_the_weighted_difference_of_analytic_scores(cls, config):
+@BOTH
+def test_against_the_closed_form_teacher_the_gradient_is_the_weighted_difference_of_analytic_scores(
+    keys: dict[str, Any],
+) -> None:
     real, fake = MixtureConfig(), MixtureConfig(modes=3, radius=0.4, std=0.2)
-    score = {
-        name: lambda x, sigma, labels=None, config=config: MixtureTeacher(config).teacher_score(None, x, sigma, labels)
+    loss, state = ready(None, keys, **POINTS)
+    score: dict[str, Any] = {
+        name: lambda x, sigma, labels=None, config=config: MixtureTeacher(config).teacher_score(state, x, sigma, labels)
         for name, config in (("real", real), ("fake", fake))
     }
     generator = torch.Generator().manual_seed(0)
     x, n = (torch.randn(32, 2, 1, 1, generator=generator, dtype=torch.float64) for _ in range(2))
     t = torch.randint(20, 981, (32, 1, 1, 1), generator=generator)
-    sigma = grid_sigma(SimpleNamespace(uniform=lambda low, high: t.double() + 0.5), 0, 999)
-    loss, state = ready(cls, None, nn.Identity(), **config)
+    sigma = grid_sigma(replayed(state, [time_draw(t.double())]), 0, 999)
     loss.fake_score = score["fake"]
     x_t = x + sigma * n
-    step = ReplayStep(x.clone().requires_grad_(), t.double(), sigma, x_t)
-    arguments = {"state": state} if cls is Dmd2 else {}
-    loss.generator_loss(step=step, teacher_score=score["real"], **arguments).sum().backward()
+    step = replayed(state, [time_draw(t.double(), 20, 980), n], x.clone().requires_grad_())
+    loss.generator_loss(step=step, teacher_score=score["real"], **arguments(loss, state)).sum().backward()
     gap = analytic_score(fake, x_t, sigma) - analytic_score(real, x_t, sigma)
     w = sigma**2 * 2 / (score["real"](x_t, sigma) - x).abs().sum(1, keepdim=True)
     torch.testing.assert_close(step.x.grad, w * gap / 2, rtol=1e-6, atol=1e-9)  # / 2: the mean over two values
 
 
-def test_nothing_is_left_to_learn_where_the_two_scores_agree(data):
-    teacher, _ = stubs(data)
-    loss, _ = ready(Dmd, teacher, teacher)
+def test_nothing_is_left_to_learn_where_the_two_scores_agree(data: Data) -> None:
+    teacher, _ = networks(data)
+    loss, state = ready(teacher, {"use": "dmd"})
     x = data["images"].clone().requires_grad_()
-    loss.generator_loss(
-        ReplayStep(x, data["dm_timesteps"], data["dm_sigma"], data["dm_x_noisy"]), teacher
-    ).sum().backward()
-    assert x.grad.abs().max() == 0
+    loss.generator_loss(matching_step(state, data, x), teacher).sum().backward()
+    assert x.grad is not None and x.grad.abs().max() == 0
 
 
-def test_the_published_constants_are_the_defaults(data):
-    for cls, lr, kimg in ((Dmd, 5e-5, 196.0), (Dmd2, 2e-6, 20.0)):
-        config = {"gan": False} if cls is Dmd2 else {}
-        _, state = ready(cls, *stubs(data), **config)
-        found = state.optimizer
+def test_the_published_constants_are_the_defaults() -> None:
+    for cls, critic, lr, kimg in ((Dmd, "fake_score", 5e-5, 196.0), (Dmd2, "guidance", 2e-6, 20.0)):
+        found = toy_state(generator_loss={"use": cls.__name__.lower()}).settings[critic]
         assert (found.name, found.lr, found.betas, found.weight_decay) == ("adamw", lr, (0.9, 0.999), 0.01)
         assert (found.clip_norm, found.warmup_kimg) == (10.0, kimg)
         ours = cls.recipe_defaults["generator"]["optimizer"]
@@ -231,23 +206,20 @@ def test_the_published_constants_are_the_defaults(data):
     ("update", "taken"),
     [("every", [["generator", "guidance"]] + [["guidance"]] * 4), ("alternate", [["generator"]] + [["guidance"]] * 4)],
 )
-def test_the_generator_moves_every_fifth_iteration(data, update, taken):
-    _, state = ready(Dmd2, *stubs(data), gan=False, update=update)
-
-    def due(turn, iteration):
-        return iteration >= turn.first and (iteration - turn.first) % turn.every == 0
-
-    for start in (0, 5):
-        assert [[turn.name for turn in state.turns if due(turn, start + i)] for i in range(5)] == taken
+def test_the_generator_moves_every_fifth_iteration(update: str, taken: list[list[str]]) -> None:
+    state, found = toy_state(generator_loss={"use": "dmd2", "update": update}), []
+    for state.iteration in range(10):
+        found.append([turn.name for turn in state.turns if due(state, turn)])
+    assert found == 2 * taken
 
 
-def test_dmd_moves_both_at_every_iteration_on_the_same_images(data):
-    _, state = ready(Dmd, *stubs(data))
+def test_dmd_moves_both_at_every_iteration_on_the_same_images() -> None:
+    state = toy_state(generator_loss={"use": "dmd"})
     assert [(turn.name, turn.every, turn.images_of) for turn in state.turns] == [
         ("generator", 1, ""), ("fake_score", 1, "generator")
     ]  # fmt: skip
 
 
-def test_t_max_must_be_above_t_min():
+def test_t_max_must_be_above_t_min() -> None:
     with pytest.raises(ValueError, match=r"'T_max' must be above T_min = 0.5: 0.3"):
         Dmd.Config(T_min=0.5, T_max=0.3)

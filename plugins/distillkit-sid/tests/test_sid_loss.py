@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pluggy
@@ -13,96 +13,71 @@ from distillkit_sid.sid import Sid
 from distillkit_sid.sida import Sida
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor
 
 from distillkit import noise
 from distillkit.api import Choice, Hooks
+from distillkit.testing import Affine, lognormal_draw, replayed, toy_state
+from distillkit.train.state import State
+from distillkit.train.step import Step
 
-DATA = Path(__file__).parent / "data"
-CLOSE = {"rtol": 1e-4, "atol": 1e-4}
-
-
-def fixture(name):
-    with np.load(DATA / name) as data:
-        return {key: torch.from_numpy(data[key]) for key in data.files}
-
-
-class Stub(nn.Module):
-    """D(x, sigma) = A x + B (1 + 0.1 ln sigma); remembers what went in and out."""
-
-    def __init__(self, A, B, nan_row=None):
-        super().__init__()
-        self.A, self.B, self.nan_row, self.calls = nn.Parameter(A), nn.Parameter(B), nan_row, []
-
-    def forward(self, x, sigma, labels=None, augment_labels=None):
-        D = self.A * x + self.B * (1 + 0.1 * sigma.log())
-        if self.nan_row is not None:
-            D = D * torch.where(torch.arange(len(D)) == self.nan_row, torch.nan, 1.0).view(-1, 1, 1, 1)
-        if D.requires_grad:
-            D.retain_grad()
-        self.calls.append(SimpleNamespace(x=x, sigma=sigma, D=D, labels=labels, augment_labels=augment_labels))
-        return D
-
-
-class ReplayStep:
-    """A step whose draws are the recorded ones; the files hold sigma * n."""
-
-    def __init__(self, x, sigma, scaled, real=None, nimg=0):
-        self.x, self.sigma, self.scaled, self.real, self.labels, self.nimg = x, sigma, scaled, real, None, nimg
-
-    def uniform(self, low, high):
-        top, bottom = noise.SIGMA_MAX ** (1 / noise.RHO), noise.SIGMA_MIN ** (1 / noise.RHO)
-        u = 1 - (self.sigma.double() ** (1 / noise.RHO) - top) / (bottom - top)
-        assert low == 0 and bool((u < high).all())
-        return u.float()
-
-    def lognormal_sigma(self, P_mean, P_std):
-        self.asked = P_mean, P_std
-        return self.sigma
-
-    def randn_like(self, x):
-        return self.scaled / self.sigma
-
-
-class FakeState:
-    def __init__(self, teacher_network, fake_score):
-        self.teacher, self.fake_score = SimpleNamespace(network=teacher_network), fake_score
-        self.records, self.turns = {}, None
-
-    def add_network(self, name, start, optimizer):
-        self.start, self.optimizer = start, optimizer
-        return self.fake_score
-
-    def record(self, name, value):
-        self.records[name] = value
-
-
-def ready(loss, teacher, fake_score):
-    state = FakeState(teacher, fake_score)
-    loss.setup(state)
-    return state
+CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-4}
+Data = dict[str, Tensor]
 
 
 @pytest.fixture
-def data():
-    return fixture("sid_loss_io.npz")
+def data() -> Data:
+    with np.load(Path(__file__).parent / "data" / "sid_loss_io.npz") as data:
+        return {key: torch.from_numpy(data[key]) for key in data.files}
 
 
-def stubs(data, nan_row=None):
-    teacher = Stub(data["A_true"], data["B_true"], nan_row).requires_grad_(False)
-    return teacher, Stub(data["A_fake"], data["B_fake"]).requires_grad_(False)
+def ready(fake: Affine | None = None, **keys: Any) -> tuple[Sid, State]:
+    """SiD as the engine has set it up, with another fake score."""
+    images = {"resolution": 8, "channels": 3, "label_dim": 0}
+    state = toy_state(dataset=images, generator_loss={"use": "sid", **keys})
+    loss = cast(Sid, state.components["generator_loss"])
+    if fake is not None:
+        loss.fake_score = cast(Any, fake)
+    return loss, state
+
+
+def networks(data: Data) -> tuple[Affine, Affine]:
+    """Teacher and fake score, frozen."""
+    teacher, fake = (Affine(data[f"A_{name}"], data[f"B_{name}"]) for name in ("true", "fake"))
+    return teacher.requires_grad_(False), fake.requires_grad_(False)
+
+
+def grid_draw(sigma: Tensor, tmax: float = 800.0) -> Tensor:
+    """The uniform draw of which (d) makes sigma."""
+    top, bottom = noise.SIGMA_MAX ** (1 / noise.RHO), noise.SIGMA_MIN ** (1 / noise.RHO)
+    u = 1 - (sigma.double() ** (1 / noise.RHO) - top) / (bottom - top)
+    draw: Tensor = u.clamp(min=0) / (tmax / 1000)
+    return draw
+
+
+def generator_step(state: State, data: Data, tag: str, x: Tensor | None = None, tmax: float = 800.0) -> Step:
+    """The recorded draws of (b); the file holds sigma * n."""
+    sigma, scaled = data[f"{tag}_sigma"], data[f"{tag}_noise"]
+    return replayed(state, [grid_draw(sigma, tmax), scaled / sigma], data["images"] if x is None else x)
+
+
+def critic_step(state: State, data: Data) -> Step:
+    """The recorded draws of (a); the file holds sigma * n."""
+    sigma, scaled = data["fs_sigma"], data["fs_noise"]
+    return replayed(state, [lognormal_draw(sigma, -1.2, 1.2), scaled / sigma], data["images"])
 
 
 @pytest.mark.parametrize("tag", ["a1p2", "a1p0", "a1p2_tmax1000", "a1p2_nan"])
-def test_the_generator_loss_and_all_its_gradients_are_the_references(data, tag):
+def test_the_generator_loss_and_all_its_gradients_are_the_references(data: Data, tag: str) -> None:
     want = {key[len(tag) + 1 :]: value for key, value in data.items() if key.startswith(tag + "_")}
     nan = tag.endswith("nan")
-    teacher, fake = stubs(data, nan_row=2 if nan else None)
-    config = {"alpha": float(want["alpha"]), "tmax": float(want["tmax"])}
-    loss = Sid(Sid.Config(**config, nonfinite_images="drop"))
-    state = ready(loss, teacher, fake)
+    teacher, fake = networks(data)
+    if nan:
+        teacher.A[2] = torch.nan
+    alpha, tmax = float(want["alpha"]), float(want["tmax"])
+    loss, state = ready(fake, alpha=alpha, tmax=tmax, nonfinite_images="drop")
     x = data["images"].clone().requires_grad_()
-    per_image = loss.generator_loss(state, ReplayStep(x, want["sigma"], want["noise"]), teacher)
+    per_image = loss.generator_loss(state, generator_step(state, data, tag, x, tmax), teacher)
     total = per_image.sum() / 4
     total.backward()
     torch.testing.assert_close(fake.calls[0].x, want["x_noisy"], **CLOSE)
@@ -115,28 +90,24 @@ def test_the_generator_loss_and_all_its_gradients_are_the_references(data, tag):
     torch.testing.assert_close(x.grad, want["grad_images"], rtol=1e-4, atol=1e-3)  # up to 500
     torch.testing.assert_close(fake.calls[0].D.grad, want["grad_y_fake"], rtol=1e-4, atol=1e-3)
     torch.testing.assert_close(teacher.calls[0].D.grad, want["grad_y_real"], rtol=1e-4, atol=1e-3)
-    assert int(state.records["dropped_images"]) == int(nan)
+    assert state.records.means()["dropped_images"] == nan
     assert per_image[2] == 0 or not nan
 
 
-def test_refuse_leaves_a_nan_where_the_engine_can_see_it(data):
-    teacher, fake = stubs(data, nan_row=2)
-    loss = Sid(Sid.Config())
-    state = ready(loss, teacher, fake)
-    step = ReplayStep(data["images"], data["a1p2_nan_sigma"], data["a1p2_nan_noise"])
-    per_image = loss.generator_loss(state, step, teacher)
+def test_refuse_leaves_a_nan_where_the_engine_can_see_it(data: Data) -> None:
+    teacher, fake = networks(data)
+    teacher.A[2] = torch.nan
+    loss, state = ready(fake)
+    per_image = loss.generator_loss(state, generator_step(state, data, "a1p2_nan"), teacher)
     assert per_image.isnan().tolist() == [False, False, True, False]
-    assert state.records == {}
+    assert state.records.means() == {}
 
 
-def test_the_fake_score_loss_is_the_references(data):
-    teacher, fake = stubs(data)
-    loss = Sid(Sid.Config())
-    ready(loss, teacher, fake.requires_grad_(True))
-    step = ReplayStep(data["images"], data["fs_sigma"], data["fs_noise"])
-    per_image = loss.critic_loss(step)
+def test_the_fake_score_loss_is_the_references(data: Data) -> None:
+    _, fake = networks(data)
+    loss, state = ready(fake.requires_grad_(True))
+    per_image = loss.critic_loss(critic_step(state, data))
     (per_image.sum() / 4).backward()
-    assert step.asked == (-1.2, 1.2)
     torch.testing.assert_close(fake.calls[0].x, data["fs_x_noisy"], **CLOSE)
     torch.testing.assert_close(fake.calls[0].D, data["fs_y_fake"], **CLOSE)
     torch.testing.assert_close(per_image, data["fs_loss"].flatten(1).sum(1), **CLOSE)
@@ -144,65 +115,65 @@ def test_the_fake_score_loss_is_the_references(data):
     torch.testing.assert_close(fake.calls[0].D.grad, data["fs_grad_y_fake"], rtol=1e-4, atol=1e-3)
 
 
-def test_nothing_is_left_to_learn_where_the_two_scores_agree(data):
-    teacher, _ = stubs(data)
-    loss = Sid(Sid.Config())
-    state = ready(loss, teacher, teacher)
+def test_nothing_is_left_to_learn_where_the_two_scores_agree(data: Data) -> None:
+    teacher, _ = networks(data)
+    loss, state = ready(teacher)
     x = data["images"].clone().requires_grad_()
-    per_image = loss.generator_loss(state, ReplayStep(x, data["a1p2_sigma"], data["a1p2_noise"]), teacher)
+    per_image = loss.generator_loss(state, generator_step(state, data, "a1p2", x), teacher)
     per_image.sum().backward()
-    assert per_image.abs().max() == 0 and x.grad.abs().max() == 0
+    assert per_image.abs().max() == 0 and x.grad is not None and x.grad.abs().max() == 0
+
+
+@pytest.fixture(scope="module")
+def state() -> State:
+    return ready()[1]
 
 
 @settings(max_examples=30, derandomize=True, deadline=None)
 @given(u=st.floats(0, 1, exclude_max=True, width=32), tmax=st.sampled_from([1.0, 500.0, 800.0, 1000.0]))
-def test_the_grid_gives_every_sigma_from_its_smallest_up_to_tmax(u, tmax):
-    step = SimpleNamespace(uniform=lambda low, high: torch.tensor(low + (high - low) * u).view(1, 1, 1, 1))
+def test_the_grid_gives_every_sigma_from_its_smallest_up_to_tmax(state: State, u: float, tmax: float) -> None:
+    step = replayed(state, [torch.full((1, 1, 1, 1), u)])
     sigma = float(Sid(Sid.Config(tmax=tmax)).generator_sigma(step))
     largest = float(noise.rho_grid(torch.tensor(1 - tmax / 1000, dtype=torch.float64)))
     assert 0.002 * (1 - 1e-4) <= sigma <= largest * (1 + 1e-4)
     assert tmax != 800 or largest == pytest.approx(24.4, abs=0.1)
 
 
-def test_the_lognormal_noise_takes_the_generators_own_constants(data):
-    step = ReplayStep(data["images"], data["fs_sigma"], data["fs_noise"])
-    Sid(Sid.Config(noise="lognormal")).generator_sigma(step)
-    assert step.asked == (-0.6, 1.4)
+def test_the_lognormal_noise_takes_the_generators_own_constants(state: State) -> None:
+    step = replayed(state, [torch.tensor([0.0, 1.0]).view(2, 1, 1, 1)])
+    sigma = Sid(Sid.Config(noise="lognormal")).generator_sigma(step)
+    torch.testing.assert_close(sigma.log().flatten(), torch.tensor([-0.6, 0.8]))
 
 
-def test_only_the_fake_score_sees_augmented_images_and_it_is_told(data):
-    class Flip:
-        Config = object
+class Flip:
+    """An augmentation that always acts."""
 
-        def __init__(self, config):
-            pass
+    def __call__(self, x: Tensor, step: Step) -> tuple[Tensor, Tensor]:
+        return x.flip(3), torch.ones(len(x), 9)
 
-        def __call__(self, x, step):
-            return x.flip(3), torch.ones(len(x), 9)
 
-    teacher, fake = stubs(data)
-    loss = Sid(Sid.Config(augment=Choice("augment", "flip", Flip, None)))
-    state = ready(loss, teacher, fake)
-    step = ReplayStep(data["images"], data["fs_sigma"], data["fs_noise"])
-    per_image = loss.critic_loss(step)
+def test_only_the_fake_score_sees_augmented_images_and_it_is_told(data: Data) -> None:
+    teacher, fake = networks(data)
+    loss, state = ready(fake)
+    loss.augment = cast(Any, Flip())
+    per_image = loss.critic_loss(critic_step(state, data))
     flipped = data["images"].flip(3)
     torch.testing.assert_close(fake.calls[0].x, flipped + data["fs_noise"])
-    assert fake.calls[0].augment_labels.shape == (4, 9)
+    told = fake.calls[0].augment_labels
+    assert told is not None and told.shape == (4, 9)
     weight = noise.edm_weight(data["fs_sigma"])
     torch.testing.assert_close(per_image, (weight * (fake.calls[0].D - flipped) ** 2).flatten(1).sum(1))
-    loss.generator_loss(state, step, teacher)
+    loss.generator_loss(state, generator_step(state, data, "a1p2"), teacher)
     assert fake.calls[1].augment_labels is None
 
 
-def test_a_joint_turn_runs_the_fake_score_once_and_mixes_no_gradients(data):
-    teacher, fake = stubs(data)
-    fake.requires_grad_(True)
-    loss = Sid(Sid.Config(shared_forward=True))
-    state = ready(loss, teacher, fake)
+def test_a_joint_turn_runs_the_fake_score_once_and_mixes_no_gradients(data: Data) -> None:
+    teacher, fake = networks(data)
+    loss, state = ready(fake.requires_grad_(True), shared_forward=True)
     assert [(turn.trains, turn.losses) for turn in state.turns] == [
         (("fake_score", "generator"), ("critic_loss", "generator_loss"))
     ]
-    step = ReplayStep(data["images"].clone().requires_grad_(), data["a1p2_sigma"], data["a1p2_noise"])
+    step = generator_step(state, data, "a1p2", data["images"].clone().requires_grad_())
     (loss.critic_loss(step).sum() / 4).backward(inputs=list(fake.parameters()), retain_graph=True)
     assert step.x.grad is None
     (loss.generator_loss(state, step, teacher).sum() / 4).backward(inputs=[step.x])
@@ -213,29 +184,32 @@ def test_a_joint_turn_runs_the_fake_score_once_and_mixes_no_gradients(data):
     torch.testing.assert_close(fake.A.grad, wanted, rtol=1e-3, atol=1e-2)
 
 
-def test_a_joint_turn_cannot_augment():
+def test_a_joint_turn_cannot_augment() -> None:
     with pytest.raises(ValueError, match="shared_forward"):
-        Sid.Config(shared_forward=True, augment=Choice("augment", "flip", object, None))
+        Sid.Config(shared_forward=True, augment=Choice("augment", "flip", cast(Any, Flip), None))
 
 
-def test_the_fake_score_starts_from_the_teacher(data):
-    assert ready(Sid(Sid.Config()), *stubs(data)).start == "teacher"
+def test_the_fake_score_starts_from_the_teacher() -> None:
+    _, state = ready()
+    assert state.teacher is not None and state.teacher.network is not None
+    for name, tensor in state.teacher.network.state_dict().items():
+        assert torch.equal(tensor, state.networks["fake_score"].state_dict()[name])
 
 
-def test_the_optimizer_settings_reach_the_fake_score(data):
-    config = Sid.Config(lr=1e-3, betas=(0.0, 0.99), eps=1e-6, warmup_kimg=1.0, schedule="cosine", decay_from=0.5)
-    optimizer = ready(Sid(config), *stubs(data)).optimizer
+def test_the_optimizer_settings_reach_the_fake_score() -> None:
+    lr = {"lr": 1e-3, "warmup_kimg": 1.0, "schedule": "cosine", "decay_from": 0.5}
+    optimizer = ready(betas=[0.0, 0.99], eps=1e-6, **cast(Any, lr))[1].settings["fake_score"]
     assert (optimizer.lr, optimizer.betas, optimizer.eps) == (1e-3, (0.0, 0.99), 1e-6)
     assert (optimizer.warmup_kimg, optimizer.schedule, optimizer.decay_from) == (1.0, "cosine", 0.5)
     assert optimizer.clip_value is None
-    assert ready(Sid(Sid.Config()), *stubs(data)).optimizer.lr == 1e-5
+    assert ready()[1].settings["fake_score"].lr == 1e-5
 
 
-def test_the_hooks_are_the_ones_that_the_engine_asks():
+def test_the_hooks_are_the_ones_that_the_engine_asks() -> None:
     for method in (Sid(Sid.Config()), Sida(Sida.Config())):
         manager = pluggy.PluginManager("distillkit")
         manager.add_hookspecs(Hooks)
         manager.register(method)
-        hooks = {hook.name for hook in manager.get_hookcallers(method)}
+        hooks = {hook.name for hook in manager.get_hookcallers(method) or []}
         assert hooks == {"setup", "critic_loss", "generator_loss"}
         manager.check_pending()
