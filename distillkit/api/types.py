@@ -53,6 +53,11 @@ class Optimizer:
     clip_value: float | None = field(default=None, validator=optional(gt(0)))
     """largest value of each entry of a gradient"""
 
+    @property
+    def depends_on_kimg(self) -> bool:
+        """Whether lr at some image depends on how long the whole run is. A Config says the same of its own schedule."""
+        return self.schedule == "cosine"
+
 
 @frozen(kw_only=True)
 class Turn:

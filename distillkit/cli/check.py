@@ -88,11 +88,13 @@ def _show(path: Path, args: Namespace) -> int:
         out.print(Syntax(text, "toml", theme="ansi_dark", background_color="default"))
     else:
         print(text)
-    found = lookup.plan(nodes, rundir.known(args.runs))
-    live = screen.choose()
+    live, known = screen.choose(), rundir.known(args.runs)
+    found = lookup.plan(nodes, known)
     live.plan(lookup.rows(nodes, found))
     for text in lookup.remarks(nodes, found):
         live.warn(text)
+    if found[-1].run is None and (text := lookup.shorter(nodes[-1], known)):
+        live.line(text)
     _tell_inherited(path, args.sets)
     print(f"\n{shipped.told(path)} is a valid recipe; nothing was built.")
     require(shipped.told(path), lookup.unfinished(nodes, found), folder())

@@ -17,6 +17,8 @@ def add(parser: ArgumentParser) -> None:
     seeds.add_argument("--seed", type=arguments.seed, metavar="N", help="instead of the recipe's run.seed")
     seeds.add_argument("--seeds", type=arguments.seeds, metavar="0,1,2", help="run once for each, show mean and spread")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="instead of a recipe: go on with this run")
+    parser.add_argument("--extend", action="store_true",
+                        help="RECIPE is a run: train it on, to --set run.kimg=N, in a folder of its own")  # fmt: skip
     parser.add_argument("--wait", action="store_true", help="where another process has this run, wait for it to end")
     parser.add_argument("--take-over", action="store_true", help="from a dead process of another host, at once")
     parser.add_argument("--again", action="store_true", help="run even what is finished with the same fingerprint")
@@ -29,6 +31,8 @@ def main(args: Namespace) -> int:
         raise UsageError("give a RECIPE to run, or --resume RUN to go on with a run")
     if args.resume and (args.seeds or args.seed is not None or args.sets or args.again):
         raise UsageError("--resume goes on with a run as it is: no --set, --seed, --seeds, --again")
+    if args.extend and (args.resume or args.seeds or args.seed is not None or args.again or args.smoke):
+        raise UsageError("--extend RUN --set run.kimg=N: no --resume, --seed, --seeds, --again, --smoke")
     if args.smoke:
         return _smoke(args)
     from distillkit.run import runner  # torch comes with it: only when there is work
@@ -37,8 +41,8 @@ def main(args: Namespace) -> int:
     students = []
     for seed in args.seeds or [args.seed]:
         outcomes = runner.run(
-            args.recipe, sets=args.sets, seed=seed, resume=args.resume,
-            runs=args.runs, again=args.again,
+            None if args.extend else args.recipe, sets=args.sets, seed=seed, resume=args.resume,
+            extend=args.recipe if args.extend else None, runs=args.runs, again=args.again,
             wait=args.wait, take_over=args.take_over, screen=live,
         )  # fmt: skip
         students.append(outcomes[-1])

@@ -88,6 +88,32 @@ def load(path: Path, device: torch.device | str, run: str = "") -> tuple[dict[st
         raise InputError(f"checkpoint {path} is damaged: {damage}") from damage
 
 
+def read_meta(path: Path) -> dict[str, Any]:
+    """Read meta of one checkpoint. Raises InputError if it is damaged or gone."""
+    return load(path, "meta")[1]
+
+
+def adopt(source: Path, folder: Path) -> None:
+    """Take over a checkpoint of another run, whose files are never written again, so that both may have them.
+
+    Raises InputError if it is damaged or gone.
+    """
+    tmp = folder / f".tmp-{source.name}"
+    try:
+        folder.mkdir(exist_ok=True)
+        _clean(folder)
+        tmp.mkdir()
+        for name in (*manifest.check(source), manifest.NAME):
+            files.linked(source / name, tmp / name)
+        files.fsync(tmp)
+        os.rename(tmp, folder / source.name)
+        files.fsync(folder)
+    except manifest.Damaged as damage:
+        raise InputError(f"checkpoint {source} is damaged: {damage}") from damage
+    except OSError as error:
+        raise _explain(error, folder / source.name, {}) from error
+
+
 def newest(folder: Path) -> Path | None:
     """Find the newest complete checkpoint in `folder`; it may still be damaged."""
     return next(reversed(_all(folder)), None)

@@ -103,6 +103,14 @@ def floats(value: Any) -> Any:
     return float(value) if isinstance(value, str) and value in ("nan", "inf", "-inf") else value
 
 
+def linked(source: Path, target: Path) -> None:
+    """Give a file that is never written again a second name, or copy it where the disk is another."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def remove(path: Path) -> None:
     """Delete a folder, a file or a link (never what the link points to)."""
     if path.is_dir() and not path.is_symlink():

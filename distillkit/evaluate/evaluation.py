@@ -130,7 +130,7 @@ def write_grid(state: State, run: RunDir) -> Path:
     columns = len(names) if names else COLUMNS
     path = run.samples / f"kimg-{state.nimg / 1000:010.3f}.png"
     real = real_images(state, 1000) if state.dataset.shape[1:] == (1, 1) else None
-    title = f"{state.recipe.name}   {state.nimg / 1000:g} kimg   NFE {draw.nfe}"
+    title = f"{run.info['recipe']}   {state.nimg / 1000:g} kimg   NFE {draw.nfe}"
     x = draw(state.recipe.run.grid).x
     return pictures.grid(x, path, columns=columns, labels=names, title=title, real=real)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from attrs import field, frozen
 
+from distillkit.api import InputError
+from distillkit.disk import typed
 from distillkit.disk.rundir import Known, RunDir
 from distillkit.recipe.schema import Recipe
-from distillkit.run import inputs
+from distillkit.run import extension, inputs
 from distillkit.run.nodes import Node
 
 
@@ -53,15 +56,14 @@ def plan(nodes: Sequence[Node], known: Known) -> list[Found]:
     return list(found.values())
 
 
-def rows(nodes: Sequence[Node], found: Sequence[Found], target: RunDir | None = None) -> list[dict[str, str]]:
-    """Make the plan a table: what is done with each recipe; `target` knows its own name."""
+def rows(nodes: Sequence[Node], found: Sequence[Found]) -> list[dict[str, str]]:
+    """Make the plan a table: what is done with each recipe."""
     table = []
     for node, one in zip(nodes, found, strict=True):
-        todo = f"{node.recipe.run.kimg:g} kimg" + (", anew" if one.outdated else "")
+        todo = f"{node.recipe.run.kimg:g} kimg{node.begins}" + (", anew" if one.outdated else "")
         if one.run is not None:
             todo = f"reuse {one.run.path}" if one.finished else f"go on with {one.run.path}"
-        name = node.recipe.name if target is None or one.run is not target else str(target.info["recipe"])
-        table.append({"recipe": name, "method": node.recipe.generator_loss.name, "to do": todo})
+        table.append({"recipe": node.name, "method": node.recipe.generator_loss.name, "to do": todo})
     return table
 
 
@@ -80,6 +82,22 @@ def left_out(found: Found) -> Iterator[str]:
     if found.run is None and found.outdated:
         path, changed = next(iter(found.outdated.items()))
         yield f"{path} is not reused: {'; '.join(changed)}"
+
+
+def shorter(node: Node, known: Known) -> str:
+    """Name a run of the same recipe that ended earlier, and how to go on from it; "": there is none."""
+    for run, status in itertools.chain.from_iterable(known.values()):
+        if run.info.get("recipe") != node.name or status == "diverged":
+            continue
+        try:
+            kimg = float(typed.number(typed.toml(run.resolved)["run"]["kimg"]))
+        except (InputError, KeyError, TypeError, ValueError):
+            continue  # a damaged file, which is told where the run is used
+        longer = node.recipe.run.kimg
+        if 0 < kimg < longer and node.at(kimg) == extension.plain(run):
+            command = f"distillkit run {run.path} --extend --set run.kimg={longer:g}"
+            return f"{run.path} has {kimg:g} kimg of the same, {command} goes on from there"
+    return ""
 
 
 def unfinished(nodes: Sequence[Node], found: Sequence[Found]) -> list[Recipe]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-from attrs import frozen
+from attrs import evolve, field, frozen
 
 from distillkit.recipe import chain, fingerprint, to_toml, used_distributions, used_numerics
 from distillkit.recipe.schema import Recipe
@@ -23,6 +24,22 @@ class Node:
     sources: dict[str, Path]  # table -> path of the recipe whose result it needs
     fingerprint: str
     versions: dict[str, str]
+    prints: dict[str, str] = field(factory=dict)  # of the recipes it starts from, by file
+    numerics: dict[str, str] = field(factory=dict)
+    known_as: str = ""  # where that is not the file's name
+    given: Path | None = None  # the recipe file as it was given, where that is not the recipe's
+    facts: dict[str, Any] = field(factory=dict)  # for its run.json
+    begins: str = ""  # words on where it does not begin at 0
+
+    @property
+    def name(self) -> str:
+        """What the run is called."""
+        return self.known_as or self.recipe.name
+
+    def at(self, kimg: float) -> str:
+        """The fingerprint of a run of another length."""
+        run = evolve(self.recipe.run, kimg=kimg)
+        return fingerprint(evolve(self.recipe, run=run), self.prints, self.numerics)
 
 
 def graph(
@@ -34,13 +51,14 @@ def graph(
         sources = {table: path.resolve() for table, path in recipe.start_paths.items()}
         prints = {file: nodes[sources[table]].fingerprint for table, file in recipe.starts_from.items()}
         versions = {**used_distributions(recipe, catalog), "torch": version("torch")}
-        identity = fingerprint(recipe, prints, used_numerics(recipe, catalog))
-        nodes[recipe.path.resolve()] = Node(recipe, sources, identity, versions)
+        numerics = used_numerics(recipe, catalog)
+        identity = fingerprint(recipe, prints, numerics)
+        nodes[recipe.path.resolve()] = Node(recipe, sources, identity, versions, prints, numerics)
     return list(nodes.values())
 
 
-def texts(node: Node, nodes: list[Node]) -> tuple[Recipe, str, dict[str, str]]:
-    """Write `node` as text: its recipe, its resolved text, and by file name in from/ those of all it builds on."""
+def texts(node: Node, nodes: list[Node]) -> tuple[Path, str, dict[str, str]]:
+    """Write `node` as text: its file, its resolved text, and by file name in from/ those of all it builds on."""
     ancestors: dict[Path, Node] = {}
     by_path = {n.recipe.path.resolve(): n for n in nodes}
 
@@ -56,7 +74,11 @@ def texts(node: Node, nodes: list[Node]) -> tuple[Recipe, str, dict[str, str]]:
         files = {n.recipe.starts_from[table]: folder + names[parent] for table, parent in n.sources.items()}
         return to_toml(n.recipe, made_with=n.versions, files=files)
 
-    return node.recipe, text(node, "from/"), {names[path]: text(n, "") for path, n in ancestors.items()}
+    return (
+        node.given or node.recipe.path,
+        text(node, "from/"),
+        {names[path]: text(n, "") for path, n in ancestors.items()},
+    )
 
 
 def unique(path: Path, index: int, paths: dict[Path, Node]) -> str:

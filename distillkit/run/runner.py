@@ -15,7 +15,7 @@ from distillkit.disk.results import Outcome
 from distillkit.disk.rundir import RunDir
 from distillkit.recipe import shipped
 from distillkit.registry import Catalog
-from distillkit.run import inputs, lookup
+from distillkit.run import extension, inputs, lookup
 from distillkit.run.claim import claimed
 from distillkit.run.enduring import EnduringScreen
 from distillkit.run.lookup import Found
@@ -30,6 +30,7 @@ def run(
     sets: Sequence[str] = (),
     seed: int | None = None,
     resume: Path | None = None,
+    extend: Path | None = None,
     runs: Path | None = None,
     again: bool = False,
     wait: bool = False,
@@ -40,43 +41,43 @@ def run(
     """Run a recipe and the recipes it builds on -> their outcomes, the asked one last.
 
     A finished run of the same fingerprint is reused (the asked recipe's too, unless `again`), one that was
-    interrupted goes on. `resume` names a run folder instead of a recipe; its parents are looked for in `runs`.
+    interrupted goes on. `resume` names a run folder instead of a recipe; its parents are looked for in `runs`. So
+    does `extend`, a run that goes on to another end in a folder of its own.
     A parent that is in training elsewhere is waited for; the asked one only with `wait`, else InUse is raised.
     `take_over`: an owner on another host is not watched for signs of life.
     """
     catalog, screen = Catalog.installed(), EnduringScreen(screen)
-    target = None
-    if resume is not None:
-        target = RunDir.open(resume)
+    target = RunDir.open(folder) if (folder := resume or extend) else None
+    if target is not None:
         path = target.resolved
     if path is None:
         raise UsageError("name a recipe, or a run to resume")
     runs = runs or (target.path.parent if target else Path("runs"))
     nodes = graph(path, sets, catalog, seed, change)
-    if target is not None and nodes[-1].fingerprint != target.fingerprint:
-        raise UsageError(
-            f"{target.path} was made with other plugins or an edited recipe (fingerprint {target.fingerprint}, "
-            f"now {nodes[-1].fingerprint}); install the versions named in its run.json, or run the recipe anew"
-        )
+    if target is not None:
+        nodes[-1] = (extension.resumed if resume else extension.longer)(target, nodes[-1])
     known = rundir.known(runs)
     found = lookup.plan(nodes, known)
     *parents, asked = nodes
     if target is not None:
         refuse_unasked(target, parents, found, runs)
-        refuse_changed(target, nodes, found)
-    if target is not None or again:
+        if extend or target.status() != "finished":
+            refuse_changed(target, nodes, found)
+    if resume or again:
         found[-1] = Found(target)
-    screen.plan(lookup.rows(nodes, found, target))
+    screen.plan(lookup.rows(nodes, found))
     told = set(lookup.remarks(nodes, found))
     for text in told:
         screen.warn(text)
+    if target is None and found[-1].run is None and (text := lookup.shorter(asked, known)):
+        screen.line(text)
     require(shipped.told(path), lookup.unfinished(nodes, found), assets())
     outcomes: dict[Path, Outcome] = {}
     for node in nodes:
         last = node is asked
         results = {table: outcomes[parent] for table, parent in node.sources.items()}
         find: Callable[[], RunDir | None] = partial(existing, node, runs, results, told, screen)
-        if last and (target is not None or again):
+        if last and (resume or again):
             find = lambda: target  # noqa: E731  with `again` a new run whatever there is
         outcomes[node.recipe.path.resolve()] = one(
             node, find, results, nodes, runs, catalog, screen, wait or not last, take_over
@@ -101,7 +102,7 @@ def refuse_changed(target: RunDir, nodes: Sequence[Node], found: Sequence[Found]
     runs = {node.recipe.path.resolve(): one.run for node, one in zip(nodes, found, strict=True)}
     parents = {table: run.path for table, path in asked.sources.items() if (run := runs[path])}
     changed = inputs.changes(target, asked.recipe, parents)
-    if changed and target.status() != "finished":
+    if changed:
         raise InputError(
             f"{target.path} does not go on, since {'; '.join(changed)}: bring back what it began with, or run the "
             "recipe without --resume, which begins anew in a folder of its own"
@@ -132,7 +133,7 @@ def one(
 
     def make() -> RunDir:
         read = inputs.noted(recipe, parents)
-        return RunDir.create(runs, recipe.name, node.fingerprint, node.versions, **{inputs.NOTE: read})
+        return RunDir.create(runs, node.name, node.fingerprint, node.versions, **node.facts, **{inputs.NOTE: read})
 
     with claimed(find, make, runs, screen, wait, take_over) as claim:
         run = claim.run

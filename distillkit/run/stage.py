@@ -7,6 +7,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
@@ -20,7 +21,7 @@ from distillkit.disk.rundir import RunDir
 from distillkit.recipe import with_checkpoint
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
-from distillkit.run import finish
+from distillkit.run import extension, finish
 from distillkit.run.logged import LoggedScreen
 from distillkit.run.signals import StopRequest
 from distillkit.run.training import Training
@@ -39,6 +40,9 @@ def execute(recipe: Recipe, run: RunDir, outcomes: Mapping[str, Outcome], catalo
         with LoggedScreen(screen, run.log) as logged, shown_warnings(logged):
             torch.set_num_threads(decided_threads(recipe, run))
             state = build(with_results(located(recipe, assets()), outcomes), catalog)
+            extension.check(state, run)
+            if begun := extension.begin(run):
+                logged.line(begun)
             state.figures = run.path / "figures"
             training = Training(state, run, logged, stop)
             if training.resume():
@@ -118,9 +122,9 @@ def shown_warnings(screen: Screen) -> Iterator[None]:
         yield
 
 
-def write_recipes(run: RunDir, recipe: Recipe, resolved: str, others: Mapping[str, str]) -> None:
+def write_recipes(run: RunDir, given: Path, resolved: str, others: Mapping[str, str]) -> None:
     """Copy recipe.toml as it was given, then write from/ (`others`, which it builds on) and last resolved.toml."""
-    shutil.copyfile(recipe.path, run.recipe)
+    shutil.copyfile(given, run.recipe)
     (run.path / "from").mkdir(exist_ok=True)
     texts = {f"from/{name}": text for name, text in others.items()} | {run.resolved.name: resolved}
     run.note_recipes(texts)

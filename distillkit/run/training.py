@@ -68,7 +68,7 @@ class Training:
             self.leisurely(lambda: self.picture())
         elif state.nimg < state.total:
             self.leisurely(self.look)  # what was due at the checkpoint, if the process died in it
-        with self.screen.progress(state.recipe.name, state.total, "img") as bar:
+        with self.screen.progress(str(self.run.info["recipe"]), state.total, "img") as bar:
             bar.advance(state.nimg)
             while state.nimg < state.total:
                 start = time.perf_counter()

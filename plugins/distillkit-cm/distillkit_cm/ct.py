@@ -42,6 +42,10 @@ class Ct(Pair):
         schedule_kimg: float | None = field(default=None, validator=optional(gt(0)))
         """images until p = 1; unset: those of the run"""
 
+        @property
+        def depends_on_kimg(self) -> bool:
+            return self.schedule_kimg is None
+
     config: Config
 
     def moves(self) -> bool:

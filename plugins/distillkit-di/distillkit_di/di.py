@@ -76,17 +76,24 @@ class DiffInstruct(GeneratorLoss):
         decay_from: float = field(default=0.0, validator=ge(0))  # "cosine": share of the run after which lr falls
         final_lr: float = field(default=0.0, validator=ge(0))  # "cosine": lr at the end, as a share of lr
 
+        @property
+        def depends_on_kimg(self) -> bool:
+            return self.optimizer().depends_on_kimg
+
+        def optimizer(self) -> Optimizer:
+            """The fake score's optimizer."""
+            return Optimizer(
+                lr=self.lr, betas=self.betas, eps=self.eps, warmup_kimg=self.warmup_kimg, schedule=self.schedule,
+                decay_from=self.decay_from, final_lr=self.final_lr,
+            )  # fmt: skip
+
     config: Config
 
     @hookimpl
     def setup(self, state: State) -> None:
         """Turns are the engine's default: the fake score, then the generator, each on images and labels of its own."""
         c = self.config
-        optimizer = Optimizer(
-            lr=c.lr, betas=c.betas, eps=c.eps, warmup_kimg=c.warmup_kimg, schedule=c.schedule,
-            decay_from=c.decay_from, final_lr=c.final_lr,
-        )  # fmt: skip
-        self.fake_score = state.add_network("fake_score", "teacher", optimizer)
+        self.fake_score = state.add_network("fake_score", "teacher", c.optimizer())
         networks = [self.fake_score, state.teacher.network if state.teacher else None]
         self.with_dropout = [network for network in networks if network is not None] if c.shared_dropout else []
         self.augment = c.augment and c.augment.build()

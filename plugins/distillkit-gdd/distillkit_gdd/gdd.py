@@ -71,6 +71,10 @@ class GddConfig:
     decay_from: float = field(default=0.0, validator=ge(0))  # "cosine": share of the run after which lr falls
     final_lr: float = field(default=0.0, validator=ge(0))  # "cosine": lr at the end, as a share of lr
 
+    @property
+    def depends_on_kimg(self) -> bool:
+        return self.optimizer().depends_on_kimg
+
     def optimizer(self) -> Optimizer:
         """D's optimizer with the correction for `r1_every` + 1 updates in `r1_every` iterations (arXiv:1912.04958)."""
         ratio = self.r1_every / (self.r1_every + 1) if self.r1_gamma else 1.0

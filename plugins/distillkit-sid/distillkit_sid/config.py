@@ -37,6 +37,10 @@ class SharedConfig:
     decay_from: float = field(default=0.0, validator=ge(0))  # "cosine": share of the run after which lr falls
     final_lr: float = field(default=0.0, validator=ge(0))  # "cosine": lr at the end, as a share of lr
 
+    @property
+    def depends_on_kimg(self) -> bool:
+        return self.optimizer().depends_on_kimg
+
     def optimizer(self, clip_value: float | None = None) -> Optimizer:
         """The fake score's optimizer."""
         return Optimizer(
