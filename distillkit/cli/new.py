@@ -30,5 +30,5 @@ def main(args: Namespace) -> int:
     for path in files:
         print(path)
     top = files[0].parent
-    print(f"\nnext:  cd {top} && pip install -e . && pytest && distillkit run recipes/toy.toml")
+    print(f"\nnext:  cd {top} && pip install -e '.[test]' && pytest && distillkit run recipes/toy.toml")
     return 0

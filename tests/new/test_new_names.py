@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -56,3 +58,12 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(["new", "x", "--kind", "kernel", "--to", str(tmp_path / "file")]) == 2
     assert "cannot write" in capsys.readouterr().err
+
+
+def test_the_next_steps_bring_pytest_where_it_is_not_installed(tmp_path, capsys):
+    assert main(["new", "x", "--kind", "kernel", "--to", str(tmp_path)]) == 0
+    project = tomllib.loads((tmp_path / "distillkit-x/pyproject.toml").read_text())["project"]
+    assert project["optional-dependencies"]["test"] == ["pytest"]
+    page = Path(__file__).parents[2] / "docs/plugins.md"
+    for told in (capsys.readouterr().out, (tmp_path / "distillkit-x/README.md").read_text(), page.read_text()):
+        assert "pip install -e '.[test]'" in told
