@@ -152,15 +152,30 @@ def read(run_dir: Path) -> Scores:
 
 
 def read_or_last(run_dir: Path, rows: Sequence[Mapping[str, Any]]) -> Scores:
-    """Read the scores of a run; where it has no result, take its last evaluation from `rows` of metrics.jsonl."""
-    if (run_dir / FILE).is_file():
+    """Read the scores of a run; where it has no result, take its last evaluation from `rows` of metrics.jsonl.
+
+    Warns where there were more rows, or a result.
+    """
+    if there := (run_dir / FILE).is_file():
         scores = read(run_dir)
-        if len(rows) < scores.logged:
-            lost = f"{scores.logged - len(rows)} of {scores.logged} rows"
-            warnings.warn(f"{run_dir / 'metrics.jsonl'}: {lost} are lost", stacklevel=2)
-        return scores
-    evaluated = [row for row in rows if row["what"] == "evaluate"]
-    return Scores(student=of_row(evaluated[-1]) if evaluated else {})
+    else:
+        evaluated = [row for row in rows if row["what"] == "evaluate"]
+        scores = Scores(student=of_row(evaluated[-1]) if evaluated else {}, logged=_logged(run_dir))
+        if (run_dir / "exit.json").is_file() and typed.json_object(run_dir / "exit.json").get("code") == 0:
+            warnings.warn(f"{run_dir} is finished, but its result is gone", stacklevel=2)
+    if len(rows) < scores.logged:
+        lost = f"{scores.logged - len(rows)} of {scores.logged} rows {'' if there else 'or more '}"
+        warnings.warn(f"{run_dir / 'metrics.jsonl'}: {lost}are lost", stacklevel=2)
+    return scores
+
+
+def _logged(run_dir: Path) -> int:
+    """How many rows there were when the newest checkpoint was saved, which nobody checks here."""
+    newest = sorted(run_dir.glob("checkpoints/kimg-*/state.json"), key=lambda path: (len(str(path)), path))
+    try:
+        return typed.count(typed.json_object(newest[-1]).get("logged", 0)) if newest else 0
+    except (InputError, ValueError):  # a resume tells of it
+        return 0
 
 
 def of_row(row: Mapping[str, Any]) -> dict[str, float]:

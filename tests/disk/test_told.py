@@ -84,6 +84,19 @@ def test_rows_lost_at_the_end_are_told_by_the_result_and_by_a_checkpoint(make: C
         log.expect(3)
 
 
+def test_rows_lost_before_the_run_has_ended_are_told_by_its_checkpoint(make: Callable[[str], RunDir]) -> None:
+    run = make("a1")
+    shutil.rmtree(run.result)
+    with pytest.warns(UserWarning, match="finished, but its result is gone"):
+        results.read_or_last(run.path, MetricsLog(run.metrics).read())
+    run.exit.unlink()
+    checkpoint.save(run.checkpoints, 30, {"w/w": torch.ones(2)}, {"logged": 3}, keep=2)
+    assert results.read_or_last(run.path, MetricsLog(run.metrics).read()).student == {"mixture/sw2": 15.0}
+    run.metrics.write_bytes(b"")
+    with pytest.warns(UserWarning, match="3 of 3 rows or more are lost"):
+        results.read_or_last(run.path, MetricsLog(run.metrics).read())
+
+
 @pytest.mark.parametrize("order", [(1, 0, 2), (0, 1, 1, 2)], ids=["swapped", "doubled"])
 def test_rows_are_read_in_their_order_and_once(make: Callable[[str], RunDir], order: tuple[int, ...]) -> None:
     run = make("a1")

@@ -39,7 +39,7 @@ class Pairs:
         n = min(SHARD, count)
         for first in range(0, count, SHARD):
             path = self.folder / f"{first:08d}{'' if n == SHARD else f'-{n}'}.safetensors"
-            if not sound(path):
+            if not sound(path, shapes(state, n)):
                 write(path, make(state, sampler, first, n, seed))
             self.shards.append(safetensors.torch.load_file(path))
 
@@ -92,21 +92,28 @@ def make(state: State, sampler: Choice[Sample], first: int, n: int, seed: int) -
 def write(path: Path, pairs: dict[str, Tensor]) -> None:
     """All or nothing, also when the run is killed; what is in the way is damaged."""
     tmp = path.with_suffix(f".{os.getpid()}.tmp")
-    tmp.write_bytes(safetensors.torch.save(pairs, metadata={DIGEST: digest(pairs)}))
+    tmp.write_bytes(safetensors.torch.save(pairs, metadata={DIGEST: digest(path, pairs)}))
     if path.is_dir():
         shutil.rmtree(path)
     os.replace(tmp, path)
 
 
-def sound(path: Path) -> bool:
+def shapes(state: State, n: int) -> dict[str, list[int]]:
+    """Of the tensors of a shard of `n` pairs."""
+    labels = {"labels": [n, state.dataset.label_dim]} if state.dataset.label_dim else {}
+    return {"z": [n, *state.dataset.shape], "y": [n, *state.dataset.shape], **labels}
+
+
+def sound(path: Path, wanted: dict[str, list[int]]) -> bool:
     """Whether a shard is there and as it was made; those of 0.1.0 have no digest that could say so."""
     if not os.path.lexists(path):
         return False
     try:
         with safetensors.safe_open(path, "pt") as file:
             noted = (file.metadata() or {}).get(DIGEST)
-            if noted is None or noted == digest({name: file.get_tensor(name) for name in file.keys()}):  # noqa: SIM118
-                return True
+            pairs = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if {name: list(t.shape) for name, t in pairs.items()} == wanted and noted in (None, digest(path, pairs)):
+            return True
         reason = "its numbers are not those that were made"
     except (SafetensorError, OSError, ValueError) as error:
         reason = str(error)
@@ -114,9 +121,9 @@ def sound(path: Path) -> bool:
     return False
 
 
-def digest(pairs: dict[str, Tensor]) -> str:
-    """sha256 of names, types, shapes and bits."""
-    found = hashlib.sha256()
+def digest(path: Path, pairs: dict[str, Tensor]) -> str:
+    """sha256 of the shard's place among all, and of names, types, shapes and bits."""
+    found = hashlib.sha256(f"{path.parent.name}/{path.name}\n".encode())
     for name, tensor in sorted(pairs.items()):
         found.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         found.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)

@@ -90,6 +90,16 @@ def test_making_pairs_goes_on_where_it_was_killed(home, monkeypatch):
     assert all(torch.equal(resumed[name], straight[name]) for name in straight)
 
 
+def test_a_shard_in_the_place_of_another_is_told_and_made_again(home):
+    state()
+    one, two, *_ = shards(home)
+    before = two.read_bytes()
+    two.write_bytes(one.read_bytes())
+    with pytest.warns(UserWarning, match=r"00000016.safetensors: damaged .*; made again"):
+        state()
+    assert two.read_bytes() == before
+
+
 @pytest.mark.parametrize("damage", [b"{}", None, "bit"], ids=["no shard", "a folder", "one bit"])
 def test_a_damaged_shard_is_told_and_made_again(home, damage):
     state()
