@@ -1,0 +1,19 @@
+"""Thirty trials of each kind with a fixed seed; `python -m tests.chaos --n 1000` makes more."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("kind", ["damage", "kills"])
+def test_thirty_trials_go_well(kind: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.chaos", kind, "--n", "30", "--keep", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{kind}: 30 trials" in done.stdout and "0 went wrong" in done.stdout
