@@ -27,8 +27,9 @@ def check(values: dict[str, Any], report: Report) -> None:
         most = 64 * (os.cpu_count() or 1)  # torch dies of a segmentation fault at some higher number
         if run.threads is not None and run.threads > most:
             report(("run", "threads"), f"at most {most} on this machine, got {run.threads}", "")
-        if run.keep_best is not None and all(isinstance(part, Choice) for part in values.get("evaluate", ())):
-            _check_keep_best(run.keep_best, values.get("evaluate", ()), report)
+        metrics = values.get("evaluate", ())
+        if run.keep_best is not None and isinstance(metrics, tuple) and all(isinstance(m, Choice) for m in metrics):
+            _check_keep_best(run.keep_best, metrics, report)
     if isinstance(teacher, Choice):
         _check_start(teacher.slot.from_, getattr(teacher.config, "checkpoint", None), "teacher_score", report)
         if teacher.slot.from_ and not hasattr(teacher.config, "checkpoint"):

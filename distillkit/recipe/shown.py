@@ -49,12 +49,18 @@ def shown(value: Any) -> str:
     if isinstance(value, bool):
         text = str(value).lower()
     elif isinstance(value, str):
-        text = json.dumps(value, ensure_ascii=False)
+        text = quoted(value)
     elif isinstance(value, datetime.date | datetime.time):
         text = f"the date or time {value}"
     else:
         text = repr(value)
     return text if len(text) <= LONGEST else text[:LONGEST] + "..."
+
+
+def quoted(text: str) -> str:
+    """A string as TOML has it; what a terminal would obey, and letters that change the order of others, as escapes."""
+    plain = json.dumps(text, ensure_ascii=False)  # TOML's escapes are JSON's, and \\U0001f600
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" if ord(c) < 1 << 16 else f"\\U{ord(c):08x}" for c in plain)
 
 
 def is_list(type_: Any) -> bool:

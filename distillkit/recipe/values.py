@@ -119,9 +119,11 @@ def entries(type_: Any, converter: Converter) -> Hook:
     readers = [reader(arm, converter) for arm in (arms if several else arms[:1])]
 
     def structure(value: Any, _: Any) -> Any:
-        if not isinstance(value, list | tuple) or (several and len(value) != len(readers)):
+        if not isinstance(value, list | tuple):
             raise Unfit(value, type_)
         kept = [(n, part) for n, part in enumerate(value) if not removed(part)]
+        if several and len(kept) != len(readers):
+            raise Unfit([part for _, part in kept], type_)
         return made(_each(kept, readers if several else readers * len(kept)))
 
     return structure

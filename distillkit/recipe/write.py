@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from distillkit.recipe.schema import Recipe, Tables
+from distillkit.recipe.shown import quoted
 from distillkit.recipe.structure import converter
 from distillkit.registry import Catalog
 
@@ -66,7 +66,7 @@ def value_text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return _string(value)
+        return quoted(value)
     if isinstance(value, list):
         return f"[{', '.join(value_text(entry) for entry in value)}]"
     if isinstance(value, dict):
@@ -75,8 +75,4 @@ def value_text(value: Any) -> str:
 
 
 def _key(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _string(key)
-
-
-def _string(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")  # TOML's escapes are JSON's, and DEL
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else quoted(key)

@@ -52,3 +52,9 @@ def test_from_and_checkpoint_exclude_each_other(complaints, good):
 def test_from_names_a_recipe(complaints, good, name):
     (found,) = complaints(good + f"[generator]\nfrom = '{name}'")
     assert "generator.from must be the relative path of a .toml file, or a shipped recipe's name, got" in found
+
+
+@pytest.mark.parametrize("metrics", ["evaluate=0.5", "evaluate=true", "evaluate={}", 'evaluate="fid"', "evaluate=[1]"])
+def test_the_metric_to_keep_the_best_by_is_not_looked_for_in_what_is_no_list_of_tables(complaints, good, metrics):
+    told = complaints(good, ['run.keep_best="fid/fid"', metrics])
+    assert told and "run.keep_best" not in "".join(told) and all("evaluate" in line for line in told)

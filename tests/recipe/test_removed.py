@@ -81,6 +81,11 @@ def test_only_true_removes(child, value):
         child("", [f"generator_loss.clip_norm={value}"])
 
 
+def test_a_list_of_so_many_lacks_the_entry_that_is_removed(child):
+    with pytest.raises(RecipeProblems, match="expected a list of 2, got a list of 1"):
+        child("", ["generator.optimizer.betas=[0.9, {remove=true}]"])
+
+
 def test_what_is_off_is_off_in_the_resolved_recipe_too(child, put, catalog):
     recipe = child("[generator_loss]\nclip_norm.remove = true\n[generator]\nema_rampup_ratio.remove = true\n")
     again = read(put(to_toml(recipe), "resolved.toml"), (), catalog)
