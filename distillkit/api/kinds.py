@@ -74,9 +74,17 @@ class GeneratorLoss(Component):
     recipe_defaults: ClassVar[dict[str, Any]] = {}
 
     @property
-    def student(self) -> dict[str, Any]:
+    def network_keys(self) -> dict[str, Any]:
         """Keys that the method sets in the student's network, such as the form of its preconditioning."""
-        return {}
+        if type(self).student is GeneratorLoss.student:
+            return {}
+        deprecated(f"{type(self).__name__}.student", "the property network_keys")
+        return self.student
+
+    @property
+    def student(self) -> dict[str, Any]:
+        """What `network_keys` was called in 0.1."""
+        return {} if type(self).network_keys is GeneratorLoss.network_keys else self.network_keys
 
 
 class AuxiliaryLoss(Component):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 from attrs import field, frozen
 from attrs.validators import deep_iterable, ge, gt, in_, optional
 
+from distillkit.api.deprecated import renamed
 from distillkit.api.errors import PluginError
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Optimizer:
         return self.schedule == "cosine"
 
 
+@renamed(after_kimg="start_kimg", images_of="same_images_as")
 @frozen(kw_only=True)
 class Turn:
     """One update within an iteration: whose parameters, from which loss hooks, how often.
@@ -71,8 +73,9 @@ class Turn:
     losses: tuple[str, ...] = ("critic_loss",)  # "critic_loss", "generator_loss"
     every: int = field(default=1, validator=ge(1))  # iterations
     first: int = field(default=0, validator=ge(0))  # iteration of the first update: first, first + every ...
-    after_kimg: float = field(default=0.0, validator=ge(0))  # no update before so many images
-    images_of: str = ""  # a turn: use its z and labels, and its very images where it trained the generator just before
+    start_kimg: float = field(default=0.0, validator=ge(0))  # no update before so many images
+    same_images_as: str = ""
+    """another turn: this one gets its z and labels and, if it has just trained the generator, its very images"""
     asks: Callable[[State, Step], Tensor] | None = field(default=None)
     """gives "critic_loss" of this turn, one loss per image [N]; None: the hook does"""
 

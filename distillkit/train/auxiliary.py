@@ -31,7 +31,7 @@ def auxiliary_gradients(state: State, turn: Turn, steps: list[Step], active: lis
     # The whole batch at once: distances of distributions, such as the MMD, are no means over images, and the mean of
     # those of micro-batches is another, noisier loss.
     whole = Step(
-        state, turn.name, 0, state.batch, state.batch, trains_generator=True, images_of=turn.images_of,
+        state, turn.name, 0, state.batch, state.batch, trains_generator=True, same_images_as=turn.same_images_as,
         stream=f"{turn.name}/auxiliary",  # other numbers than the method drew
         x=torch.cat([step.x for step in steps]).detach().requires_grad_(),
     )  # fmt: skip

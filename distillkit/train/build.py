@@ -147,7 +147,7 @@ def make_generator(state: State, catalog: Catalog) -> Denoiser:
         network = network_file.new_network(table.network, dataset.resolution, dataset.channels, dataset.label_dim)
     network_file.check_shape(network, dataset, "generator")
     network = state.with_dropout(network)
-    if changes := cast(GeneratorLoss, state.components["generator_loss"]).student:
+    if changes := cast(GeneratorLoss, state.components["generator_loss"]).network_keys:
         method = f"generator_loss {state.recipe.generator_loss.name!r}"
         network = network_file.with_config(network_file.carded(network, method), changes, catalog, method)
     network.compute_dtype = state.compute_dtype  # copies of it inherit it

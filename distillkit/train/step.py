@@ -39,7 +39,7 @@ class Step:
         batch: int,
         trains_generator: bool = False,
         recompute: bool = False,
-        images_of: str = "",
+        same_images_as: str = "",
         stream: str = "",
         x: Tensor | None = None,
     ) -> None:
@@ -47,13 +47,13 @@ class Step:
 
         It saves memory, and costs one forward pass.
 
-        `images_of`: the turn whose z and labels x is made from; "": this one.
+        `same_images_as`: the turn whose z and labels x is made from; "": this one.
         `stream`: name of the random numbers that are drawn; "": the turn's.
         `x`: images [N,C,H,W] that there are already; None: made when touched.
         """
         self.state, self.turn, self.first, self.n, self.batch = state, turn, first, n, batch
         self.trains_generator, self.recompute = trains_generator, recompute
-        self.images_of = images_of or turn
+        self.same_images_as = same_images_as or turn
         self.stream = stream or turn
         self._draws = 0
         if x is not None:
@@ -117,7 +117,7 @@ class Step:
     def labels_cpu(self) -> Tensor | None:
         """The same on the CPU, where the data are: to look into without waiting for the device."""
         # Of the turn that made x: the generator was told these classes, so its critics must be.
-        return self.state.dataset.labels(self._index(self.images_of))
+        return self.state.dataset.labels(self._index(self.same_images_as))
 
     @property
     def host_labels(self) -> Tensor | None:
@@ -132,7 +132,7 @@ class Step:
     @property
     def real_labels(self) -> Tensor | None:
         """Labels [N,L] of the real images; None when unconditional."""
-        if self.images_of == self.turn or self.labels is None:
+        if self.same_images_as == self.turn or self.labels is None:
             return self.labels
         labels = self.state.dataset.labels(self.index)
         return None if labels is None else self._on_device(labels)
@@ -151,7 +151,7 @@ class Step:
     @cached_property
     def x(self) -> Tensor:
         """Generated images [N,C,H,W]: a leaf that collects gradients where the generator trains, else a constant."""
-        key = self.images_of, self.nimg, self.first, self.n
+        key = self.same_images_as, self.nimg, self.first, self.n
         # The images of before the generator's update are what its loss saw; they are there and cost no pass.
         if not self.trains_generator and key in self.state.made:
             return self.state.made[key]
@@ -175,8 +175,8 @@ class Step:
         z [N,C,H,W] and the masks of dropout are functions of the step alone: a second pass gives the same bits.
         """
         state, rows = self.state, self.nimg + self.first
-        z = noise.rows("randn", state.seed, f"{self.images_of}/z", rows, self.n, state.dataset.shape, state.device)
-        seed_masks(state, self.images_of, self.first, "sample")
+        z = noise.rows("randn", state.seed, f"{self.same_images_as}/z", rows, self.n, state.dataset.shape, state.device)
+        seed_masks(state, self.same_images_as, self.first, "sample")
         x: Tensor = state.hook.sample(state=state, z=z.to(state.dtype), labels=self.labels)
         return x
 

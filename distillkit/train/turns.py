@@ -52,7 +52,7 @@ def micro_steps(state: State, turn: Turn, recompute: bool) -> list[Step]:
     # A batch that is one micro-batch fits with its graph: nothing to make twice.
     trains, recompute = "generator" in turn.trains, recompute and size < state.batch
     return [
-        Step(state, turn.name, first, size, state.batch, trains, recompute, turn.images_of)
+        Step(state, turn.name, first, size, state.batch, trains, recompute, turn.same_images_as)
         for first in range(0, state.batch, size)
     ]
 

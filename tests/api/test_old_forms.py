@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distillkit.api import AuxiliaryLoss, Optimizer, State, Step, Turn, hookimpl
+from distillkit.api import AuxiliaryLoss, GeneratorLoss, Optimizer, State, Step, Turn, hookimpl
 from distillkit.testing import toy_state, toy_step
 from distillkit.testing.training import run
 
@@ -80,10 +80,42 @@ def test_a_term_may_answer_for_its_turn_first_and_with_none_for_others(make_stat
     assert state.components["auxiliary_loss.0"].asked == ["judge", "judge"]
 
 
+def test_a_turn_may_be_made_and_read_by_its_old_names() -> None:
+    with pytest.warns(DeprecationWarning) as told:
+        turn = Turn(name="critic", trains=("critic",), after_kimg=2.0, images_of="generator")  # type: ignore[call-arg]
+    assert turn == Turn(name="critic", trains=("critic",), start_kimg=2.0, same_images_as="generator")
+    assert (turn.after_kimg, turn.images_of) == (2.0, "generator")  # type: ignore[attr-defined]
+    assert {one.filename for one in told} == {__file__}
+    assert sorted(str(one.message).split(": ")[1].split(" (docs")[0] for one in told) == [
+        "write Turn(same_images_as=...)", "write Turn(start_kimg=...)"
+    ]  # fmt: skip
+
+
+class OfOldName(GeneratorLoss):
+    """Sets a key of the network as 0.1.0 had it written."""
+
+    @property
+    def student(self) -> dict[str, Any]:
+        return {"width": 24}
+
+    @hookimpl
+    def generator_loss(self, step: Step) -> Tensor:
+        return step.x.flatten(1).sum(1)
+
+
+def test_the_keys_of_the_network_may_be_the_property_student(make_state: Any, toy: Any) -> None:
+    with pytest.warns(DeprecationWarning, match=r"OfOldName.student goes .*: write the property network_keys"):
+        state = make_state(generator_loss=toy(OfOldName))
+    assert state.generator.card["network"]["width"] == 24
+
+
 @pytest.mark.parametrize(
     "old",
     [
         "@hookimpl(tryfirst=True)",
+        "images_of",
+        "after_kimg",
+        "GeneratorLoss.student",
         "state.add_critic(",
         "network=",
         "step.host_labels",

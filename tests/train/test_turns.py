@@ -165,7 +165,7 @@ def test_turns_wait_for_their_iteration_and_their_images(make_state: Make, monke
     state.turns = [
         Turn(name="always", trains=("fake_score",)),
         Turn(name="third", trains=("fake_score",), every=3),
-        Turn(name="late", trains=("fake_score",), after_kimg=0.032),
+        Turn(name="late", trains=("fake_score",), start_kimg=0.032),
     ]
     monkeypatch.setattr(turns, "take", lambda state, turn: taken.append((state.iteration, turn.name)))
     for _ in range(4):

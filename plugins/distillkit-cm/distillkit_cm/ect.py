@@ -59,7 +59,7 @@ class Ect(GeneratorLoss):
     config: Config
 
     @property
-    def student(self) -> dict[str, Any]:
+    def network_keys(self) -> dict[str, Any]:
         return {"preconditioning": "ect", "boundary": self.config.boundary}
 
     @hookimpl

@@ -64,7 +64,7 @@ class Pair(GeneratorLoss):
         self.phi: nn.Module | None = None  # features of "lpips"
 
     @property
-    def student(self) -> dict[str, Any]:
+    def network_keys(self) -> dict[str, Any]:
         return {"preconditioning": "consistency", "boundary": self.config.sigma_min}
 
     def schedule(self, state: State) -> tuple[int, float]:

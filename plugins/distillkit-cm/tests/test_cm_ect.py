@@ -107,7 +107,7 @@ def ect_network():
 
 def test_the_network_of_ect_has_edms_form_in_training_and_the_boundary_in_evaluation(ect_network):
     weights, want = load("ect_tiny_state_dict.npz"), load("ect_tiny_io.npz")
-    net = ect_network(**Ect(Ect.Config()).student)
+    net = ect_network(**Ect(Ect.Config()).network_keys)
     net.load_state_dict(weights)
     with torch.no_grad():
         D = net.eval()(want["x"], want["sigma"])

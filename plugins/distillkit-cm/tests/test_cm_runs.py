@@ -83,9 +83,9 @@ def test_the_target_computes_as_the_student_does():
 
 
 def test_a_network_without_the_form_is_refused_by_name(monkeypatch):
-    monkeypatch.setattr("distillkit_cm.pair.Pair.student", {"preconditioning": "other"})
+    monkeypatch.setattr("distillkit_cm.pair.Pair.network_keys", {"preconditioning": "other"})
     with pytest.raises(UsageError, match="generator_loss 'cd': the network 'edm-ddpmpp' cannot do that"):
         make("cd")
-    monkeypatch.setattr("distillkit_cm.pair.Pair.student", {"form": "consistency"})
+    monkeypatch.setattr("distillkit_cm.pair.Pair.network_keys", {"form": "consistency"})
     with pytest.raises(UsageError, match="generator_loss 'cd': the network 'edm-ddpmpp' has no key 'form'"):
         make("cd")

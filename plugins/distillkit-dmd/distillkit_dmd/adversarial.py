@@ -63,7 +63,7 @@ class Adversarial(AuxiliaryLoss):
         self.features = cast(EncoderFeatures, features)  # or classifier_for would have refused it
         self.classifier = state.add_network("adversarial", head, self.config.optimizer())
         made_by = [turn.name for turn in state.turns if "generator" in turn.trains] or ["generator"]
-        turn = Turn(name="adversarial", trains=("adversarial",), images_of=made_by[0], asks=self.head_loss)
+        turn = Turn(name="adversarial", trains=("adversarial",), same_images_as=made_by[0], asks=self.head_loss)
         state.turns.append(turn)
 
     def network(self, state: State) -> object:

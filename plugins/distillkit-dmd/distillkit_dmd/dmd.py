@@ -57,7 +57,7 @@ class Dmd(GeneratorLoss):
         self.fake_score = state.add_network("fake_score", "teacher", self.config.optimizer())
         state.turns = [
             Turn(name="generator", trains=("generator",), losses=("generator_loss",)),
-            Turn(name="fake_score", trains=("fake_score",), images_of="generator"),
+            Turn(name="fake_score", trains=("fake_score",), same_images_as="generator"),
         ]
 
     @hookimpl

@@ -128,9 +128,9 @@ class Dmd2(Dmd):
     def guidance_turns(self, critics: tuple[str, ...]) -> list[Turn]:
         """Every iteration; "alternate": all but the generator's."""
         if self.config.update == "every" or self.ratio == 1:
-            return [Turn(name="guidance", trains=critics, images_of="generator")]
+            return [Turn(name="guidance", trains=critics, same_images_as="generator")]
         return [
-            Turn(name="guidance", trains=critics, every=self.ratio, first=i, images_of="generator")
+            Turn(name="guidance", trains=critics, every=self.ratio, first=i, same_images_as="generator")
             for i in range(1, self.ratio)
         ]
 

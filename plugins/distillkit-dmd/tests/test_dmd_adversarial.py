@@ -31,7 +31,7 @@ def test_the_term_runs_beside_any_host_on_its_fake_score_or_the_teacher(host, fe
     assert part.features is getattr(found, "fake_score", found)
     maker = next(turn.name for turn in world.turns if "generator" in turn.trains)
     own = world.turns[-1]
-    assert (own.name, own.trains, own.images_of) == ("adversarial", ("adversarial",), maker)
+    assert (own.name, own.trains, own.same_images_as) == ("adversarial", ("adversarial",), maker)
     head = [p.clone() for p in part.classifier.parameters()]
     for _ in range(6):
         iterate(world)

@@ -215,7 +215,7 @@ def test_the_generator_moves_every_fifth_iteration(update: str, taken: list[list
 
 def test_dmd_moves_both_at_every_iteration_on_the_same_images() -> None:
     state = toy_state(generator_loss={"use": "dmd"})
-    assert [(turn.name, turn.every, turn.images_of) for turn in state.turns] == [
+    assert [(turn.name, turn.every, turn.same_images_as) for turn in state.turns] == [
         ("generator", 1, ""), ("fake_score", 1, "generator")
     ]  # fmt: skip
 

@@ -104,7 +104,7 @@ class Gdd(GeneratorLoss):
     config: Config
 
     @property
-    def student(self) -> dict[str, Any]:
+    def network_keys(self) -> dict[str, Any]:
         return {"preconditioning": "consistency", "boundary": 0.002}
 
     @hookimpl

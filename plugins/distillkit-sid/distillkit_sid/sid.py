@@ -148,7 +148,7 @@ def alternating(generator_after_kimg: float = 0.0) -> list[Turn]:
     """The fake score's turn, then the generator's, on images of their own."""
     return [
         Turn(name="fake_score", trains=("fake_score",), losses=("critic_loss",)),
-        Turn(name="generator", trains=("generator",), losses=("generator_loss",), after_kimg=generator_after_kimg),
+        Turn(name="generator", trains=("generator",), losses=("generator_loss",), start_kimg=generator_after_kimg),
     ]
 
 

@@ -122,7 +122,7 @@ def bce(logits: Tensor, target: int, keep: Tensor) -> Tensor:
 
 
 def more_than(kimg: float) -> float:
-    """`Turn.after_kimg` of a turn that waits until more than `kimg` were seen: half an image later. 0: at once."""
+    """`Turn.start_kimg` of a turn that waits until more than `kimg` were seen: half an image later. 0: at once."""
     return kimg + 0.0005 if kimg else 0.0
 
 

@@ -16,7 +16,7 @@ from distillkit.train.state import State
 from distillkit.train.step import Step
 
 Make = Callable[..., State]
-CRITIC = Turn(name="critic", trains=("critic",), images_of="generator")
+CRITIC = Turn(name="critic", trains=("critic",), same_images_as="generator")
 GENERATOR = Turn(name="generator", trains=("generator",), losses=("generator_loss",))
 
 
@@ -50,7 +50,7 @@ class Judge(AuxiliaryLoss):
     def setup(self, state: State) -> None:
         self.seen: list[str] = []
         state.add_network("judge", torch.nn.Linear(1, 1), Optimizer(lr=1e-2))
-        state.turns.append(Turn(name="judge", trains=("judge",), images_of="generator", asks=self.judging_loss))
+        state.turns.append(Turn(name="judge", trains=("judge",), same_images_as="generator", asks=self.judging_loss))
 
     def judging_loss(self, state: State, step: Step) -> Tensor:
         self.seen.append(step.turn)
@@ -108,7 +108,7 @@ def test_without_the_generators_turn_the_same_z_is_used(make_state: Make, toy: C
 def test_labels_are_those_of_x_and_real_images_are_drawn_apart_with_their_own() -> None:
     state = toy_state()
     ours, theirs = (
-        Step(state, name, 0, 8, 8, images_of=of) for name, of in (("critic", "generator"), ("generator", ""))
+        Step(state, name, 0, 8, 8, same_images_as=of) for name, of in (("critic", "generator"), ("generator", ""))
     )
     assert torch.equal(ours.labels, theirs.labels) and torch.equal(ours.x, theirs.x)
     assert not torch.equal(ours.index, theirs.index)
@@ -118,7 +118,7 @@ def test_labels_are_those_of_x_and_real_images_are_drawn_apart_with_their_own() 
 
 def test_images_do_not_outlive_their_iteration(make_state: Make, toy: Callable) -> None:
     state = make_state(generator_loss=toy(Host), teacher_score=None)
-    state.turns = [GENERATOR, Turn(name="late", trains=("critic",), every=2, first=1, images_of="generator")]
+    state.turns = [GENERATOR, Turn(name="late", trains=("critic",), every=2, first=1, same_images_as="generator")]
     iterate(state)
     state.turns = state.turns[1:]
     assert passes(state, lambda: iterate(state)) == 1
