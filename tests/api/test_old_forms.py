@@ -81,7 +81,7 @@ def test_a_term_may_answer_for_its_turn_first_and_with_none_for_others(make_stat
 
 
 def test_a_turn_may_be_made_and_read_by_its_old_names() -> None:
-    with pytest.warns(DeprecationWarning) as told:
+    with pytest.warns(DeprecationWarning, match=r"write Turn\(") as told:
         turn = Turn(name="critic", trains=("critic",), after_kimg=2.0, images_of="generator")  # type: ignore[call-arg]
     assert turn == Turn(name="critic", trains=("critic",), start_kimg=2.0, same_images_as="generator")
     assert (turn.after_kimg, turn.images_of) == (2.0, "generator")  # type: ignore[attr-defined]
@@ -96,7 +96,7 @@ class OfOldName(GeneratorLoss):
 
     @property
     def student(self) -> dict[str, Any]:
-        return {"width": 24}
+        return {"sigma_data": 0.25}
 
     @hookimpl
     def generator_loss(self, step: Step) -> Tensor:
@@ -106,7 +106,7 @@ class OfOldName(GeneratorLoss):
 def test_the_keys_of_the_network_may_be_the_property_student(make_state: Any, toy: Any) -> None:
     with pytest.warns(DeprecationWarning, match=r"OfOldName.student goes .*: write the property network_keys"):
         state = make_state(generator_loss=toy(OfOldName))
-    assert state.generator.card["network"]["width"] == 24
+    assert state.generator.card["network"]["sigma_data"] == 0.25
 
 
 @pytest.mark.parametrize(
