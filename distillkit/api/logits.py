@@ -18,5 +18,7 @@ def record_logits(state: State, fake: Tensor, real: Tensor, name: str = "") -> N
     end = f"/{name}" if name else ""
     state.record(f"logit/fake{end}", fake.detach().mean())
     state.record(f"logit/real{end}", real.detach().mean())
+    # Two sets may differ in their mean alone: the deviation within each says whether it looks at its images at all.
+    state.record(f"logit/deviation{end}", (fake.detach().std() + real.detach().std()) / 2)
     state.record(f"accuracy/fake{end}", (fake.detach() < 0).double().mean())
     state.record(f"accuracy/real{end}", (real.detach() > 0).double().mean())

@@ -24,10 +24,12 @@ REAL = "real v real"
 def outcome(run: Outcome) -> RenderableType:
     """Draw the panel at the end of a run."""
     time = "reused, nothing was run" if run.reused else formats.duration(run.scores.seconds)
+    sick = run.status == "collapsed"
+    end = Text.assemble(("collapsed, " if sick else "", "bold red"), (time, "dim"))
     told = [run.scores.note, *run.scores.remarks, *run.scores.left_out()]
-    notes = [Text(text, "yellow") for text in told if text]
+    notes = [Text(text, "bold red" if text.startswith("collapsed: ") else "yellow") for text in told if text]
     body = Group(_metrics(run.scores), Text(), *notes, *[Text()] * bool(notes), _files(run.run_dir))
-    return _panel(body, run.recipe_name, subtitle=Text(time, "dim"), subtitle_align="right")
+    return _panel(body, run.recipe_name, style="red" if sick else "cyan", subtitle=end, subtitle_align="right")
 
 
 def spread(runs: Sequence[Outcome], seeds: Sequence[int]) -> RenderableType:
@@ -53,8 +55,8 @@ def _apart(scores: Sequence[Scores]) -> dict[str, str]:
     return {name: ", ".join(keys) for name, keys in differ.items() if keys}
 
 
-def _panel(body: RenderableType, title: str, **more: Any) -> Panel:
-    return Panel(body, title=Text(title, "bold"), title_align="left", padding=(1, 2), border_style="cyan", **more)
+def _panel(body: RenderableType, title: str, style: str = "cyan", **more: Any) -> Panel:
+    return Panel(body, title=Text(title, "bold"), title_align="left", padding=(1, 2), border_style=style, **more)
 
 
 def _metrics(scores: Scores) -> RenderableType:

@@ -21,6 +21,7 @@ def add(parser: ArgumentParser) -> None:
                         help="RECIPE is a run: train it on, to --set run.kimg=N, in a folder of its own")  # fmt: skip
     parser.add_argument("--wait", action="store_true", help="where another process has this run, wait for it to end")
     parser.add_argument("--take-over", action="store_true", help="from a dead process of another host, at once")
+    parser.add_argument("--reuse-collapsed", action="store_true", help="take runs that collapsed for finished ones")
     parser.add_argument("--again", action="store_true", help="run even what is finished with the same fingerprint")
     parser.add_argument("--smoke", action="store_true", help="try the wiring: tiny networks, random images, two ticks")
 
@@ -43,7 +44,7 @@ def main(args: Namespace) -> int:
         outcomes = runner.run(
             None if args.extend else args.recipe, sets=args.sets, seed=seed, resume=args.resume,
             extend=args.recipe if args.extend else None, runs=args.runs, again=args.again,
-            wait=args.wait, take_over=args.take_over, screen=live,
+            wait=args.wait, take_over=args.take_over, collapsed=args.reuse_collapsed, screen=live,
         )  # fmt: skip
         students.append(outcomes[-1])
         tell(out, panel.outcome(students[-1]))

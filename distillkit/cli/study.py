@@ -20,8 +20,8 @@ from distillkit.study import Job, jobs, look, read, work, write_results
 from distillkit.study.results import write_markdown
 from distillkit.study.work import DONE, Progress, took
 
-STYLES = {"running": "cyan", "finished": "green", "reused": "green", "diverged": "red", "failed": "red",
-          "left out": "red"}  # fmt: skip
+STYLES = {"running": "cyan", "finished": "green", "reused": "green", "diverged": "red", "collapsed": "red",
+          "failed": "red", "left out": "red"}  # fmt: skip
 Show = Callable[[Sequence[Progress]], None]
 
 

@@ -79,11 +79,15 @@ class Outcome:
     run_dir: Path
     reused: bool  # nothing was run
     scores: Scores
+    status: str = "finished"  # or "collapsed"
 
     @classmethod
     def of(cls, run: RunDir, *, reused: bool) -> Outcome:
         """Read back what a finished run left. Raises InputError if that is missing or damaged."""
-        return cls(recipe_name=str(run.info["recipe"]), run_dir=run.path, reused=reused, scores=read(run.path))
+        return cls(
+            recipe_name=str(run.info["recipe"]), run_dir=run.path, reused=reused, scores=read(run.path),
+            status=run.status(),
+        )  # fmt: skip
 
 
 def table(student: Mapping[str, float], teacher: Mapping[str, float] | None = None) -> list[Row]:

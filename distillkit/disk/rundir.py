@@ -141,29 +141,50 @@ class RunDir:
         if not mine(self.path):
             raise InputError(f"the run folder {self.path} is gone: it was deleted or moved while it was in use")
 
-    def write_exit(self, code: int, reason: str, nimg: int, checkpoint: str | None) -> None:
-        """Note how the run ended; wrappers lose exit codes."""
-        files.write_checked(self.exit, {"code": code, "reason": reason, "nimg": nimg, "checkpoint": checkpoint})
+    def write_exit(self, code: int, reason: str, nimg: int, checkpoint: str | None, signs: Sequence[str] = ()) -> None:
+        """Note how the run ended, wrappers lose exit codes; `signs`: of a collapse."""
+        told = {"signs": list(signs)} if signs else {}
+        files.write_checked(self.exit, {"code": code, "reason": reason, "nimg": nimg, "checkpoint": checkpoint, **told})
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has a result, be it of a run that collapsed."""
+        return self.status() in ("finished", "collapsed")
+
+    def signs(self) -> str:
+        """The signs of a collapse that the run ended with, in a line."""
+        told = typed.json_object(self.exit).get("signs")
+        return "; ".join(typed.text(sign) for sign in told) if isinstance(told, list) else ""
 
     def status(self) -> str:
-        """Tell how the run ended: "finished", "unfinished" (under way, killed, to be resumed), "diverged", "failed"."""
+        """Tell how the run ended: "finished", "collapsed" (with a result, but not well), "diverged", "failed".
+
+        "unfinished": it is under way, was killed, or is to be resumed.
+        """
         if not os.path.lexists(self.exit):
             return "unfinished"
-        code = typed.json_object(self.exit).get("code")
+        end = typed.json_object(self.exit)
+        code = end.get("code")
         if code in _AGAIN:
             return "unfinished"
         if type(code) is not int:
             raise InputError(f"{self.exit} has no exit code")
-        return {0: "finished", 4: "diverged"}.get(code, "failed")
+        if code == 0:
+            return "collapsed" if end.get("reason") == "collapsed" else "finished"
+        return "diverged" if code == 4 else "failed"
 
 
 Known = Mapping[str, Sequence[tuple["RunDir", str]]]  # fingerprint -> runs with their status
 
 
-def known(root: Path) -> Known:
-    """All runs in `root` by their fingerprints: those to be used come first, which are finished or else the newest."""
+def known(root: Path, collapsed: bool = False) -> Known:
+    """All runs in `root` by their fingerprints: those to be used come first, which are finished or else the newest.
+
+    `collapsed`: those that collapsed are called finished.
+    """
     found: dict[str, list[tuple[RunDir, str]]] = {}
-    for run, status in _newest_first(root):
+    for run, ended in _newest_first(root):
+        status = "finished" if collapsed and ended == "collapsed" else ended
         found.setdefault(run.fingerprint, []).append((run, status))
     return {name: sorted(runs, key=lambda one: one[1] != "finished") for name, runs in found.items()}
 

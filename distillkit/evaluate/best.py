@@ -55,6 +55,11 @@ class Keeper:
     def pinned(self) -> tuple[str, ...]:
         return (self.best.checkpoint,) if self.best else ()
 
+    def go_back(self, nimg: int) -> None:
+        """Forget what is newer: the best is at most `nimg` images old, and that one where none was measured."""
+        if self.best is None or self.best.nimg > nimg:
+            self.best = Best(math.nan, nimg)
+
     def take_back(self, checkpoints: Path, run: str = "") -> Best | None:
         """Put the best average into `state.ema`; None where that is the last one. Raises InputError if it is lost."""
         if self.best is None or self.best.nimg == self.state.nimg:

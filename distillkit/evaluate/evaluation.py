@@ -89,6 +89,21 @@ def protocol(state: State, screen: Screen) -> dict[str, dict[str, str]]:
     return told
 
 
+def one_step(state: State, parts: list[Part], screen: Screen, failed: Failed) -> dict[str, float]:
+    """Measure the untouched teacher by the student's sampler: of each part one metric, a distance where it has one."""
+    figures, state.figures = state.figures, None  # they show the student
+    try:
+        found = evaluate(Drawer.untouched(state), parts, screen, failed)
+    finally:
+        state.figures = figures
+    told = better(state, found)
+    chosen: dict[str, str] = {}  # by component
+    for way in ("lower", "higher"):
+        for metric in (metric for metric in found if told.get(metric) == way):
+            chosen.setdefault(metric.partition("/")[0], metric)
+    return {metric: found[metric] for metric in chosen.values()}
+
+
 def due(state: State, finished: bool) -> list[Part]:
     """List the evaluate components whose turn it is; all of them when `finished`."""
     return [part for part in state.evaluators if finished or crossed(state, part.slot.every_kimg)]
@@ -123,9 +138,8 @@ def real_images(state: State, n: int) -> Tensor:
     return x.masked_fill(empty.to(x.device), -1)
 
 
-def write_grid(state: State, run: RunDir) -> Path:
+def write_grid(state: State, run: RunDir, draw: Drawer) -> Path:
     """Draw the images of fixed seeds at this point of the run -> the picture."""
-    draw = Drawer.student(state)
     names = column_names(state)
     columns = len(names) if names else COLUMNS
     path = run.samples / f"kimg-{state.nimg / 1000:010.3f}.png"

@@ -47,7 +47,7 @@ class Stage:
 
     @property
     def finished(self) -> bool:
-        return self.run is not None and self.run.status() == "finished"
+        return self.run is not None and self.run.ended
 
     @property
     def counted(self) -> Cost:

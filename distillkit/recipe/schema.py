@@ -31,6 +31,35 @@ POSITIVE: Callable[[Any, Any, Any], None] = optional(gt(0))
 
 
 @frozen(kw_only=True)
+class Guard:
+    """[run.guard]: when a run is called collapsed, and what is done then; inf, or 0 of a least value: never."""
+
+    action: str = field(default="warn", validator=in_(("warn", "stop", "return", "off")))
+    """on a collapse: go on with a warning, end with exit code 4, or with the last healthy average; "off": no guard"""
+    looks: int = field(default=2, validator=ge(1))  # evaluations or pictures in a row with a sign before it counts
+    first: int = field(default=25, validator=ge(0))
+    """iterations in which images may look like anything; what is bad then has to become better from look to look"""
+    saturated: float = field(default=0.5, validator=gt(0))
+    """largest share of values at their limits, of those that are not there in real images"""
+    shift: float = field(default=1.5, validator=gt(0))
+    """largest distance of a channel's mean from that of real images, in standard deviations of real values"""
+    spread: float = field(default=2.0, validator=gt(1))  # largest standard deviation of values, in that of real ones
+    contrast: float = field(default=0.1, validator=ge(0))
+    """least standard deviation within an image, as a share of that of real ones"""
+    diversity: float = field(default=0.1, validator=ge(0))
+    """least variance among images, of one class where classes are known, as a share of that of real ones"""
+    worse: float = field(default=1.0, validator=gt(0))
+    """largest distance (or its inverse, where more is better), in those of the teacher's one step, untouched"""
+    winning: float = field(default=0.9, validator=gt(0))
+    """largest distance between a discriminator's logits of real and of generated images, in their deviations"""
+    fooled: float = field(default=0.1, validator=ge(0))
+    """the same, where it takes generated images for real ones rather than real ones: it does not learn"""
+    grad_norm: float = field(default=100.0, validator=gt(1))
+    """largest gradient norm of a network, in medians of the run so far"""
+    skipped: float = field(default=0.1, validator=gt(0))  # largest share of updates that are not finite
+
+
+@frozen(kw_only=True)
 class Run:
     """[run]: how long, how large, on what."""
 
@@ -55,6 +84,7 @@ class Run:
     max_nonfinite: int = field(default=3, validator=ge(0))  # skipped updates in a row before the run stops
     grid: int = field(default=80, validator=and_(ge(1), le(1000)), metadata=NO_BITS)
     """pictures in each file of samples/"""
+    guard: Guard = field(factory=Guard, metadata=NO_BITS)  # signs of a collapse
 
 
 @frozen(kw_only=True)

@@ -73,7 +73,7 @@ def _try(
             files.remove(left)
         found = find()
         run = found or make()
-        if run.status() != "finished":
+        if not run.ended:
             stack.enter_context(run.lock(take_over))
         return Claim(run, found is None)
     finally:

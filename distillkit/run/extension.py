@@ -60,7 +60,7 @@ def longer(origin: RunDir, node: Node) -> Node:
     if wanted == kimg or wanted * 1000 <= nimg:
         raise UsageError(
             f"{origin.path} is a run of {kimg:g} kimg and has seen {nimg / 1000:g}: --set run.kimg=N says how long it "
-            "is to be" + ("" if origin.status() == "finished" else ", --resume goes on to its own end")
+            "is to be" + ("" if origin.ended else ", --resume goes on to its own end")
         )
     note = {"run": str(origin.path), "fingerprint": origin.fingerprint, "nimg": nimg, "recipe": node.fingerprint}
     identity = node.fingerprint
@@ -94,7 +94,7 @@ def begin(run: RunDir) -> str:
     if not isinstance(note, dict) or checkpoint.nimg(checkpoint.newest(run.checkpoints) or run.path) >= note["nimg"]:
         return ""
     origin, nimg = _origin(run, note), int(note["nimg"])
-    finished = origin.status() == "finished"
+    finished = origin.ended
     with nullcontext() if finished else origin.lock():
         _copy_rows(origin, run, nimg, finished)
         for picture in origin.samples.glob("kimg-*.png"):

@@ -28,7 +28,10 @@ def result(
     """Write the result folder: the student, its card, its metrics; with these the run is finished."""
     state, run, screen, teacher = training.state, training.run, training.screen, outcomes.get("teacher_score")
     scores = Scores(student=metrics, seconds=training.seconds, nimg=state.nimg)
+    signs = list(map(str, training.watch.signs.values()))  # the last look needs no second one
     try:
+        if training.returned:
+            training.keeper.go_back(training.watch.healthy or 0)
         if best := training.keeper.take_back(run.checkpoints, run.fingerprint):
             scores = kept(training, scores, best)
     except InputError as error:  # the best average is lost; what is left is a student too
@@ -45,14 +48,26 @@ def result(
     )
     sampler = teacher_drawer(state, teacher, catalog)
     better, protocol = evaluation.better(state, scores.student), evaluation.protocol(state, screen)
-    remarks = evaluation.remarks(state, scores.student, screen)
+    remarks = collapsed(training, scores) + evaluation.remarks(state, scores.student, screen)
     scores = attrs.evolve(scores, nfe=nfe, better=better, protocol=protocol, remarks=remarks)
     scores = attrs.evolve(scores, logged=training.log.logged, fingerprint=run.fingerprint)
     if sampler:
         scores = beside_teacher(training, scores, teacher.scores if teacher else None, sampler)
     results.write(run.path, attrs.evolve(scores, note="; ".join(training.failures.values())))
     manifest.seal(run.result)
-    run.write_exit(0, "finished", state.nimg, None)
+    run.write_exit(0, "collapsed" if signs else "finished", state.nimg, None, signs)
+
+
+def collapsed(training: Training, scores: Scores) -> list[str]:
+    """Say which signs of a collapse the run ended with, and whether its result is from before them."""
+    signs = training.watch.signs.values()
+    if not signs:
+        return []
+    before = scores.nimg is not None and scores.nimg < min(sign.since for sign in signs)
+    end = f"; the result is the average at {(scores.nimg or 0) / 1000:g} kimg, before that" if before else ""
+    told = f"collapsed: {'; '.join(map(str, signs))}{end}"
+    training.screen.warn(told)
+    return [told]
 
 
 def beside_teacher(training: Training, scores: Scores, taught: Scores | None, sampler: Drawer) -> Scores:
@@ -79,11 +94,10 @@ def beside_teacher(training: Training, scores: Scores, taught: Scores | None, sa
 def kept(training: Training, scores: Scores, best: Best) -> Scores:
     """Measure all metrics of `best`, which `state.ema` holds instead of the last average -> the result's scores."""
     state = training.state
-    training.screen.line(
-        f"the result is the average at {best.nimg / 1000:g} kimg: {state.recipe.run.keep_best} {best.value:.4g}"
-    )
+    why = "the last healthy one" if training.returned else f"{state.recipe.run.keep_best} {best.value:.4g}"
+    training.screen.line(f"the result is the average at {best.nimg / 1000:g} kimg: {why}")
     metrics = evaluation.evaluate(Drawer.student(state), state.evaluators, training.screen, training.failed)
-    return attrs.evolve(scores, student=metrics, nimg=best.nimg, last=scores.student)
+    return attrs.evolve(scores, student=metrics, nimg=best.nimg, last=scores.student or None)
 
 
 def student_card(state: State, recipe: Recipe, outcomes: Mapping[str, Outcome]) -> dict[str, Any]:

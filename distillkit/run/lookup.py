@@ -21,25 +21,27 @@ class Found:
     """What there is for one recipe."""
 
     run: RunDir | None  # to reuse or to go on with
+    collapsed: RunDir | None = None  # which would be reused if it had not
     outdated: Mapping[Path, list[str]] = field(factory=dict)  # runs of the same recipe on other data, and what changed
 
     @property
     def finished(self) -> bool:
-        return self.run is not None and self.run.status() == "finished"
+        return self.run is not None and self.run.ended
 
 
 def look(node: Node, known: Known, parents: Mapping[str, Path]) -> Found:
     """Find the run of `node` whose `parents`, run folders by table, and files are as it noted them.
 
-    None where there is no such run, or it diverged and would again.
+    None where there is no such run, or it diverged and would again; one that collapsed is told and not used.
     """
     outdated: dict[Path, list[str]] = {}
     for run, status in known.get(node.fingerprint, ()):
         changed = inputs.changes(run, node.recipe, parents)
         if not changed:
-            return Found(None if status == "diverged" else run, outdated)
+            useless = status in ("diverged", "collapsed")
+            return Found(None if useless else run, run if status == "collapsed" else None, outdated)
         outdated[run.path] = changed
-    return Found(None, outdated)
+    return Found(None, None, outdated)
 
 
 def plan(nodes: Sequence[Node], known: Known) -> list[Found]:
@@ -50,7 +52,7 @@ def plan(nodes: Sequence[Node], known: Known) -> list[Found]:
         anew = [f"{table} is trained anew" for table, one in parents.items() if one.run is None and one.outdated]
         runs = known.get(node.fingerprint, ())
         found[node.recipe.path.resolve()] = (
-            Found(None, {run.path: anew for run, _ in runs}) if anew and runs
+            Found(None, None, {run.path: anew for run, _ in runs}) if anew and runs
             else look(node, known, {table: one.run.path for table, one in parents.items() if one.run})
         )  # fmt: skip
     return list(found.values())
@@ -63,6 +65,7 @@ def rows(nodes: Sequence[Node], found: Sequence[Found]) -> list[dict[str, str]]:
         todo = f"{node.recipe.run.kimg:g} kimg{node.begins}" + (", anew" if one.outdated else "")
         if one.run is not None:
             todo = f"reuse {one.run.path}" if one.finished else f"go on with {one.run.path}"
+            todo += " (collapsed)" * (one.run.status() == "collapsed")
         table.append({"recipe": node.name, "method": node.recipe.generator_loss.name, "to do": todo})
     return table
 
@@ -79,6 +82,9 @@ def remarks(nodes: Sequence[Node], found: Sequence[Found]) -> Iterator[str]:
 
 def left_out(found: Found) -> Iterator[str]:
     """Say why the newest run of the recipe is not reused, where another one has to be made."""
+    if found.collapsed is not None:
+        signs = found.collapsed.signs()
+        yield f"{found.collapsed.path} is not reused: it collapsed ({signs}); --reuse-collapsed takes it as it is"
     if found.run is None and found.outdated:
         path, changed = next(iter(found.outdated.items()))
         yield f"{path} is not reused: {'; '.join(changed)}"

@@ -43,7 +43,7 @@ def measure(path: Path, sets: Sequence[str], other: Path | None, screen: Screen)
     if wrong:
         raise UsageError(f"--set {wrong[0][:80]}: only keys of evaluate, run.device and run.threads can be set here")
     run, catalog = RunDir.open(path), Catalog.installed()
-    if run.status() != "finished":
+    if not run.ended:
         raise UsageError(f"{path} is {run.status()}: there is no result to measure")
     run.warn_of_changes()
     recipe = asked(run, sets, other, catalog)
@@ -93,7 +93,7 @@ def teachers(run: RunDir, recipe: Recipe, catalog: Catalog) -> dict[str, Outcome
         return {}
     wanted = graph(run.path / file, (), catalog, None)[-1].fingerprint
     for path in sorted(run.path.parent.glob("*/resolved.toml"), reverse=True):
-        if _is(wanted, path, catalog) and (found := RunDir.open(path.parent)).status() == "finished":
+        if _is(wanted, path, catalog) and (found := RunDir.open(path.parent)).ended:
             return {"teacher_score": Outcome.of(found, reused=True)}
     raise UsageError(f"the teacher of {run.path} has no finished run beside it: distillkit run {run.path / file}")
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from distillkit.api import DistillkitError, InputError, UsageError
+from distillkit.api import DistillkitError, Diverged, InputError, UsageError
 from distillkit.assets.folder import folder as assets
 from distillkit.assets.locate import require
 from distillkit.disk import manifest, rundir
@@ -35,6 +35,7 @@ def run(
     again: bool = False,
     wait: bool = False,
     take_over: bool = False,
+    collapsed: bool = False,
     screen: Screen,
     change: Change = lambda recipe: recipe,
 ) -> list[Outcome]:
@@ -44,7 +45,8 @@ def run(
     interrupted goes on. `resume` names a run folder instead of a recipe; its parents are looked for in `runs`. So
     does `extend`, a run that goes on to another end in a folder of its own.
     A parent that is in training elsewhere is waited for; the asked one only with `wait`, else InUse is raised.
-    `take_over`: an owner on another host is not watched for signs of life.
+    `take_over`: an owner on another host is not watched for signs of life. `collapsed`: take a run that collapsed for a
+    finished one; else it is run again, and as a parent it raises Diverged.
     """
     catalog, screen = Catalog.installed(), EnduringScreen(screen)
     target = RunDir.open(folder) if (folder := resume or extend) else None
@@ -56,12 +58,13 @@ def run(
     nodes = graph(path, sets, catalog, seed, change)
     if target is not None:
         nodes[-1] = (extension.resumed if resume else extension.longer)(target, nodes[-1])
-    known = rundir.known(runs)
+    known = rundir.known(runs, collapsed)
     found = lookup.plan(nodes, known)
     *parents, asked = nodes
+    refuse_sick(zip(parents, (old.collapsed for old in found), strict=False))
     if target is not None:
         refuse_unasked(target, parents, found, runs)
-        if extend or target.status() != "finished":
+        if extend or not target.ended:
             refuse_changed(target, nodes, found)
     if resume or again:
         found[-1] = Found(target)
@@ -76,13 +79,25 @@ def run(
     for node in nodes:
         last = node is asked
         results = {table: outcomes[parent] for table, parent in node.sources.items()}
-        find: Callable[[], RunDir | None] = partial(existing, node, runs, results, told, screen)
+        find: Callable[[], RunDir | None] = partial(existing, node, runs, results, told, screen, collapsed)
         if last and (resume or again):
             find = lambda: target  # noqa: E731  with `again` a new run whatever there is
         outcomes[node.recipe.path.resolve()] = one(
             node, find, results, nodes, runs, catalog, screen, wait or not last, take_over
         )
+        made = RunDir.open(outcomes[node.recipe.path.resolve()].run_dir)
+        refuse_sick([(node, None if last or collapsed or made.status() != "collapsed" else made)])
     return list(outcomes.values())
+
+
+def refuse_sick(parents: Iterable[tuple[Node, RunDir | None]]) -> None:
+    """Raises Diverged for a parent's run that collapsed: nothing is trained on it unasked, and it would again."""
+    for node, run in parents:
+        if run is not None:
+            raise Diverged(
+                f"{run.path} collapsed ({run.signs()}), and nothing is trained on it: change {node.name}, or take it "
+                "as it is with --reuse-collapsed"
+            )
 
 
 def refuse_unasked(target: RunDir, parents: list[Node], found: Sequence[Found], runs: Path) -> None:
@@ -109,10 +124,12 @@ def refuse_changed(target: RunDir, nodes: Sequence[Node], found: Sequence[Found]
         )
 
 
-def existing(node: Node, runs: Path, results: Mapping[str, Outcome], told: set[str], screen: Screen) -> RunDir | None:
+def existing(
+    node: Node, runs: Path, results: Mapping[str, Outcome], told: set[str], screen: Screen, collapsed: bool
+) -> RunDir | None:
     """Find the run of `node` to reuse or to go on with, now that its parents' results are there."""
     parents = {table: outcome.run_dir for table, outcome in results.items()}
-    found = lookup.look(node, rundir.known(runs), parents)
+    found = lookup.look(node, rundir.known(runs, collapsed), parents)
     for text in lookup.left_out(found):
         if text not in told:
             screen.warn(text)
@@ -137,7 +154,7 @@ def one(
 
     with claimed(find, make, runs, screen, wait, take_over) as claim:
         run = claim.run
-        if not claim.new and run.status() == "finished":
+        if not claim.new and run.ended:
             manifest.check_result(run.result)
             paged(run, screen)
             return Outcome.of(run, reused=True)
@@ -148,7 +165,8 @@ def one(
         screen.stage(f"{run.info['recipe']}   {recipe.generator_loss.name}, {recipe.run.kimg:g} kimg   {run.path}")
         start = time.perf_counter()
         stage.execute(recipe, run, results, catalog, screen)
-        screen.line(f"done in {time.perf_counter() - start:.0f} s")
+        how = "" if run.status() == "finished" else f"{run.status()}, "
+        screen.line(f"{how}done in {time.perf_counter() - start:.0f} s")
         return Outcome.of(run, reused=False)
 
 

@@ -16,7 +16,7 @@ from distillkit.api import Choice
 from distillkit.assets.locate import mapped, wanted
 from distillkit.recipe import checkpoint, choice_from_table, with_checkpoint
 from distillkit.recipe.keys import fields
-from distillkit.recipe.schema import Generator, Recipe, Run
+from distillkit.recipe.schema import Generator, Guard, Recipe, Run
 from distillkit.registry import Catalog
 from distillkit.run import stand_ins
 
@@ -55,7 +55,7 @@ def short(run: Run, measured: bool) -> Run:
     kimg = BATCH * ITERATIONS / 1000
     return attrs.evolve(
         run, kimg=kimg, tick_kimg=kimg / 2, checkpoint_kimg=kimg / 2, batch=BATCH, grid=BATCH, device="cpu", threads=1,
-        micro_batch=run.micro_batch and BATCH // 2, keep_best=best if measured else None,
+        micro_batch=run.micro_batch and BATCH // 2, keep_best=best if measured else None, guard=Guard(action="off"),
     )  # fmt: skip
 
 

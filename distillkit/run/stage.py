@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from distillkit.api import DistillkitError, ResourceError
+from distillkit.api import DistillkitError, Diverged, ResourceError
 from distillkit.api.errors import FULL
 from distillkit.assets.folder import folder as assets
 from distillkit.assets.locate import located
@@ -25,6 +25,7 @@ from distillkit.run import extension, finish
 from distillkit.run.logged import LoggedScreen
 from distillkit.run.signals import StopRequest
 from distillkit.run.training import Training
+from distillkit.show import report
 from distillkit.show.screen import Screen
 from distillkit.train import threads
 from distillkit.train.build import build
@@ -89,8 +90,10 @@ def guarded(run: RunDir) -> Iterator[None]:
         code, reason = 130, "interrupted"
         raise
     finally:
-        if reason and run.status() != "finished":  # else the signal came after the result, before the page
+        if reason and not run.ended:  # else the signal came after the result, before the page
             note_exit(run, code, reason)
+            if code == Diverged.exit_code:
+                page(run)
 
 
 def resource(error: Exception) -> ResourceError | None:
@@ -112,6 +115,14 @@ def note_exit(run: RunDir, code: int, reason: str) -> None:
         run.write_exit(code, reason, nimg, newest.name if newest else None)
     except OSError as error:  # the disk is full: the error on its way says so
         warnings.warn(f"cannot write {run.exit}: {error.strerror}", stacklevel=2)
+
+
+def page(run: RunDir) -> None:
+    """Write the report of a run that diverged; where that fails, the error on its way is what counts."""
+    try:
+        report.write_report(run.path, title=str(run.info["recipe"]))
+    except (DistillkitError, OSError) as error:
+        warnings.warn(f"{run.path} has no report: {error}", stacklevel=2)
 
 
 @contextmanager

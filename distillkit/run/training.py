@@ -17,6 +17,9 @@ from distillkit.disk.rundir import RunDir
 from distillkit.evaluate import evaluation
 from distillkit.evaluate.best import Keeper
 from distillkit.evaluate.draw import Drawer
+from distillkit.run import guard, postmortem
+from distillkit.run.examine import Examiner
+from distillkit.run.guard import Watch
 from distillkit.run.signals import Stopped, StopRequest
 from distillkit.show import formats
 from distillkit.show.screen import Bar, Screen
@@ -39,6 +42,9 @@ class Training:
         self.tick_from = (0, 0.0)  # images and seconds at the last tick
         self.saved: Path | None = None  # the newest good checkpoint
         self.keeper = Keeper(state)
+        self.watch = Watch(state.recipe.run.guard, state.batch)
+        self.returned = False  # to the last healthy average
+        self.examiner = Examiner(state, self.watch, screen, self.failed)
         self.measured: dict[str, float] | None = None  # the final metrics
         self.unwritten: list[dict[str, Any]] = []  # rows for whom the disk had no room
         self.failures: dict[str, str] = {}  # what failed beside the training, the newest time
@@ -59,25 +65,34 @@ class Training:
         self.keeper.restore(meta["best"])
         self.log.truncate(self.state.nimg)
         self.log.expect(meta.get("logged", 0))
+        for row in self.log.read():
+            self.watch.see(row)
         return True
 
     def train(self) -> dict[str, float]:
         """Run to the end -> the final metrics. Raises Preempted after saving if a signal asked to stop."""
         state = self.state
         if state.nimg == 0:
-            self.leisurely(lambda: self.picture())
+            self.leisurely(self.begin)
         elif state.nimg < state.total:
             self.leisurely(self.look)  # what was due at the checkpoint, if the process died in it
         with self.screen.progress(str(self.run.info["recipe"]), state.total, "img") as bar:
             bar.advance(state.nimg)
-            while state.nimg < state.total:
+            while state.nimg < state.total and not self.returned:
                 start = time.perf_counter()
                 iterate(self.state)
                 self.seconds += time.perf_counter() - start
                 bar.advance(state.batch)
                 self.maintain(bar)
-        self.leisurely(self.look)
+        if not self.returned:
+            self.leisurely(self.look)
         return self.measured or {}
+
+    def begin(self) -> None:
+        """The picture, and the look, that all others are compared with."""
+        draw = Drawer.student(self.state)
+        self.picture(draw)
+        self.glance(draw)
 
     def check(self) -> None:
         """Wait for the device; raises Diverged if too many updates in a row were not finite."""
@@ -85,7 +100,15 @@ class Training:
             turns.check(self.state)
         except Diverged as error:
             good = f"the last good checkpoint is {self.saved}" if self.saved else "there is no checkpoint yet"
-            raise Diverged(f"{error}; {good}") from error
+            raise Diverged(f"{error}; {self.postmortem()}; {good}") from error
+
+    def postmortem(self) -> str:
+        """Keep what made the run diverge -> what was seen."""
+        try:
+            return postmortem.keep(self.state, self.run.path / postmortem.FOLDER)
+        except Exception as error:  # it must not take the place of what it explains
+            self.failed("the post-mortem", error)
+            return self.failures["the post-mortem"]
 
     def maintain(self, bar: Bar) -> None:
         """What is due between iterations. Saving comes first: nothing after it can lose what was trained."""
@@ -103,6 +126,8 @@ class Training:
 
     def note(self, row: dict[str, Any]) -> None:
         """Add a row to the log; where the disk is full, together with the next one."""
+        for sign in self.watch.see(row):
+            self.screen.warn(f"collapsed at {formats.kimg(row['nimg'])} kimg: {sign}")
         self.unwritten.append(row)
         try:
             while self.unwritten:
@@ -116,6 +141,13 @@ class Training:
         settings = self.state.recipe.run
         return finished or evaluation.crossed(self.state, settings.checkpoint_kimg or settings.kimg / 5)
 
+    @property
+    def pinned(self) -> tuple[str, ...]:
+        """Checkpoints that stay: of the best average, and of the last healthy one where that may be wanted."""
+        watch, best = self.watch, self.keeper.pinned
+        wanted = watch.healthy is not None and (bool(watch.signs) or watch.guard.action == "return")
+        return (*best, checkpoint.name(watch.healthy)) if wanted and watch.healthy is not None else best
+
     def overdue(self) -> bool:
         """Whether a kill would lose too many minutes, and saving more often costs no more than its share."""
         since = self.seconds - self.seconds_saved
@@ -125,19 +157,48 @@ class Training:
         """Metrics and pictures that are due now and not there yet."""
         state = self.state
         finished = state.nimg >= state.total
-        parts = evaluation.due(state, finished)
+        parts, draw = evaluation.due(state, finished), Drawer.student(state)
         if self.log.has("evaluate", state.nimg) and not finished:
             self.keeper.improved(results.of_row(self.log.read()[-1]))
         elif parts:
-            self.evaluate(parts)
+            self.evaluate(parts, draw)
         if self.stage_due(finished):
-            self.picture()
+            self.picture(draw)
+            self.glance(draw)
+        if self.watch.collapsed:
+            self.act()
 
-    def picture(self) -> None:
+    def picture(self, draw: Drawer) -> None:
         try:
-            evaluation.write_grid(self.state, self.run)
+            evaluation.write_grid(self.state, self.run, draw)
         except Exception as error:
             self.failed("the picture", error)
+
+    def examine(self, draw: Drawer, metrics: dict[str, float]) -> dict[str, Any]:
+        """What is to be said of the run's health, for a row of the log; {} where that was said at this point."""
+        if self.watch.guard.action == "off" or self.watch.look == self.state.nimg:
+            return {}
+        try:
+            found = self.examiner.look(draw, metrics)
+        except Exception as error:
+            self.failed("the look at the run's health", error)
+            return {}
+        return {guard.HEALTH: found} if found else {}
+
+    def glance(self, draw: Drawer) -> None:
+        """Log a look of its own, where no metrics were measured."""
+        nimg = self.state.nimg
+        if found := self.examine(draw, {}):
+            self.note({"what": guard.LOOK, "nimg": nimg, "kimg": nimg / 1000, **found})
+
+    def act(self) -> None:
+        """Do what run.guard.action says of a run that has collapsed."""
+        action, healthy = self.watch.guard.action, self.watch.healthy
+        if action == "return" and healthy is not None:
+            self.returned = True
+        elif action != "warn":
+            good = "no look at it was without a sign" if healthy is None else f"it was well at {healthy / 1000:g} kimg"
+            raise Diverged(f"collapsed: {'; '.join(map(str, self.watch.collapsed))}; stopped by run.guard, {good}")
 
     def failed(self, what: str, error: Exception) -> None:
         """Tell of a metric or picture that failed: it decides nothing about the run."""
@@ -186,15 +247,15 @@ class Training:
         )
         return losses
 
-    def evaluate(self, parts: list[Part]) -> None:
+    def evaluate(self, parts: list[Part], draw: Drawer) -> None:
         """Measure, log and show; take note if this is the best so far by run.keep_best."""
         state = self.state
-        found = evaluation.evaluate(Drawer.student(state), parts, self.screen, self.failed)
+        found = evaluation.evaluate(draw, parts, self.screen, self.failed)
         if state.nimg >= state.total:
             self.measured = found
         if not self.log.has("evaluate", state.nimg):
             self.note({"what": "evaluate", "nimg": state.nimg, "kimg": state.nimg / 1000, **found,
-                             "seconds": self.seconds})  # fmt: skip
+                       "seconds": self.seconds, **self.examine(draw, found)})  # fmt: skip
         shown = {name: value for name, value in found.items() if not name.endswith(results.SUFFIXES)}
         self.screen.line(f"{formats.kimg(state.nimg)} kimg   {formats.numbers(shown)}")
         self.keeper.improved(found)
@@ -210,7 +271,7 @@ class Training:
         keep = self.state.recipe.run.keep_checkpoints
         self.log.sync()
         try:
-            self.saved = checkpoint.save(self.run.checkpoints, self.state.nimg, tensors, meta, keep, self.keeper.pinned)
+            self.saved = checkpoint.save(self.run.checkpoints, self.state.nimg, tensors, meta, keep, self.pinned)
         except ResourceError as error:
             if finished or self.stop.requested:
                 raise

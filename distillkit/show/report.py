@@ -36,6 +36,7 @@ def write_report(run_dir: Path, *, title: str | None = None) -> Path:
         html.section("Pictures", _pictures(run_dir)),
         html.section("Metrics", _charts(_metric_charts(rows, scores))),
         html.section("Training", _charts(_tick_charts(rows))),
+        html.section("Health", _charts(_health_charts(rows))),
         html.section("Resolved recipe", _recipe(run_dir / "resolved.toml")),
         html.section("Made with", _facts(_versions(run_dir))),
     ]
@@ -49,7 +50,9 @@ def _header(name: str, run_dir: Path, rows: list[dict[str, Any]]) -> str:
     code = end.get("code")
     if end and type(code) is not int:
         raise InputError(f"{run_dir / 'exit.json'} has no exit code")
-    if code == 0:
+    if code == 0 and end.get("reason") == "collapsed":
+        status = '<span class="failed">collapsed</span>'
+    elif code == 0:
         status = '<span class="done">finished</span>'
     elif code is None:
         status = "not finished"
@@ -150,6 +153,15 @@ def _tick_charts(rows: list[dict[str, Any]]) -> list[svg.Chart]:
     moving = [name for name, points in curves.items() if len({y for _, y in points}) > 1]
     moving.sort(key=lambda name: not name.startswith("loss/"))
     return [svg.Chart(title=name, points=curves[name]) for name in moving]
+
+
+def _health_charts(rows: list[dict[str, Any]]) -> list[svg.Chart]:
+    """What [run.guard] looks at, in images: shares and ratios to real ones, and to the teacher's one step."""
+    looks = [
+        {**row["health"], "what": "look", "nimg": row["nimg"]} for row in rows if isinstance(row.get("health"), dict)
+    ]
+    curves = {name: points for name, points in _curves(looks, "look").items() if not name.startswith("start/")}
+    return [svg.Chart(title=name, points=points) for name, points in curves.items() if len(points) > 1]
 
 
 def _curves(rows: list[dict[str, Any]], what: str) -> dict[str, list[svg.Point]]:

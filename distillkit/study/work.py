@@ -32,7 +32,7 @@ class Progress:
 
     job: Job
     log: Path
-    state: str = "waiting"  # running, finished, reused, not needed, diverged, failed, left out
+    state: str = "waiting"  # running, finished, reused, not needed, diverged, collapsed, failed, left out
     reason: str = ""
     started: float = 0.0
     seconds: float = 0.0
@@ -40,7 +40,7 @@ class Progress:
 
     @property
     def bad(self) -> bool:
-        return self.state in ("diverged", "failed", "left out")
+        return self.state in ("diverged", "collapsed", "failed", "left out")
 
     @property
     def last_line(self) -> str:
@@ -82,8 +82,8 @@ def look(jobs: Sequence[Job], runs: Path, logs: Path) -> list[Progress]:
         run = known.get(one.job.fingerprint)
         if run is not None and run.status() == "finished":
             one.state = "reused"
-        elif run is not None and run.status() == "diverged":
-            one.state, one.reason = "diverged", f"in an earlier session: {run.path}"
+        elif run is not None and (status := run.status()) in ("diverged", "collapsed"):
+            one.state, one.reason = status, f"in an earlier session: {run.path}"
     for one in reversed(all_):  # what others build on comes first
         waited_for = any(one.job.fingerprint in other.job.needs and other.state == "waiting" for other in all_)
         if one.state == "waiting" and one.job.cell is None and not waited_for:
@@ -110,7 +110,7 @@ def _advance(all_: Sequence[Progress], runs: Path, at_once: int) -> None:
     """Note what ended, give up what cannot start any more, start what can."""
     for one in all_:
         if one.process is not None and one.process.poll() is not None:
-            _note_end(one, one.process.returncode)
+            _note_end(one, one.process.returncode, runs)
     state = {one.job.fingerprint: one for one in all_}
     for one in all_:
         needs = [state[fingerprint] for fingerprint in one.job.needs]
@@ -134,10 +134,13 @@ def _start(one: Progress, runs: Path) -> None:
     one.state, one.started = "running", time.monotonic()
 
 
-def _note_end(one: Progress, code: int) -> None:
+def _note_end(one: Progress, code: int, runs: Path) -> None:
     one.process, one.seconds = None, time.monotonic() - one.started
     one.state = {0: "finished", 4: "diverged"}.get(code, "failed")
     one.reason = "" if code == 0 else f"exit code {code}: {one.last_line.removeprefix('error: ')}"
+    made = rundir.known(runs).get(one.job.fingerprint) if code == 0 else None
+    if made and made[0][1] == "collapsed":
+        one.state, one.reason = "collapsed", made[0][0].signs()
 
 
 def _stop(all_: Sequence[Progress]) -> None:
