@@ -52,7 +52,7 @@ def save(
         if isinstance(error, OSError):
             raise _explain(error, path, tensors) from error
         raise
-    _prune(folder, {path.name, *pinned}, keep)
+    prune(folder, keep, {path.name, *pinned})
     return path
 
 
@@ -128,6 +128,18 @@ def nimg(path: Path) -> int:
     """Read from a checkpoint's name after how many images it was saved; -1 for any other name."""
     match = _NAME.fullmatch(path.name)
     return int(match[1] + match[2]) if match else -1
+
+
+def prune(folder: Path, keep: int, wanted: Collection[str]) -> None:
+    """Delete all but the newest `keep` and those that are `wanted`; a half deleted one never has a checkpoint's name."""
+    outdated = [path for path in _all(folder)[: -max(keep, 1)] if path.name not in wanted]
+    try:
+        for path in outdated:
+            os.rename(path, path.with_name(f".tmp-{path.name}"))
+        for path in [*folder.glob(".tmp-*"), *folder.glob(".old-*")]:
+            files.remove(path)
+    except OSError as error:  # the new checkpoint is safe, so training goes on; the next save tries again
+        warnings.warn(f"cannot remove old checkpoints in {folder}: {error.strerror}", stacklevel=3)
 
 
 def _all(folder: Path) -> list[Path]:
@@ -238,15 +250,3 @@ def _set_aside(path: Path, damage: manifest.Damaged) -> None:
     os.rename(path, target)
     files.fsync(path.parent)
     warnings.warn(f"checkpoint {path.name} is damaged: {damage}; kept as {target.name}, not used", stacklevel=3)
-
-
-def _prune(folder: Path, wanted: Collection[str], keep: int) -> None:
-    """Delete all but the newest `keep`; a half deleted one never has a checkpoint's name."""
-    outdated = [path for path in _all(folder)[: -max(keep, 1)] if path.name not in wanted]
-    try:
-        for path in outdated:
-            os.rename(path, path.with_name(f".tmp-{path.name}"))
-        for path in [*folder.glob(".tmp-*"), *folder.glob(".old-*")]:
-            files.remove(path)
-    except OSError as error:  # the new checkpoint is safe, so training goes on; the next save tries again
-        warnings.warn(f"cannot remove old checkpoints in {folder}: {error.strerror}", stacklevel=3)

@@ -63,6 +63,8 @@ class Training:
         self.seconds = self.seconds_saved = meta["seconds"]
         self.tick_from = tuple(meta["tick_from"])
         self.keeper.restore(meta["best"])
+        keep = self.state.recipe.run.keep_checkpoints
+        checkpoint.prune(self.run.checkpoints, keep, {self.saved.name, *self.keeper.pinned})  # a kill came before that
         self.log.truncate(self.state.nimg)
         self.log.expect(meta.get("logged", 0))
         for row in self.log.read():

@@ -1,4 +1,4 @@
-"""A run that is killed at random moments, while it saves and evaluates too, and started again: it ends in the same bits.
+"""A run that is killed at random moments, while it saves and evaluates too, and goes on: it ends in the same bits.
 
 `python -m tests.chaos kills --n 200`. The signals are SIGKILL, and those by which schedulers and people ask a run to
 stop; they come after a random time, or at a random call to the disk.
@@ -13,6 +13,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def trial(seed: int, folder: Path) -> str | None:
                 status, how = wait(fork(lambda: None), (delay, name)), f"{name} after {delay:.3f} s"
             else:
                 call = dice.randint(1, whole["calls"])
-                status, how = wait(fork(lambda: deadly(call, name)), None), f"{name} at call {call}"
+                status, how = wait(fork(partial(deadly, call, name)), None), f"{name} at call {call}"
             killed.append(f"{how}: {status}")
             if status not in (0, 75, 130, -signal.Signals[name]):
                 return f"{'; '.join(killed)}: {last_words()}"

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from distillkit.api import ResourceError
 from distillkit.disk import checkpoint
-from distillkit.disk.checkpoint import load_newest, save
+from distillkit.disk.checkpoint import load_newest, name, prune, save
 
 FEW = settings(max_examples=60, deadline=None, derandomize=True)
 VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
@@ -190,7 +190,7 @@ import resource, sys, warnings
 from pathlib import Path
 import torch
 from distillkit.api import ResourceError
-from distillkit.disk.checkpoint import load_newest, save
+from distillkit.disk.checkpoint import load_newest, name, prune, save
 folder = Path(sys.argv[1])
 def state(nimg): return {"networks/w": torch.full((3000,), float(nimg)), "ema/w": torch.full((100,), float(nimg))}
 save(folder, 1, state(1), {"pad": "x" * 2000}, keep=1)
@@ -217,3 +217,10 @@ def test_a_disk_that_fills_up_at_any_byte_costs_the_new_checkpoint_only(tmp_path
     )
     assert done.returncode == 0, done.stderr
     assert 40 < int(done.stdout) < 56
+
+
+def test_what_a_kill_left_beyond_the_newest_is_pruned_later(tmp_path: Path) -> None:
+    for nimg in (1, 2, 3):
+        save(tmp_path, nimg, {"w/w": torch.ones(2)}, {}, keep=3)
+    prune(tmp_path, 1, {name(1)})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name(1), name(3)]
