@@ -38,7 +38,7 @@ class Guard:
     """on a collapse: go on with a warning, end with exit code 4, or with the last healthy average; "off": no guard"""
     looks: int = field(default=2, validator=ge(1))  # evaluations or pictures in a row with a sign before it counts
     first: int = field(default=25, validator=ge(0))
-    """iterations in which images may look like anything; what is bad then has to become better from look to look"""
+    """iterations in which images and discriminators may look like anything"""
     saturated: float = field(default=0.5, validator=gt(0))
     """largest share of values at their limits, of those that are not there in real images"""
     shift: float = field(default=1.5, validator=gt(0))
@@ -47,12 +47,13 @@ class Guard:
     contrast: float = field(default=0.1, validator=ge(0))
     """least standard deviation within an image, as a share of that of real ones"""
     diversity: float = field(default=0.1, validator=ge(0))
-    """least variance among images, of one class where classes are known, as a share of that of real ones"""
-    worse: float = field(default=1.0, validator=gt(0))
+    """least variance among images, of one class where classes are known, as a share of that of real ones; where it was
+    less from the start, half of the most that it was"""
+    worse: float = field(default=2.0, validator=gt(0))
     """largest distance (or its inverse, where more is better), in those of the teacher's one step, untouched"""
     winning: float = field(default=0.9, validator=gt(0))
     """largest distance between a discriminator's logits of real and of generated images, in their deviations"""
-    fooled: float = field(default=0.1, validator=ge(0))
+    fooled: float = field(default=0.2, validator=ge(0))
     """the same, where it takes generated images for real ones rather than real ones: it does not learn"""
     grad_norm: float = field(default=100.0, validator=gt(1))
     """largest gradient norm of a network, in medians of the run so far"""

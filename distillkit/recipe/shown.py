@@ -60,7 +60,9 @@ def shown(value: Any) -> str:
 def quoted(text: str) -> str:
     """A string as TOML has it; what a terminal would obey, and letters that change the order of others, as escapes."""
     plain = json.dumps(text, ensure_ascii=False)  # TOML's escapes are JSON's, and \\U0001f600
-    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" if ord(c) < 1 << 16 else f"\\U{ord(c):08x}" for c in plain)
+    return "".join(
+        c if c.isprintable() else f"\\u{ord(c):04x}" if ord(c) < 1 << 16 else f"\\U{ord(c):08x}" for c in plain
+    )
 
 
 def is_list(type_: Any) -> bool:

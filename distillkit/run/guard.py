@@ -16,7 +16,7 @@ LOOK = "look"  # `what` of a row that has nothing but measurements
 HEALTH = "health"  # key of the measurements, see evaluate/health.py, in such rows and in those of metrics
 START, WORSE = "start/", "worse/"  # before a metric: of the teacher's one step; how many times that it is now
 EARLIER = 5  # ticks, before a gradient norm can be called unusual
-RECOVERS = 1.5  # what is this much nearer to its threshold than at the look before is on its way back
+TWICE = 2.0  # as far from a threshold as it was at its best: what has always been beyond it has not fallen
 Row = Mapping[str, Any]
 
 
@@ -43,7 +43,7 @@ class Watch:
     signs: dict[str, Sign] = field(factory=dict)  # those that the newest look shows, by name
     healthy: int | None = None  # images seen at the newest look without a sign; None: there was none
     look: int = -1  # images seen at the newest look
-    _far: dict[str, float] = field(factory=dict)  # how many times a threshold a number was, at its last look
+    _best: dict[str, float] = field(factory=dict)  # the least that a number was of its threshold so far
     _ticks: list[Row] = field(factory=list)  # since the last look
     _norms: dict[str, list[float]] = field(factory=dict)  # of the ticks before, by network
     _before: tuple[int, int] = (0, 0)  # images, and skipped updates, at the last look
@@ -56,8 +56,7 @@ class Watch:
             return []
         seen, nimg = files.floats(row[HEALTH]), row["nimg"]
         self.start |= {key.removeprefix(START): value for key, value in seen.items() if key.startswith(START)}
-        early = nimg < self.guard.first * self.batch
-        found = dict([*self._of_images(seen, early), *self._of_ticks(early)])
+        found = dict([*self._of_images(seen, nimg), *self._of_ticks(self._early(nimg))])
         self.look = nimg
         if nimg == 0:
             return []  # nothing has trained: it is what the next look is compared with
@@ -69,6 +68,9 @@ class Watch:
         """The signs that have stood for long enough."""
         return [sign for sign in self.signs.values() if sign.looks >= self.guard.looks]
 
+    def _early(self, nimg: int) -> bool:
+        return nimg < self.guard.first * self.batch
+
     def _note(self, nimg: int, found: dict[str, str]) -> None:
         old = self.signs
         self.signs = {
@@ -77,21 +79,22 @@ class Watch:
         }
         self.healthy = self.healthy if self.signs else nimg
 
-    def _of_images(self, row: Row, early: bool) -> Iterator[tuple[str, str]]:
+    def _of_images(self, row: Row, nimg: int) -> Iterator[tuple[str, str]]:
         """Signs in the measurements of images: name, and what was measured.
 
-        Within the first iterations anything may be seen; what is bad then is given time as long as it gets better.
+        Anything may be seen within the first iterations. A teacher's one step at a high noise level, and new weights,
+        have less than the threshold of contrast and diversity: that is no collapse unless they lose half of it.
         """
         if row["finite"] < 1:
             yield "not finite", f"{1 - row['finite']:.0%} of images are not finite"
-        measured = list(limits(row, self.guard))
+        early, measured = self._early(nimg), list(limits(row, self.guard))
         for key, far, name, text in measured:
-            recovers = far * RECOVERS < self._far.get(key, 0.0)
-            if not (far <= 1 or early or recovers):
+            if not early and not far <= max(1.0, TWICE * self._best.get(key, 0.0)):
                 yield name, text
+            if nimg == 0 or key in self._best:
+                self._best[key] = min(self._best.get(key, far), far)
         if not any(key.startswith(WORSE) for key, *_ in measured):  # no metric this time: it is as it was
             yield from ((name, sign.text) for name, sign in self.signs.items() if name == "worse than one step")
-        self._far |= {key: far for key, far, *_ in measured}
 
     def _of_ticks(self, early: bool) -> Iterator[tuple[str, str]]:
         """Signs of discriminators, gradients and skipped updates in the ticks since the last look."""

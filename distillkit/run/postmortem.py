@@ -47,7 +47,7 @@ def batch(state: State, turn: Turn) -> dict[str, Tensor]:
     """Collect what the turn saw: real images, labels, indices, and the generated images of the weights of now."""
     size = state.micro_batch
     steps = [
-        Step(state, turn.name, first, size, state.batch, images_of=turn.images_of)
+        Step(state, turn.name, first, size, state.batch, same_images_as=turn.same_images_as)
         for first in range(0, state.batch, size)
     ]
     kept = {"index": [s.index for s in steps], "real": [s.real for s in steps], "x": [s.x for s in steps]}
