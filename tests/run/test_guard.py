@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,13 +10,24 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from distillkit.api import Sampling, hookimpl
+from distillkit.builtin.mlp import MlpDenoiser
 from distillkit.builtin.one_step import OneStep
 from distillkit.cli.main import main
+from distillkit.disk import checkpoint
 from distillkit.disk.rundir import RunDir
+from distillkit.recipe import read
+from distillkit.registry import Catalog
+from distillkit.run import training
+from distillkit.run.training import Training
 from distillkit.testing import tiny_recipe
+from distillkit.train import snapshot, turns
+from distillkit.train.build import build
+from distillkit.train.iterate import iterate
+from distillkit.train.step import Step
 
 ITERATIONS, BATCH, LOOKS = 120, 32, 6
 KIMG = ITERATIONS * BATCH / 1000
@@ -34,7 +46,7 @@ SPOILT: dict[str, Callable[[Tensor], Tensor]] = {
 
 @pytest.fixture
 def points(tmp_path: Path) -> Callable[..., Path]:
-    """`points(method, **tables)` -> a file: eight Gaussians with a teacher in closed form, 120 iterations, six looks."""
+    """`points(method, **tables)` -> a file: eight Gaussians, a teacher in closed form, 120 iterations, six looks."""
 
     def write(method: str = "sid", **tables: Any) -> Path:
         defaults: dict[str, Any] = {
@@ -70,9 +82,9 @@ def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pat
     return write
 
 
-def run(path: Path, *more: str) -> tuple[int, Path]:
+def run(path: Path, *more: str, recipe: bool = True) -> tuple[int, Path]:
     """-> exit code, and the newest run folder."""
-    code = main(["run", str(path), "--runs", str(path.parent / "runs"), *more])
+    code = main(["run", *[str(path)] * recipe, "--runs", str(path.parent / "runs"), *more])
     return code, sorted((path.parent / "runs").glob("0*"))[-1]
 
 
@@ -100,9 +112,7 @@ def test_spoilt_images_are_named_within_two_looks(
     assert sign in json.loads((folder / "result/metrics.json").read_text())["remarks"][0]
 
 
-def test_a_healthy_run_is_finished_and_says_nothing(
-    digits: Callable[..., Path], capsys: pytest.CaptureFixture
-) -> None:
+def test_a_healthy_run_is_finished_and_says_nothing(digits: Callable[..., Path], capsys: pytest.CaptureFixture) -> None:
     code, folder = run(digits())
     assert (code, end(folder)["reason"], "signs" in end(folder)) == (0, "finished", False)
     assert "collaps" not in "".join(capsys.readouterr())
@@ -132,3 +142,112 @@ def test_a_discriminator_that_is_dead_or_wins_is_named(
     code, folder = run(points("dmd2", generator_loss=loss, generator=generator))
     assert (code, end(folder)["reason"]) == (0, "collapsed")
     assert named_at(capsys.readouterr().err, sign) <= 5 * EVERY
+
+
+def test_a_run_from_weights_of_no_variance_is_not_called_collapsed(points: Callable[..., Path]) -> None:
+    code, folder = run(points(generator={"optimizer": {"lr": 1e-12}}))  # it stays as it began: that is no fall
+    assert (code, end(folder)["reason"]) == (0, "finished")
+
+
+def test_a_resumed_run_has_the_same_verdict(
+    digits: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = digits("one mode")
+    _, whole = run(path)
+    real = Training.maintain
+
+    def killed(self: Training, bar: Any) -> None:
+        real(self, bar)
+        if self.state.iteration == PLANTED + 30:
+            raise MemoryError("no more")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "maintain", killed)
+        assert run(path, "--again")[0] == 5
+    _, parts = run(path, "--resume", str(sorted((tmp_path / "runs").glob("0*"))[-1]), recipe=False)
+    assert parts != whole and end(parts) == end(whole)
+
+
+def test_stop_ends_with_4_and_has_a_page(digits: Callable[..., Path], capsys: pytest.CaptureFixture) -> None:
+    code, folder = run(digits("one colour", action="stop"))
+    assert (code, RunDir.open(folder).status()) == (4, "diverged")
+    assert (
+        end(folder)["reason"].startswith("collapsed: one colour")
+        and "it was well at 1.28 kimg" in end(folder)["reason"]
+    )
+    assert "collapsed: one colour" in (folder / "report.html").read_text()
+    assert end(folder)["nimg"] == 2560 and not (folder / "result").exists()
+
+
+def test_return_ends_with_the_last_healthy_average(digits: Callable[..., Path]) -> None:
+    code, folder = run(digits("one colour", action="return"))
+    assert (code, end(folder)["reason"], end(folder)["nimg"]) == (0, "collapsed", 2560)
+    result = json.loads((folder / "result/metrics.json").read_text())
+    assert result["nimg"] == 1280 and "is the average at 1.28 kimg, before that" in result["remarks"][0]
+    healthy = load_file(folder / "checkpoints/kimg-000001.280/ema.safetensors")
+    student = load_file(folder / "result/student.safetensors")
+    assert {key.removeprefix("ema/generator/"): value.tolist() for key, value in healthy.items()} == {
+        key: value.tolist() for key, value in student.items()
+    }
+
+
+def test_off_looks_at_nothing(digits: Callable[..., Path]) -> None:
+    code, folder = run(digits("one mode", action="off"))
+    assert (code, end(folder)["reason"]) == (0, "finished")
+    assert "health" not in (folder / "metrics.jsonl").read_text()
+
+
+def test_a_collapsed_run_is_run_again_unless_asked(digits: Callable[..., Path], capsys: pytest.CaptureFixture) -> None:
+    path = digits("one mode")
+    _, first = run(path)
+    assert run(path, "--reuse-collapsed") == (0, first)
+    shown = capsys.readouterr().out
+    assert f"reuse {first} (collapsed)" in shown.replace("\n", "") or "(collapsed)" in shown
+    code, second = run(path)
+    assert (code, second != first) == (0, True)
+    assert f"{first} is not reused: it collapsed" in capsys.readouterr().err
+
+
+def test_nothing_is_trained_on_a_parent_that_collapsed(
+    digits: Callable[..., Path], capsys: pytest.CaptureFixture
+) -> None:
+    parent = digits("one mode")
+    child = parent.with_name("child.toml")
+    child.write_text(f'schema = 1\nextends = "{parent.name}"\n[generator]\nfrom = "{parent.name}"\n')
+    for folders in (1, 1):  # it was trained just now; it was there
+        code, _ = run(child)
+        assert (code, len(list((parent.parent / "runs").glob("0*")))) == (4, folders)
+        assert "nothing is trained on it" in capsys.readouterr().err
+    assert run(child, "--reuse-collapsed")[0] == 0
+
+
+def test_a_diverged_run_keeps_its_batch_names_the_tensor_and_has_a_page(
+    points: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    real = MlpDenoiser.forward
+
+    def forward(self: MlpDenoiser, x: Tensor, *more: Any, **named: Any) -> Tensor:
+        poisoned = sick["now"] and torch.is_grad_enabled()
+        return real(self, x * float("inf") if poisoned else x, *more, **named)
+
+    sick = {"now": False}
+    monkeypatch.setattr(MlpDenoiser, "forward", forward)
+    monkeypatch.setattr(training, "iterate", lambda state: (sick.update(now=state.iteration >= 50), iterate(state)))
+    path = points()
+    code, folder = run(path)
+    assert (code, RunDir.open(folder).status()) == (4, "diverged")
+    reason = end(folder)["reason"]
+    assert "the first tensor that is not finite: output of" in reason and " in fake_score, [32, " in reason
+    assert reason.split(";")[0] in html.unescape((folder / "report.html").read_text())
+    (kept,) = (folder / "diverged").glob("kimg-*")
+    assert str(kept) in reason and not list(folder.rglob("*.p*kl*")) and not list(folder.rglob("*.pt"))
+    batch = load_file(kept / "batch.safetensors")
+    assert {key.removeprefix("batch/") for key in batch} == {"index", "real", "x"}
+    state = build(read(path), Catalog.installed())  # it can be replayed
+    tensors, meta = checkpoint.load(kept, "cpu")
+    snapshot.restore(state, tensors, meta)
+    turn = next(turn for turn in state.turns if turn.name == meta["turn"])
+    assert torch.equal(Step(state, turn.name, 0, BATCH, BATCH).real, batch["batch/real"])
+    assert bool(turns.take(state, turn))
+    sick["now"] = False
+    assert not bool(turns.take(state, turn))
