@@ -15,8 +15,8 @@ from rich.text import Text
 
 from distillkit.api import UsageError
 from distillkit.cli.console import console
-from distillkit.recipe import shipped
-from distillkit.recipe.listed import Listed, listed, picked
+from distillkit.recipe import collection, shipped
+from distillkit.recipe.collection import Listed, listed, picked
 
 
 def add(parser: ArgumentParser) -> None:
@@ -34,10 +34,8 @@ def add(parser: ArgumentParser) -> None:
 def main(args: Namespace) -> int:
     """List them, or copy one -> exit code."""
     if args.names:
-        from distillkit.recipe.copied import copy
-
         for name in args.names:
-            written = copy(name, args.to)
+            written = collection.copy(name, args.to)
             print(f"{written[0]} written, with {len(written) - 1} files that it is made of or starts from")
             print(f"distillkit run {written[0]}")
         return 0

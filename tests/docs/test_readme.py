@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from distillkit.cli.main import main
-from distillkit.recipe.copied import copy
+from distillkit.recipe.collection import copy
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

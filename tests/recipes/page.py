@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from distillkit.recipe.listed import Listed, listed
+from distillkit.recipe.collection import Listed, listed
 
 PAGE = Path(__file__).parents[2] / "recipes" / "README.md"
 MARK = "<!-- From here on written by tests/recipes/page.py. -->\n"

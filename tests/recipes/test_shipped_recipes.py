@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from distillkit.recipe import read, shipped
-from distillkit.recipe.listed import Listed, listed, picked
+from distillkit.recipe.collection import Listed, listed, picked
 from distillkit.recipe.load import files, load
 
 RECIPES = Path(__file__).parents[2] / "recipes"
