@@ -88,7 +88,11 @@ def _header(name: str, value: Any, type_: Any) -> str:
         return f"a table [{name}]"
     if is_table(type_) and isinstance(value, list):
         return f"write [{name}]"
-    return f"write [[{name}]]" if is_list(type_) and isinstance(value, dict) else ""
+    if not (is_list(type_) and isinstance(value, dict)):
+        return ""
+    if value and all(key.isdecimal() for key in value):  # else they were entries of a list beneath
+        return f"[{name}.{min(value)}] changes an entry that is inherited, numbered from 0; a new one is [[{name}]]"
+    return f"write [[{name}]]"
 
 
 def choice_from_table(kind: str, table: dict[str, Any], catalog: Catalog, where: str) -> Choice[Any]:

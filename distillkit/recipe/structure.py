@@ -13,7 +13,7 @@ from cattrs import Converter
 from distillkit.api import Choice, Component, Use
 from distillkit.api.slots import SLOTS
 from distillkit.recipe.keys import completed, default, fields, use_table
-from distillkit.recipe.layer import REMOVED
+from distillkit.recipe.layer import REMOVED, removed
 from distillkit.recipe.shown import got, shown
 from distillkit.recipe.values import Complaint, Hook, Misfit, Unfit, Wrong, reader, register_values
 from distillkit.registry import Catalog, NotOffered, Unusable
@@ -125,7 +125,8 @@ def _choice(type_: Any, converter: Converter, catalog: Catalog) -> Hook:
 def _component(kind: str, name: Any, converter: Converter, catalog: Catalog) -> type[Component]:
     if not isinstance(name, str):
         installed = f"installed: {', '.join(sorted({offer.name for offer in catalog.of(kind)}))}"
-        raise Misfit((("use",), "missing" if name is None else f"expected a string, got {got(name)}", installed))
+        message = "missing" if name is None or removed(name) else f"expected a string, got {got(name)}"
+        raise Misfit((("use",), message, installed))
     try:
         cls = catalog.load(kind, name)
         converter.get_structure_hook(cls.Config)

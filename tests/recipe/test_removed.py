@@ -81,6 +81,13 @@ def test_only_true_removes(child, value):
         child("", [f"generator_loss.clip_norm={value}"])
 
 
+def test_a_name_that_is_removed_is_missing_and_no_entry_can_be_changed_that_is_not_there(child):
+    with pytest.raises(RecipeProblems, match="generator_loss.use  missing"):
+        child("[generator_loss]\nuse.remove = true\n")
+    with pytest.raises(RecipeProblems, match=r"\[evaluate.7\] changes an entry that is inherited, numbered from 0"):
+        child("[evaluate.7]\nuse = 'fid'\n")
+
+
 def test_a_list_of_so_many_lacks_the_entry_that_is_removed(child):
     with pytest.raises(RecipeProblems, match="expected a list of 2, got a list of 1"):
         child("", ["generator.optimizer.betas=[0.9, {remove=true}]"])
