@@ -93,23 +93,23 @@ def read_meta(path: Path) -> dict[str, Any]:
     return load(path, "meta")[1]
 
 
-def adopt(source: Path, folder: Path) -> None:
-    """Take over a checkpoint of another run, whose files are never written again, so that both may have them.
+def adopt(source: Path, folder: Path, run: str) -> None:
+    """Take over a checkpoint of another run for the one of fingerprint `run`.
 
-    Raises InputError if it is damaged or gone.
+    Its tensors are never written again, so that both may have the files. Raises InputError if it is damaged or gone.
     """
-    tmp = folder / f".tmp-{source.name}"
+    tmp, state = folder / f".tmp-{source.name}", _encode({**read_meta(source), RUN: run})
     try:
         folder.mkdir(exist_ok=True)
         _clean(folder)
         tmp.mkdir()
-        for name in (*manifest.check(source), manifest.NAME):
-            files.linked(source / name, tmp / name)
+        for path in source.glob("*.safetensors"):
+            files.linked(path, tmp / path.name)
+        files.write_new(tmp / STATE, state)
+        manifest.write(tmp, source.name)
         files.fsync(tmp)
         os.rename(tmp, folder / source.name)
         files.fsync(folder)
-    except manifest.Damaged as damage:
-        raise InputError(f"checkpoint {source} is damaged: {damage}") from damage
     except OSError as error:
         raise _explain(error, folder / source.name, {}) from error
 

@@ -103,8 +103,8 @@ def begin(run: RunDir) -> str:
         newest = origin.checkpoints / checkpoint.name(nimg)
         best = checkpoint.read_meta(newest).get("best")
         if best and best["nimg"] != nimg:
-            checkpoint.adopt(origin.checkpoints / checkpoint.name(best["nimg"]), run.checkpoints)
-        checkpoint.adopt(newest, run.checkpoints)  # last: where it is, all of it is
+            checkpoint.adopt(origin.checkpoints / checkpoint.name(best["nimg"]), run.checkpoints, run.fingerprint)
+        checkpoint.adopt(newest, run.checkpoints, run.fingerprint)  # last: where it is, all of it is
     return f"goes on from {origin.path} at {nimg / 1000:g} kimg"
 
 
