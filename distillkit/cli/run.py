@@ -16,6 +16,8 @@ def add(parser: ArgumentParser) -> None:
     seeds = parser.add_mutually_exclusive_group()
     seeds.add_argument("--seed", type=arguments.seed, metavar="N", help="instead of the recipe's run.seed")
     seeds.add_argument("--seeds", type=arguments.seeds, metavar="0,1,2", help="run once for each, show mean and spread")
+    parser.add_argument("--teacher-seeds", action="store_true",
+                        help="give the seed to the recipes it builds on too, such as a teacher")  # fmt: skip
     parser.add_argument("--resume", type=Path, metavar="RUN", help="instead of a recipe: go on with this run")
     parser.add_argument("--extend", action="store_true",
                         help="RECIPE is a run: train it on, to --set run.kimg=N, in a folder of its own")  # fmt: skip
@@ -36,21 +38,36 @@ def main(args: Namespace) -> int:
         raise UsageError("--extend RUN --set run.kimg=N: no --resume, --seed, --seeds, --again, --smoke")
     if args.smoke:
         return _smoke(args)
-    from distillkit.run import runner  # torch comes with it: only when there is work
+    if args.teacher_seeds and args.seed is None and not args.seeds:
+        raise UsageError("--teacher-seeds goes with --seed or --seeds")
+    from distillkit.run import leash, runner  # torch comes with it: only when there is work
 
+    leash.obey()
     out, live = console(), screen.choose()
+    seeds = [_seeded(args, seed) for seed in args.seeds or [args.seed]]
+    if args.seeds:
+        of_seeds = dict(zip(args.seeds, seeds, strict=True))
+        runner.tell_plan(args.recipe, of_seeds, args.runs, args.again, args.reuse_collapsed, live)
     students = []
-    for seed in args.seeds or [args.seed]:
+    for sets, everywhere in seeds:
         outcomes = runner.run(
-            None if args.extend else args.recipe, sets=args.sets, seed=seed, resume=args.resume,
+            None if args.extend else args.recipe, sets=sets, seed=everywhere, resume=args.resume,
             extend=args.recipe if args.extend else None, runs=args.runs, again=args.again,
             wait=args.wait, take_over=args.take_over, collapsed=args.reuse_collapsed, screen=live,
+            told=bool(args.seeds),
         )  # fmt: skip
         students.append(outcomes[-1])
         tell(out, panel.outcome(students[-1]))
     if len(students) > 1:
         tell(out, panel.spread(students, args.seeds))
     return 0
+
+
+def _seeded(args: Namespace, seed: int | None) -> tuple[list[str], int | None]:
+    """Settings of the recipe asked for, and the seed for all recipes: None where those it builds on keep theirs."""
+    if seed is None or args.teacher_seeds:
+        return args.sets, seed
+    return [*args.sets, f"run.seed={seed}"], None
 
 
 def _smoke(args: Namespace) -> int:
@@ -64,8 +81,9 @@ def _smoke(args: Namespace) -> int:
     catalog = Catalog.installed()
     with TemporaryDirectory(prefix="distillkit-smoke-") as folder, elsewhere(folder):
         outcomes = runner.run(
-            args.recipe, sets=args.sets, seed=args.seed, runs=Path(folder) / "runs",
-            screen=screen.choose(), change=lambda recipe: smoke.small(recipe, Path(folder), catalog),
+            args.recipe, sets=_seeded(args, args.seed)[0], seed=_seeded(args, args.seed)[1],
+            runs=Path(folder) / "runs", screen=screen.choose(),
+            change=lambda recipe: smoke.small(recipe, Path(folder), catalog),
         )  # fmt: skip
     names = ", ".join(outcome.recipe_name for outcome in outcomes)
     console().print(f"smoke run done: {names}; its numbers mean nothing, nothing was kept", soft_wrap=True)

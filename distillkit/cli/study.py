@@ -13,10 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from distillkit.api import DistillkitError, UsageError
-from distillkit.cli import arguments, compare
+from distillkit.cli import arguments, compare, screen
 from distillkit.cli.console import console
 from distillkit.registry import Catalog
-from distillkit.study import Job, jobs, look, read, work, write_results
+from distillkit.study import jobs, look, read, work, write_results
 from distillkit.study.results import write_markdown
 from distillkit.study.work import DONE, Progress, took
 
@@ -43,7 +43,8 @@ def main(args: Namespace) -> int:
     if args.no_run:
         done = look(todo, args.runs, out / "logs")
     else:
-        with _screen(todo) as show:
+        _plan(look(todo, args.runs, out / "logs"))
+        with _screen() as show:
             done = work(todo, args.runs, out / "logs", args.jobs, show)
     note = _note(done, args.jobs)
     results = write_results(study, done, args.runs, out, note)
@@ -76,11 +77,24 @@ def _note(done: Sequence[Progress], at_once: int) -> str:
     return ", ".join(parts + ([f"{finished} of {len(cells)} runs finished"] if finished < len(cells) else []))
 
 
+def _plan(all_: Sequence[Progress]) -> None:
+    """Show all runs before the first starts: what is there already, and what each of the others takes."""
+    done = {"reused": "reuse", "waiting": ""}
+    rows = [
+        {
+            "run": one.job.name, "method": one.job.node.recipe.generator_loss.name,
+            "to do": done.get(one.state, one.state) or f"{one.job.node.recipe.run.kimg:g} kimg",
+        }
+        for one in all_
+    ]  # fmt: skip
+    screen.choose().plan(rows)
+    print(f"{len(all_)} runs, {sum(one.job.cell is not None for one in all_)} of them compared", flush=True)
+
+
 @contextmanager
-def _screen(todo: Sequence[Job]) -> Iterator[Show]:
+def _screen() -> Iterator[Show]:
     """Show a live table on a terminal, a line per change elsewhere."""
     out = console()
-    out.print(f"{len(todo)} runs, {sum(job.cell is not None for job in todo)} of them compared")
     if not out.is_terminal:
         yield _Lines()
         return

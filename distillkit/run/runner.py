@@ -38,6 +38,7 @@ def run(
     collapsed: bool = False,
     screen: Screen,
     change: Change = lambda recipe: recipe,
+    told: bool = False,
 ) -> list[Outcome]:
     """Run a recipe and the recipes it builds on -> their outcomes, the asked one last.
 
@@ -46,7 +47,7 @@ def run(
     does `extend`, a run that goes on to another end in a folder of its own.
     A parent that is in training elsewhere is waited for; the asked one only with `wait`, else InUse is raised.
     `take_over`: an owner on another host is not watched for signs of life. `collapsed`: take a run that collapsed for a
-    finished one; else it is run again, and as a parent it raises Diverged.
+    finished one; else it is run again, and as a parent it raises Diverged. `told`: the plan was shown.
     """
     catalog, screen = Catalog.installed(), EnduringScreen(screen)
     target = RunDir.open(folder) if (folder := resume or extend) else None
@@ -68,18 +69,17 @@ def run(
             refuse_changed(target, nodes, found)
     if resume or again:
         found[-1] = Found(target)
-    screen.plan(lookup.rows(nodes, found))
-    told = set(lookup.remarks(nodes, found))
-    for text in told:
-        screen.warn(text)
-    if target is None and found[-1].run is None and (text := lookup.shorter(asked, known)):
-        screen.line(text)
+    remarks = set(lookup.remarks(nodes, found))
+    if not told:
+        _tell(lookup.rows(nodes, found), remarks, screen)
+        if target is None and found[-1].run is None and (text := lookup.shorter(asked, known)):
+            screen.line(text)
     require(shipped.told(path), lookup.unfinished(nodes, found), assets())
     outcomes: dict[Path, Outcome] = {}
     for node in nodes:
         last = node is asked
         results = {table: outcomes[parent] for table, parent in node.sources.items()}
-        find: Callable[[], RunDir | None] = partial(existing, node, runs, results, told, screen, collapsed)
+        find: Callable[[], RunDir | None] = partial(existing, node, runs, results, remarks, screen, collapsed)
         if last and (resume or again):
             find = lambda: target  # noqa: E731  with `again` a new run whatever there is
         outcomes[node.recipe.path.resolve()] = one(
@@ -98,6 +98,33 @@ def refuse_sick(parents: Iterable[tuple[Node, RunDir | None]]) -> None:
                 f"{run.path} collapsed ({run.signs()}), and nothing is trained on it: change {node.name}, or take it "
                 "as it is with --reuse-collapsed"
             )
+
+
+def tell_plan(
+    path: Path, seeds: Mapping[int, tuple[Sequence[str], int | None]], runs: Path | None, again: bool, collapsed: bool,
+    screen: Screen,
+) -> None:  # fmt: skip
+    """Show what is done for several seeds, each run once; `seeds`: settings and the seed of all recipes of each."""
+    catalog, known = Catalog.installed(), rundir.known(runs or Path("runs"), collapsed)
+    table: dict[str, dict[str, str]] = {}
+    remarks: list[str] = []
+    for seed, (sets, everywhere) in seeds.items():
+        nodes = graph(path, sets, catalog, everywhere)
+        found = lookup.plan(nodes, known)
+        if again:
+            found[-1] = Found(None)
+        remarks += lookup.remarks(nodes, found)
+        for node, row in zip(nodes, lookup.rows(nodes, found), strict=True):
+            if node is nodes[-1] or everywhere is not None:
+                row["recipe"] += f", seed {seed}"
+            table.setdefault(node.fingerprint, row)
+    _tell(list(table.values()), dict.fromkeys(remarks), EnduringScreen(screen))
+
+
+def _tell(rows: Sequence[Mapping[str, str]], remarks: Iterable[str], screen: Screen) -> None:
+    screen.plan(rows)
+    for text in remarks:
+        screen.warn(text)
 
 
 def refuse_unasked(target: RunDir, parents: list[Node], found: Sequence[Found], runs: Path) -> None:

@@ -27,10 +27,10 @@ class Job:
     cell: tuple[str, int] | None = None  # label and seed; None: no cell, but others build on it
 
     def arguments(self, runs: Path) -> list[str]:
-        """Write the arguments of the command `distillkit` that make this run."""
+        """Write the arguments of the command `distillkit` that make this run, or wait for who makes it already."""
         sets = [part for text in self.sets for part in ("--set", text)]
-        seed = [] if self.seed is None else ["--seed", str(self.seed)]
-        return ["run", str(self.recipe), *sets, *seed, "--runs", str(runs)]
+        seed = [] if self.seed is None else ["--seed", str(self.seed), "--teacher-seeds"]
+        return ["run", str(self.recipe), *sets, *seed, "--wait", "--runs", str(runs)]
 
 
 def jobs(study: Study, catalog: Catalog) -> list[Job]:

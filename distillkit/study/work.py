@@ -15,13 +15,14 @@ from attrs import define, field
 from distillkit.api import Preempted
 from distillkit.disk import rundir
 from distillkit.disk.rundir import RunDir
-from distillkit.run import inputs
+from distillkit.run import inputs, leash
 from distillkit.run.signals import StopRequest
 from distillkit.show import formats
 from distillkit.study.jobs import Job
 
 COMMAND = (sys.executable, "-m", "distillkit")
 POLL_SECONDS = 0.1
+ERRORS = ("error: ", "bug: ")  # what a line begins with that says why a command failed
 DONE = ("finished", "reused", "not needed")
 Process = subprocess.Popen[bytes]
 
@@ -45,11 +46,19 @@ class Progress:
     @property
     def last_line(self) -> str:
         """The newest line of the log that says something."""
+        return next((line.strip() for line in reversed(self._lines()) if line.strip()), "")
+
+    @property
+    def why(self) -> str:
+        """The newest line of the log that is an error; where none is, the newest that says something."""
+        errors = (line.removeprefix("error: ") for line in reversed(self._lines()) if line.startswith(ERRORS))
+        return next(errors, self.last_line)
+
+    def _lines(self) -> list[str]:
         try:
-            lines = self.log.read_text(errors="replace").splitlines()[-20:]
+            return self.log.read_text(errors="replace").splitlines()[-50:]
         except OSError:
-            return ""
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+            return []
 
 
 def work(
@@ -124,20 +133,25 @@ def _advance(all_: Sequence[Progress], runs: Path, at_once: int) -> None:
 
 
 def _start(one: Progress, runs: Path) -> None:
-    """Start the process: one thread, so that several do not fight for cores; a group of its own, so that we stop it."""
+    """Start the process: one thread, so that several do not fight for cores; a group of its own, so that we stop it.
+
+    It ends with us, also where we are killed: the pipe to it closes then.
+    """
     command = [*COMMAND, *one.job.arguments(runs)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "NO_COLOR": "1"} | leash.environment()
     with open(one.log, "wb") as log:
         one.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
+            command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True
         )
     one.state, one.started = "running", time.monotonic()
 
 
 def _note_end(one: Progress, code: int, runs: Path) -> None:
+    if one.process is not None and one.process.stdin is not None:
+        one.process.stdin.close()
     one.process, one.seconds = None, time.monotonic() - one.started
     one.state = {0: "finished", 4: "diverged"}.get(code, "failed")
-    one.reason = "" if code == 0 else f"exit code {code}: {one.last_line.removeprefix('error: ')}"
+    one.reason = "" if code == 0 else f"exit code {code}: {one.why}"
     made = rundir.known(runs).get(one.job.fingerprint) if code == 0 else None
     if made and made[0][1] == "collapsed":
         one.state, one.reason = "collapsed", made[0][0].signs()

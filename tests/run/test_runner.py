@@ -80,13 +80,29 @@ def test_a_student_starts_from_the_weights_of_its_parent(recipe: Path) -> None:
     assert (runs / "0003-again" / "result" / "student.safetensors").read_bytes() == parent
 
 
-def test_seeds_are_for_the_parents_too(recipe: Path) -> None:
+def test_seeds_are_of_the_recipe_asked_for_and_the_whole_plan_comes_first(
+    recipe: Path, capsys: pytest.CaptureFixture
+) -> None:
     assert run(recipe, "--seeds", "1,2") == 0
+    assert names(recipe) == ["0001-teacher", "0002-student", "0003-student"]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0].rstrip(",") for line in lines[:4]] == ["recipe", "teacher", "student", "student"]
+    assert "student, seed 1" in lines[2] and "student, seed 2" in lines[3]
+    assert sum(line.startswith("recipe ") for line in lines) == 1
+    resolved = [recipe.parent / "runs" / name / "resolved.toml" for name in names(recipe)]
+    assert [read(path).run.seed for path in resolved] == [0, 1, 2]
+    assert run(recipe, "--seed", "2") == 0
+    assert len(names(recipe)) == 3
+
+
+def test_seeds_are_for_the_parents_too_where_that_is_asked_for(recipe: Path) -> None:
+    assert run(recipe, "--seeds", "1,2", "--teacher-seeds") == 0
     assert names(recipe) == ["0001-teacher", "0002-student", "0003-teacher", "0004-student"]
     resolved = [recipe.parent / "runs" / name / "resolved.toml" for name in names(recipe)]
     assert [read(path).run.seed for path in resolved] == [1, 1, 2, 2]
-    assert run(recipe, "--seed", "2") == 0
+    assert run(recipe, "--seed", "2", "--teacher-seeds") == 0
     assert len(names(recipe)) == 4
+    assert run(recipe, "--teacher-seeds") == 2
 
 
 def test_what_is_set_is_for_the_recipe_asked_for(recipe: Path) -> None:

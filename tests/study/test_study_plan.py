@@ -93,14 +93,14 @@ def test_every_seed_of_a_cell_is_a_job_and_keeps_the_seed_of_what_it_builds_on(s
     assert [job.name for job in made] == ["base", "child, seed 0", "child, seed 1"]
     base = made[0]
     assert all(job.needs == (base.fingerprint,) for job in made[1:])
-    assert made[2].arguments(Path("r")) == ["run", str(made[2].recipe), "--set", "run.seed=1", "--runs", "r"]
+    assert made[2].arguments(Path("r")) == ["run", str(made[2].recipe), "--set", "run.seed=1", "--wait", "--runs", "r"]
 
 
 def test_teacher_seeds_gives_each_seed_its_own_chain(study):
     made = planned(study('teacher_seeds = true\n[[cell]]\nrecipe = "child.toml"'))
     assert [job.name for job in made] == ["base, seed 0", "child, seed 0", "base, seed 1", "child, seed 1"]
     assert made[3].needs == (made[2].fingerprint,)
-    assert made[2].arguments(Path("r"))[2:] == ["--seed", "1", "--runs", "r"]
+    assert made[2].arguments(Path("r"))[2:] == ["--seed", "1", "--teacher-seeds", "--wait", "--runs", "r"]
 
 
 def test_a_cell_that_others_build_on_is_one_job(study):

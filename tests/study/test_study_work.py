@@ -20,6 +20,8 @@ from distillkit.study import work as work_function
 # Stands in for `distillkit run NAME --set ... --runs DIR`: its recipe is NAME, its fingerprint too.
 RUN = """
 import json, pathlib, signal, sys, time
+from distillkit.run import leash
+leash.obey()
 name, runs = sys.argv[2], pathlib.Path(sys.argv[-1])
 with open(runs / "order.txt", "a") as file:
     file.write(f"start {name}\\n")
@@ -29,9 +31,12 @@ def leave(*_):
 signal.signal(signal.SIGTERM, leave)
 if "slow" in name:
     time.sleep(30)
+if "tells" in name:
+    print("error: no such data")
+    print("0.256 kimg frechet/fd 110")
 time.sleep(0.2)
 print("a line\\n")
-code = 4 if "diverges" in name else 1 if "fails" in name else 0
+code = 4 if "diverges" in name else 1 if "fails" in name or "tells" in name else 0
 folder = runs / f"{len(list(runs.glob('0*'))) + 1:04d}-{name}"
 folder.mkdir()
 (folder / "run.json").write_text(json.dumps({"fingerprint": name}))
@@ -123,3 +128,35 @@ def test_a_signal_lets_every_run_save_and_ends_with_the_way_on(runs):
     thread.join()
     assert (runs / "slow-a-saved").exists() and (runs / "slow-b-saved").exists()
     assert "start c" not in order(runs)
+
+
+def test_the_reason_is_the_line_that_is_an_error(runs):
+    (one,) = work([job("tells")], runs, runs / "logs", 1, lambda all_: None)
+    assert one.reason == "exit code 1: no such data"
+
+
+def appears(path: Path, seconds: float = 20) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not path.exists():
+        time.sleep(0.05)
+    return path.exists()
+
+
+def test_runs_of_a_study_that_was_killed_save_and_end(runs):
+    """SIGKILL leaves nobody to stop them: the pipe to each says that the other end is gone."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            done(runs, job("slow-a"), job("slow-b"), at_once=2)
+        finally:
+            os._exit(1)
+    while not (runs / "order.txt").exists() or len(order(runs)) < 2:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert appears(runs / "slow-a-saved") and appears(runs / "slow-b-saved")
+
+
+def test_a_run_that_is_in_training_elsewhere_is_waited_for(runs):
+    assert "--wait" in job("a").arguments(runs)

@@ -1,0 +1,26 @@
+"""A process that ends with the one that started it, however that ends: a pipe whose other end closes says so."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+ASKED = "DISTILLKIT_ENDS_WITH_STDIN"  # set by who holds the other end of our standard input
+
+
+def environment() -> dict[str, str]:
+    """For the process to be started, beside a pipe as its standard input that is never written to."""
+    return {ASKED: "1"}
+
+
+def obey() -> None:
+    """Where it was asked for: once standard input ends, this process gets SIGTERM, so it saves and leaves."""
+    if os.environ.pop(ASKED, ""):  # popped: it is not for processes that we start
+        threading.Thread(target=_watch, daemon=True, name="leash").start()
+
+
+def _watch() -> None:
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
