@@ -51,7 +51,9 @@ class Offer:
         module, _, attribute = self.target.partition(":")
         try:
             found: Any = reduce(getattr, attribute.split("."), importlib.import_module(module))
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit, and what pytest's importorskip raises
             cause = str(error).strip().partition("\n")[0]
             raise self._unusable(f"{type(error).__name__}: {cause}") from error
         wrong = _wrong(found, self.kind)
@@ -78,4 +80,6 @@ def _wrong(found: Any, kind: str) -> str:
     taken = keys & {"use", *(field.name for field in attrs.fields(SLOTS[kind]))}
     if taken:
         return f"its Config has the keys {', '.join(sorted(taken))}, which the table of a {kind} already has"
+    if not isinstance(getattr(found, "recipe_defaults", {}), dict):
+        return "its recipe_defaults is no dict of tables"
     return ""

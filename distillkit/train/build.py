@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +20,7 @@ from distillkit.api import (
     Denoiser,
     GeneratorLoss,
     InputError,
+    PluginError,
     Rebuildable,
     TeacherScore,
     Turn,
@@ -108,6 +109,7 @@ def setup(state: State, hooks: pluggy.PluginManager, catalog: Catalog) -> None:
     hooks.subset_hook_caller("setup", [state.teacher] if state.teacher else [])(state=state)
     if not any("generator" in turn.trains for turn in state.turns):
         state.turns = [*default_turns(state), *state.turns]
+    check_turns(state)
     for name, network in state.networks.items():
         # After `setup`, which may add to `state.frozen`: what an optimizer holds is fixed from here on.
         frozen = frozen_names(network, recipe.generator.freeze) | state.frozen if name == "generator" else frozenset()
@@ -116,6 +118,16 @@ def setup(state: State, hooks: pluggy.PluginManager, catalog: Catalog) -> None:
     for each in [*state.networks.values(), state.ema, *([state.teacher.network] if state.teacher else [])]:
         if each is not None:
             cast(Denoiser, each).compute_dtype = state.compute_dtype
+
+
+def check_turns(state: State) -> None:
+    """Raises PluginError for a turn that `setup` declared and nobody could take."""
+    for turn in state.turns:
+        known: dict[str, Collection[str]] = {"trains": state.networks, "losses": ("critic_loss", "generator_loss")}
+        for what, names in known.items():
+            unknown = [name for name in getattr(turn, what) if name not in names]
+            if unknown:
+                raise PluginError(f"turn {turn.name!r}: {what} has {unknown[0]!r}; those here: {', '.join(names)}")
 
 
 def default_turns(state: State) -> list[Turn]:

@@ -90,8 +90,9 @@ def method_gradients(state: State, turn: Turn, step: Step) -> Tensor:
 
 
 def per_image(loss: Tensor, hook: str, step: Step) -> Tensor:
-    if loss.shape != (step.n,):
-        raise PluginError(f"{hook} returned {list(loss.shape)}, expected [{step.n}]: one loss per image")
+    if not isinstance(loss, Tensor) or loss.shape != (step.n,):
+        found = list(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+        raise PluginError(f"{hook} returned {found}, expected [{step.n}]: one loss per image")
     return loss
 
 

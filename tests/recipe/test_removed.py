@@ -82,7 +82,7 @@ def test_only_true_removes(child, value):
 
 
 def test_a_name_that_is_removed_is_missing_and_no_entry_can_be_changed_that_is_not_there(child):
-    with pytest.raises(RecipeProblems, match="generator_loss.use  missing"):
+    with pytest.raises(RecipeProblems, match=r"generator_loss\.use  missing"):
         child("[generator_loss]\nuse.remove = true\n")
     with pytest.raises(RecipeProblems, match=r"\[evaluate.7\] changes an entry that is inherited, numbered from 0"):
         child("[evaluate.7]\nuse = 'fid'\n")

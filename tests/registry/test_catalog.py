@@ -71,6 +71,7 @@ def test_reading_the_catalog_and_a_recipe_module_imports_no_torch():
         ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("def", "SyntaxError: invalid syntax"),
         ("raise SystemExit('bye')", "SystemExit: bye"),
+        ("raise BaseException('as pytest skips')", "BaseException: as pytest skips"),
         ("x = 1", "AttributeError: module 'distillkit_k' has no attribute 'Rbf'"),
         ("Rbf = 3", "it is no subclass of distillkit.api.Kernel"),
         ("class Rbf: pass", "it is no subclass of distillkit.api.Kernel"),
@@ -206,3 +207,10 @@ def test_the_source_of_an_editable_install_is_found_by_its_folder(install, tmp_p
     (tmp_path / "project" / "src").mkdir(parents=True)
     (tmp_path / "project" / "src" / "far_away.py").write_text(GOOD)
     assert [offer.summary for offer in Catalog.installed().offers] == ["A Gaussian kernel."]
+
+
+def test_settings_of_a_method_that_are_no_tables_make_it_unusable(install):
+    source = "from distillkit.api import GeneratorLoss\n\n\nclass M(GeneratorLoss):\n    recipe_defaults = ['sample']\n"
+    install("distillkit-k", {"generator_loss": {"m": "distillkit_k:M"}}, source)
+    with pytest.raises(Unusable, match="its recipe_defaults is no dict of tables"):
+        Catalog.installed().load("generator_loss", "m")

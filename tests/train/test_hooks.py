@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
@@ -140,6 +142,36 @@ def test_hook_generator_loss_is_one_number_per_image(world):
 
     with pytest.raises(PluginError, match=r"generator_loss returned \[\], expected \[8\]: one loss per image"):
         iterate(world(Scalar))
+
+
+def test_hook_generator_loss_that_forgets_to_return_is_told_so(world):
+    class Forgets(Loss):
+        """Computes, and returns nothing."""
+
+        @hookimpl
+        def generator_loss(self, step):
+            step.x.flatten(1).sum(1)
+
+    with pytest.raises(PluginError, match=r"generator_loss returned NoneType, expected \[8\]: one loss per image"):
+        iterate(world(Forgets))
+
+
+@pytest.mark.parametrize(
+    ("turn", "told"),
+    [(Turn(name="a", trains=("nobody",)), "turn 'a': trains has 'nobody'; those here: generator"),
+     (Turn(name="a", trains=("generator",), losses=("loss",)),
+      "turn 'a': losses has 'loss'; those here: critic_loss, generator_loss")],
+)  # fmt: skip
+def test_a_turn_that_nobody_can_take_is_refused_before_it_trains(world, turn, told):
+    class Declares(Loss):
+        """Declares that turn."""
+
+        @hookimpl
+        def setup(self, state):
+            state.turns = [turn]
+
+    with pytest.raises(PluginError, match=re.escape(told)):
+        world(Declares)
 
 
 def test_hook_generator_loss_reaches_the_generator_by_its_gradient_at_the_images(world):
