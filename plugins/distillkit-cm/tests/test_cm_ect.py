@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from distillkit_cm.ect import Ect
-from torch import nn
+from torch import Tensor, nn
 
 from distillkit.registry import Catalog
 
@@ -18,7 +20,7 @@ CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 TAGS = [(q, stage, c) for c in (0.0, 0.06) for q, stage in ((2, 0), (2, 3), (4, 1), (256, 0))]
 
 
-def load(name):
+def load(name: str) -> dict[str, Tensor]:
     with np.load(DATA / name) as data:
         return {key: torch.from_numpy(np.asarray(data[key])) for key in data.files}
 
@@ -26,11 +28,11 @@ def load(name):
 class Stub(nn.Module):
     """D = A x + B (1 + 0.1 ln sigma)."""
 
-    def __init__(self, A, B):
+    def __init__(self, A: Tensor, B: Tensor) -> None:
         super().__init__()
         self.A, self.B, self.calls = nn.Parameter(A), nn.Parameter(B), []
 
-    def forward(self, x, sigma, labels=None):
+    def forward(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
         D = self.A * x + self.B * (1 + 0.1 * sigma.log())
         if D.requires_grad:
             D.retain_grad()
@@ -40,7 +42,7 @@ class Stub(nn.Module):
 
 @pytest.mark.parametrize("branch", ["ect", "ect_imgnet"])
 @pytest.mark.parametrize(("q", "stage", "c"), TAGS)
-def test_the_loss_and_its_gradient_are_the_references(branch, q, stage, c):
+def test_the_loss_and_its_gradient_are_the_references(branch: str, q: float, stage: int, c: float) -> None:
     data, tag = load(f"{branch}_loss_io.npz"), f"q{q}_s{stage}_c{str(c).replace('.', 'p')}"
     want = {key.removeprefix(f"{tag}_"): v for key, v in data.items() if key.startswith(f"{tag}_")}
     y, t = data["images"], want["t"]
@@ -67,14 +69,14 @@ def test_the_loss_and_its_gradient_are_the_references(branch, q, stage, c):
 
 @pytest.mark.parametrize("mapping", ["sigmoid", "const"])
 @pytest.mark.parametrize("q", [2, 4, 256])
-def test_the_map_from_t_to_r_is_the_references(q, mapping):
+def test_the_map_from_t_to_r_is_the_references(q: float, mapping: str) -> None:
     data = load("ect_loss_io.npz")
     for stage in range(4):
         r = Ect(Ect.Config(q=q, mapping=mapping)).map(data["map_t"], stage)
         torch.testing.assert_close(r, data[f"map_q{q}_s{stage}_{mapping}"], rtol=1e-5, atol=1e-7)
 
 
-def test_stages_follow_the_images_seen():
+def test_stages_follow_the_images_seen() -> None:
     asked = []
     loss = Ect(Ect.Config(double_kimg=2.0))
     loss.map = lambda t, stage: asked.append(stage) or t / 2
@@ -87,7 +89,7 @@ def test_stages_follow_the_images_seen():
     assert asked == [0, 0, 1, 3]
 
 
-def test_no_network_is_asked_at_sigma_zero_and_r_zero_is_denoising():
+def test_no_network_is_asked_at_sigma_zero_and_r_zero_is_denoising() -> None:
     y = torch.randn(2, 1, 2, 2, generator=torch.Generator().manual_seed(0))
     t = torch.tensor([0.1, 0.2]).view(2, 1, 1, 1)
     step = SimpleNamespace(real=y, labels=None, lognormal_sigma=lambda *_: t, randn_like=lambda x: torch.ones_like(x))
@@ -99,13 +101,15 @@ def test_no_network_is_asked_at_sigma_zero_and_r_zero_is_denoising():
 
 
 @pytest.fixture
-def ect_network():
+def ect_network() -> Callable[..., Any]:
     cls = Catalog.installed().load("network", "edm-ddpmpp")
     keys = {"model_channels": 8, "channel_mult": (1, 2), "num_blocks": 1, "attn_resolutions": (8,), "dropout": 0.13}
     return lambda **more: cls(cls.Config(**keys, augment_dim=9, **more)).module(16, 3, 0)
 
 
-def test_the_network_of_ect_has_edms_form_in_training_and_the_boundary_in_evaluation(ect_network):
+def test_the_network_of_ect_has_edms_form_in_training_and_the_boundary_in_evaluation(
+    ect_network: Callable[..., Any],
+) -> None:
     weights, want = load("ect_tiny_state_dict.npz"), load("ect_tiny_io.npz")
     net = ect_network(**Ect(Ect.Config()).network_keys)
     net.load_state_dict(weights)

@@ -14,6 +14,8 @@ import pytest
 import torch
 from distillkit_cm.cd import Cd
 from distillkit_cm.ct import Ct
+from distillkit_cm.pair import Pair
+from torch import Tensor
 
 from distillkit.builtin.few_step import FewStep
 from distillkit.builtin.mixture import MixtureConfig, MixtureTeacher
@@ -26,15 +28,15 @@ MIXTURE = MixtureConfig()
 class Flow:
     """M + g^theta (x - M): the exact map for theta = 1, and the identity at sigma = e for any."""
 
-    def __init__(self, theta=1.0):
+    def __init__(self, theta: float = 1.0) -> None:
         self.theta = torch.tensor(theta, dtype=torch.float64, requires_grad=True)
 
-    def __call__(self, x, sigma, labels=None):
+    def __call__(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
         g = ((S**2 + SIGMA_MIN**2) / (S**2 + sigma**2)).sqrt()
         return M + g**self.theta * (x - M)
 
 
-def denoiser(x, sigma, labels=None):
+def denoiser(x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
     return (S**2 * x + sigma**2 * M) / (S**2 + sigma**2)
 
 
@@ -43,17 +45,17 @@ class Step:
 
     labels = None
 
-    def __init__(self, real, noise, i, N):
+    def __init__(self, real: Tensor, noise: Tensor, i: Tensor, N: int) -> None:
         self.real, self.noise, self.u = real, noise, (i.view(-1, 1, 1, 1) + 0.5) / (N - 1)
 
-    def rand(self, *shape):
+    def rand(self, *shape: int) -> Tensor:
         return self.u.double()
 
-    def randn_like(self, x):
+    def randn_like(self, x: Tensor) -> Tensor:
         return self.noise
 
 
-def drift(cls, theta, N):
+def drift(cls: type[Pair], theta: float, N: int) -> float:
     """d E L / d theta: where gradient descent takes theta."""
     at, weight = (torch.from_numpy(a) for a in np.polynomial.hermite_e.hermegauss(4))
     i, z, n = (
@@ -68,7 +70,7 @@ def drift(cls, theta, N):
 
 
 @pytest.mark.parametrize(("cls", "order"), [(Cd, 3), (Ct, 2)])
-def test_the_exact_map_is_left_alone_up_to_an_error_that_falls_with_the_grid(cls, order):
+def test_the_exact_map_is_left_alone_up_to_an_error_that_falls_with_the_grid(cls: type[Pair], order: int) -> None:
     """As the error of one step: of Heun's method for CD, of Euler's for CT. What pulls a wrong map falls as 1 / N."""
     coarse, fine = (abs(drift(cls, 1.0, N)) for N in (80, 160))
     assert math.log2(coarse / fine) == pytest.approx(order, abs=0.2)
@@ -77,11 +79,11 @@ def test_the_exact_map_is_left_alone_up_to_an_error_that_falls_with_the_grid(cls
 
 @pytest.mark.parametrize("cls", [Cd, Ct])
 @pytest.mark.parametrize("error", [-0.1, 0.1])
-def test_another_map_is_pulled_back_to_it(cls, error):
+def test_another_map_is_pulled_back_to_it(cls: type[Pair], error: float) -> None:
     assert error * drift(cls, 1 + error, 40) > 0
 
 
-def test_one_step_from_the_noise_gives_the_datas_mean_and_variance():
+def test_one_step_from_the_noise_gives_the_datas_mean_and_variance() -> None:
     """But for what N(0, 80^2) is not N(M, 80^2 + S^2): M g of the mean, S^2 / (2 80^2) of the deviation."""
     at, weight = (torch.from_numpy(a) for a in np.polynomial.hermite_e.hermegauss(4))
     sampler = FewStep(FewStep.Config(clamp=False))
@@ -92,10 +94,10 @@ def test_one_step_from_the_noise_gives_the_datas_mean_and_variance():
     assert std == pytest.approx(S, rel=1e-4)
 
 
-def exact(x, sigma, labels=None, steps=96):
+def exact(x: Tensor, sigma: Tensor, labels: Tensor | None = None, steps: int = 96) -> Tensor:
     """The trajectory of the mixture's flow through x at sigma, down to sigma = e, by Heun's method on a rho-grid."""
 
-    def slope(x, t):
+    def slope(x: Tensor, t: Tensor) -> Tensor:
         return (x - MixtureTeacher(MIXTURE).teacher_score(None, x, t, None)) / t
 
     for k in range(steps):
@@ -107,14 +109,14 @@ def exact(x, sigma, labels=None, steps=96):
     return x
 
 
-def teacher(x, sigma, labels=None):
+def teacher(x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
     return MixtureTeacher(MIXTURE).teacher_score(None, x, sigma, labels)
 
 
-def test_the_exact_flow_of_the_mixture_is_a_fixed_point():
+def test_the_exact_flow_of_the_mixture_is_a_fixed_point() -> None:
     """The loss at it is Heun's error squared: N from 20 to 80 divides it by much more than 4^4, and little is left."""
 
-    def loss(N):
+    def loss(N: int) -> float:
         generator = torch.Generator().manual_seed(0)
         i = torch.arange(256) % (N - 1)
         z, n = (torch.randn(256, 2, 1, 1, generator=generator, dtype=torch.float64) for _ in range(2))
@@ -127,7 +129,7 @@ def test_the_exact_flow_of_the_mixture_is_a_fixed_point():
     assert fine < coarse / 4**4 and fine < 1e-6
 
 
-def test_one_step_of_it_gives_the_mixtures_weights_mean_and_covariance():
+def test_one_step_of_it_gives_the_mixtures_weights_mean_and_covariance() -> None:
     """Within four standard errors of 4,096 samples, and what 80 z is not a noisy mixture."""
     n = 4096
     z = torch.randn(n, 2, 1, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -141,7 +143,7 @@ def test_one_step_of_it_gives_the_mixtures_weights_mean_and_covariance():
     assert (x.T.cov() - variance * torch.eye(2)).abs().max() < 4 * variance * (2 / n) ** 0.5
 
 
-def test_the_grid_ends_where_the_map_is_the_identity():
+def test_the_grid_ends_where_the_map_is_the_identity() -> None:
     assert float(rho_grid(torch.tensor(1.0, dtype=torch.float64))) == pytest.approx(SIGMA_MIN, rel=1e-12)
     x = torch.randn(4, 1, 1, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(Flow(1.3)(x, torch.tensor(SIGMA_MIN, dtype=torch.float64)), x)

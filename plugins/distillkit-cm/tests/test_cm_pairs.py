@@ -11,7 +11,7 @@ import torch
 from distillkit_cm.cd import Cd
 from distillkit_cm.ct import Ct, adaptive
 from distillkit_cm.weights import weight
-from torch import nn
+from torch import Tensor, nn
 
 from distillkit.api import UsageError
 from distillkit.noise import rho_grid
@@ -20,7 +20,7 @@ CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
 
 @pytest.fixture(scope="module")
-def data():
+def data() -> dict[str, Tensor]:
     with np.load(Path(__file__).parent / "data" / "cm_loss_io.npz") as data:
         return {key: torch.from_numpy(np.asarray(data[key])) for key in data.files}
 
@@ -28,12 +28,12 @@ def data():
 class Stub(nn.Module):
     """F = A x_in + B (1 + c_noise) within the consistency form (boundary 0: EDM's); keeps what went in and out."""
 
-    def __init__(self, A, B, boundary):
+    def __init__(self, A: Tensor, B: Tensor, boundary: float) -> None:
         super().__init__()
         self.A, self.B, self.boundary = nn.Parameter(A.clone()), nn.Parameter(B.clone()), boundary
         self.calls = []
 
-    def forward(self, x, sigma, labels=None):
+    def forward(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
         above, norm = sigma - self.boundary, (sigma**2 + 0.25).sqrt()
         F = self.A * x / norm + self.B * (1 + sigma.log() / 4)
         D = 0.25 / (above**2 + 0.25) * x + above * 0.5 / norm * F
@@ -48,17 +48,17 @@ class Replay:
 
     labels = None
 
-    def __init__(self, real, noise, indices, N):
+    def __init__(self, real: Tensor, noise: Tensor, indices: Tensor, N: int) -> None:
         self.real, self.noise, self.u = real, noise, (indices.view(-1, 1, 1, 1) + 0.5) / (N - 1)
 
-    def rand(self, *shape):
+    def rand(self, *shape: int) -> Tensor:
         return self.u.float()
 
-    def randn_like(self, x):
+    def randn_like(self, x: Tensor) -> Tensor:
         return self.noise
 
 
-def networks(data):
+def networks(data: dict[str, Tensor]) -> tuple[Stub, Stub, Stub]:
     student, target, teacher = (
         Stub(data[f"A_{name}"], data[f"B_{name}"], b)
         for name, b in (("model", 0.002), ("target", 0.002), ("teacher", 0.0))
@@ -69,7 +69,7 @@ def networks(data):
 @pytest.mark.parametrize("lam", ["uniform", "karras"])
 @pytest.mark.parametrize("d", ["l2", "l1"])
 @pytest.mark.parametrize("method", ["cd", "ct"])
-def test_the_loss_and_its_gradient_are_the_references(data, method, d, lam):
+def test_the_loss_and_its_gradient_are_the_references(data: dict[str, Tensor], method: str, d: str, lam: str) -> None:
     want = {
         key.removeprefix(f"{method}_{d}_{lam}_"): v for key, v in data.items() if key.startswith(f"{method}_{d}_{lam}_")
     }
@@ -94,33 +94,33 @@ def test_the_loss_and_its_gradient_are_the_references(data, method, d, lam):
     assert len(teacher.calls) == (2 if method == "cd" else 0)
 
 
-def test_the_grid_is_the_references(data):
+def test_the_grid_is_the_references(data: dict[str, Tensor]) -> None:
     assert data["sigmas40"][-1] in (0, data["sigmas40"][39])
     torch.testing.assert_close(rho_grid(torch.arange(40) / 39), data["sigmas40"][:40].float(), **CLOSE)
 
 
 @pytest.mark.parametrize(("mu0", "s1"), [(0.95, 200), (0.9, 150)])
-def test_the_adaptive_schedules_are_the_references(data, mu0, s1):
+def test_the_adaptive_schedules_are_the_references(data: dict[str, Tensor], mu0: float, s1: int) -> None:
     tag = f"ct_adaptive_{str(mu0).replace('.', 'p')}_2_{s1}_800k"
     found = [adaptive(int(k) / 800_000, 2, s1, mu0) for k in data["ct_steps"]]
     assert [N for N, _ in found] == data[f"{tag}_scales"].tolist()
     assert [mu for _, mu in found] == pytest.approx(data[f"{tag}_ema"].tolist(), rel=1e-9)
 
 
-def test_the_papers_mu_has_n_where_the_code_has_one_less():
+def test_the_papers_mu_has_n_where_the_code_has_one_less() -> None:
     assert adaptive(0.0, 2, 150, 0.9, "paper") == (2, pytest.approx(0.9))
     assert adaptive(0.0, 2, 150, 0.9, "code") == (2, pytest.approx(0.81))
     assert adaptive(0.5, 2, 150, 0.0) == (adaptive(0.5, 2, 150, 0.9)[0], 0.0)
 
 
-def test_the_schedule_of_ct_is_a_function_of_the_images_seen():
+def test_the_schedule_of_ct_is_a_function_of_the_images_seen() -> None:
     state = SimpleNamespace(nimg=30_000, total=40_000)
     assert Ct(Ct.Config()).schedule(state) == adaptive(0.75, 2, 150, 0.9)
     assert Ct(Ct.Config(schedule_kimg=20)).schedule(state) == adaptive(1.0, 2, 150, 0.9)
     assert Ct(Ct.Config(schedule_kimg=60)).schedule(state) == adaptive(0.5, 2, 150, 0.9)
 
 
-def test_weights_by_hand():
+def test_weights_by_hand() -> None:
     t, r = torch.tensor([0.5, 2.0]).view(2, 1, 1, 1), torch.tensor([0.25, 1.0]).view(2, 1, 1, 1)
     want = {
         "uniform": [1.0, 1.0], "karras": [8.0, 4.25], "snr": [4.0, 0.25], "snr+1": [5.0, 1.25],
@@ -132,16 +132,16 @@ def test_weights_by_hand():
 class Dropping(nn.Module):
     """Multiplies by a dropout mask."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.ones(()))
 
-    def forward(self, x, sigma, labels=None):
+    def forward(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
         return nn.functional.dropout(self.scale * torch.ones_like(x), 0.5, self.training)
 
 
 @pytest.mark.parametrize("mu", [0.0, 0.9])
-def test_student_and_target_drop_the_same_units(data, mu):
+def test_student_and_target_drop_the_same_units(data: dict[str, Tensor], mu: float) -> None:
     loss, student = Cd(Cd.Config(mu=mu)), Dropping()
     state = SimpleNamespace(generator=student, teacher=object())
     loss.setup(state)
@@ -150,7 +150,7 @@ def test_student_and_target_drop_the_same_units(data, mu):
     assert (loss.target is None) == (mu == 0)
 
 
-def test_the_target_follows_the_student_and_is_checkpointed():
+def test_the_target_follows_the_student_and_is_checkpointed() -> None:
     loss, student = Cd(Cd.Config(mu=0.75)), nn.Linear(2, 1)
     state = SimpleNamespace(generator=student, teacher=object(), networks={"generator": student})
     loss.setup(state)
@@ -166,7 +166,7 @@ def test_the_target_follows_the_student_and_is_checkpointed():
     assert not any(p.requires_grad for p in loss.target.parameters())
 
 
-def test_cd_needs_a_teacher():
+def test_cd_needs_a_teacher() -> None:
     with pytest.raises(UsageError, match="teacher_score"):
         Cd(Cd.Config()).setup(SimpleNamespace(teacher=None))
 
@@ -176,17 +176,17 @@ class Flow(nn.Module):
 
     s2 = 0.3**2
 
-    def forward(self, x, sigma, labels=None):
+    def forward(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
         return x * ((self.s2 + 0.002**2) / (self.s2 + sigma**2)).sqrt()
 
 
-def test_the_exact_flow_is_a_fixed_point_of_cd_to_the_order_of_heuns_method():
+def test_the_exact_flow_is_a_fixed_point_of_cd_to_the_order_of_heuns_method() -> None:
     """Its error is that of one Heun step: third order in the step, so sixth in a squared distance."""
 
-    def denoiser(x, sigma, labels):
+    def denoiser(x: Tensor, sigma: Tensor, labels: Tensor | None) -> Tensor:
         return x * Flow.s2 / (Flow.s2 + sigma**2)
 
-    def largest(N):
+    def largest(N: int) -> float:
         generator = torch.Generator().manual_seed(0)
         x, n = (torch.randn(N - 1, 1, 4, 4, generator=generator, dtype=torch.float64) for _ in range(2))
         loss, state = Cd(Cd.Config(N=N)), SimpleNamespace(generator=Flow())

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -12,6 +16,7 @@ from distillkit.testing import toy_state
 from distillkit.testing.toys import catalog
 from distillkit.train import snapshot
 from distillkit.train.iterate import iterate
+from distillkit.train.state import State
 
 UNET = {"use": "edm-ddpmpp", "model_channels": 8, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4],
         "dropout": 0.1}  # fmt: skip
@@ -23,7 +28,7 @@ TERMS = {
 }
 
 
-def make(host, terms=(), network=UNET, **tables):
+def make(host: str, terms: Sequence[dict[str, Any]] = (), network: dict[str, Any] = UNET, **tables: Any) -> State:
     return toy_state(
         teacher_score={"network": network}, generator_loss={"use": host, **HOSTS[host]}, auxiliary_loss=list(terms),
         generator={"optimizer": {"lr": 1e-3}}, **tables,
@@ -32,7 +37,7 @@ def make(host, terms=(), network=UNET, **tables):
 
 @pytest.mark.parametrize("term", TERMS)
 @pytest.mark.parametrize("host", HOSTS)
-def test_every_host_runs_with_terms_of_given_weights_and_resumes_bit_for_bit(host, term):
+def test_every_host_runs_with_terms_of_given_weights_and_resumes_bit_for_bit(host: str, term: str) -> None:
     """Each term of its own weight: tests/run/test_hosts_and_terms.py."""
     straight, resumed = (make(host, TERMS[term]) for _ in range(2))
     for _ in range(3):
@@ -47,14 +52,14 @@ def test_every_host_runs_with_terms_of_given_weights_and_resumes_bit_for_bit(hos
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def flops(run):
+def flops(run: Callable[[], object]) -> int:
     with FlopCounterMode(display=False) as counter:
         run()
     return counter.get_total_flops()
 
 
 @pytest.mark.parametrize(("host", "passes"), [("cd", 6), ("ct", 4), ("ect", 4)])
-def test_an_iteration_costs_no_pass_too_many(host, passes):
+def test_an_iteration_costs_no_pass_too_many(host: str, passes: int) -> None:
     state = make(host, network={**UNET, "model_channels": 32})
     x = torch.zeros(state.batch, *state.dataset.shape)
     with torch.no_grad():
@@ -63,7 +68,7 @@ def test_an_iteration_costs_no_pass_too_many(host, passes):
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_a_saved_student_makes_the_same_images(host, tmp_path):
+def test_a_saved_student_makes_the_same_images(host: str, tmp_path: Path) -> None:
     state = make(host)
     for _ in range(2):
         iterate(state)
@@ -77,12 +82,12 @@ def test_a_saved_student_makes_the_same_images(host, tmp_path):
     assert state.teacher.network.boundary == 0.0
 
 
-def test_the_target_computes_as_the_student_does():
+def test_the_target_computes_as_the_student_does() -> None:
     state = make("cd", run={"precision": "bf16"})
     assert state.components["generator_loss"].target.compute_dtype == torch.bfloat16
 
 
-def test_a_network_without_the_form_is_refused_by_name(monkeypatch):
+def test_a_network_without_the_form_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("distillkit_cm.pair.Pair.network_keys", {"preconditioning": "other"})
     with pytest.raises(UsageError, match="generator_loss 'cd': the network 'edm-ddpmpp' cannot do that"):
         make("cd")

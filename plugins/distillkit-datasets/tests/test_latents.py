@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import numpy as np
@@ -61,7 +63,7 @@ def whitened(i: int, n: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("memory", ["memory", "file"])
-def test_latents_are_mean_plus_std_times_noise_whitened(memory):
+def test_latents_are_mean_plus_std_times_noise_whitened(memory: str) -> None:
     dataset, n = opened(memory=memory), torch.randn(3, 4, SIZE, SIZE)
     assert (dataset.shape, dataset.label_dim, len(dataset)) == ((4, SIZE, SIZE), 3, N)
     x = dataset.sampled(torch.tensor([7, 0, 7]), lambda *shape: n.reshape(3, *shape))
@@ -69,7 +71,7 @@ def test_latents_are_mean_plus_std_times_noise_whitened(memory):
     assert dataset.labels(torch.tensor([7])).tolist() == [[0, 1, 0]]
 
 
-def test_without_a_step_an_image_has_noise_of_its_own():
+def test_without_a_step_an_image_has_noise_of_its_own() -> None:
     dataset = opened()
     x = dataset.images(torch.tensor([2, 5]))
     assert torch.equal(x[1], dataset.images(torch.tensor([5]))[0])
@@ -78,13 +80,13 @@ def test_without_a_step_an_image_has_noise_of_its_own():
     assert not torch.allclose((noise / std)[0], (noise / std)[1], atol=0.1)
 
 
-def test_a_mirrored_latent_is_the_mirror_image_of_what_is_stored():
+def test_a_mirrored_latent_is_the_mirror_image_of_what_is_stored() -> None:
     dataset = opened(xflip=True)
     x = dataset.sampled(torch.tensor([3, 3 + N]), lambda *shape: torch.zeros(2, *shape))
     assert len(dataset) == 2 * N and torch.equal(x[1], x[0].flip(-1))
 
 
-def test_a_folder_is_read_like_a_zip(tmp_path):
+def test_a_folder_is_read_like_a_zip(tmp_path: Path) -> None:
     with ZipFile("latents.zip") as archive:
         for name in archive.namelist():
             path = tmp_path / "folder" / name
@@ -94,7 +96,7 @@ def test_a_folder_is_read_like_a_zip(tmp_path):
     assert torch.equal(opened("folder").images(index), opened().images(index))
 
 
-def test_without_dataset_json_the_folders_of_the_layout_are_no_classes(tmp_path):
+def test_without_dataset_json_the_folders_of_the_layout_are_no_classes(tmp_path: Path) -> None:
     names = ["00000/img-mean-std-00000000.npy", "00001/img-mean-std-00001000.npy"]
     with ZipFile(tmp_path / "two.zip", "w") as archive:
         for name in names:
@@ -102,7 +104,7 @@ def test_without_dataset_json_the_folders_of_the_layout_are_no_classes(tmp_path)
     assert opened("two.zip").label_dim == 0
 
 
-def test_a_step_draws_fresh_noise_that_depends_on_seed_and_image_number_alone():
+def test_a_step_draws_fresh_noise_that_depends_on_seed_and_image_number_alone() -> None:
     table = {"use": "latents", "path": "latents.zip"}
     state = toy_state(dataset=table, run={"batch": 4})
     whole = toy_step(state).real
@@ -116,7 +118,7 @@ def test_a_step_draws_fresh_noise_that_depends_on_seed_and_image_number_alone():
     assert seen and not any(torch.equal(first[i], x) for i, x in seen)
 
 
-def test_touching_the_data_leaves_the_other_draws_of_a_step_alone():
+def test_touching_the_data_leaves_the_other_draws_of_a_step_alone() -> None:
     state = toy_state(dataset={"use": "latents", "path": "latents.zip"}, run={"batch": 4})
     touched, untouched = toy_step(state), toy_step(state)
     assert touched.real.shape == (4, 4, SIZE, SIZE)
@@ -124,7 +126,7 @@ def test_touching_the_data_leaves_the_other_draws_of_a_step_alone():
 
 
 class Called:
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         return print, ("called",)
 
 
@@ -145,17 +147,21 @@ class Called:
     (b"PK\3\4", "no readable .npy"),
     (b"", "no readable .npy"),
 ])  # fmt: skip
-def test_a_file_that_is_no_latent_is_refused_by_name(data, message, refused, tmp_path):
+def test_a_file_that_is_no_latent_is_refused_by_name(
+    data: bytes, message: str, refused: Callable[..., None], tmp_path: Path
+) -> None:
     refused(write(tmp_path / "bad.zip", {"00000/img-mean-std-00000000.npy": data}), message, flags=["--latents"])
 
 
-def test_a_latent_of_another_size_is_found_by_the_check(refused, tmp_path):
+def test_a_latent_of_another_size_is_found_by_the_check(refused: Callable[..., None], tmp_path: Path) -> None:
     names = [f"00000/img-mean-std-{i:08d}.npy" for i in range(2)]
     write(tmp_path / "bad.zip", dict(zip(names, [npy(moments(0)), npy(moments(0)[:, :2, :2])], strict=True)))
     refused(tmp_path / "bad.zip", "img-mean-std-00000001.npy: 2x2x8, the first is 4x4x8", flags=["--latents"])
 
 
-def test_a_set_without_latents_and_keys_that_do_not_fit_are_refused(refused, tmp_path):
+def test_a_set_without_latents_and_keys_that_do_not_fit_are_refused(
+    refused: Callable[..., None], tmp_path: Path
+) -> None:
     refused(write(tmp_path / "none.zip", {"a.png": b""}), "holds no images", flags=["--latents"])
     with pytest.raises(UsageError, match="raw_mean has 1 numbers, raw_std 4"):
         opened(raw_mean=(1.0,))
@@ -163,12 +169,12 @@ def test_a_set_without_latents_and_keys_that_do_not_fit_are_refused(refused, tmp
         opened(raw_mean=(1.0,), raw_std=(1.0,))
 
 
-def test_a_huge_entry_is_refused_before_it_is_read(refused, tmp_path):
+def test_a_huge_entry_is_refused_before_it_is_read(refused: Callable[..., None], tmp_path: Path) -> None:
     with ZipFile(tmp_path / "big.zip", "w") as archive:
         archive.writestr("00000/img-mean-std-00000000.npy", bytes((16 << 20) + 1))
     refused(tmp_path / "big.zip", "unpacks to 16777217 bytes", flags=["--latents"])
 
 
-def test_check_counts_latents(capsys):
+def test_check_counts_latents(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "check", "latents.zip", "--latents"]) == 0
     assert capsys.readouterr().out == "latents.zip: 10 images, 4x4x4, 3 classes: 0 4, 1 3, 2 3\n"

@@ -62,7 +62,9 @@ def mosaic(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "mosaic.safetensors"
 
 
-def test_images_are_packed_as_latents_and_decoded_to_the_same_bytes(mosaic, capsys):
+def test_images_are_packed_as_latents_and_decoded_to_the_same_bytes(
+    mosaic: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["data", "pack", "pets", "latents.zip", "--vae", mosaic]) == 0
     assert capsys.readouterr().out == "latents.zip: 6 latents of images, 8x8x3, with labels\n"
     dataset = Latents(Latents.Config(path="latents.zip", vae=mosaic))
@@ -76,14 +78,16 @@ def test_images_are_packed_as_latents_and_decoded_to_the_same_bytes(mosaic, caps
     assert main(["data", "check", "latents.zip", "--latents"]) == 0
 
 
-def test_pixels_are_truncated_to_bytes_and_survive_the_metrics_rounding(mosaic):
+def test_pixels_are_truncated_to_bytes_and_survive_the_metrics_rounding(mosaic: str) -> None:
     dataset = Latents(Latents.Config(path="none", vae=mosaic, raw_mean=(0.0,) * 4, raw_std=(0.5,) * 4))
     z = torch.tensor([0.999 / 255, 1.0, 254.9 / 255, -0.3]).view(1, 1, 2, 2).expand(1, 4, 2, 2)
     u = dataset.decode(z) * 127.5 + 128
     assert u.to(torch.uint8)[0, 0, ::2, ::2].flatten().tolist() == [0, 255, 254, 0]
 
 
-def test_packing_latents_twice_gives_the_same_bytes_and_packing_latents_again_is_refused(mosaic, capsys):
+def test_packing_latents_twice_gives_the_same_bytes_and_packing_latents_again_is_refused(
+    mosaic: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name in ("a.zip", "b.zip"):
         assert main(["data", "pack", "pets", name, "--vae", mosaic]) == 0
     assert Path("a.zip").read_bytes() == Path("b.zip").read_bytes()
@@ -114,7 +118,9 @@ steps = 2
 """
 
 
-def test_a_run_on_latents_shows_pixels_and_its_student_makes_them(mosaic, capsys):
+def test_a_run_on_latents_shows_pixels_and_its_student_makes_them(
+    mosaic: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["data", "pack", "pets", "latents.zip", "--vae", mosaic]) == 0
     Path("small.toml").write_text(RECIPE)
     assert main(["run", "small.toml"]) == 0, capsys.readouterr().err
@@ -129,7 +135,7 @@ def test_a_run_on_latents_shows_pixels_and_its_student_makes_them(mosaic, capsys
     assert np.load("pictures.npz")["images"].shape == (3, PIXELS, PIXELS, 3)
 
 
-def test_real_images_are_shown_and_measured_as_pixels(mosaic):
+def test_real_images_are_shown_and_measured_as_pixels(mosaic: str) -> None:
     assert main(["data", "pack", "pets", "latents.zip", "--vae", mosaic]) == 0
     state = toy_state(dataset={"use": "latents", "path": "latents.zip", "vae": mosaic})
     assert state.dataset.pixels(torch.tensor([1, 2])).shape == (2, 3, PIXELS, PIXELS)
@@ -137,7 +143,9 @@ def test_real_images_are_shown_and_measured_as_pixels(mosaic):
     assert bare.pixels(torch.tensor([1])).shape == (1, 4, 4, 4), "without a VAE latents are shown as they are"
 
 
-def test_a_metric_of_latents_that_nothing_decodes_is_a_usage_error(mosaic, capsys):
+def test_a_metric_of_latents_that_nothing_decodes_is_a_usage_error(
+    mosaic: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["data", "pack", "pets", "latents.zip", "--vae", mosaic]) == 0
     fid = '\n[[evaluate]]\nuse = "inception-score"\nfeatures = { use = "inception", network = "none.pt" }\n'
     Path("small.toml").write_text(RECIPE.replace('vae = "mosaic.safetensors"\n', "") + fid)
@@ -145,7 +153,9 @@ def test_a_metric_of_latents_that_nothing_decodes_is_a_usage_error(mosaic, capsy
     assert "dataset.vae names what decodes them" in capsys.readouterr().err
 
 
-def test_without_diffusers_one_line_names_the_extra(folder, monkeypatch, capsys):
+def test_without_diffusers_one_line_names_the_extra(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("vae.safetensors").write_bytes(b"")
     monkeypatch.setattr(vae, "has_diffusers", lambda: False)
     assert main(["data", "pack", "pets", "latents.zip", "--vae", "vae.safetensors"]) == 3
@@ -156,7 +166,7 @@ def test_without_diffusers_one_line_names_the_extra(folder, monkeypatch, capsys)
     assert "distillkit-datasets[vae]" in capsys.readouterr().err
 
 
-def test_a_missing_vae_is_named(mosaic, capsys):
+def test_a_missing_vae_is_named(mosaic: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "pack", "pets", "latents.zip", "--vae", "gone"]) == 3
     assert "gone: no such file; a VAE is a folder of diffusers, or sd-vae-ft-mse.safetensors" in capsys.readouterr().err
 
@@ -186,7 +196,7 @@ def tiny() -> nn.Module:
 
 
 @needs_diffusers
-def test_an_autoencoder_of_diffusers_encodes_and_decodes(tiny, capsys):
+def test_an_autoencoder_of_diffusers_encodes_and_decodes(tiny: nn.Module, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "pack", "pets", "latents.zip", "--vae", "tiny"]) == 0, capsys.readouterr().err
     dataset = Latents(Latents.Config(path="latents.zip", vae="tiny"))
     dataset.open(Path.cwd())
@@ -200,7 +210,7 @@ def test_an_autoencoder_of_diffusers_encodes_and_decodes(tiny, capsys):
 
 @needs_diffusers
 @pytest.mark.parametrize("damage", ["config", "weights", "names"])
-def test_a_damaged_autoencoder_is_one_line(tiny, damage):
+def test_a_damaged_autoencoder_is_one_line(tiny: nn.Module, damage: str) -> None:
     file = Path("tiny") / ("config.json" if damage == "config" else vae.WEIGHTS)
     if damage == "names":
         safetensors.torch.save_file({"x": torch.ones(1)}, file)
@@ -212,7 +222,7 @@ def test_a_damaged_autoencoder_is_one_line(tiny, damage):
 
 
 @needs_diffusers
-def test_stabilitys_weights_are_one_file_without_a_config():
+def test_stabilitys_weights_are_one_file_without_a_config() -> None:
     from diffusers import AutoencoderKL
 
     with torch.device("meta"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -14,13 +16,13 @@ UNET = {
 }  # fmt: skip
 
 
-def flops(run):
+def flops(run: Callable[[], object]) -> int:
     with FlopCounterMode(display=False) as counter:
         run()
     return counter.get_total_flops()
 
 
-def test_an_iteration_costs_nine_forward_passes():
+def test_an_iteration_costs_nine_forward_passes() -> None:
     state = toy_state(teacher_score={"network": UNET}, generator_loss={"use": "diff-instruct"})
     x = torch.zeros(state.batch, *state.dataset.shape)
     with torch.no_grad():

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from math import inf
+from typing import Any
 
 import pytest
 import torch
 from distillkit_dmd.dmd2 import Dmd2
+from torch import Tensor
 
 from distillkit.noise import rho_grid
 from distillkit.testing import toy_state
 from distillkit.train import turns
 from distillkit.train.iterate import iterate
+from distillkit.train.state import State
 
 UNET = {
     "use": "edm-ddpmpp", "model_channels": 8, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [],
@@ -24,16 +27,16 @@ FASTGEN = {
 }  # fmt: skip
 
 
-def started(**changes):
+def started(**changes: Any) -> State:
     table = {key: value for key, value in {**FASTGEN, **changes}.items() if value is not None}
     return toy_state(teacher_score={"network": UNET}, generator_loss=table)
 
 
-def weights(state, *names):
+def weights(state: State, *names: str) -> Tensor:
     return torch.cat([p.detach().flatten() for name in names for p in state.networks[name].parameters()])
 
 
-def test_fake_score_and_classifier_have_an_optimizer_and_a_rate_each():
+def test_fake_score_and_classifier_have_an_optimizer_and_a_rate_each() -> None:
     state = started(classifier_lr=5e-4)
     assert set(state.networks) == {"generator", "fake_score", "classifier"}
     rates = {name: (settings.lr, settings.clip_norm) for name, settings in state.settings.items()}
@@ -42,7 +45,7 @@ def test_fake_score_and_classifier_have_an_optimizer_and_a_rate_each():
     assert {turn.trains for turn in state.turns} == {("generator",), ("fake_score", "classifier")}
 
 
-def test_without_clipping_two_optimizers_of_one_rate_are_one():
+def test_without_clipping_two_optimizers_of_one_rate_are_one() -> None:
     two, one = started(), started(classifier_lr=None)
     for state in (two, one):
         for _ in range(6):
@@ -50,12 +53,12 @@ def test_without_clipping_two_optimizers_of_one_rate_are_one():
     assert torch.equal(weights(two, "generator", "fake_score", "classifier"), weights(one, "generator", "guidance"))
 
 
-def test_with_clipping_each_has_a_norm_of_its_own():
+def test_with_clipping_each_has_a_norm_of_its_own() -> None:
     state, found = started(clip_norm=1e-3), {}
     for name in ("fake_score", "classifier"):
         optimizer = state.updaters[name].optimizer
 
-        def spy(name=name, step=optimizer.step):
+        def spy(name: str = name, step: Any = optimizer.step) -> None:
             found[name] = float(torch.nn.utils.get_total_norm([p.grad for p in state.networks[name].parameters()]))
             step()
 
@@ -64,17 +67,19 @@ def test_with_clipping_each_has_a_norm_of_its_own():
     assert found == {name: pytest.approx(1e-3, rel=1e-3) for name in ("fake_score", "classifier")}
 
 
-def seen(state, turn):
+def seen(state: State, turn: Any) -> dict[str, list[tuple[Tensor, Tensor]]]:
     """By network: x_t and sigma of its calls in a turn."""
     calls = {"fake_score": [], "teacher": []}
     fake_score, teacher = state.networks["fake_score"], state.teacher.network
     score, features = fake_score.forward, teacher.encoder_features
 
-    def scored(x, sigma, labels=None, augment_labels=None):
+    def scored(x: Tensor, sigma: Tensor, labels: Tensor | None = None, augment_labels: Tensor | None = None) -> Tensor:
         calls["fake_score"].append((x.detach(), sigma))
         return score(x, sigma, labels, augment_labels)
 
-    def featured(x, sigma, labels=None, augment_labels=None):
+    def featured(
+        x: Tensor, sigma: Tensor, labels: Tensor | None = None, augment_labels: Tensor | None = None
+    ) -> list[Tensor]:
         calls["teacher"].append((x.detach(), sigma))
         return features(x, sigma, labels, augment_labels)
 
@@ -84,7 +89,7 @@ def seen(state, turn):
 
 
 @pytest.mark.parametrize("index", [0, 1])
-def test_the_classifier_sees_the_noisy_images_of_the_loss_beside_it(index):
+def test_the_classifier_sees_the_noisy_images_of_the_loss_beside_it(index: Any) -> None:
     state = started()
     calls = seen(state, state.turns[index])
     (x_t, sigma), *_ = calls["fake_score"]
@@ -95,7 +100,7 @@ def test_the_classifier_sees_the_noisy_images_of_the_loss_beside_it(index):
     )
 
 
-def test_every_noise_level_is_of_the_matching_losss_range():
+def test_every_noise_level_is_of_the_matching_losss_range() -> None:
     state = started()
     bounds = rho_grid(torch.tensor([1 - 2 / 999, 1 - 998 / 999], dtype=torch.float64))
     for turn in state.turns[:2]:
@@ -104,7 +109,7 @@ def test_every_noise_level_is_of_the_matching_losss_range():
                 assert bounds[0] * (1 - 1e-4) <= sigma.min() and sigma.max() <= bounds[1] * (1 + 1e-4)
 
 
-def test_by_itself_the_classifier_has_noise_of_its_own():
+def test_by_itself_the_classifier_has_noise_of_its_own() -> None:
     state = started(critic_noise=None)
     calls = seen(state, state.turns[1])
     assert not torch.equal(calls["fake_score"][0][0], calls["teacher"][0][0])
@@ -117,6 +122,6 @@ def test_by_itself_the_classifier_has_noise_of_its_own():
         ({"classifier_lr": 1e-4, "gan": False}, "gan = false has none"),
     ],
 )
-def test_keys_that_would_do_nothing_are_refused(keys, message):
+def test_keys_that_would_do_nothing_are_refused(keys: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Dmd2.Config(**keys)

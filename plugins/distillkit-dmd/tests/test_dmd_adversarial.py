@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
 from distillkit.api import UsageError
 from distillkit.testing import toy_state
 from distillkit.train.iterate import iterate
+from distillkit.train.state import State
 
 UNET = {"use": "edm-ddpmpp", "model_channels": 8, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4]}
 
 
-def state(host, **table):
+def state(host: dict[str, Any], **table: Any) -> State:
     if host["use"].startswith("dmd"):
         host = {**host, "warmup_kimg": 0.0, "lr": 1e-3}  # both scores are the same until it moves
     recipe = {"teacher_score": {"network": UNET}, "generator_loss": host}
@@ -24,7 +27,7 @@ def state(host, **table):
     [({"use": "toy"}, "teacher"), ({"use": "dmd"}, "fake_score"), ({"use": "dmd2"}, "guidance"),
      ({"use": "sid", "shared_forward": True}, "fake_score"), ({"use": "diff-instruct"}, "fake_score")],
 )  # fmt: skip
-def test_the_term_runs_beside_any_host_on_its_fake_score_or_the_teacher(host, features):
+def test_the_term_runs_beside_any_host_on_its_fake_score_or_the_teacher(host: dict[str, Any], features: str) -> None:
     world = state(host)
     part = world.components["auxiliary_loss.0"]
     found = world.networks.get(features, world.teacher.network)
@@ -42,11 +45,11 @@ def test_the_term_runs_beside_any_host_on_its_fake_score_or_the_teacher(host, fe
     assert means["weight/adversarial"] > 0 and means["loss/adversarial"] > 0
 
 
-def test_a_host_without_critics_keeps_its_own_turn_first():
+def test_a_host_without_critics_keeps_its_own_turn_first() -> None:
     assert [turn.name for turn in state({"use": "toy"}).turns] == ["generator", "adversarial"]
 
 
-def test_the_classifier_learns_to_tell_generated_from_real():
+def test_the_classifier_learns_to_tell_generated_from_real() -> None:
     world = state({"use": "toy"}, lr=1e-3, diffusion_gan_max_timestep=300, weight=0.0)
     world.turns = world.turns[1:]
     first = None
@@ -61,7 +64,7 @@ def test_the_classifier_learns_to_tell_generated_from_real():
     assert world.records.means()["loss/adversarial"] < first
 
 
-def test_a_host_and_teacher_without_encoders_are_refused():
+def test_a_host_and_teacher_without_encoders_are_refused() -> None:
     points = {
         "dataset": {"use": "gaussian-mixture"}, "teacher_score": {"use": "gaussian-mixture"},
         "generator": {"init": "scratch", "network": {"use": "mlp"}},

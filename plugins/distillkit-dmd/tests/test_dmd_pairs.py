@@ -2,39 +2,43 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from distillkit_dmd import pairs as stored
 from distillkit_dmd.regression import Regression
-from torch import nn
+from torch import Tensor, nn
 
 from distillkit.api import Choice
 from distillkit.testing import toy_state, toy_step
 from distillkit.train import turns
 from distillkit.train.iterate import iterate
+from distillkit.train.state import State
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DISTILLKIT_HOME", str(tmp_path))
     monkeypatch.setattr(stored, "SHARD", 16)
     return tmp_path / "pairs"
 
 
-def state(**table):
+def state(**table: Any) -> State:
     table = {"use": "regression", "pairs": 40, "sampler": {"use": "heun", "steps": 3}, **table}
     return toy_state(auxiliary_loss=[table])
 
 
-def regression(state):
+def regression(state: State) -> Any:
     return state.components["auxiliary_loss.0"]
 
 
-def shards(home):
+def shards(home: Path) -> list[Path]:
     return sorted(home.glob("*/*.safetensors"))
 
 
-def test_a_pair_is_a_noise_and_the_teachers_image_of_it(home):
+def test_a_pair_is_a_noise_and_the_teachers_image_of_it(home: Path) -> None:
     part = regression(state())
     index = torch.tensor([3, 39, 17])
     found = part.pairs[index]
@@ -47,7 +51,7 @@ def test_a_pair_is_a_noise_and_the_teachers_image_of_it(home):
     torch.testing.assert_close(found["y"], y)
 
 
-def test_pairs_are_made_once_and_found_again_by_their_fingerprint(home, monkeypatch):
+def test_pairs_are_made_once_and_found_again_by_their_fingerprint(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state()
     made = {path: path.stat().st_mtime_ns for path in shards(home)}
     assert len(made) == 3
@@ -60,7 +64,7 @@ def test_pairs_are_made_once_and_found_again_by_their_fingerprint(home, monkeypa
     assert len(list(home.iterdir())) == 3
 
 
-def test_another_teacher_has_other_pairs(home):
+def test_another_teacher_has_other_pairs(home: Path) -> None:
     state()
     toy_state(
         auxiliary_loss=[{"use": "regression", "pairs": 16, "sampler": {"use": "heun", "steps": 3}}],
@@ -69,10 +73,10 @@ def test_another_teacher_has_other_pairs(home):
     assert len(list(home.iterdir())) == 2
 
 
-def test_making_pairs_goes_on_where_it_was_killed(home, monkeypatch):
+def test_making_pairs_goes_on_where_it_was_killed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write, calls = stored.write, []
 
-    def dies(path, pairs):
+    def dies(path: Path, pairs: dict[str, Tensor]) -> None:
         if len(calls) == 2:
             raise KeyboardInterrupt
         calls.append(path)
@@ -90,7 +94,7 @@ def test_making_pairs_goes_on_where_it_was_killed(home, monkeypatch):
     assert all(torch.equal(resumed[name], straight[name]) for name in straight)
 
 
-def test_a_shard_in_the_place_of_another_is_told_and_made_again(home):
+def test_a_shard_in_the_place_of_another_is_told_and_made_again(home: Path) -> None:
     state()
     one, two, *_ = shards(home)
     before = two.read_bytes()
@@ -101,7 +105,7 @@ def test_a_shard_in_the_place_of_another_is_told_and_made_again(home):
 
 
 @pytest.mark.parametrize("damage", [b"{}", None, "bit"], ids=["no shard", "a folder", "one bit"])
-def test_a_damaged_shard_is_told_and_made_again(home, damage):
+def test_a_damaged_shard_is_told_and_made_again(home: Path, damage: bytes | str | None) -> None:
     state()
     path = shards(home)[1]
     before = bytearray(path.read_bytes())
@@ -115,7 +119,7 @@ def test_a_damaged_shard_is_told_and_made_again(home, damage):
     assert path.read_bytes() == before
 
 
-def test_pairs_do_not_depend_on_the_micro_batch(home):
+def test_pairs_do_not_depend_on_the_micro_batch(home: Path) -> None:
     one = regression(state()).pairs[torch.arange(40)]["y"]
     for path in shards(home):
         path.unlink()
@@ -125,19 +129,19 @@ def test_pairs_do_not_depend_on_the_micro_batch(home):
 
 
 class Half(nn.Module):
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return 0.5 * x.flatten(1)
 
 
 class HalfChoice:
-    def module(self, resolution, channels, seed):
+    def module(self, resolution: int, channels: int, seed: int) -> Any:
         return Half()
 
 
 @pytest.mark.parametrize(
     ("distance", "value"), [("l2", 0.25), ("l1", 0.5), ("huber", (0.25 * 128 + 0.09) ** 0.5 - 0.3), ("lpips", 8.0)]
 )
-def test_distances_by_hand(distance, value):
+def test_distances_by_hand(distance: str, value: float) -> None:
     features = Choice("embedding", "half", HalfChoice, None) if distance == "lpips" else None
     part = Regression(Regression.Config(distance=distance, huber_c=0.3, features=features))
     part.phi = Half()
@@ -146,7 +150,7 @@ def test_distances_by_hand(distance, value):
     assert part.distance(x, x).abs().max() < 1e-6
 
 
-def test_lpips_in_parts_is_the_same_number_and_gradient():
+def test_lpips_in_parts_is_the_same_number_and_gradient() -> None:
     part = Regression(
         Regression.Config(distance="lpips", features=Choice("embedding", "half", HalfChoice, None), pairs=8)
     )
@@ -160,13 +164,13 @@ def test_lpips_in_parts_is_the_same_number_and_gradient():
         torch.testing.assert_close(whole, parts)
 
 
-def test_lpips_wants_features_and_features_want_lpips():
+def test_lpips_wants_features_and_features_want_lpips() -> None:
     for table in ({"distance": "lpips"}, {"features": Choice("embedding", "half", HalfChoice, None)}):
         with pytest.raises(ValueError, match="'features' goes with"):
             Regression.Config(**table)
 
 
-def test_the_weight_is_lambda_reg_unless_the_recipe_says_otherwise(home):
+def test_the_weight_is_lambda_reg_unless_the_recipe_says_otherwise(home: Path) -> None:
     found = {}
     for weight in ("auto", 0.25, 0.5):
         world = state(weight=weight)
@@ -175,7 +179,7 @@ def test_the_weight_is_lambda_reg_unless_the_recipe_says_otherwise(home):
     assert torch.equal(found["auto"], found[0.25]) and not torch.equal(found["auto"], found[0.5])
 
 
-def test_the_gradient_is_that_of_the_pairs_in_a_plain_loop(home):
+def test_the_gradient_is_that_of_the_pairs_in_a_plain_loop(home: Path) -> None:
     world = state(weight=1.0, batch=4)
     generator, found = world.networks["generator"], {}
     updater = world.updaters["generator"]
@@ -191,7 +195,7 @@ def test_the_gradient_is_that_of_the_pairs_in_a_plain_loop(home):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
-def test_regression_brings_the_student_to_the_teachers_images(home):
+def test_regression_brings_the_student_to_the_teachers_images(home: Path) -> None:
     world = state(weight=1e4, batch=40)  # the host pulls to grey, a little
     first = float(regression(world).auxiliary_loss(world).value.detach())
     for _ in range(30):

@@ -14,17 +14,18 @@ from distillkit.api import InputError
 from distillkit.evaluate.draw import Drawer
 from distillkit.testing import toy_state
 from distillkit.train.iterate import iterate
+from distillkit.train.state import State
 
 
-def part(state) -> PowerEma:
+def part(state: State) -> PowerEma:
     return state.components["evaluate.0"]
 
 
-def started(**keys: object):
+def started(**keys: object) -> State:
     return toy_state(evaluate=[{"use": "power-ema", "sigma_rel": [0.05, 0.10, 0.15], **keys}])
 
 
-def measured(state) -> dict[str, float]:
+def measured(state: State) -> dict[str, float]:
     (found,) = state.evaluators[0].call(state=state, draw=Drawer.student(state))
     return found
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,23 +27,23 @@ TINY = {"model_channels": 16, "channel_mult": (1, 4), "num_blocks": 1, "attn_res
 
 
 @pytest.fixture
-def io(edm_data) -> dict[str, Tensor]:
+def io(edm_data: Callable[[str], dict[str, Tensor]]) -> dict[str, Tensor]:
     return edm_data("edm2_tiny_io")
 
 
 @pytest.fixture
-def net(edm_data) -> Edm2Precond:
+def net(edm_data: Callable[[str], dict[str, Tensor]]) -> Edm2Precond:
     """The reference's tiny network of 4x16x16 latents, in eval mode."""
     return tiny(edm_data)
 
 
-def tiny(edm_data, **config: object) -> Edm2Precond:
+def tiny(edm_data: Any, **config: object) -> Edm2Precond:
     made = Edm2(Edm2.Config(**TINY, **config)).module(16, 4, 5)
     made.load_state_dict(edm_data("edm2_tiny_state_dict"))
     return made.eval()
 
 
-def test_denoised_images_are_the_references(net, io) -> None:
+def test_denoised_images_are_the_references(net: Edm2Precond, io: dict[str, Tensor]) -> None:
     x, sigma, labels = io["x"], io["sigma"], io["class_labels"]
     close(net(x, sigma, labels), io["denoised"], **NEAR)
     close(net(x, sigma.reshape(-1, 1, 1, 1), labels), io["denoised"], **NEAR)
@@ -49,14 +51,14 @@ def test_denoised_images_are_the_references(net, io) -> None:
     close(net(x[:1], 0.002, labels[:1]), io["denoised"][:1], **NEAR)
 
 
-def test_the_expected_error_is_the_references(net, io) -> None:
+def test_the_expected_error_is_the_references(net: Edm2Precond, io: dict[str, Tensor]) -> None:
     close(net.logvar(io["sigma"]), io["logvar"], **NEAR)
     close(net.logvar(io["sigma"].reshape(-1, 1, 1, 1)), io["logvar"], **NEAR)
     close(net.logvar(0.002), io["logvar"][:1], **NEAR)
 
 
 @pytest.mark.parametrize("name", list(ARCH))
-def test_names_and_shapes_are_those_of_the_released_checkpoint(name) -> None:
+def test_names_and_shapes_are_those_of_the_released_checkpoint(name: str) -> None:
     arch, kwargs = ARCH[name], ARCH[name]["init_kwargs"]
     component = Edm2(Edm2.Config(model_channels=kwargs["model_channels"], dropout=kwargs["dropout"]))
     with torch.device("meta"):
@@ -65,19 +67,19 @@ def test_names_and_shapes_are_those_of_the_released_checkpoint(name) -> None:
     assert sum(p.numel() for p in net.parameters()) == arch["num_params"]
 
 
-def test_without_logvar_the_rest_keeps_its_names(net) -> None:
+def test_without_logvar_the_rest_keeps_its_names(net: Edm2Precond) -> None:
     names = Edm2(Edm2.Config(**TINY, logvar_channels=0)).module(16, 4, 5).state_dict().keys()
     assert net.state_dict().keys() - names == {"logvar_fourier.freqs", "logvar_fourier.phases", "logvar_linear.weight"}
 
 
-def test_a_float64_network_works_in_float64(net, io) -> None:
+def test_a_float64_network_works_in_float64(net: Edm2Precond, io: dict[str, Tensor]) -> None:
     net = net.double()
     D = net(io["x"], io["sigma"], io["class_labels"])
     assert D.dtype == net.logvar(io["sigma"]).dtype == torch.float64
     close(D, io["denoised"].double(), **NEAR)
 
 
-def test_bfloat16_layers_stay_near_and_give_the_parameters_dtype(net, io) -> None:
+def test_bfloat16_layers_stay_near_and_give_the_parameters_dtype(net: Edm2Precond, io: dict[str, Tensor]) -> None:
     net.compute_dtype = torch.bfloat16
     D = net(io["x"], io["sigma"], io["class_labels"])
     assert D.dtype == torch.float32
@@ -85,7 +87,7 @@ def test_bfloat16_layers_stay_near_and_give_the_parameters_dtype(net, io) -> Non
     close(D, io["denoised"], rtol=0.05, atol=0.05)
 
 
-def test_the_parts_that_discriminators_use_are_one_network(net, io) -> None:
+def test_the_parts_that_discriminators_use_are_one_network(net: Edm2Precond, io: dict[str, Tensor]) -> None:
     args = io["x"], io["sigma"], io["class_labels"]
     D, logits = net.encoder_decoder(*args)
     features = net.encoder_features(*args)
@@ -96,7 +98,7 @@ def test_the_parts_that_discriminators_use_are_one_network(net, io) -> None:
     close(net.encoder(*args), logits)
 
 
-def test_logits_of_sidas_generator_are_the_references(edm_data) -> None:
+def test_logits_of_sidas_generator_are_the_references(edm_data: Callable[[str], dict[str, Tensor]]) -> None:
     """Its hooks normalise the weights once more than a call in evaluation does, and so did the recorded one."""
     io, data = edm_data("sida_edm2_tiny_io"), mapped(DATA / "sida_edm2_tiny.pkl")
     net = Edm2(Edm2.Config(**TINY, logvar_channels=0)).module(16, 4, 5).eval().requires_grad_(False)
@@ -109,7 +111,9 @@ def test_logits_of_sidas_generator_are_the_references(edm_data) -> None:
     close(logits, io["encdec_logits"], **NEAR)
 
 
-def test_in_training_a_call_overwrites_the_weights_by_their_normalised_values(net, io) -> None:
+def test_in_training_a_call_overwrites_the_weights_by_their_normalised_values(
+    net: Edm2Precond, io: dict[str, Tensor]
+) -> None:
     args = io["x"], io["sigma"], io["class_labels"]
     weight = net.unet.enc["8x8_block0"].conv_skip.weight
     before = weight.detach().clone()
@@ -123,7 +127,7 @@ def test_in_training_a_call_overwrites_the_weights_by_their_normalised_values(ne
     close(net.eval()(*args), D, rtol=1e-3, atol=1e-3)
 
 
-def test_a_second_call_does_not_spoil_the_backward_pass_of_the_first(net, io) -> None:
+def test_a_second_call_does_not_spoil_the_backward_pass_of_the_first(net: Edm2Precond, io: dict[str, Tensor]) -> None:
     net.train()
     args = io["x"], io["sigma"], io["class_labels"]
     net(*args)  # the weights now have unit variance: further calls hardly change them
@@ -134,7 +138,7 @@ def test_a_second_call_does_not_spoil_the_backward_pass_of_the_first(net, io) ->
     close(twice, 2 * once, rtol=1e-3, atol=1e-4)
 
 
-def test_gradients_are_across_the_weights(net, io) -> None:
+def test_gradients_are_across_the_weights(net: Edm2Precond, io: dict[str, Tensor]) -> None:
     """Scaling a weight changes nothing, so the gradient has no part along it."""
     net(io["x"], io["sigma"]).square().sum().backward()
     weight = net.unet.enc["8x8_block0"].conv_res0.weight
@@ -159,11 +163,15 @@ def test_a_new_network_starts_as_c_skip_x() -> None:
     close(net(x, sigma), net.scalings(sigma)[0] * x, rtol=0, atol=0)
 
 
-def test_the_consistency_form_is_the_identity_at_its_boundary(edm_data, io) -> None:
+def test_the_consistency_form_is_the_identity_at_its_boundary(
+    edm_data: Callable[[str], dict[str, Tensor]], io: dict[str, Tensor]
+) -> None:
     assert torch.equal(tiny(edm_data, preconditioning="consistency", boundary=0.003)(io["x"], 0.003), io["x"])
 
 
-def test_dropout_acts_in_training_only_and_activations_are_clipped(edm_data, io) -> None:
+def test_dropout_acts_in_training_only_and_activations_are_clipped(
+    edm_data: Callable[[str], dict[str, Tensor]], io: dict[str, Tensor]
+) -> None:
     args = io["x"], io["sigma"], io["class_labels"]
     net = tiny(edm_data, dropout=0.5)
     close(net(*args), io["denoised"], **NEAR)
@@ -173,7 +181,9 @@ def test_dropout_acts_in_training_only_and_activations_are_clipped(edm_data, io)
     assert max(float(f.detach().abs().max()) for f in clipped) == 0.5
 
 
-def test_dropout_can_be_left_to_the_coarse_levels(edm_data, io) -> None:
+def test_dropout_can_be_left_to_the_coarse_levels(
+    edm_data: Callable[[str], dict[str, Tensor]], io: dict[str, Tensor]
+) -> None:
     args = io["x"], io["sigma"], io["class_labels"]
     net = tiny(edm_data, dropout=0.5, dropout_resolution=8).train()
     net.force_normalization(False)
@@ -185,7 +195,7 @@ def test_dropout_can_be_left_to_the_coarse_levels(edm_data, io) -> None:
     assert all(torch.equal(out, decoded[0]) for out in decoded)
 
 
-def test_a_pass_without_gradients_leaves_the_weights_alone(net, io) -> None:
+def test_a_pass_without_gradients_leaves_the_weights_alone(net: Edm2Precond, io: dict[str, Tensor]) -> None:
     """As ECT's target does: forced normalisation belongs to an update."""
     before = {name: p.detach().clone() for name, p in net.named_parameters()}
     with torch.no_grad():
@@ -193,14 +203,14 @@ def test_a_pass_without_gradients_leaves_the_weights_alone(net, io) -> None:
     assert all(torch.equal(p, before[name]) for name, p in net.named_parameters())
 
 
-def test_second_derivatives_exist(net, io) -> None:
+def test_second_derivatives_exist(net: Edm2Precond, io: dict[str, Tensor]) -> None:
     x = io["x"][:2].clone().requires_grad_(True)
     (g,) = torch.autograd.grad(net.encoder(x, io["sigma"][:2]).sum(), x, create_graph=True)
     (g**2).sum().backward()
     assert net.unet.enc["16x16_conv"].weight.grad.abs().max() > 0
 
 
-def test_the_attributes_of_the_contract_are_there(edm_data) -> None:
+def test_the_attributes_of_the_contract_are_there(edm_data: Callable[[str], dict[str, Tensor]]) -> None:
     net = tiny(edm_data, sigma_min=0.01)
     assert (net.resolution, net.channels, net.label_dim, net.augment_dim) == (16, 4, 5, 0)
     assert (net.sigma_min, net.sigma_max, net.sigma_data, net.compute_dtype) == (0.01, math.inf, 0.5, None)
@@ -213,12 +223,14 @@ def test_the_attributes_of_the_contract_are_there(edm_data) -> None:
      ({"model_channels": 64, "attn_resolutions": (10,), "channels_per_head": 48}, "at 10x10 has 64 channels"),
      ({"model_channels": 24, "channel_mult": (2, 1)}, "at 5x5 has 24 channels, no multiple of channels_per_head = 64")],
 )  # fmt: skip
-def test_a_shape_that_does_not_fit_is_a_usage_error(config, message) -> None:
+def test_a_shape_that_does_not_fit_is_a_usage_error(config: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Edm2(Edm2.Config(**{**TINY, **config})).module(10, 3, 0)
 
 
-def test_forced_normalisation_can_be_switched_off_without_changing_what_is_computed(edm_data, io) -> None:
+def test_forced_normalisation_can_be_switched_off_without_changing_what_is_computed(
+    edm_data: Callable[[str], dict[str, Tensor]], io: dict[str, Tensor]
+) -> None:
     on, off = tiny(edm_data).train(), tiny(edm_data).train()
     off.force_normalization(False)
     with torch.no_grad():

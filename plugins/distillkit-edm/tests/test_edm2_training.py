@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import numpy as np
@@ -35,7 +36,7 @@ class Stub:
         return self.io["logvar"]
 
 
-def test_the_loss_is_the_references_summed_over_an_image(edm_data) -> None:
+def test_the_loss_is_the_references_summed_over_an_image(edm_data: Callable[[str], dict[str, Tensor]]) -> None:
     io, asked = edm_data("edm2_loss_io"), []
     step = SimpleNamespace(
         real=io["images"],
@@ -49,7 +50,9 @@ def test_the_loss_is_the_references_summed_over_an_image(edm_data) -> None:
     assert asked == [(-0.4, 1.0)]
 
 
-def test_the_expected_error_is_learnt_as_the_logarithm_of_the_error(edm_data) -> None:
+def test_the_expected_error_is_learnt_as_the_logarithm_of_the_error(
+    edm_data: Callable[[str], dict[str, Tensor]],
+) -> None:
     """The loss is least in u where exp(u) is the mean weighted error."""
     io = edm_data("edm2_loss_io")
     stub = Stub(io)
@@ -90,7 +93,7 @@ def test_training_lowers_the_error_of_a_tiny_network() -> None:
     assert sum(values[-5:]) < 0.5 * sum(values[:5])
 
 
-def test_widths_exponents_and_shares_are_the_references(edm_data) -> None:
+def test_widths_exponents_and_shares_are_the_references(edm_data: Callable[[str], dict[str, Tensor]]) -> None:
     io = {name: value.numpy() for name, value in edm_data("edm2_phema_io").items()}
     np.testing.assert_allclose(gamma_of(io["std"]), io["exp"], rtol=1e-12)
     np.testing.assert_allclose(sigma_rel_of(io["exp"]), io["std_back"], rtol=1e-12)

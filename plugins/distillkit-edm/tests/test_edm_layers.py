@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from distillkit_edm.blocks import BlockStyle, UNetBlock
 from distillkit_edm.layers import Conv2d, FourierEmbedding, Init, Linear, PositionalEmbedding, group_norm
+from torch import Tensor
 
 close = torch.testing.assert_close
 NEAR = {"rtol": 1e-4, "atol": 1e-5}
@@ -16,11 +19,11 @@ BLOCKS = ("song_plain", "song_chg", "song_attn", "song_down", "song_up", "song_d
           "adm_plain", "adm_chg", "adm_attn2heads", "adm_down", "adm_up")  # fmt: skip
 
 
-def part(io, prefix: str) -> dict[str, torch.Tensor]:
+def part(io: dict[str, Tensor], prefix: str) -> dict[str, torch.Tensor]:
     return {k.removeprefix(prefix): v for k, v in io.items() if k.startswith(prefix)}
 
 
-def block(meta) -> UNetBlock:
+def block(meta: dict[str, Any]) -> UNetBlock:
     style = BlockStyle(
         emb_channels=meta["emb_channels"], dropout=meta["dropout"], skip_scale=meta.get("skip_scale", 1.0),
         eps=meta.get("eps", 1e-5), scale_shift=meta.get("adaptive_scale", True),
@@ -32,7 +35,7 @@ def block(meta) -> UNetBlock:
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-def test_a_block_and_its_gradient_are_the_references(name, edm_data) -> None:
+def test_a_block_and_its_gradient_are_the_references(name: str, edm_data: Callable[[str], dict[str, Tensor]]) -> None:
     io = part(edm_data("edm_modules_io"), f"{name}/")
     meta = json.loads(str(io["meta"]))
     module = block(meta)
@@ -47,7 +50,9 @@ def test_a_block_and_its_gradient_are_the_references(name, edm_data) -> None:
 
 @pytest.mark.parametrize("taps", ["11", "1331"])
 @pytest.mark.parametrize("kind", ["up", "down", "fused_down", "nokernel_up", "nokernel_down"])
-def test_a_resampling_convolution_is_the_references(kind, taps, edm_data) -> None:
+def test_a_resampling_convolution_is_the_references(
+    kind: str, taps: str, edm_data: Callable[[str], dict[str, Tensor]]
+) -> None:
     io = part(edm_data("edm_modules_io"), f"conv_{kind}_{taps}/")
     kernel = 0 if kind.startswith("nokernel") else 3
     module = Conv2d(4, 6, kernel, XAVIER, kind.rpartition("_")[2], tuple(map(int, taps)), fused=kind == "fused_down")
@@ -56,7 +61,7 @@ def test_a_resampling_convolution_is_the_references(kind, taps, edm_data) -> Non
     close(module.resample_filter, io["resample_filter"])
 
 
-def test_noise_embeddings_are_the_references(edm_data) -> None:
+def test_noise_embeddings_are_the_references(edm_data: Callable[[str], dict[str, Tensor]]) -> None:
     io = edm_data("edm_modules_io")
     close(PositionalEmbedding(16, endpoint=True)(io["posemb_in"]), io["posemb_endpoint"], **NEAR)
     close(PositionalEmbedding(16, endpoint=False)(io["posemb_in"]), io["posemb_noendpoint"], **NEAR)
@@ -65,7 +70,7 @@ def test_noise_embeddings_are_the_references(edm_data) -> None:
     close(fourier(io["posemb_in"]), io["fourier_out"], rtol=1e-4, atol=1e-4)
 
 
-def test_group_norm_has_the_references_groups(edm_data) -> None:
+def test_group_norm_has_the_references_groups(edm_data: Callable[[str], dict[str, Tensor]]) -> None:
     for key, groups in part(edm_data("edm_modules_io"), "groupnorm_groups_").items():
         assert group_norm(int(key), 1e-5).num_groups == int(groups)
 
@@ -75,7 +80,7 @@ def test_group_norm_has_the_references_groups(edm_data) -> None:
     [(Init(True), (6 / (90 + 180)) ** 0.5), (Init(True, 1e-5), 1e-5 * (6 / (90 + 180)) ** 0.5), (Init(False), 90**-0.5),
      (Init(False, 0.0), 0.0)],
 )  # fmt: skip
-def test_initial_weights_fill_their_uniform_range(init, bound) -> None:
+def test_initial_weights_fill_their_uniform_range(init: Init, bound: float) -> None:
     for module in (Linear(90, 180, init), Conv2d(10, 20, 3, init)):
         weight, bias = module.weight.detach(), module.bias.detach()
         assert float(weight.abs().max()) == pytest.approx(bound, rel=0.02)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from distillkit_edm.augment import EdmAugment
 from distillkit_edm.loss import EdmLoss
 from distillkit_edm.networks import DdpmPP
+from distillkit_edm.precond import EdmPrecond
 from distillkit_edm.teacher import EdmTeacher
 from torch import Tensor
 
@@ -53,7 +55,9 @@ class Random:
 
 
 @pytest.mark.parametrize(("tag", "p"), [("edm_p012", 0.12), ("edm_p1", 1.0)])
-def test_augmented_images_and_labels_are_the_references(tag, p, edm_data) -> None:
+def test_augmented_images_and_labels_are_the_references(
+    tag: str, p: float, edm_data: Callable[[str], dict[str, Tensor]]
+) -> None:
     io = edm_data("edm_augment_io")
     step = Replay(io, tag)
     x, labels = EdmAugment(EdmAugment.Config(p=p))(io[f"{tag}/images"], step)
@@ -96,7 +100,7 @@ def fixed_step(io: dict[str, Tensor], labels: Tensor | None = None) -> SimpleNam
     )
 
 
-def test_the_loss_is_the_references_summed_over_an_image(edm_data) -> None:
+def test_the_loss_is_the_references_summed_over_an_image(edm_data: Callable[[str], dict[str, Tensor]]) -> None:
     io = edm_data("edm_loss_io")
 
     def generator(x: Tensor, sigma: Tensor, labels: Tensor | None, augment_labels: Tensor | None) -> Tensor:
@@ -109,7 +113,7 @@ def test_the_loss_is_the_references_summed_over_an_image(edm_data) -> None:
     close(loss.mean(), io["loss_scalar"], rtol=1e-4, atol=1e-4)
 
 
-def test_the_noise_levels_are_lognormal_with_the_given_moments(edm_data) -> None:
+def test_the_noise_levels_are_lognormal_with_the_given_moments(edm_data: Callable[[str], dict[str, Tensor]]) -> None:
     io, asked = edm_data("edm_loss_io"), []
     step = fixed_step(io)
     step.lognormal_sigma = lambda P_mean, P_std: asked.append((P_mean, P_std)) or io["sigma"]
@@ -130,7 +134,9 @@ class Halve:
         return x / 2, torch.ones(len(x), 2)
 
 
-def test_the_network_learns_the_augmented_image_and_is_told_its_labels(edm_data) -> None:
+def test_the_network_learns_the_augmented_image_and_is_told_its_labels(
+    edm_data: Callable[[str], dict[str, Tensor]],
+) -> None:
     io, labels, seen = edm_data("edm_loss_io"), torch.eye(4), []
 
     def generator(*args: Tensor) -> Tensor:
@@ -169,7 +175,9 @@ def test_training_lowers_the_loss_of_a_tiny_network() -> None:
     assert math.fsum(values[-5:]) < 0.5 * math.fsum(values[:5])
 
 
-def test_the_teacher_loads_its_checkpoint_frozen_and_denoises_without_augmentation(edm_tiny, edm_data) -> None:
+def test_the_teacher_loads_its_checkpoint_frozen_and_denoises_without_augmentation(
+    edm_tiny: Callable[..., EdmPrecond], edm_data: Callable[[str], dict[str, Tensor]]
+) -> None:
     net, io, asked = edm_tiny("sid_tiny").requires_grad_(True).train(), edm_data("sid_tiny_io"), []
     state = SimpleNamespace(
         device=torch.device("cpu"), dtype=torch.float64, load_network=lambda path: asked.append(path) or net

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -25,7 +26,7 @@ TOY = {"dataset": {"resolution": 4, "channels": 1, "label_dim": 2}}
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, with a network and a cache of its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DISTILLKIT_HOME", str(tmp_path / "home"))
@@ -33,12 +34,12 @@ def home(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def forbid(monkeypatch) -> None:
+def forbid(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pickle may be read from here on."""
     monkeypatch.setattr("distillkit_edm.importers.read_pickle", lambda path: pytest.fail(f"{path} was read again"))
 
 
-def test_convert_writes_a_result_folder(capsys):
+def test_convert_writes_a_result_folder(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["convert", "net.pkl", "made/out"]) == 0
     assert capsys.readouterr().out == "made/out: edm-ddpmpp, 1 x 4 x 4, 2 labels\n"
     card, tensors = read_pickle(Path("net.pkl"))
@@ -49,7 +50,7 @@ def test_convert_writes_a_result_folder(capsys):
     assert sorted(path.name for path in Path("made").iterdir()) == ["out"]
 
 
-def test_what_was_converted_can_be_named_as_a_checkpoint():
+def test_what_was_converted_can_be_named_as_a_checkpoint() -> None:
     assert main(["convert", "net.pkl", "out"]) == 0
     a, b = (
         toy_state(teacher_score={"use": "edm", "checkpoint": name}, **TOY).teacher.network
@@ -59,13 +60,13 @@ def test_what_was_converted_can_be_named_as_a_checkpoint():
     assert torch.equal(a(x, sigma, labels), b(x, sigma, labels))
 
 
-def test_a_generator_may_start_from_a_pickle():
+def test_a_generator_may_start_from_a_pickle() -> None:
     state = toy_state(generator={"checkpoint": "net.pkl"}, **TOY)
     _, tensors = read_pickle(Path("net.pkl"))
     assert all(torch.equal(p, tensors[name]) for name, p in state.generator.named_parameters())
 
 
-def test_a_file_is_read_once_and_known_by_its_content(home, monkeypatch):
+def test_a_file_is_read_once_and_known_by_its_content(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = toy_state(teacher_score={"use": "edm", "checkpoint": "net.pkl"}, **TOY).teacher.network
     forbid(monkeypatch)
     shutil.copy("net.pkl", "same.pkl")
@@ -76,7 +77,7 @@ def test_a_file_is_read_once_and_known_by_its_content(home, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["student.json", "student.safetensors"])
-def test_damage_in_the_cache_is_noticed_and_mended(home, name):
+def test_damage_in_the_cache_is_noticed_and_mended(home: Path, name: str) -> None:
     table = {"use": "edm", "checkpoint": "net.pkl"}
     first = toy_state(teacher_score=table, **TOY).teacher.network
     (kept,) = (home / "home/converted").iterdir()
@@ -87,7 +88,7 @@ def test_damage_in_the_cache_is_noticed_and_mended(home, name):
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
 
 
-def test_a_key_that_was_changed_in_the_cache_is_noticed_too(home):
+def test_a_key_that_was_changed_in_the_cache_is_noticed_too(home: Path) -> None:
     table = {"use": "edm", "checkpoint": "net.pkl"}
     first = toy_state(teacher_score=table, **TOY).teacher.network
     (kept,) = (home / "home/converted").iterdir()
@@ -98,7 +99,7 @@ def test_a_key_that_was_changed_in_the_cache_is_noticed_too(home):
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give files to somebody else")
-def test_what_another_user_put_into_a_shared_cache_is_not_used(home):
+def test_what_another_user_put_into_a_shared_cache_is_not_used(home: Path) -> None:
     first = toy_state(teacher_score={"use": "edm", "checkpoint": "net.pkl"}, **TOY).teacher.network
     (kept,) = (home / "home/converted").iterdir()
     poisoned = {name: tensor + 1 for name, tensor in safetensors.torch.load_file(kept / "student.safetensors").items()}
@@ -114,7 +115,9 @@ def test_what_another_user_put_into_a_shared_cache_is_not_used(home):
     assert {path.name: path.read_bytes() for path in kept.iterdir()} == before, "theirs is left alone"
 
 
-def test_a_refused_file_is_one_line_exit_code_3_and_leaves_nothing(home, capsys):
+def test_a_refused_file_is_one_line_exit_code_3_and_leaves_nothing(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("evil.pkl").write_bytes(snapshot(before=Call("os.system", "touch ran")))
     assert main(["convert", "evil.pkl", "out"]) == 3
     told = capsys.readouterr()
@@ -125,7 +128,7 @@ def test_a_refused_file_is_one_line_exit_code_3_and_leaves_nothing(home, capsys)
     assert sorted(path.name for path in home.iterdir()) == ["evil.pkl", "net.pkl"]
 
 
-def test_convert_overwrites_nothing_and_names_what_is_missing(capsys):
+def test_convert_overwrites_nothing_and_names_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
     Path("mine").mkdir()
     assert main(["convert", "net.pkl", "mine"]) == 2
     assert main(["convert", "gone.pkl", "out"]) == 2
@@ -139,7 +142,7 @@ def test_convert_overwrites_nothing_and_names_what_is_missing(capsys):
     "name", ["edm_songunet_tiny", "edm_ncsnpp_tiny", "edm_adm_tiny", "sid_tiny", "edm2_tiny", "sida_edm2_tiny"]
 )
 @pytest.mark.parametrize("suffix", ["bin", "safetensors"])
-def test_the_architecture_of_a_state_dict_is_found_from_its_shapes(name, suffix):
+def test_the_architecture_of_a_state_dict_is_found_from_its_shapes(name: str, suffix: str) -> None:
     want, tensors = read_pickle(DATA / f"{name}.pkl")
     save = safetensors.torch.save_file if suffix == "safetensors" else torch.save
     save(tensors, f"weights.{suffix}")
@@ -150,7 +153,7 @@ def test_the_architecture_of_a_state_dict_is_found_from_its_shapes(name, suffix)
 
 
 @pytest.mark.parametrize("size", ["edm2-img512-xs", "edm2-img512-xxl", "edm2-img64-s"])
-def test_the_size_of_a_released_edm2_network_is_found_from_its_shapes(size):
+def test_the_size_of_a_released_edm2_network_is_found_from_its_shapes(size: int) -> None:
     arch = json.loads((DATA / "edm2_arch.json").read_text())[size]
     card, keys = card_from_shapes(arch["state_dict"]), arch["init_kwargs"]
     assert (card["resolution"], card["channels"]) == (keys["img_resolution"], keys["img_channels"])
@@ -166,7 +169,7 @@ def test_the_size_of_a_released_edm2_network_is_found_from_its_shapes(size):
      {"unet.out_gain": torch.ones([]), "unet.enc.4x4_conv.weight": torch.ones(4, 2, 3, 3)},
      {"model.enc.4x4_conv.weight": torch.ones(4, 1, 3, 3), "model.map_layer0.weight": torch.ones(4, 0)}],
 )  # fmt: skip
-def test_what_is_no_state_dict_of_edm_is_refused(value):
+def test_what_is_no_state_dict_of_edm_is_refused(value: Any) -> None:
     torch.save(value, "weights.pt")
     with pytest.raises(InputError, match=r"weights\.pt: refused: ") as refusal:
         catalog().load("importer", "pt")({}).read(Path("weights.pt"))
@@ -174,7 +177,7 @@ def test_what_is_no_state_dict_of_edm_is_refused(value):
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol 4")
-def test_a_state_dict_that_calls_something_is_refused():
+def test_a_state_dict_that_calls_something_is_refused() -> None:
     Path("weights.bin").write_bytes(dumped({"a": Call("os.system", "touch ran")}))
     with pytest.raises(InputError, match="refused: no state dict"):
         catalog().load("importer", "bin")({}).read(Path("weights.bin"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickletools
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from distillkit_edm.nvpickle import mapped, read_pickle
 from distillkit_edm.nvpickle.modules import read_tensors, read_tree
 from distillkit_edm.precond import EdmPrecond
 from nvidia_files import snapshot
+from torch import Tensor
 
 DATA = Path(__file__).parent / "data"
 CLASSES = {"edm-ddpmpp": DdpmPP, "edm-ncsnpp": NcsnPP, "edm-adm": Adm, "edm2": Edm2}
@@ -39,12 +41,14 @@ def network_at(path: Path) -> EdmPrecond:
     return net.eval().requires_grad_(False)
 
 
-def test_all_ten_pickles_are_here():
+def test_all_ten_pickles_are_here() -> None:
     assert len(PICKLES) == 10
 
 
 @pytest.mark.parametrize("name", [name for name in PICKLES if name not in ("di_tiny", "sida_edm2_tiny")])
-def test_tensors_are_the_reference_state_dict_bit_for_bit(edm_data, name):
+def test_tensors_are_the_reference_state_dict_bit_for_bit(
+    edm_data: Callable[[str], dict[str, Tensor]], name: str
+) -> None:
     want, got = edm_data(f"{name.removesuffix('_torch213')}_state_dict"), tensors_of(name)
     assert set(got) == set(want)
     for key, tensor in want.items():
@@ -53,7 +57,7 @@ def test_tensors_are_the_reference_state_dict_bit_for_bit(edm_data, name):
 
 @pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")
 @pytest.mark.parametrize("name", PICKLES)
-def test_tensors_are_what_torch_reads_from_each_storage_of_the_file(name):
+def test_tensors_are_what_torch_reads_from_each_storage_of_the_file(name: str) -> None:
     """Python's disassembler finds the storages, torch's restricted loader reads them."""
     found = set()
     for op, value, _ in pickletools.genops((DATA / f"{name}.pkl").read_bytes()):
@@ -66,7 +70,7 @@ def test_tensors_are_what_torch_reads_from_each_storage_of_the_file(name):
 
 # The tolerance is that of the fixtures, some of which another torch computed.
 @pytest.mark.parametrize("name", [name for name in PICKLES if name not in ("di_tiny", "sida_edm2_tiny")])
-def test_our_network_denoises_as_the_reference_does(edm_data, name):
+def test_our_network_denoises_as_the_reference_does(edm_data: Callable[[str], dict[str, Tensor]], name: str) -> None:
     net, io = network_of(name), edm_data(f"{name.removesuffix('_torch213')}_io")
     x, sigma, labels = io["x"], io["sigma"].reshape(-1, 1, 1, 1), io.get("class_labels")
     got = {"denoised": net(x, sigma, labels)}
@@ -84,17 +88,19 @@ def test_our_network_denoises_as_the_reference_does(edm_data, name):
         )
 
 
-def test_the_consistency_form_of_ect_is_chosen_by_the_name_of_the_class():
+def test_the_consistency_form_of_ect_is_chosen_by_the_name_of_the_class() -> None:
     card, _ = read_pickle(DATA / "ect_tiny.pkl")
     assert card["network"]["preconditioning"] == "ect" and card["network"]["boundary"] == 0.003
 
 
-def test_of_two_networks_the_generator_is_taken():
+def test_of_two_networks_the_generator_is_taken() -> None:
     card, tensors = read_pickle(DATA / "di_tiny.pkl")  # beside its fake score, `Sg`
     assert card["label_dim"] == 10 and len(tensors) == 149
 
 
-def test_the_generator_of_sida_for_edm2_denoises_as_the_reference_does(edm_data):
+def test_the_generator_of_sida_for_edm2_denoises_as_the_reference_does(
+    edm_data: Callable[[str], dict[str, Tensor]],
+) -> None:
     net, io = network_of("sida_edm2_tiny"), edm_data("sida_edm2_tiny_io")
     for layer in net.modules():  # its hooks normalise the weights once more than a call does: nothing, once trained
         if isinstance(layer, MPConv):
@@ -103,7 +109,7 @@ def test_the_generator_of_sida_for_edm2_denoises_as_the_reference_does(edm_data)
     torch.testing.assert_close(got, io["denoised"], rtol=1e-4, atol=1e-4)
 
 
-def test_reading_leaves_the_global_generator_alone():
+def test_reading_leaves_the_global_generator_alone() -> None:
     before = torch.get_rng_state()
     read_pickle(DATA / "sid_tiny.pkl")
     assert torch.equal(torch.get_rng_state(), before)
@@ -114,7 +120,9 @@ def test_reading_leaves_the_global_generator_alone():
     [("EDMPrecond", ("edm", 0.0)), ("EDMPrecond_EncoderDecoder", ("edm", 0.0)), ("ECMPrecond", ("ect", 0.003)),
      ("GDDPrecond", ("consistency", 0.002))],
 )  # fmt: skip
-def test_the_class_alone_tells_the_form_of_the_preconditioning(tmp_path, name, form):
+def test_the_class_alone_tells_the_form_of_the_preconditioning(
+    tmp_path: Path, name: str, form: tuple[str, float]
+) -> None:
     path = tmp_path / "network.pkl"
     path.write_bytes(snapshot(change=lambda meta: meta.update(class_name=name)))
     net = network_at(path)

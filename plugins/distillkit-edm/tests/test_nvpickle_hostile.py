@@ -66,20 +66,20 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_file_that_hostile_ones_are_made_from_is_read(good):
+def test_the_file_that_hostile_ones_are_made_from_is_read(good: Path) -> None:
     card, tensors = read_pickle(good)
     assert card["network"]["use"] == "edm-ddpmpp" and len(tensors) == 72
     assert tensors["model.map_layer0.weight"].equal(tiny_network().model.map_layer0.weight)
 
 
-def test_frames_make_no_difference(tmp_path):
+def test_frames_make_no_difference(tmp_path: Path) -> None:
     path = tmp_path / "network.pkl"
     path.write_bytes(unframed(snapshot()))
     assert len(read_pickle(path)[1]) == 72
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_hostile_file_is_refused_and_does_nothing(name, good, tmp_path):
+def test_a_hostile_file_is_refused_and_does_nothing(name: str, good: Path, tmp_path: Path) -> None:
     path = tmp_path / "network.pkl"
     path.write_bytes(FILES[name])
     with watching() as seen, pytest.raises(UnsafeFile) as refusal:
@@ -90,7 +90,7 @@ def test_a_hostile_file_is_refused_and_does_nothing(name, good, tmp_path):
     assert isinstance(refusal.value, InputError) and refusal.value.exit_code == 3
 
 
-def test_the_watch_would_have_seen_it(tmp_path):
+def test_the_watch_would_have_seen_it(tmp_path: Path) -> None:
     with watching() as seen:
         __import__("ftplib" if "ftplib" not in sys.modules else "nntplib")
         (tmp_path / "x").write_text("")
@@ -98,7 +98,7 @@ def test_the_watch_would_have_seen_it(tmp_path):
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.startswith("bombs ")])
-def test_a_bomb_takes_no_memory(name, good, tmp_path):
+def test_a_bomb_takes_no_memory(name: str, good: Path, tmp_path: Path) -> None:
     path = tmp_path / "network.pkl"
     path.write_bytes(FILES[name])
     tracemalloc.start()
@@ -110,7 +110,7 @@ def test_a_bomb_takes_no_memory(name, good, tmp_path):
         tracemalloc.stop()
 
 
-def test_a_pipe_a_folder_a_link_and_nothing_at_all_are_refused(tmp_path, good):
+def test_a_pipe_a_folder_a_link_and_nothing_at_all_are_refused(tmp_path: Path, good: Path) -> None:
     (tmp_path / "folder.pkl").mkdir()
     (tmp_path / "link.pkl").symlink_to(good)
     for name in ("folder.pkl", "link.pkl", "missing.pkl"):
@@ -120,14 +120,14 @@ def test_a_pipe_a_folder_a_link_and_nothing_at_all_are_refused(tmp_path, good):
         read_pickle(Path("/dev/zero"))
 
 
-def test_a_pickle_of_too_many_steps_is_refused():
+def test_a_pickle_of_too_many_steps_is_refused() -> None:
     data = b"\x80\x04" + b"N0" * 500 + b"N."
     assert Machine(data, 0, len(data), {}, opcodes=1001).run() is None
     with pytest.raises(UnsafeFile, match="more steps"):
         Machine(data, 0, len(data), {}, opcodes=1000).run()
 
 
-def test_mutants_of_a_good_file_are_read_or_refused(good, tmp_path):
+def test_mutants_of_a_good_file_are_read_or_refused(good: Path, tmp_path: Path) -> None:
     data, path, refused = unframed(snapshot()), tmp_path / "network.pkl", 0
     for seed in range(250):
         path.write_bytes(mutant(data, random.Random(seed)))
@@ -141,5 +141,5 @@ def test_mutants_of_a_good_file_are_read_or_refused(good, tmp_path):
     assert refused > 100  # the others differ in a weight, a hidden attribute, or the text of a module
 
 
-def test_what_a_file_may_name_is_a_short_list():
+def test_what_a_file_may_name_is_a_short_list() -> None:
     assert len(TABLE) == 42 and len(NETWORK) == 17  # and the opcode STOP

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from distillkit_edm.importers import NvPickle, StateDict
@@ -24,7 +27,9 @@ SMALL = {"model_channels": 16, "channel_mult": [1, 2], "num_blocks": 1, "attn_re
     ],
 )
 @pytest.mark.parametrize("label_dim", [0, 3])
-def test_a_written_network_is_read_with_the_same_bits(use, more, label_dim, tmp_path):
+def test_a_written_network_is_read_with_the_same_bits(
+    use: str, more: dict[str, Any], label_dim: int, tmp_path: Path
+) -> None:
     choice = choice_from_table("network", {"use": use, **SMALL, **more, "dropout": 0.13}, catalog(), "here")
     network = network_file.new_network(choice, 8, 2, label_dim)
     importer = NvPickle(NvPickle.Config())
@@ -36,6 +41,6 @@ def test_a_written_network_is_read_with_the_same_bits(use, more, label_dim, tmp_
     assert ours.keys() == tensors.keys() and all(torch.equal(ours[name], tensors[name]) for name in ours)
 
 
-def test_an_importer_that_only_reads_says_so(tmp_path):
+def test_an_importer_that_only_reads_says_so(tmp_path: Path) -> None:
     assert not StateDict(StateDict.Config()).write(tmp_path / "a.bin", torch.nn.Linear(1, 1))
     assert list(tmp_path.iterdir()) == []

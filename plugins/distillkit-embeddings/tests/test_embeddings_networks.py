@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from distillkit_embeddings.attention import Attention
@@ -25,7 +27,7 @@ def images(n: int, channels: int, resolution: int, seed: int = 0) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-def module(cls: type[Embedding], resolution: int = 8, channels: int = 1, seed: int = 5, **keys: object):
+def module(cls: type[Embedding], resolution: int = 8, channels: int = 1, seed: int = 5, **keys: object) -> Any:
     return cls(cls.Config(**keys)).module(resolution, channels, seed)
 
 

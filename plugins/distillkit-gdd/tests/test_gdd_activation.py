@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 from distillkit.api import UsageError
 from distillkit.evaluate.draw import Drawer
 from distillkit.testing import toy_state
+from distillkit.train.state import State
 
 UNET = {
     "use": "edm-ddpmpp", "model_channels": 8, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4],
@@ -20,11 +22,11 @@ UNET = {
 
 
 @pytest.fixture
-def state():
+def state() -> State:
     return toy_state(teacher_score={"network": UNET}, evaluate=[{"use": "layer-activation", "levels": 4, "images": 8}])
 
 
-def test_the_last_convolution_is_attentions_output_where_there_is_one(state):
+def test_the_last_convolution_is_attentions_output_where_there_is_one(state: State) -> None:
     model = state.teacher.network.model
     layers = last_convolutions(state.teacher.network)
     assert layers["encoder/8x8_block0"] is model.enc["8x8_block0"].conv1
@@ -33,7 +35,7 @@ def test_the_last_convolution_is_attentions_output_where_there_is_one(state):
     assert "encoder/8x8_conv" not in layers and "decoder/8x8_aux_conv" not in layers
 
 
-def test_a_value_is_the_mean_size_of_the_output():
+def test_a_value_is_the_mean_size_of_the_output() -> None:
     layer = nn.Linear(1, 1)
     nn.init.constant_(layer.weight, -2.0)
     nn.init.constant_(layer.bias, 0.0)
@@ -41,12 +43,12 @@ def test_a_value_is_the_mean_size_of_the_output():
     assert found == {"a": 4.0} and not layer._forward_hooks
 
 
-def test_values_are_scaled_over_the_noise_levels():
+def test_values_are_scaled_over_the_noise_levels() -> None:
     assert minmax(torch.tensor([1.0, 3.0, 2.0])).tolist() == [0, 1, 0.5]
     assert minmax(torch.ones(3)).tolist() == [0, 0, 0]
 
 
-def test_figure_and_data_go_to_the_runs_folder(state, tmp_path):
+def test_figure_and_data_go_to_the_runs_folder(state: State, tmp_path: Path) -> None:
     state.figures = tmp_path / "figures"
     (found,) = state.evaluators[0].call(state=state, draw=Drawer.student(state))
     assert set(found) == {"peak_sigma_encoder", "peak_sigma_decoder"}
@@ -58,7 +60,7 @@ def test_figure_and_data_go_to_the_runs_folder(state, tmp_path):
     assert svg.count("<title>") == 4 * len(data["value"]) and "encoder/8x8_block0" in svg
 
 
-def test_a_teacher_without_blocks_is_refused_by_name():
+def test_a_teacher_without_blocks_is_refused_by_name() -> None:
     state = toy_state(evaluate=[{"use": "layer-activation"}])
     with pytest.raises(UsageError, match="MlpDenoiser"):
         LayerActivation(LayerActivation.Config()).evaluate(state)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -30,7 +32,7 @@ COUNTS = {
 
 
 @pytest.mark.parametrize("cls", COUNTS, ids=lambda cls: cls.__module__.rpartition(".")[2])
-def test_a_published_network_has_the_published_number_of_parameters(cls):
+def test_a_published_network_has_the_published_number_of_parameters(cls: type[nn.Module]) -> None:
     with torch.device("meta"):
         found = sum(p.numel() for p in cls().parameters())
     total, classifier = COUNTS[cls]
@@ -45,19 +47,19 @@ MAPS = {
 
 
 @pytest.mark.parametrize("cls", MAPS, ids=lambda cls: cls.__module__.rpartition(".")[2])
-def test_maps_have_the_published_shapes(cls):
+def test_maps_have_the_published_shapes(cls: type[nn.Module]) -> None:
     with torch.device("meta"):
         maps = cls().eval()(torch.empty(1, 3, 224, 224))
     assert [m.shape[1:] for m in maps] == [(c, side, side) for c, side in MAPS[cls]]
 
 
-def test_deits_tokens_become_maps_at_four_scales():
+def test_deits_tokens_become_maps_at_four_scales() -> None:
     with torch.device("meta"):
         maps = deit.Scales()(deit.Transformer()(torch.empty(1, 3, 224, 224)))
     assert [m.shape[1:] for m in maps] == [(96, 56, 56), (192, 28, 28), (384, 14, 14), (768, 7, 7)]
 
 
-def test_deit_keeps_the_published_positions_at_their_own_size():
+def test_deit_keeps_the_published_positions_at_their_own_size() -> None:
     with torch.random.fork_rng():
         net = deit.Transformer()
         nn.init.normal_(net.pos_embed)
@@ -66,7 +68,7 @@ def test_deit_keeps_the_published_positions_at_their_own_size():
     assert small.shape == (1, 2 + 49, 768) and torch.equal(small[:, :2], net.pos_embed[:, :2])
 
 
-def test_names_are_those_of_the_published_files():
+def test_names_are_those_of_the_published_files() -> None:
     names = {
         squeezenet.Features: "features.3.squeeze.weight features.12.expand3x3.bias",
         vgg.Features: "features.0.weight features.41.running_var",
@@ -78,7 +80,7 @@ def test_names_are_those_of_the_published_files():
             assert set(wanted.split()) <= set(cls().state_dict())
 
 
-def test_tensorflows_padding_by_hand():
+def test_tensorflows_padding_by_hand() -> None:
     """6 pixels, kernel 3, stride 2: one pixel of padding, right and below."""
     conv = efficientnet.depthwise(1, 3, 2)
     nn.init.ones_(conv.weight)
@@ -86,7 +88,7 @@ def test_tensorflows_padding_by_hand():
     assert out.tolist() == [[[[9, 9, 6], [9, 9, 6], [6, 6, 4]]]]
 
 
-def test_images_reach_the_network_as_it_was_trained():
+def test_images_reach_the_network_as_it_was_trained() -> None:
     seen = []
     net = nn.Module()
     net.forward = lambda x: seen.append(x) or [x]
@@ -100,12 +102,14 @@ def test_images_reach_the_network_as_it_was_trained():
 
 
 @pytest.fixture
-def tiny():
+def tiny() -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-def test_weights_come_from_either_format_and_a_classifier_is_left_out(tmp_path, tiny, suffix):
+def test_weights_come_from_either_format_and_a_classifier_is_left_out(
+    tmp_path: Path, tiny: nn.Module, suffix: str
+) -> None:
     tensors = {name: t.half() if t.is_floating_point() else t for name, t in tiny.state_dict().items()}
     tensors["classifier.weight"] = torch.ones(3)
     path = tmp_path / f"weights{suffix}"
@@ -116,7 +120,7 @@ def test_weights_come_from_either_format_and_a_classifier_is_left_out(tmp_path, 
     assert all(p.dtype == torch.float32 for p in other.parameters())
 
 
-def test_other_files_are_refused_with_a_reason(tmp_path, tiny):
+def test_other_files_are_refused_with_a_reason(tmp_path: Path, tiny: nn.Module) -> None:
     with pytest.raises(InputError, match="no such file"):
         read(tmp_path / "absent.pth")
     for name in ("a.pth", "a.safetensors"):
@@ -132,9 +136,9 @@ def test_other_files_are_refused_with_a_reason(tmp_path, tiny):
         load(tiny, tmp_path / "c.safetensors")
 
 
-def test_a_pickle_that_would_run_code_is_refused(tmp_path):
+def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
     class Bomb:
-        def __reduce__(self):
+        def __reduce__(self) -> Any:
             return (open, (str(tmp_path / "ran"), "w"))
 
     (tmp_path / "bomb.pth").write_bytes(pickle.dumps(Bomb()))
@@ -143,7 +147,7 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_the_encoder_sees_the_noise_level_it_is_told():
+def test_the_encoder_sees_the_noise_level_it_is_told() -> None:
     state = toy_state(teacher_score={"network": UNET})
     x = torch.randn(2, 2, 8, 8)
     labels = torch.eye(3)[:2]
@@ -156,6 +160,6 @@ def test_the_encoder_sees_the_noise_level_it_is_told():
         assert torch.equal(got[-1], want[-1]) and any(torch.equal(got[0], w) for w in want)
 
 
-def test_a_teacher_without_an_encoder_is_refused_by_name():
+def test_a_teacher_without_an_encoder_is_refused_by_name() -> None:
     with pytest.raises(UsageError, match="random-pyramid"):
         TeacherEncoder(TeacherEncoder.Config()).module(SimpleNamespace(teacher=None))

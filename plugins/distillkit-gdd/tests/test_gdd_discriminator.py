@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from distillkit_gdd.heads import Head, LabelMap, nominal, width_at
 from distillkit_gdd.projection import Projection
-from torch import nn
+from torch import Tensor, nn
 
 from distillkit.testing import toy_state
 
@@ -16,15 +17,15 @@ from distillkit.testing import toy_state
 class Maps(nn.Module):
     """Constant maps of given channels and sizes."""
 
-    def __init__(self, *shapes):
+    def __init__(self, *shapes: tuple[int, int]) -> None:
         super().__init__()
         self.shapes = shapes
 
-    def forward(self, x, labels, randn_like):
+    def forward(self, x: Tensor, labels: Tensor | None, randn_like: Callable[[Tensor], Tensor]) -> list[Tensor]:
         return [x.mean() + torch.ones(len(x), c, size, size) for c, size in self.shapes]
 
 
-def test_the_published_maps_leave_with_the_published_channels_at_twice_the_size():
+def test_the_published_maps_leave_with_the_published_channels_at_twice_the_size() -> None:
     backbone = Maps((24, 56), (40, 28), (112, 14), (320, 7))
     projection = Projection(backbone, torch.zeros(1, 3, 8, 8), None, 64)
     maps = projection(torch.zeros(2, 3, 8, 8), None, torch.zeros_like)
@@ -33,13 +34,13 @@ def test_the_published_maps_leave_with_the_published_channels_at_twice_the_size(
     assert not any(p.requires_grad for p in projection.parameters())
 
 
-def test_maps_that_are_no_multiples_of_each_other_meet():
+def test_maps_that_are_no_multiples_of_each_other_meet() -> None:
     projection = Projection(Maps((4, 55), (6, 27), (6, 13)), torch.zeros(1, 3, 8, 8), None, 8)
     maps = projection(torch.zeros(1, 3, 8, 8), None, torch.zeros_like)
     assert [m.shape[1:] for m in maps] == [(8, 110, 110), (8, 55, 55), (16, 27, 27)]
 
 
-def test_mixing_across_scales_by_hand():
+def test_mixing_across_scales_by_hand() -> None:
     """Identity convolutions: the finest map is what it was plus the coarser one, halved to its channels."""
     projection = Projection(Maps((1, 4), (2, 2)), torch.zeros(1, 1, 8, 8), None, 1)
     with torch.no_grad():
@@ -53,7 +54,7 @@ def test_mixing_across_scales_by_hand():
 
 
 @pytest.mark.parametrize(("channels", "size", "blocks"), [(64, 112, 4), (64, 56, 3), (128, 28, 2), (256, 14, 1)])
-def test_a_published_head_halves_to_7_pixels_and_gives_16_logits(channels, size, blocks):
+def test_a_published_head_halves_to_7_pixels_and_gives_16_logits(channels: int, size: int, blocks: int) -> None:
     with torch.device("meta"):
         head = Head(channels, size, end=8, width=512, classes=0, embedding=320, cmap=64)
         assert head(torch.empty(2, channels, size, size), None).shape == (2, 16)
@@ -61,12 +62,12 @@ def test_a_published_head_halves_to_7_pixels_and_gives_16_logits(channels, size,
     assert len(convs) == blocks and convs[-1].out_channels == 512
 
 
-def test_nominal_sizes_and_widths():
+def test_nominal_sizes_and_widths() -> None:
     assert [nominal(size) for size in (224, 112, 56, 28, 14, 7, 2)] == [256, 128, 64, 32, 16, 8, 2]
     assert [width_at(size, 512) for size in (4, 8, 16, 32, 64, 128, 256)] == [512, 512, 256, 128, 64, 64, 32]
 
 
-def test_a_conditional_logit_is_the_product_with_the_labels_map():
+def test_a_conditional_logit_is_the_product_with_the_labels_map() -> None:
     head = Head(3, 4, end=8, width=8, classes=2, embedding=5, cmap=6).eval()
     x, labels = torch.randn(2, 3, 4, 4), torch.eye(2)
     features = head.cls(x)[:, :, 0, 0]
@@ -77,7 +78,7 @@ def test_a_conditional_logit_is_the_product_with_the_labels_map():
     torch.testing.assert_close(label(labels)[:, :, 0, 0], torch.where(y > 0, y, 0.2 * y) * math.sqrt(2))
 
 
-def test_every_convolution_of_a_head_has_spectral_norm_one():
+def test_every_convolution_of_a_head_has_spectral_norm_one() -> None:
     head = Head(4, 16, end=4, width=16, classes=0, embedding=1, cmap=1)
     x = torch.randn(8, 4, 16, 16)
     for _ in range(200):
@@ -86,7 +87,7 @@ def test_every_convolution_of_a_head_has_spectral_norm_one():
         assert torch.linalg.matrix_norm(conv.weight.flatten(1), 2).item() == pytest.approx(1, rel=1e-3)
 
 
-def test_real_and_fake_images_pass_with_statistics_of_their_own_in_every_turn():
+def test_real_and_fake_images_pass_with_statistics_of_their_own_in_every_turn() -> None:
     state = toy_state(generator_loss={"use": "gdd", "width": 16, "projection": 4})
     D = state.components["generator_loss"].D
     assert not D.heads.training

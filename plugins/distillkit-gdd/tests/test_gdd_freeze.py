@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from distillkit_gdd.freeze import frozen_names
+from torch import nn
 
 from distillkit.recipe import choice_from_table
 from distillkit.registry import Catalog
@@ -16,7 +18,7 @@ NETS = json.loads((Path(__file__).parent / "data" / "gdd_freeze_names.json").rea
 KEYS = ("model_channels", "channel_mult", "dropout")
 
 
-def network(kwargs):
+def network(kwargs: dict[str, Any]) -> nn.Module:
     """The published network, without storage."""
     adm = kwargs["model_type"] == "DhariwalUNet"
     use = "edm-adm" if adm else "edm-ncsnpp" if kwargs["embedding_type"] == "fourier" else "edm-ddpmpp"
@@ -27,7 +29,7 @@ def network(kwargs):
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_every_level_freezes_exactly_the_published_names(name):
+def test_every_level_freezes_exactly_the_published_names(name: str) -> None:
     net = network(NETS[name]["init_kwargs"])
     params = dict(net.named_parameters())
     assert sum(p.numel() for p in params.values()) == NETS[name]["num_params"]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from distillkit_gdd.gdd import Gdd, GddI
-from torch import nn
+from torch import Tensor, nn
 
 from distillkit.api import UsageError
 from distillkit.testing import toy_state
@@ -29,11 +30,11 @@ QUIET = SimpleNamespace(record=lambda name, value: None)  # a state that keeps n
 class Stub(nn.Module):
     """l = z + 0.2 z^2 of z = feat @ W, feat_a = x, feat_b = x / 2."""
 
-    def __init__(self, W_a, W_b):
+    def __init__(self, W_a: Tensor, W_b: Tensor) -> None:
         super().__init__()
         self.W = nn.ParameterList([W_a, W_b])
 
-    def __call__(self, x, step):
+    def __call__(self, x: Tensor, step: Any) -> list[Tensor]:
         z = [feat.flatten(1) @ W for feat, W in zip((x, 0.5 * x), self.W, strict=True)]
         return [logits + 0.2 * logits**2 for logits in z]
 
@@ -41,24 +42,24 @@ class Stub(nn.Module):
 
 
 @pytest.fixture
-def data():
+def data() -> dict[str, Tensor]:
     with np.load(Path(__file__).parent / "data" / "gdd_loss_io.npz") as data:
         return {key: torch.from_numpy(v) for key, v in data.items() if v.dtype.kind != "U"}
 
 
-def ready(data, **config):
+def ready(data: dict[str, Tensor], **config: Any) -> Any:
     loss = Gdd(Gdd.Config(**config))
     loss.D = Stub(data["W_a"], data["W_b"])
     return loss
 
 
-def step(data, turn):
+def step(data: dict[str, Tensor], turn: Any) -> Any:
     x = data["gen_out"].clone().requires_grad_(turn == "generator")
     return SimpleNamespace(turn=turn, x=x, real=data["real_images"].clone(), n=4, batch=4)
 
 
 @pytest.mark.parametrize(("form", "tag"), [("non-saturating", "ns"), ("hinge", "hinge")])
-def test_both_losses_and_their_gradients_are_the_references_sums(data, form, tag):
+def test_both_losses_and_their_gradients_are_the_references_sums(data: dict[str, Tensor], form: str, tag: str) -> None:
     loss = ready(data, loss=form)
     now = step(data, "generator")
     total = loss.generator_loss(now).sum() / 4  # the engine's mean
@@ -73,14 +74,14 @@ def test_both_losses_and_their_gradients_are_the_references_sums(data, form, tag
         torch.testing.assert_close(W.grad, data[f"{tag}_grad_W_{name}"], **CLOSE)
 
 
-def test_the_logits_are_the_references(data):
+def test_the_logits_are_the_references(data: dict[str, Tensor]) -> None:
     stub = Stub(data["W_a"], data["W_b"])
     for kind, images in (("fake", "gen_out"), ("real", "real_images")):
         for got, name in zip(stub(data[images], None), "ab", strict=True):
             torch.testing.assert_close(got, data[f"{kind}_logits_{name}"], **CLOSE)
 
 
-def test_the_mean_is_the_sum_over_the_batch_size(data):
+def test_the_mean_is_the_sum_over_the_batch_size(data: dict[str, Tensor]) -> None:
     summed, mean = ready(data), ready(data, reduction="mean")
     for a, b in (
         [loss.generator_loss(step(data, "generator")) for loss in (summed, mean)],
@@ -90,7 +91,7 @@ def test_the_mean_is_the_sum_over_the_batch_size(data):
 
 
 @pytest.mark.parametrize("tag", ["ns", "hinge"])
-def test_the_gradient_penalty_and_its_gradient_are_the_references(data, tag):
+def test_the_gradient_penalty_and_its_gradient_are_the_references(data: dict[str, Tensor], tag: str) -> None:
     loss = ready(data)
     per_image = loss.penalty(QUIET, step(data, "r1"))
     (per_image.sum() / 4).backward()
@@ -100,7 +101,7 @@ def test_the_gradient_penalty_and_its_gradient_are_the_references(data, tag):
         torch.testing.assert_close(W.grad, data[f"{tag}_r1_gain16_grad_W_{name}"], rtol=1e-4, atol=1e-6)
 
 
-def test_the_students_coefficients_are_the_references_and_the_teachers_stay_edms(data):
+def test_the_students_coefficients_are_the_references_and_the_teachers_stay_edms(data: dict[str, Tensor]) -> None:
     state = toy_state(generator_loss={"use": "gdd"}, **TEACHER)
     for net, tag in ((state.generator, "GDDPrecond"), (state.teacher.network, "EDMPrecond")):
         for got, name in zip(net.scalings(data[f"{tag}_sigma"]), ("skip", "out", "in", "noise"), strict=True):
@@ -109,7 +110,7 @@ def test_the_students_coefficients_are_the_references_and_the_teachers_stay_edms
     assert state.generator.card["network"]["dropout"] == 0 != state.teacher.network.card["network"]["dropout"]
 
 
-def test_the_published_optimizers_and_input():
+def test_the_published_optimizers_and_input() -> None:
     state = toy_state(generator_loss={"use": "gdd"}, **{**TEACHER, "generator": {}})
     d = state.settings["discriminator"]
     assert (d.lr, d.betas) == (pytest.approx(1e-4 * 16 / 17), (0.0, pytest.approx(0.99 ** (16 / 17))))
@@ -119,7 +120,7 @@ def test_the_published_optimizers_and_input():
     assert without.settings["discriminator"].lr == 1e-4 and len(without.turns) == 2
 
 
-def test_r1_has_an_update_of_its_own_every_sixteenth_iteration_but_not_the_first():
+def test_r1_has_an_update_of_its_own_every_sixteenth_iteration_but_not_the_first() -> None:
     state = toy_state(generator_loss={"use": "gdd"}, **TEACHER)
     taken = []
     for state.iteration in range(40):
@@ -128,7 +129,7 @@ def test_r1_has_an_update_of_its_own_every_sixteenth_iteration_but_not_the_first
     assert [name for i, name in taken if i == 16] == ["generator", "discriminator", "r1"]
 
 
-def test_gdd_i_moves_only_what_its_level_leaves():
+def test_gdd_i_moves_only_what_its_level_leaves() -> None:
     state = toy_state(generator_loss={"use": "gdd-i", "r1_gamma": 0.0}, **TEACHER)
     before = {name: p.detach().clone() for name, p in state.generator.named_parameters()}
     iterate(state)
@@ -140,12 +141,12 @@ def test_gdd_i_moves_only_what_its_level_leaves():
     assert GddI.Config().freeze == 1
 
 
-def test_gdd_i_refuses_a_network_of_which_it_would_freeze_nothing():
+def test_gdd_i_refuses_a_network_of_which_it_would_freeze_nothing() -> None:
     with pytest.raises(UsageError, match="MlpDenoiser has none: take `gdd`"):
         toy_state(generator_loss={"use": "gdd-i"})
 
 
-def test_the_frozen_half_of_the_discriminator_never_moves_and_gets_no_gradient():
+def test_the_frozen_half_of_the_discriminator_never_moves_and_gets_no_gradient() -> None:
     backbones = [{"use": "teacher-encoder"}, {"use": "random-pyramid"}]
     state = toy_state(generator_loss={"use": "gdd", "r1_every": 1, "backbones": backbones}, **TEACHER)
     D = state.components["generator_loss"].D

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import safetensors.torch
 import torch
 from distillkit_gdd.lpips import TAPS, LpipsVgg16, Phi, channel_weights
 from distillkit_gdd.published import Normalised
 from distillkit_gdd.vgg import WIDTHS, Features
-from torch import nn
+from torch import Tensor, nn
 
 from distillkit.api import InputError, UsageError
 from distillkit.testing import toy_state
@@ -18,7 +21,7 @@ CHANNELS = [stage[-1] for stage in WIDTHS]
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory):
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights of VGG-16, as torchvision names them, and of LPIPS' five layers."""
     folder = tmp_path_factory.mktemp("lpips")
     with torch.random.fork_rng():
@@ -33,33 +36,33 @@ def files(tmp_path_factory):
 
 
 @pytest.fixture
-def here(files, monkeypatch):
+def here(files: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(files)
     return files
 
 
-def phi(channels=3, **keys):
+def phi(channels: int = 3, **keys: Any) -> nn.Module:
     config = LpipsVgg16.Config(**{"weights": "vgg16.safetensors", "size": 32, **keys})
     return LpipsVgg16(config).module(8, channels, 0)
 
 
-def drawn(*shape, seed=0):
+def drawn(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-def distance(net, x, y):
+def distance(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return (net(x) - net(y)).square().sum(1)
 
 
 class Given(nn.Module):
     """Five layers' maps that do not depend on the weights: the first three channels, the image, and else nothing."""
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> list[Tensor]:
         pad = [torch.zeros(len(x), width - 3, *x.shape[2:]) for width in CHANNELS]
         return [torch.cat([x, zeros], 1) for zeros in pad]
 
 
-def test_the_distance_by_hand():
+def test_the_distance_by_hand() -> None:
     """A pixel (3, 4, 0) against (0, 0, 2): unit vectors (.6, .8, 0) and (0, 0, 1), so a layer: w2 . (.36, .64, 1)."""
     x, y = (torch.tensor(v).view(1, 3, 1, 1) for v in ([3.0, 4.0, 0.0], [0.0, 0.0, 2.0]))
     torch.testing.assert_close(distance(Phi(Given(), None), x, y), torch.tensor([5 * 2.0]))
@@ -70,7 +73,7 @@ def test_the_distance_by_hand():
     torch.testing.assert_close(distance(Phi(Given(), w2), x, y), torch.tensor([5 * (0.64 + 2) / 4]))
 
 
-def test_the_equation_holds_on_the_networks_maps(here):
+def test_the_equation_holds_on_the_networks_maps(here: Path) -> None:
     net, x, y = phi(lin="vgg.pth"), drawn(2, 3, 8, 8), drawn(2, 3, 8, 8, seed=1)
     lin, want = torch.load("vgg.pth", weights_only=True), torch.zeros(2)
     for i, maps in enumerate(zip(net.maps(x), net.maps(y), strict=True)):
@@ -81,19 +84,19 @@ def test_the_equation_holds_on_the_networks_maps(here):
 
 
 @pytest.mark.parametrize("pooling", ["max", "average"])
-def test_maps_are_those_after_the_last_relu_of_each_stage(here, pooling):
+def test_maps_are_those_after_the_last_relu_of_each_stage(here: Path, pooling: str) -> None:
     maps = phi(pooling=pooling).maps(drawn(1, 3, 8, 8))
     assert [m.shape[1:] for m in maps] == [(c, side, side) for c, side in zip(CHANNELS, (32, 16, 8, 4, 2), strict=True)]
     assert all(m.min() >= 0 for m in maps)
 
 
-def test_the_two_poolings_differ_behind_the_first_stage(here):
+def test_the_two_poolings_differ_behind_the_first_stage(here: Path) -> None:
     x = drawn(1, 3, 8, 8)
     first, *others = zip(phi().maps(x), phi(pooling="average").maps(x), strict=True)
     assert torch.equal(*first) and not any(torch.allclose(a, b) for a, b in others)
 
 
-def test_images_arrive_as_vgg_was_trained_grey_ones_repeated_small_ones_enlarged(here):
+def test_images_arrive_as_vgg_was_trained_grey_ones_repeated_small_ones_enlarged(here: Path) -> None:
     """LPIPS' (x - shift) / scale of images in [-1,1] is ImageNet's mean and deviation of images in [0,1]."""
     seen = []
     net = phi(channels=1)
@@ -107,7 +110,7 @@ def test_images_arrive_as_vgg_was_trained_grey_ones_repeated_small_ones_enlarged
     assert torch.equal(phi(channels=1)(x), phi(channels=3)(x.repeat(1, 3, 1, 1)))
 
 
-def test_the_gradient_reaches_the_images_alone_and_is_finite_where_no_channel_is_active(here):
+def test_the_gradient_reaches_the_images_alone_and_is_finite_where_no_channel_is_active(here: Path) -> None:
     net, x = phi(), drawn(2, 3, 8, 8).requires_grad_()
     distance(net, x, drawn(2, 3, 8, 8, seed=1)).sum().backward()
     assert x.grad.isfinite().all() and x.grad.flatten(1).any(1).all()
@@ -121,7 +124,7 @@ def test_the_gradient_reaches_the_images_alone_and_is_finite_where_no_channel_is
     assert value == 0 and torch.equal(x.grad, torch.zeros_like(x))
 
 
-def test_other_files_are_refused_with_a_reason(here):
+def test_other_files_are_refused_with_a_reason(here: Path) -> None:
     with pytest.raises(InputError, match=r"absent.pth: no such file"):
         phi(weights="absent.pth")
     with pytest.raises(InputError, match=r"vgg.pth: has no 'features.0.weight' \(26 of 26 missing\)"):
@@ -153,7 +156,9 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_every_loss_that_lpips_is_published_for_trains_the_student_with_it(here, tmp_path, monkeypatch, name):
+def test_every_loss_that_lpips_is_published_for_trains_the_student_with_it(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.setenv("DISTILLKIT_HOME", str(tmp_path))
     state = toy_state(dataset={"channels": 1}, run={"batch": 4}, **LOSSES[name])
     parts = [*state.components.values()]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -31,14 +33,14 @@ def same(a: DigitsClassifier, b: DigitsClassifier) -> bool:
 
 
 @pytest.fixture
-def no_training(monkeypatch: pytest.MonkeyPatch):
+def no_training(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     def refuse(*args: object) -> None:
         raise AssertionError("trained again")
 
     return lambda: monkeypatch.setattr(classifier, "train", refuse)
 
 
-def test_it_reads_digits_it_has_never_seen(digits) -> None:
+def test_it_reads_digits_it_has_never_seen(digits: SimpleNamespace) -> None:
     held_out = digits.state.held_out
     index = torch.arange(len(held_out))
     found = digits.features(held_out.images(index))
@@ -48,7 +50,9 @@ def test_it_reads_digits_it_has_never_seen(digits) -> None:
     assert (found["logits"].argmax(1) == held_out.classes(index)).float().mean() >= 0.985
 
 
-def test_everybody_has_the_same_classifier_of_the_digits_with_and_without_labels(digits, tmp_path, no_training) -> None:
+def test_everybody_has_the_same_classifier_of_the_digits_with_and_without_labels(
+    digits: SimpleNamespace, tmp_path: Path, no_training: Callable[[], None]
+) -> None:
     module = pytest.importorskip("distillkit_datasets.digits")
     no_training()
     for conditional in (True, False):
@@ -59,7 +63,9 @@ def test_everybody_has_the_same_classifier_of_the_digits_with_and_without_labels
     assert not list(tmp_path.iterdir())
 
 
-def test_a_classifier_trained_here_is_as_good_as_the_shipped_one(digits, tmp_path, monkeypatch) -> None:
+def test_a_classifier_trained_here_is_as_good_as_the_shipped_one(
+    digits: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(classifier, "SHIPPED", tmp_path)
     held_out = digits.state.held_out
     fresh = prepared(digits.state.dataset, tmp_path, iterations=600)
@@ -76,7 +82,7 @@ def noisy_distance(features: DigitsClassifier, dataset: Dataset) -> float:
     return frechet_distance(*(moments(features(image)["penultimate"]) for image in (x, x + noise)))
 
 
-def test_the_digest_is_that_of_the_weights(toy: Dataset, tmp_path: Path, monkeypatch) -> None:
+def test_the_digest_is_that_of_the_weights(toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, again, other = prepared(toy, tmp_path / "a"), prepared(toy, tmp_path / "b"), prepared(toy, tmp_path, seed=1)
     assert first.digest == again.digest == store.digest(weights(first)) != other.digest
     monkeypatch.setattr(classifier, "train", train_on_another_machine)
@@ -116,7 +122,7 @@ def test_training_repeats_bit_for_bit(toy: Dataset, tmp_path: Path) -> None:
     assert not same(prepared(toy, tmp_path), prepared(toy, tmp_path, seed=1))
 
 
-def test_a_second_prepare_takes_the_cache(toy: Dataset, tmp_path: Path, no_training) -> None:
+def test_a_second_prepare_takes_the_cache(toy: Dataset, tmp_path: Path, no_training: Callable[[], None]) -> None:
     first = prepared(toy, tmp_path)
     no_training()
     assert same(prepared(toy, tmp_path), first)
@@ -170,7 +176,9 @@ def test_features_are_in_eval_mode_without_gradients(toy: Dataset, tmp_path: Pat
     torch.testing.assert_close(both["logits"][:1], alone["logits"])  # no batch statistics
 
 
-def test_a_data_set_without_classes_is_refused_with_features_that_need_none(unlabelled_toy, tmp_path: Path) -> None:
+def test_a_data_set_without_classes_is_refused_with_features_that_need_none(
+    unlabelled_toy: Dataset, tmp_path: Path
+) -> None:
     for _ in range(2):
         with pytest.raises(UsageError, match=r'has none: .* "inception" or "torchscript"'):
             prepared(unlabelled_toy, tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -33,7 +34,7 @@ def cloud(n: int, seed: int, d: int = 4) -> Tensor:
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def drawing(dataset: Dataset, change: Callable[[Tensor, torch.Generator], Tensor], again: bool = True):
+def drawing(dataset: Dataset, change: Callable[[Tensor, torch.Generator], Tensor], again: bool = True) -> Any:
     """A draw of training images of the labels asked for, with `change` to each; `again`: any may come twice."""
     classes = dataset.classes(torch.arange(len(dataset)))
 
@@ -52,12 +53,14 @@ def drawing(dataset: Dataset, change: Callable[[Tensor, torch.Generator], Tensor
 
 
 @pytest.fixture(scope="module")
-def metric(digits) -> Frechet:
+def metric(digits: SimpleNamespace) -> Frechet:
     return Frechet(Frechet.Config(features=Held(digits.features)))
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["each once", "with repeats"])
-def test_a_generator_that_draws_training_images_is_named_by_three_signs(again: bool, metric, digits, tmp_path) -> None:
+def test_a_generator_that_draws_training_images_is_named_by_three_signs(
+    again: bool, metric: Frechet, digits: SimpleNamespace, tmp_path: Path
+) -> None:
     state = SimpleNamespace(**{**vars(digits.state), "nimg": 2, "figures": tmp_path / "figures"})
     found = metric.evaluate(state, drawing(state.dataset, lambda x, _: x, again))
     assert found["sfd"] < found["sfd_floor"] - 2 * found["sfd_floor_sd"]
@@ -73,7 +76,7 @@ def test_a_generator_that_draws_training_images_is_named_by_three_signs(again: b
     assert top.tobytes() == below.tobytes(), "a copy stands above its original"
 
 
-def test_blurred_training_images_are_not_named(metric: Frechet, digits) -> None:
+def test_blurred_training_images_are_not_named(metric: Frechet, digits: SimpleNamespace) -> None:
     def blurred(x: Tensor, generator: torch.Generator) -> Tensor:
         return (x + 0.4 * torch.randn(x.shape, generator=generator)).clamp(-1, 1)
 
@@ -81,7 +84,7 @@ def test_blurred_training_images_are_not_named(metric: Frechet, digits) -> None:
     assert found["near_train"] < 0.1 and metric.remarks(found) == []
 
 
-def test_unseen_real_images_are_not_named(metric: Frechet, digits) -> None:
+def test_unseen_real_images_are_not_named(metric: Frechet, digits: SimpleNamespace) -> None:
     held_out = digits.state.held_out
     few = Frechet(Frechet.Config(features=Held(digits.features), images=200))
     found = few.evaluate(digits.state, drawing(held_out, lambda x, _: x, again=False))
@@ -89,7 +92,7 @@ def test_unseen_real_images_are_not_named(metric: Frechet, digits) -> None:
     assert found["near_train"] == pytest.approx(0.05, abs=0.04)
 
 
-def test_a_generator_of_few_images_is_named_by_its_duplicates(metric: Frechet, digits) -> None:
+def test_a_generator_of_few_images_is_named_by_its_duplicates(metric: Frechet, digits: SimpleNamespace) -> None:
     dataset = digits.state.dataset
 
     def few(n: int, seed: int = 0, labels: Tensor | None = None) -> Images:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from distillkit_metrics import floors
@@ -44,7 +46,7 @@ def test_kid_of_fresh_samples_of_a_mixture_is_zero() -> None:
 
 
 @pytest.fixture(scope="module")
-def real(digits) -> Real:
+def real(digits: SimpleNamespace) -> Real:
     return Real(digits.features, digits.state.dataset, digits.state.held_out, 1000, 3, 5)
 
 

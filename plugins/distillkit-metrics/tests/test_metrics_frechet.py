@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -42,7 +44,7 @@ def frechet(**keys: object) -> Frechet:
     return Frechet(Frechet.Config(**({"features": pixels, "images": 20} | keys)))
 
 
-def copying(dataset: Dataset, noise: float = 0.0):
+def copying(dataset: Dataset, noise: float = 0.0) -> Any:
     """A draw that gives training images of the labels asked for."""
 
     def draw(n: int, seed: int = 0, labels: Tensor | None = None) -> Images:
@@ -63,25 +65,25 @@ def gaussian_noise(n: int, seed: int = 0, labels: Tensor | None = None) -> Image
 
 
 @pytest.fixture
-def state(toy: Dataset, tmp_path) -> SimpleNamespace:
+def state(toy: Dataset, tmp_path: Path) -> SimpleNamespace:
     return SimpleNamespace(dataset=toy, held_out=toy, cache=tmp_path, nimg=20, total=40, figures=None)
 
 
 @pytest.fixture(scope="module")
-def on_digits(digits) -> Frechet:
+def on_digits(digits: SimpleNamespace) -> Frechet:
     metric = Frechet(Frechet.Config(features=Held(digits.features)))
     metric.setup(digits.state)
     return metric
 
 
-def test_gaussian_noise_is_far_from_digits(on_digits: Frechet, digits) -> None:
+def test_gaussian_noise_is_far_from_digits(on_digits: Frechet, digits: SimpleNamespace) -> None:
     found = on_digits.evaluate(digits.state, gaussian_noise)
     assert found["fd"] > 50 * found["fd_floor"] and found["sfd"] > 50 * found["sfd_floor"] and found["kid"] > 5
     assert found["precision"] < 0.05 and found["coverage"] < 0.05 and found["label_agreement"] < 0.2
     assert found["near_train"] == 0 and on_digits.remarks(found) == []
 
 
-def test_slightly_noisy_real_digits_reach_the_floor(on_digits: Frechet, digits) -> None:
+def test_slightly_noisy_real_digits_reach_the_floor(on_digits: Frechet, digits: SimpleNamespace) -> None:
     found = on_digits.evaluate(digits.state, copying(digits.state.dataset, noise=0.1))
     assert found["fd"] < 2 * found["fd_floor"] and found["sfd"] < found["sfd_floor"]
     assert found["recall"] > 0.8 and found["coverage"] > 0.9 and found["label_agreement"] > 0.97
@@ -111,7 +113,9 @@ def test_where_splits_would_be_too_small_there_are_no_floors(state: SimpleNamesp
     assert found["precision"] == 1 and not {"precision_ceiling", "fd_floor", "kid_floor"} & set(found)
 
 
-def test_unconditional_images_have_no_label_agreement_and_floors_of_random_splits(unlabelled_toy, state) -> None:
+def test_unconditional_images_have_no_label_agreement_and_floors_of_random_splits(
+    unlabelled_toy: Dataset, state: SimpleNamespace
+) -> None:
     labelled = frechet().evaluate(state, copying(state.dataset))
     state.dataset = state.held_out = unlabelled_toy
     found = frechet().evaluate(state, copying(unlabelled_toy))
@@ -119,7 +123,7 @@ def test_unconditional_images_have_no_label_agreement_and_floors_of_random_split
     assert found["fd_floor"] > labelled["fd_floor"], "classes of random proportions add to the distance"
 
 
-def test_extrapolation_takes_most_of_the_bias_away(on_digits: Frechet, digits) -> None:
+def test_extrapolation_takes_most_of_the_bias_away(on_digits: Frechet, digits: SimpleNamespace) -> None:
     draw = copying(digits.state.dataset, noise=0.3)
     metrics = {
         n: Frechet(Frechet.Config(features=Held(digits.features), images=n, extrapolate=True)) for n in (250, 900)
@@ -191,7 +195,7 @@ def test_non_finite_images_are_counted_and_refused(state: SimpleNamespace) -> No
         frechet().evaluate(state, broken)
 
 
-def test_labels_are_asked_for_in_the_proportions_of_the_classes(digits, on_digits: Frechet) -> None:
+def test_labels_are_asked_for_in_the_proportions_of_the_classes(digits: SimpleNamespace, on_digits: Frechet) -> None:
     dataset = digits.state.dataset
     asked: list[Tensor] = []
     draw = copying(dataset)
@@ -216,7 +220,9 @@ def test_measuring_in_chunks_changes_nothing(toy: Dataset, monkeypatch: pytest.M
         torch.testing.assert_close(value, whole[name])
 
 
-def test_neighbours_are_sought_among_a_part_of_many_images(toy: Dataset, state, monkeypatch) -> None:
+def test_neighbours_are_sought_among_a_part_of_many_images(
+    toy: Dataset, state: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = frechet().evaluate(state, copying(toy, 0.1))
     monkeypatch.setattr("distillkit_metrics.real.NEIGHBOURS", len(toy) // 3 + 1)
     metric = frechet()

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -46,7 +47,7 @@ print(json.dumps([features.digest, fd, sfd, torch.get_num_threads()]))
 """
 
 
-def test_threads_and_instruction_sets_change_neither_digest_nor_distance(tmp_path) -> None:
+def test_threads_and_instruction_sets_change_neither_digest_nor_distance(tmp_path: Path) -> None:
     pytest.importorskip("distillkit_datasets.digits")
     jobs = [
         subprocess.Popen(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from distillkit_metrics import manifold
@@ -49,7 +50,7 @@ def test_density_and_coverage_by_hand() -> None:
     assert density_coverage(real, line(0.5, 0.5), k=1) == (2.0, 0.5)
 
 
-def test_precision_and_recall_are_those_of_the_published_code(reference) -> None:
+def test_precision_and_recall_are_those_of_the_published_code(reference: dict[str, np.ndarray]) -> None:
     real, gen = (torch.from_numpy(reference[name]) for name in ("real_features", "gen_features"))
     expected = float(reference["precision_k3"]), float(reference["recall_k3"])
     assert precision_recall(real, gen, k=3) == pytest.approx(expected, abs=1e-6)

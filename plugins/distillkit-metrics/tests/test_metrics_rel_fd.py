@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from distillkit_metrics.pixels import measured
@@ -17,11 +19,11 @@ TABLE = {"use": "rel-fid", "images": 24, "features": FEATURES, "sampler": {"use"
 
 
 @pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISTILLKIT_HOME", str(tmp_path))
 
 
-def test_a_student_that_is_the_teacher_is_at_no_distance():
+def test_a_student_that_is_the_teacher_is_at_no_distance() -> None:
     state = toy_state(evaluate=[TABLE], sample={"use": "heun", "steps": 3})
     (found,) = state.evaluators[0].call(state=state, draw=Drawer.student(state))
     assert found["distance"] == 0 and found["fd"] == pytest.approx(0, abs=1e-6)
@@ -31,7 +33,7 @@ def test_a_student_that_is_the_teacher_is_at_no_distance():
     )  # fmt: skip
 
 
-def test_a_one_step_student_is_at_the_metrics_distance_from_the_same_noise():
+def test_a_one_step_student_is_at_the_metrics_distance_from_the_same_noise() -> None:
     state = toy_state(evaluate=[TABLE])
     draw = Drawer.student(state)
     (found,) = state.evaluators[0].call(state=state, draw=draw)
@@ -43,7 +45,7 @@ def test_a_one_step_student_is_at_the_metrics_distance_from_the_same_noise():
     assert found["fd"] > 0 and found["distance"] > 0
 
 
-def test_frechet_measures_the_untouched_teacher_in_one_step():
+def test_frechet_measures_the_untouched_teacher_in_one_step() -> None:
     """The student starts as the teacher, so its one step has the teacher's distance; Heun's steps have another."""
     table = {"use": "frechet", "images": 24, "features": FEATURES}
     one, heun = {"use": "one-step", "sigma_init": 2.5}, {"use": "heun", "steps": 3}
@@ -52,7 +54,7 @@ def test_frechet_measures_the_untouched_teacher_in_one_step():
     assert teacher == pytest.approx(student, rel=1e-6) and steps != pytest.approx(student, rel=1e-3)
 
 
-def test_it_needs_a_teacher():
+def test_it_needs_a_teacher() -> None:
     state = toy_state(evaluate=[TABLE])
     state.teacher = None
     with pytest.raises(UsageError, match="teacher_score"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from distillkit_metrics.statistics import Moments, frechet_distance, moments, principal_axes
@@ -32,7 +33,7 @@ def test_singular_covariances_are_fine_and_the_distance_is_symmetric() -> None:
     assert frechet_distance(moments(few), moments(few)) == pytest.approx(0, abs=1e-6)
 
 
-def test_fid_is_that_of_the_edm_code(reference) -> None:
+def test_fid_is_that_of_the_edm_code(reference: dict[str, np.ndarray]) -> None:
     gen, real = (torch.from_numpy(reference[name]) for name in ("gen_features", "real_features"))
     found = moments(gen)
     torch.testing.assert_close(found.mean, torch.from_numpy(reference["edm_mu_gen"]), rtol=1e-6, atol=1e-7)
@@ -40,7 +41,7 @@ def test_fid_is_that_of_the_edm_code(reference) -> None:
     assert frechet_distance(found, moments(real)) == pytest.approx(float(reference["edm_fid"]), rel=1e-6)
 
 
-def test_fid_is_that_of_the_stylegan_code_which_divides_by_n(reference) -> None:
+def test_fid_is_that_of_the_stylegan_code_which_divides_by_n(reference: dict[str, np.ndarray]) -> None:
     gen, real = (torch.from_numpy(reference[name]) for name in ("gen_features", "real_features"))
     found = moments(gen, ddof=0)
     torch.testing.assert_close(found.cov, torch.from_numpy(reference["stylegan_sigma_gen"]), rtol=1e-6, atol=1e-7)

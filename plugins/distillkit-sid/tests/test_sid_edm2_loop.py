@@ -7,7 +7,9 @@ of 200,000 images moved to 100,020. It holds weights as flat vectors in the orde
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,16 +51,18 @@ def fill(network: nn.Module, flat: Tensor) -> None:
 
 
 @pytest.fixture
-def trained(data, monkeypatch):
+def trained(data: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> Callable[..., State]:
     """A run of ITERATIONS with the recorded draws, labels and images."""
 
-    def rows(kind, seed, stream, first, n, shape, device="cpu"):
+    def rows(
+        kind: str, seed: int, stream: str, first: int, n: int, shape: tuple[int, ...], device: str = "cpu"
+    ) -> Tensor:
         return data[stream][first - START :][:n]
 
-    def shuffled(seed, stream, first, n, size):
+    def shuffled(seed: int, stream: str, first: int, n: int, size: int) -> Tensor:
         return torch.arange(n) + first - START + (len(data["images"]) // 2 if stream.startswith("generator") else 0)
 
-    def run(**loss) -> State:
+    def run(**loss: Any) -> State:
         optimizer = {"lr": 1e-3, "betas": [0.0, 0.999], "eps": 1e-8}
         state = toy_state(
             run={"kimg": (START + ITERATIONS * BATCH) / 1000, "batch": BATCH, "precision": "fp64"},
@@ -93,11 +97,15 @@ def errors(state: State, data: dict[str, Tensor], tag: str) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("tag", METHODS)
-def test_twenty_iterations_end_in_the_weights_of_the_authors_loop(tag, data, trained):
+def test_twenty_iterations_end_in_the_weights_of_the_authors_loop(
+    tag: str, data: dict[str, Tensor], trained: Callable[..., State]
+) -> None:
     found = errors(trained(**METHODS[tag]), data, tag)
     assert max(found.values()) < 1e-11, found
 
 
-def test_with_the_fake_scores_weights_normalised_too_it_ends_elsewhere(data, trained):
+def test_with_the_fake_scores_weights_normalised_too_it_ends_elsewhere(
+    data: dict[str, Tensor], trained: Callable[..., State]
+) -> None:
     found = errors(trained(**METHODS["sida"], fake_force_normalization=True), data, "sida")
     assert found["fake_score"] > 0.1, found
