@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 
+from distillkit.api.printable import printable
+
 SHOWN = 20  # faults of one kind that are listed
 FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)  # disk, file size limit, quota: a ResourceError
 
@@ -13,6 +15,9 @@ class DistillkitError(Exception):
     """Anything we can explain to a user without a traceback."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return printable(super().__str__())  # it may quote a stranger's file
 
 
 class UsageError(DistillkitError):

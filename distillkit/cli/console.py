@@ -1,17 +1,33 @@
-"""The terminal as rich sees it: no colours or styles in pipes or under NO_COLOR."""
+"""The terminal as rich sees it: no colours or styles in pipes or under NO_COLOR, and no escapes but rich's own."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from distillkit.api.printable import printable
+from distillkit.cli.plain import Plain
+
+
+class PlainConsole(Console):
+    """Rich's console: its own colours and bars reach the terminal, escapes in the text do not."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
 
 def console(*, stderr: bool = False) -> Console:
     """A console that emits escape sequences for style only on a terminal without NO_COLOR."""
-    plain = bool(os.environ.get("NO_COLOR"))
-    return Console(stderr=stderr, color_system=None if plain else "auto", highlight=False, markup=False, emoji=False)
+    plain, stream = bool(os.environ.get("NO_COLOR")), sys.stderr if stderr else sys.stdout
+    return PlainConsole(
+        file=stream.stream if isinstance(stream, Plain) else stream, stderr=stderr,
+        color_system=None if plain else "auto", highlight=False, markup=False, emoji=False,
+    )  # fmt: skip
 
 
 def tell(out: Console, what: RenderableType) -> None:

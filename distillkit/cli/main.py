@@ -12,6 +12,7 @@ from importlib import import_module
 
 from distillkit import __version__
 from distillkit.api.errors import FULL, DistillkitError, ResourceError
+from distillkit.cli.plain import plain_streams
 
 INTERRUPTED = 130
 COMMANDS = {  # a module here each, with add(parser) and main(args)
@@ -37,7 +38,11 @@ COMMANDS = {  # a module here each, with add(parser) and main(args)
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command line -> exit code (design: 0 done, 1 bug, 2 usage, 3 input, ... 130 interrupted)."""
-    argv = sys.argv[1:] if argv is None else argv
+    with plain_streams():
+        return _run(sys.argv[1:] if argv is None else argv)
+
+
+def _run(argv: list[str]) -> int:
     try:
         args = parser(next((text for text in argv if not text.startswith("-")), "")).parse_args(argv)
     except SystemExit as stop:  # argparse: 0 after --help, 2 after a wrong argument

@@ -131,7 +131,7 @@ def nimg(path: Path) -> int:
 
 
 def prune(folder: Path, keep: int, wanted: Collection[str]) -> None:
-    """Delete all but the newest `keep` and those that are `wanted`; a half deleted one never has a checkpoint's name."""
+    """Delete all but the newest `keep` and the `wanted` ones; a half deleted one never has a checkpoint's name."""
     outdated = [path for path in _all(folder)[: -max(keep, 1)] if path.name not in wanted]
     try:
         for path in outdated:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from distillkit.api import ResourceError
 from distillkit.api.errors import FULL
+from distillkit.api.printable import printable
 from distillkit.show.screen import Bar, Screen
 
 
@@ -28,7 +29,7 @@ class LoggedScreen:
     def _log(self, text: str) -> None:
         """Append a line; where the disk is full it waits for the next one."""
         first = not self.unwritten
-        self.unwritten += f"{text}\n".encode(errors="replace")
+        self.unwritten += f"{printable(text)}\n".encode(errors="replace")
         try:
             self.unwritten = self.unwritten[self.file.write(self.unwritten) :]
         except OSError as error:

@@ -13,6 +13,7 @@ import torch
 
 from distillkit.api import DistillkitError, Diverged, ResourceError
 from distillkit.api.errors import FULL
+from distillkit.api.printable import printable
 from distillkit.assets.folder import folder as assets
 from distillkit.assets.locate import located
 from distillkit.disk import checkpoint, files
@@ -82,7 +83,7 @@ def guarded(run: RunDir) -> Iterator[None]:
         reason = f"{type(error).__name__}: {error}" if code == 1 else str(explained)
         if code == 1:
             with open(run.log, "a") as log:
-                log.write(traceback.format_exc())
+                log.write(printable(traceback.format_exc()))
         if explained is error:
             raise
         raise explained from error

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from distillkit.api import Diverged, Preempted, ResourceError
+from distillkit.api.printable import printable
 from distillkit.disk import checkpoint, results
 from distillkit.disk.metrics import MetricsLog
 from distillkit.disk.rundir import RunDir
@@ -205,7 +206,7 @@ class Training:
     def failed(self, what: str, error: Exception) -> None:
         """Tell of a metric or picture that failed: it decides nothing about the run."""
         with open(self.run.log, "a", encoding="utf-8") as log:
-            log.write("".join(traceback.format_exception(error)))
+            log.write(printable("".join(traceback.format_exception(error))))
         text = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
         self.failures[what] = f"{what} failed: {text}"
         self.screen.warn(f"{self.failures[what]}; the run goes on without it")

@@ -7,15 +7,16 @@ from html import escape
 from importlib import resources
 from pathlib import Path
 
-# What no text needs, and what is no part of a page: a name or a note out of a file may hold it.
-CONTROL = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # the page can load nothing
+from distillkit.api.printable import printable
+
+# The page can load nothing and send nothing.
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'"
 
 
 def page(title: str, body: str, footer: str, css: str = "") -> str:
     """Put a whole page around `body`; title and footer are text, body is HTML, `css` comes after the common styles."""
     css = resources.files("distillkit.show").joinpath("page.css").read_text(encoding="utf-8") + css
-    return f"""<!DOCTYPE html>
+    return printable(f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -31,7 +32,7 @@ def page(title: str, body: str, footer: str, css: str = "") -> str:
 <footer>{escape(footer)}</footer>
 </body>
 </html>
-""".translate(CONTROL)
+""")
 
 
 def section(title: str, body: str) -> str:
