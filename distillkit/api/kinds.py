@@ -25,6 +25,11 @@ class Component:
     """Base of everything a recipe can pick with `use =`; a subclass has a docstring and a nested `Config`."""
 
     kind: ClassVar[str]
+    # Keys with values at which it is small and acts at once, as `config` has them: {"images": 64, "start_kimg": 0.0}.
+    # Larger numbers become as small, all else is replaced: in smoke runs, and in the contracts' toy world.
+    tiny: ClassVar[dict[str, Any]] = {}
+    # Those of them that decide how much is made before the first iteration, and nothing after it: stored pairs.
+    before_training: ClassVar[tuple[str, ...]] = ()
 
     @frozen(kw_only=True)
     class Config:

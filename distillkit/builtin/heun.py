@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 class Heun(Sample):
     """Heun's method on the rho-grid, 2 * steps - 1 network calls (arXiv:2206.00364, Algorithms 1 and 2)."""
 
+    tiny = {"steps": 3}
+
     @frozen(kw_only=True)
     class Config:
         steps: int = field(default=18, validator=and_(ge(1), le(MOST)))  # of the grid; 2 steps - 1 network calls

@@ -116,6 +116,8 @@ class MixtureMetrics(Evaluate):
 
     better = {"on_mode": "higher", "modes_covered": "higher", "sw2": "lower"}
 
+    tiny = {"images": 128}
+
     @frozen(kw_only=True)
     class Config(MixtureConfig):
         images: int = field(default=4096, validator=ge(64))  # generated points

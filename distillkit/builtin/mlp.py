@@ -16,6 +16,8 @@ from distillkit.noise import SIGMA_DATA
 class Mlp(Network):
     """Fully connected layers on the flat image, EDM or consistency form (arXiv:2206.00364, 2303.01469)."""
 
+    tiny = {"width": 16, "depth": 2}
+
     @frozen(kw_only=True)
     class Config:
         width: int = field(default=64, validator=ge(1))  # units of a hidden layer

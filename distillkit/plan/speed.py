@@ -16,7 +16,7 @@ from distillkit.disk.metrics import MetricsLog
 from distillkit.disk.rundir import RunDir
 from distillkit.networks import network_file
 from distillkit.plan.stages import Stage
-from distillkit.recipe import checkpoint, choice_from_table, with_checkpoint
+from distillkit.recipe import checkpoint, choice_from_table, tiny, with_checkpoint
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
 from distillkit.train import threads
@@ -24,7 +24,6 @@ from distillkit.train.build import build
 from distillkit.train.iterate import iterate
 
 WARM_UP, SECONDS, ITERATIONS = 2, 5.0, 20  # of a measurement: not counted, at least, at most
-PAIRS = 512  # stored pairs, at most: how many there are is no matter of speed
 
 
 @frozen(kw_only=True)
@@ -81,7 +80,7 @@ def measured(stage: Stage, catalog: Catalog) -> Speed:
 
 
 def _ready(stage: Stage, place: Path, catalog: Catalog) -> Recipe:
-    """Make the recipe ready: no metrics, few stored pairs, networks of random weights in `place` for other recipes'."""
+    """Make the recipe ready: no metrics, little made beforehand, random networks in `place` for other recipes'."""
     recipe = attrs.evolve(stage.chained, evaluate=(), run=attrs.evolve(stage.chained.run, max_nonfinite=10**9))
     for i, (name, card) in enumerate(stage.cards.items()):
         path = place / str(i)
@@ -92,7 +91,8 @@ def _ready(stage: Stage, place: Path, catalog: Catalog) -> Recipe:
             recipe = with_checkpoint(recipe, table, path)
     terms = []
     for term in recipe.auxiliary_loss:
-        fewer = {"pairs": PAIRS} if getattr(term.config, "pairs", 0) > PAIRS else {}
+        least = tiny(term).config
+        fewer = {key: getattr(least, key) for key in term.cls.before_training}
         slot = attrs.evolve(term.slot, start_kimg=0.0, stop_kimg=None)
         terms.append(attrs.evolve(term, config=attrs.evolve(term.config, **fewer), slot=slot))
     return attrs.evolve(recipe, auxiliary_loss=tuple(terms))

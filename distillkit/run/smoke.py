@@ -1,8 +1,8 @@
 """`--smoke`: any recipe in seconds on a CPU, without downloads: its components, tiny networks and images, two ticks.
 
 Files of others are stood in for (stand_ins.py): images, teachers, feature networks and reference statistics by random
-ones in the same formats, published backbones and embeddings by random ones; metrics of latents are left out. Waiting
-times become zero, so that every loss is computed.
+ones in the same formats, published backbones and embeddings by random ones; metrics of latents are left out. Each
+component says itself how small it can be (`Component.tiny`), so that every loss is computed within two iterations.
 """
 
 from __future__ import annotations
@@ -14,20 +14,14 @@ import attrs
 
 from distillkit.api import Choice
 from distillkit.assets.locate import mapped, wanted
-from distillkit.recipe import checkpoint, choice_from_table, with_checkpoint
-from distillkit.recipe.keys import fields
-from distillkit.recipe.schema import Generator, Guard, Recipe, Run
+from distillkit.recipe import checkpoint, choice_from_table, tiny, with_checkpoint
+from distillkit.recipe.schema import Guard, Recipe, Run
 from distillkit.registry import Catalog
 from distillkit.run import stand_ins
 
 CLASSES, BATCH, ITERATIONS = 4, 4, 2
 WHERE = "--smoke"
 STAND_INS = {"backbone": "random-pyramid", "embedding": "convnet"}  # for parts that need published files
-WAITS = ("after_kimg", "start_kimg")
-AT_MOST = {
-    "pairs": 8, "steps": 2, "population": 64, "minimum": 8, "real_batch": 16, "images": 64, "iterations": 10,
-    "projection": 8, "width": 32, "cmap": 8,
-}  # fmt: skip
 
 
 def small(recipe: Recipe, folder: Path, catalog: Catalog) -> Recipe:
@@ -41,48 +35,28 @@ def small(recipe: Recipe, folder: Path, catalog: Catalog) -> Recipe:
             if path := checkpoint(recipe, start):
                 recipe = with_checkpoint(recipe, start, stand_ins.network(path, folder, labels, latent, catalog))
     metrics = () if latent else recipe.evaluate
-    recipe = attrs.evolve(
-        recipe, run=short(recipe.run, bool(metrics)), dataset=data, generator=impatient(recipe.generator),
-        evaluate=mapped(metrics, lambda asset: stand_ins.measuring(asset, folder)),
-    )  # fmt: skip
-    tables = ("sample", "generator_loss", "auxiliary_loss", "evaluate")
-    return attrs.evolve(recipe, **{name: shrunk(getattr(recipe, name), catalog) for name in tables})
+    stood_in = mapped(metrics, lambda asset: stand_ins.measuring(asset, folder))
+    # Metrics may have other names where other features are measured in.
+    run = short(recipe.run, keep_best=bool(metrics) and stood_in == metrics)
+    recipe = attrs.evolve(recipe, run=run, dataset=data, evaluate=stood_in)
+    tables = ("generator", "sample", "generator_loss", "auxiliary_loss", "evaluate")
+    return attrs.evolve(
+        recipe, **{name: tiny(getattr(recipe, name), lambda part: unpublished(part, catalog)) for name in tables}
+    )
 
 
-def short(run: Run, measured: bool) -> Run:
-    """Shorten `run` to two iterations, each a tick; micro-batches stay, and keep_best where metrics are `measured`."""
-    best = run.keep_best and run.keep_best.replace("fid/fid", "fid/fd")  # its name in features that are not Inception's
+def short(run: Run, keep_best: bool) -> Run:
+    """Shorten `run` to two iterations, each a tick; micro-batches stay, and `keep_best` where it is so."""
     kimg = BATCH * ITERATIONS / 1000
     return attrs.evolve(
         run, kimg=kimg, tick_kimg=kimg / 2, checkpoint_kimg=kimg / 2, batch=BATCH, grid=BATCH, device="cpu", threads=1,
-        micro_batch=run.micro_batch and BATCH // 2, keep_best=best if measured else None, guard=Guard(action="off"),
+        micro_batch=run.micro_batch and BATCH // 2, keep_best=run.keep_best if keep_best else None,
+        guard=Guard(action="off"),
     )  # fmt: skip
 
 
-def impatient(generator: Generator) -> Generator:
-    """Make the network tiny, and its optimizer warm at once."""
-    optimizer = attrs.evolve(generator.optimizer, warmup_kimg=0.0)
-    return attrs.evolve(generator, optimizer=optimizer, network=generator.network and stand_ins.tiny(generator.network))
-
-
-def shrunk(value: Any, catalog: Catalog) -> Any:
-    """Change a Choice or config, parts included: it waits for nothing, and needs few images and no published file."""
-    if isinstance(value, tuple):
-        return tuple(shrunk(part, catalog) for part in value)
-    if isinstance(value, Choice):
-        if value.kind in STAND_INS and wanted(value):
-            return choice_from_table(value.kind, {"use": STAND_INS[value.kind]}, catalog, WHERE)
-        return attrs.evolve(value, config=shrunk(value.config, catalog), slot=shrunk(value.slot, catalog))
-    if not attrs.has(type(value)):
-        return value
-    changes = {}
-    for key, attribute in fields(type(value)).items():
-        part = getattr(value, attribute.name)
-        if key.endswith(WAITS):
-            part = 0.0
-        elif key == "taps":  # resolutions
-            part = tuple(tap for tap in part if tap <= stand_ins.PIXELS)
-        elif key in AT_MOST and isinstance(part, int):
-            part = min(part, AT_MOST[key])
-        changes[attribute.name] = shrunk(part, catalog)
-    return attrs.evolve(value, **changes)
+def unpublished(part: Choice[Any], catalog: Catalog) -> Choice[Any]:
+    """The part, or one of random weights in the place of one that needs a published file."""
+    if part.kind in STAND_INS and wanted(part):
+        return choice_from_table(part.kind, {"use": STAND_INS[part.kind]}, catalog, WHERE)
+    return part

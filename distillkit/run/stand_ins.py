@@ -11,18 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distillkit.api import Choice, Importer, Network, Picture
+from distillkit.api import Importer, Picture
 from distillkit.assets.locate import wanted
 from distillkit.assets.table import Asset
 from distillkit.images.pack import pack
 from distillkit.networks import imported, network_file
-from distillkit.recipe import choice_from_table, table_of
+from distillkit.recipe import choice_from_table, table_of, tiny
 from distillkit.registry import Catalog
 
 PIXELS, IMAGES, WIDTH = 8, 32, 16  # of images; of features
-TINY = {  # of a network's keys, those that it has
-    "model_channels": 16, "channel_mult": (1, 1), "num_blocks": 1, "attn_resolutions": (4,), "channels_per_head": 8,
-}  # fmt: skip
 AUGMENT_DIM = 9  # labels of EDM's augmentation
 
 
@@ -64,12 +61,6 @@ def write(made: network_file.Carded, path: Path, table: dict[str, Any], catalog:
         if importer(importer.Config()).write(path, cast(nn.Module, made)):
             return
     network_file.save(path, made, {"sampler": table, "nimg": 0})
-
-
-def tiny(choice: Choice[Network]) -> Choice[Network]:
-    """Give the network few channels and two levels."""
-    keys = {name: value for name, value in TINY.items() if hasattr(choice.config, name)}
-    return attrs.evolve(choice, config=attrs.evolve(choice.config, **keys))
 
 
 def measuring(asset: Asset, folder: Path) -> str:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from distillkit.api import Choice
-from distillkit.recipe import choice_from_table, table_of
+from distillkit.recipe import choice_from_table, table_of, tiny
 from distillkit.recipe.write import toml
 from distillkit.testing import toys
 from distillkit.train.state import State
@@ -27,7 +27,7 @@ class ComponentContract:
 
     kind: ClassVar[str]
     use: ClassVar[str]
-    config: ClassVar[toys.Tables] = {}  # keys of the component's table, where its defaults are too large or missing
+    config: ClassVar[toys.Tables] = {}  # keys of the component's table, over its defaults and what is `tiny` in them
     recipe: ClassVar[toys.Tables] = {}  # other tables, over those of the toy recipe
 
     def files(self, folder: Path) -> None:
@@ -41,7 +41,10 @@ class ComponentContract:
 
     @property
     def table(self) -> toys.Tables:
-        return {"use": self.use, **self.config}
+        """The component's table, as small as it and its parts say they can be."""
+        given: toys.Tables = {"use": self.use, **self.config}
+        small = table_of(tiny(choice_from_table(self.kind, given, toys.catalog(), where=type(self).__name__)))
+        return toys.merged(small, given)
 
     @property
     def choice(self) -> Choice[Any]:

@@ -12,6 +12,6 @@ EDM2 = {
 
 class TestSidaOfEdm2(CONTRACTS["generator_loss"]):
     use = "sida"
-    config = {"generator_after_kimg": 0.0, "gan_after_kimg": 0.0, "logvar": True, "lsd": 100.0}
+    config = {"logvar": True, "lsd": 100.0}
     recipe = {"teacher_score": {"network": EDM2}}
     batch_level = "SiDA's adversarial loss is one number over the images of a micro-batch, as in the paper's code"

@@ -29,25 +29,21 @@ UNET = {
     "use": "edm-ddpmpp", "model_channels": 8, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4],
     "dropout": 0.0,
 }  # fmt: skip
-SMALL = {key: UNET[key] for key in UNET if key != "use"}
-EDM2 = {**SMALL, "channels_per_head": 8}
+EDM2 = {**UNET, "use": "edm2", "channels_per_head": 8}
 SIDA = {
-    "config": {"generator_after_kimg": 0.0, "gan_after_kimg": 0.0},
     "recipe": {"teacher_score": {"network": UNET}},
     "batch_level": "SiDA's adversarial loss is one number over the images of a micro-batch, as in the paper's code",
 }
 GDD = {
-    "config": {"width": 16, "projection": 4, "embedding": 8, "cmap": 4, "r1_every": 2},
     "recipe": {"teacher_score": {"network": UNET}},
     "batch_level": "the discriminator's batch norms see a micro-batch, as in the paper's code",
 }
 AT_ONCE = {  # DMD's: no warm-up, steps that single precision can show
-    "config": {"warmup_kimg": 0.0, "lr": 1e-3},
+    "config": {"lr": 1e-3},
     "recipe": {
         "teacher_score": {"network": UNET}, "generator": {"optimizer": {"lr": 1e-3, "warmup_kimg": 0.0}},
     },
 }  # fmt: skip
-SHORT_CLASSIFIER = {"use": "digits-classifier", "iterations": 10}
 POINTS = {
     "dataset": {"use": "gaussian-mixture", "size": 256},
     "generator": {"init": "scratch", "network": {"use": "mlp", "width": 16}},
@@ -158,13 +154,13 @@ def write_script(network: type[nn.Module], path: Path) -> None:
         torch.jit.save(torch.jit.script(network()), path)
 
 
-def published(images: int) -> dict[str, Any]:
-    """A metric with a published protocol, of few images."""
-    config = {"images": images, "features": {"use": "inception", "network": "features.pt"}}
-    return {"config": config, "recipe": {"dataset": {"channels": 3}}, "files": write_inception}
-
-
-# What a contract needs beyond the component's own defaults: sizes for a test, keys without a default, exceptions.
+# A metric with a published protocol.
+PUBLISHED = {
+    "config": {"features": {"use": "inception", "network": "features.pt"}},
+    "recipe": {"dataset": {"channels": 3}},
+    "files": write_inception,
+}
+# What a contract needs beyond the component's own defaults: keys without a default, exceptions.
 NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("dataset", "image-zip"): {"config": {"path": "images.zip", "held_out": 3}, "files": write_images},
     ("dataset", "image-folder"): {"config": {"path": "images", "memory": "file"}, "files": write_images},
@@ -174,12 +170,12 @@ NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("teacher_score", "edm"): {"config": {"checkpoint": "teacher"}, "files": write_teacher},
     ("teacher_score", "gaussian-mixture"): {"recipe": POINTS},
     ("guidance", "autoguidance"): {"config": {"guide": "teacher"}, "files": write_weak_teacher},
-    ("network", "edm-ddpmpp"): {"config": {**SMALL, "augment_dim": 9}},
-    ("network", "edm-ncsnpp"): {"config": SMALL},
-    ("network", "edm-adm"): {"config": {**SMALL, "channels_per_head": 8}},
-    ("network", "edm2"): {"config": {**EDM2, "logvar_channels": 0}},  # D itself does not use the expected error
-    ("generator_loss", "edm2"): {"recipe": {"generator": {"init": "scratch", "network": {"use": "edm2", **EDM2}}}},
-    ("sample", "heun"): {"config": {"steps": 3, "S_churn": 1.0}},
+    ("network", "edm-ddpmpp"): {"config": {"dropout": 0.0, "augment_dim": 9}},
+    ("network", "edm-ncsnpp"): {"config": {"dropout": 0.0}},
+    ("network", "edm-adm"): {"config": {"dropout": 0.0}},
+    ("network", "edm2"): {"config": {"logvar_channels": 0}},  # D itself does not use the expected error
+    ("generator_loss", "edm2"): {"recipe": {"generator": {"init": "scratch", "network": EDM2}}},
+    ("sample", "heun"): {"config": {"S_churn": 1.0}},
     ("generator_loss", "sida"): SIDA,
     ("generator_loss", "sid2a"): SIDA,
     ("generator_loss", "gdd"): GDD,
@@ -187,14 +183,11 @@ NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("backbone", "teacher-encoder"): {"recipe": {"teacher_score": {"network": UNET}}},
     ("generator_loss", "dmd"): AT_ONCE,
     ("generator_loss", "dmd2"): AT_ONCE,
-    ("auxiliary_loss", "embedding"): {"config": {"real_batch": 16}},
     ("auxiliary_loss", "regression"): {
-        "config": {"pairs": 64, "sampler": {"use": "heun", "steps": 2}},
         "waits": {"pairs.py:__getitem__": "for nothing: the pairs are files, and their numbers are the host's"},
     },
     ("auxiliary_loss", "adversarial"): {"recipe": {"teacher_score": {"network": UNET}}},
-    ("evaluate", "mixture"): {"config": {"images": 128}, "recipe": POINTS},
-    ("evaluate", "frechet"): {"config": {"images": 24, "features": SHORT_CLASSIFIER}},
+    ("evaluate", "mixture"): {"recipe": POINTS},
     **{
         ("backbone", name): {"config": {"weights": "weights.pth", "size": 32}, "files": write_weights}
         for name in ("squeezenet", "vgg16-bn", "efficientnet-lite0", "deit")
@@ -212,27 +205,21 @@ NEEDED: dict[tuple[str, str], dict[str, Any]] = {
         "seeded": False,
     },
     ("auxiliary_loss", "frechet"): {
-        "config": {"population": 20, "minimum": 2},
         "waits": {
             "fd_loss.py:distance": "torch checks on the host whether the eigenvalues converged",
             "fd_loss.py:auxiliary_loss": "images that are not finite are left out, when it has waited anyway",
         },
     },
-    ("evaluate", "rel-fid"): {
-        "config": {"images": 24, "sampler": {"use": "heun", "steps": 3}, "features": SHORT_CLASSIFIER}
-    },
-    ("evaluate", "fid"): published(24),
-    ("evaluate", "inception-score"): published(24),
-    ("evaluate", "precision-recall"): published(24),
+    ("evaluate", "fid"): PUBLISHED,
+    ("evaluate", "inception-score"): PUBLISHED,
+    ("evaluate", "precision-recall"): PUBLISHED,
     **{
-        ("features", name): {**published(24), "config": {"network": "features.pt"}}
-        for name in ("inception", "torchscript")
+        ("features", name): {**PUBLISHED, "config": {"network": "features.pt"}} for name in ("inception", "torchscript")
     },
-    ("evaluate", "layer-activation"): {"config": {"levels": 3}, "recipe": {"teacher_score": {"network": UNET}}},
+    ("evaluate", "layer-activation"): {"recipe": {"teacher_score": {"network": UNET}}},
     ("importer", "pkl"): {"files": write_pickle},
     **{("importer", name): {"files": write_state_dict} for name in ("bin", "pt", "pth", "safetensors")},
     ("kernel", "energy"): {"conditionally": True},
-    ("features", "digits-classifier"): {"config": {"iterations": 10}},
 }
 
 

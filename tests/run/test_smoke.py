@@ -9,7 +9,7 @@ import pytest
 
 from distillkit.assets.locate import wanted
 from distillkit.cli.main import main
-from distillkit.recipe import read
+from distillkit.recipe import read, tiny
 from distillkit.registry import Catalog
 from distillkit.run.smoke import small
 from distillkit.train.build import build
@@ -28,7 +28,7 @@ def test_a_recipe_becomes_small_and_names_no_file_of_others(name, catalog, tmp_p
     recipe = read(RECIPES / f"{name}.toml", catalog=catalog)
     made = small(recipe, tmp_path, catalog)
     assert wanted(made) == [] and (made.run.batch, made.run.kimg, made.run.tick_kimg) == (4, 0.008, 0.004)
-    assert made.generator_loss.cls is recipe.generator_loss.cls and made.sample == recipe.sample
+    assert made.generator_loss.cls is recipe.generator_loss.cls and made.sample == tiny(recipe.sample)
     assert [term.cls for term in made.auxiliary_loss] == [term.cls for term in recipe.auxiliary_loss]
     assert made.starts_from == recipe.starts_from and made.name == recipe.name
     assert small(recipe, tmp_path, catalog) == made, "what it makes is made once"
@@ -43,8 +43,13 @@ def test_published_backbones_feature_networks_and_statistics_are_stood_in_for(ca
     made = small(read(RECIPES / "cifar10_cond_gdd.toml", catalog=catalog), tmp_path, catalog)
     assert [part.name for part in made.generator_loss.config.backbones] == ["random-pyramid", "random-pyramid"]
     (fid,) = made.evaluate
-    assert fid.config.features.config.network == str(tmp_path / "features.pt") and fid.config.images == 64
-    assert fid.config.reference == str(tmp_path / "reference.npz") and made.run.keep_best == "fid/fd"
+    assert fid.config.features.config.network == str(tmp_path / "features.pt") and fid.config.images == 24
+    assert fid.config.reference == str(tmp_path / "reference.npz")
+    assert made.run.keep_best is None, "in other features fid has another name"
+
+
+def test_the_best_average_is_kept_where_nothing_stands_in_for_the_metric(catalog, tmp_path):
+    assert small(read(RECIPES / "digits_gdd.toml", catalog=catalog), tmp_path, catalog).run.keep_best == "frechet/fd"
 
 
 def test_the_teacher_is_a_tiny_one_of_the_same_family(catalog, tmp_path, monkeypatch):

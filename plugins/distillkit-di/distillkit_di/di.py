@@ -53,6 +53,8 @@ class DiffInstruct(GeneratorLoss):
         },
     }  # fmt: skip
 
+    tiny = {"warmup_kimg": 0.0}
+
     @frozen(kw_only=True)
     class Config:
         # the generator's loss, (b)

@@ -44,6 +44,8 @@ class Adversarial(AuxiliaryLoss):
     host trains it, or the frozen teacher's.
     """
 
+    tiny = {"taps": (), "warmup_kimg": 0.0}
+
     @frozen(kw_only=True)
     class Config(OptimizerConfig):
         features: str = field(default="auto", validator=in_(("auto", "fake_score", "teacher")))

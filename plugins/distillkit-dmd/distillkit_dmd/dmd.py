@@ -43,6 +43,8 @@ class Dmd(GeneratorLoss):
         },
     }  # fmt: skip
 
+    tiny = {"warmup_kimg": 0.0}
+
     @frozen(kw_only=True)
     class Config(SharedConfig):
         lr: float = field(default=5e-5, validator=gt(0))

@@ -73,6 +73,8 @@ class Dmd2(Dmd):
         },
     }  # fmt: skip
 
+    tiny = {**Dmd.tiny, "taps": ()}
+
     @frozen(kw_only=True)
     class Config(SharedConfig):
         dfake_gen_update_ratio: int = field(default=5, validator=ge(1))  # iterations per update of the generator

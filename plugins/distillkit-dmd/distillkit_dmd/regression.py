@@ -43,6 +43,9 @@ class Regression(AuxiliaryLoss):
     that is "lpips-vgg16" or another whose outputs are such that their squared distance is LPIPS.
     """
 
+    tiny = {"pairs": 64}
+    before_training = ("pairs",)
+
     @frozen(kw_only=True)
     class Config:
         pairs: int = field(default=100_000, validator=ge(1))

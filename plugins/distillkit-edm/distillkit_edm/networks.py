@@ -58,6 +58,8 @@ class EdmConfig:
 class EdmNetwork(Network):
     """A raw network within EDM's preconditioning, or its consistency form."""
 
+    tiny = {"model_channels": 8, "channel_mult": (1, 2), "num_blocks": 1, "attn_resolutions": (4,)}
+
     def raw(self, resolution: int, channels: int, label_dim: int) -> SongUNet | DhariwalUNet:
         raise NotImplementedError
 
@@ -97,6 +99,8 @@ class NcsnPP(EdmNetwork):
 
 class Adm(EdmNetwork):
     """ADM in EDM's arrangement: the ImageNet-64 checkpoint (arXiv:2105.05233, arXiv:2206.00364)."""
+
+    tiny = {**EdmNetwork.tiny, "channels_per_head": 8}
 
     @frozen(kw_only=True)
     class Config(EdmConfig):

@@ -49,6 +49,8 @@ from distillkit_el.networks import UnitLength, draw
 class EmbeddingLoss(AuxiliaryLoss):
     """Embedding Loss: squared MMD to real images, mean over random feature spaces (arXiv:2604.22379)."""
 
+    tiny = {"real_batch": 16}
+
     @frozen(kw_only=True)
     class Config:
         embeddings: tuple[Choice[Embedding], ...] = field(

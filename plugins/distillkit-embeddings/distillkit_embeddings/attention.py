@@ -15,6 +15,8 @@ TOKENS = 8  # patches per side, at most, unless `patch` says otherwise
 class Attention(Embedding):
     """Random attention network: patches, one block of attention, moments over tokens (arXiv:2604.22379)."""
 
+    tiny = {"width": 32}
+
     @frozen(kw_only=True)
     class Config:
         width: int = field(default=64, validator=ge(4))  # of a token; a multiple of heads

@@ -11,6 +11,8 @@ from distillkit_embeddings.layers import Halve, Pool, frozen_module, norm
 class ConvNet(Embedding):
     """Random plain CNN: blocks of conv, norm, ReLU, pool; norm "instance" is that of arXiv:2110.04181."""
 
+    tiny = {"width": 32}
+
     @frozen(kw_only=True)
     class Config:
         width: int = field(default=32, validator=ge(1))  # channels; 128 in arXiv:2110.04181

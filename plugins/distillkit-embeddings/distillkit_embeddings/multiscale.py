@@ -14,6 +14,8 @@ KERNELS = (1, 3, 5, 7)  # pixels
 class MultiScale(Embedding):
     """Random multi-scale CNN: windows of 1, 3, 5 and 7 pixels side by side (arXiv:2604.22379)."""
 
+    tiny = {"width": 8}
+
     @frozen(kw_only=True)
     class Config:
         width: int = field(default=8, validator=ge(1))  # channels of each branch

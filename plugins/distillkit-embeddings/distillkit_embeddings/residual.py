@@ -11,6 +11,8 @@ from distillkit_embeddings.layers import Halve, Pool, frozen_module, norm
 class Residual(Embedding):
     """Random residual network: pre-activation blocks, pooled in between (arXiv:2604.22379)."""
 
+    tiny = {"width": 32}
+
     @frozen(kw_only=True)
     class Config:
         width: int = field(default=32, validator=ge(1))  # channels

@@ -25,6 +25,8 @@ class LayerActivation(Evaluate):
 
     better = {"peak_sigma_*": "none"}
 
+    tiny = {"levels": 3, "images": 16}
+
     @frozen(kw_only=True)
     class Config:
         levels: int = field(default=18, validator=ge(2))  # noise levels of EDM's grid

@@ -96,6 +96,8 @@ class Gdd(GeneratorLoss):
         },
     }  # fmt: skip
 
+    tiny = {"projection": 4, "width": 16, "embedding": 8, "cmap": 4, "r1_every": 2, "warmup_kimg": 0.0}
+
     @frozen(kw_only=True)
     class Config(GddConfig):
         freeze: int = field(default=0, validator=[ge(0), le(3)])

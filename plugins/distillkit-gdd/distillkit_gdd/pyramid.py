@@ -14,6 +14,8 @@ from distillkit.api import Backbone, State, field, frozen, ge
 class RandomPyramid(Backbone):
     """A frozen convolutional network of random weights: one map per scale, works with any images."""
 
+    tiny = {"channels": 8}
+
     @frozen(kw_only=True)
     class Config:
         channels: int = field(default=32, validator=ge(1))  # of the finest map; doubles with every scale

@@ -93,6 +93,8 @@ class DigitsClassifier(Features):
     Always runs on the CPU in float32, so the numbers do not depend on the device.
     """
 
+    tiny = {"iterations": 10}
+
     @frozen(kw_only=True)
     class Config:
         iterations: int = field(default=600, validator=ge(10))  # of its training at most, 128 images each

@@ -44,6 +44,8 @@ CHUNK = 500  # real images per pass
 class FrechetLoss(AuxiliaryLoss):
     """FD-loss: Frechet distance in frozen features, over a large population (arXiv:2604.28190)."""
 
+    tiny = {"population": 24, "minimum": 2}
+
     @frozen(kw_only=True)
     class Config:
         embeddings: tuple[Choice[Embedding], ...] = field(default=(Use("convnet"),), validator=min_len(1))

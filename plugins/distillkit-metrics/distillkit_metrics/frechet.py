@@ -61,6 +61,8 @@ class Frechet(Evaluate):
         **dict.fromkeys(("precision", "recall", "density", "coverage", "label_agreement"), "higher"),
     }
 
+    tiny = {"images": 24}
+
     @frozen(kw_only=True)
     class Config:
         features: Choice[Features] = Use("digits-classifier")  # the feature network

@@ -44,6 +44,8 @@ class PublishedConfig:
 class Published(Evaluate):
     """Base: draws `images` images in parts and prepares the features."""
 
+    tiny = {"images": 24}
+
     @property
     def labels_of_protocol(self) -> str:
         return "dataset"  # as StyleGAN's code, which SiD's is

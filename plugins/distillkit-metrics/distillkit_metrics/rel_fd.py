@@ -22,6 +22,8 @@ class RelFid(Evaluate):
 
     better = {"fd": "lower", "distance": "lower"}
 
+    tiny = {"images": 24}
+
     @frozen(kw_only=True)
     class Config:
         features: Choice[Features] = Use("digits-classifier")  # the feature network

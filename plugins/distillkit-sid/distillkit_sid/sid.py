@@ -47,6 +47,8 @@ class Sid(GeneratorLoss):
         },
     }  # fmt: skip
 
+    tiny = {"warmup_kimg": 0.0}
+
     @frozen(kw_only=True)
     class Config(SharedConfig):
         # One turn in which (a) reuses the x, sigma and D_fake of (b): 9 forward passes' worth of work instead of 11.

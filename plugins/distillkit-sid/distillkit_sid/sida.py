@@ -47,6 +47,8 @@ class Sida(Sid):
     Needs real images. SiD2A is the same loss with `[generator] from =` the recipe of a SiD run.
     """
 
+    tiny = {**Sid.tiny, "generator_after_kimg": 0.0, "gan_after_kimg": 0.0}
+
     @frozen(kw_only=True)
     class Config(SharedConfig):
         alpha: float = field(default=1.0, validator=ge(0))

@@ -17,6 +17,10 @@ SHARE: Callable[[Any, Any, float], None] = and_(ge(0), le(1))
 class Edm2(Network):
     """EDM2: magnitude-preserving U-Net of pixels or latents; the defaults are size xs (arXiv:2312.02696)."""
 
+    tiny = {
+        "model_channels": 8, "channel_mult": (1, 2), "num_blocks": 1, "attn_resolutions": (4,), "channels_per_head": 8,
+    }  # fmt: skip
+
     @frozen(kw_only=True)
     class Config:
         model_channels: int = field(default=128, validator=ge(1))  # width of a level with channel_mult 1
