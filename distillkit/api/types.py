@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from attrs import field, frozen
-from attrs.validators import deep_iterable, ge, gt, in_, optional
+from attrs.validators import and_, deep_iterable, ge, gt, in_, lt, optional
 
 from distillkit.api.deprecated import renamed
 from distillkit.api.errors import PluginError
@@ -39,7 +39,7 @@ class Optimizer:
 
     name: str = field(default="adam", validator=in_(("adam", "adamw", "radam")))  # rule of the update
     lr: float = field(default=1e-5, validator=gt(0))  # learning rate
-    betas: tuple[float, float] = field(default=(0.0, 0.999), validator=deep_iterable(ge(0)))
+    betas: tuple[float, float] = field(default=(0.0, 0.999), validator=deep_iterable(and_(ge(0), lt(1))))
     """decay per update of the averages of the gradient and of its square"""
     eps: float = field(default=1e-8, validator=gt(0))
     """added to the root of the squared gradient; 1e-6 where networks run in half precision"""

@@ -32,12 +32,15 @@ from distillkit.api import (
     Optimizer,
     State,
     Step,
+    and_,
+    deep_iterable,
     field,
     frozen,
     ge,
     gt,
     hookimpl,
     in_,
+    lt,
 )
 from distillkit.noise import denoising_loss, fold
 
@@ -71,7 +74,8 @@ class DiffInstruct(GeneratorLoss):
         augment: Choice[Augment] | None = None  # of the images that the fake score sees
         # the fake score's optimizer, Adam
         lr: float = field(default=1e-5, validator=gt(0))  # learning rate of the fake score
-        betas: tuple[float, float] = (0.0, 0.999)  # decay per update of the averages of the gradient and of its square
+        betas: tuple[float, float] = field(default=(0.0, 0.999), validator=deep_iterable(and_(ge(0), lt(1))))
+        """decay per update of the averages of the gradient and of its square"""
         eps: float = field(default=1e-8, validator=gt(0))  # added to the root of the squared gradient
         warmup_kimg: float = field(default=0.0, validator=ge(0))  # images in which lr rises linearly from 0
         schedule: str = field(default="constant", validator=in_(("constant", "cosine")))  # of lr after the warm-up

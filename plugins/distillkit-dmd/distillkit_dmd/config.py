@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from distillkit.api import Optimizer, field, frozen, ge, gt, in_, le, optional
+from distillkit.api import (
+    Optimizer,
+    and_,
+    deep_iterable,
+    field,
+    frozen,
+    ge,
+    gt,
+    in_,
+    le,
+    lt,
+    optional,
+)
 
 POSITIVE: Callable[[Any, Any, Any], None] = optional(gt(0))
 
@@ -20,7 +32,8 @@ class OptimizerConfig:
     """Of the networks that train beside the generator: AdamW."""
 
     lr: float = field(default=5e-5, validator=gt(0))  # learning rate of the critic
-    betas: tuple[float, float] = (0.9, 0.999)  # decay per update of the averages of the gradient and of its square
+    betas: tuple[float, float] = field(default=(0.9, 0.999), validator=deep_iterable(and_(ge(0), lt(1))))
+    """decay per update of the averages of the gradient and of its square"""
     eps: float = field(default=1e-8, validator=gt(0))  # added to the root of the squared gradient
     weight_decay: float = field(default=0.01, validator=ge(0))  # pull of the weights towards 0
     clip_norm: float | None = field(default=10.0, validator=POSITIVE)  # largest norm of all gradients together

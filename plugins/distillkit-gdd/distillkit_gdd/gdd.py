@@ -32,6 +32,8 @@ from distillkit.api import (
     Turn,
     UsageError,
     Use,
+    and_,
+    deep_iterable,
     field,
     frozen,
     ge,
@@ -39,6 +41,7 @@ from distillkit.api import (
     hookimpl,
     in_,
     le,
+    lt,
     min_len,
     record_logits,
 )
@@ -64,7 +67,8 @@ class GddConfig:
     cmap: int = field(default=64, validator=ge(1))  # channels in which images meet the label's embedding
     # their optimizer, Adam, before the correction for lazy R1
     lr: float = field(default=1e-4, validator=gt(0))  # learning rate of the discriminator; 4e-5: FFHQ, AFHQv2, ImageNet
-    betas: tuple[float, float] = (0.0, 0.99)  # decay per update of the averages of the gradient and of its square
+    betas: tuple[float, float] = field(default=(0.0, 0.99), validator=deep_iterable(and_(ge(0), lt(1))))
+    """decay per update of the averages of the gradient and of its square"""
     eps: float = field(default=1e-8, validator=gt(0))  # added to the root of the squared gradient
     warmup_kimg: float = field(default=0.0, validator=ge(0))  # images in which lr rises linearly from 0
     schedule: str = field(default="constant", validator=in_(("constant", "cosine")))  # of lr after the warm-up

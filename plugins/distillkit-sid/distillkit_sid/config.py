@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from distillkit.api import Augment, Choice, Optimizer, field, frozen, ge, gt, in_, le
+from distillkit.api import (
+    Augment,
+    Choice,
+    Optimizer,
+    and_,
+    deep_iterable,
+    field,
+    frozen,
+    ge,
+    gt,
+    in_,
+    le,
+    lt,
+)
 
 
 @frozen(kw_only=True)
@@ -29,7 +42,8 @@ class SharedConfig:
     augment: Choice[Augment] | None = None  # of the images that the fake score sees
     # the fake score's optimizer, Adam
     lr: float = field(default=1e-5, validator=gt(0))  # learning rate of the fake score; 4e-6: ImageNet; 5e-6: AFHQ-v2
-    betas: tuple[float, float] = (0.0, 0.999)  # decay per update of the averages of the gradient and of its square
+    betas: tuple[float, float] = field(default=(0.0, 0.999), validator=deep_iterable(and_(ge(0), lt(1))))
+    """decay per update of the averages of the gradient and of its square"""
     eps: float = field(default=1e-8, validator=gt(0))
     """added to the root of the squared gradient; 1e-6 where networks run in half precision"""
     warmup_kimg: float = field(default=0.0, validator=ge(0))  # images in which lr rises linearly from 0
