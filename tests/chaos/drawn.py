@@ -21,14 +21,20 @@ WORDS = ("", "x", "nothing-like-it", "conv*", "*")
 
 
 @cache
+def names(kind: str) -> tuple[str, ...]:
+    """The components of a kind."""
+    return tuple(sorted({offer.name for offer in Catalog.installed().of(kind)}))
+
+
+@cache
 def page(kind: str, name: str) -> Page:
     """What a person can know of a component's table."""
     return page_of(next(offer for offer in Catalog.installed().of(kind) if offer.name == name))
 
 
-def component(rng: random.Random, kind: str, names: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A table with `use`: one of `names`, or of all that are installed of the kind."""
-    return {"use": rng.choice(names or sorted({offer.name for offer in Catalog.installed().of(kind)}))}
+def component(rng: random.Random, kind: str, among: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A table with `use`: one `among` these, or of all that are installed of the kind."""
+    return {"use": rng.choice(among or names(kind))}
 
 
 def value(rng: random.Random, key: Key) -> Any:

@@ -15,24 +15,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import sklearn.datasets  # noqa: F401  warm, too
 import torch
+import torch._dynamo
 from PIL import Image
 
 from distillkit.api import Picture
 from distillkit.cli.main import main
 from distillkit.explain.keys import keys_of
 from distillkit.images.pack import pack
-from distillkit.recipe import choice_from_table
+from distillkit.recipe import choice_from_table, table_of, tiny
 from distillkit.recipe.schema import Generator, Run
 from distillkit.recipe.write import toml
 from distillkit.registry import Catalog
-from distillkit.run import runner, stage  # noqa: F401  warm: what every trial would import
+from distillkit.run import refuse, runner, stage  # noqa: F401  warm: what every trial would import
 from distillkit.testing import save_network
 from distillkit.testing.toys import ToyImages
 from tests.chaos.drawn import component, page, value
 
 torch.set_num_threads(1)
 Table = dict[str, Any]
+CATALOG = Catalog.installed()
 SHARED = Path()  # files that recipes name: images, and networks to start from
 DATA: dict[str, Table] = {
     "points": {"use": "gaussian-mixture", "size": 64},
@@ -45,17 +48,15 @@ DATA: dict[str, Table] = {
 SHAPES = {"points": (2, 1, 0), "digits": (1, 8, 10), "plain": (3, 8, 0), "classes": (3, 8, 3), "packed": (3, 8, 3),
           "array": (1, 8, 4)}  # fmt: skip
 UNET = {"use": "edm-ddpmpp", "model_channels": 8, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4]}
+PUBLISHED = ("fid", "inception-score", "precision-recall")  # metrics that ask for features
 MLP = {"use": "mlp", "width": 16, "depth": 2}
-CHEAP = {  # of the keys that a component has
-    "images": 24, "steps": 3, "population": 24, "pairs": 24, "iterations": 10, "real_batch": 16, "width": 16,
-    "projection": 4, "cmap": 4, "model_channels": 8, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4],
-}  # fmt: skip
 
 
 def prepare(folder: Path) -> None:
     """Write what the recipes read, once for all trials."""
     global SHARED  # noqa: PLW0603  the trials are forks of this process
     SHARED = folder.resolve()
+    Catalog.installed = lambda: CATALOG  # type: ignore[method-assign, assignment]  # looking for plugins takes long
     os.environ["DISTILLKIT_HOME"] = str(SHARED / "home")
     u = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
     for i, pixels in enumerate(u):
@@ -65,7 +66,7 @@ def prepare(folder: Path) -> None:
     pack((Picture(str(i), x, i % 3) for i, x in enumerate(u)), SHARED / "images.zip", None)
     np.savez(SHARED / "images.npz", images=u[..., 0], labels=np.arange(40) % 4)
     for data, (channels, size, labels) in SHAPES.items():
-        network = choice_from_table("network", MLP if size == 1 else UNET, Catalog.installed(), where="chaos")
+        network = choice_from_table("network", MLP if size == 1 else UNET, CATALOG, where="chaos")
         config = ToyImages.Config(resolution=size, channels=channels, label_dim=labels)
         save_network(SHARED / f"{data}-teacher", network, ToyImages(config))
 
@@ -124,8 +125,10 @@ def drawn(rng: random.Random) -> Table:
     trains = method["use"] in ("edm", "edm2", "ct")
     if not trains or rng.random() < 0.2:
         tables["teacher_score"] = taught(rng, data)
-    if trains or rng.random() < 0.2:
-        network = component(rng, "network") if rng.random() < 0.3 else dict(MLP if data == "points" else UNET)
+    exact = tables.get("teacher_score", {}).get("use") == "gaussian-mixture"
+    if trains or rng.random() < (0.9 if exact else 0.1):
+        network = component(rng, "network") if rng.random() < 0.2 else dict(MLP if data == "points" else UNET)
+        network = {"use": "edm2"} if method["use"] == "edm2" and rng.random() < 0.8 else network
         tables["generator"] |= {"init": "scratch", "network": cheap("network", network)}
     for _ in range(rng.choice((0, 1, 1, 2, 3, 4))):
         change(rng, tables)
@@ -142,8 +145,8 @@ def run(rng: random.Random) -> Table:
 
 
 def measures(data: str) -> tuple[str, ...]:
-    likely = ("mixture", "power-ema") if data == "points" else ("frechet", "rel-fid", "power-ema")
-    return (*likely * 3, "layer-activation", "mixture", "frechet", "fid")
+    likely = ("mixture", "power-ema") if data == "points" else ("frechet", "rel-fid", "power-ema", "fid")
+    return (*likely * 5, "layer-activation", "mixture", "frechet", "inception-score")
 
 
 def taught(rng: random.Random, data: str) -> Table:
@@ -166,12 +169,10 @@ def teacher(dataset: Table) -> Table:
 
 
 def cheap(kind: str, table: Table) -> Table:
-    """The table, with few images and small networks."""
-    return (
-        table
-        | {key.name: CHEAP[key.name] for key in page(kind, table["use"]).keys if key.name in CHEAP}
-        | {key: part for key, part in table.items()}
-    )
+    """The table over its component's `tiny`, parts included."""
+    if table["use"] in PUBLISHED:
+        table |= {"features": {"use": "digits-classifier"}}
+    return table_of(tiny(choice_from_table(kind, table, CATALOG, where="chaos"))) | table
 
 
 def change(rng: random.Random, tables: Table) -> None:
@@ -186,7 +187,16 @@ def change(rng: random.Random, tables: Table) -> None:
     keys = tuple(key for key in keys if key.name not in fixed)
     if keys:
         key = rng.choice(keys)
-        made = value(rng, key)
+        made = filled(value(rng, key))
         if name == "run" and key.name == "keep_best":
             made = rng.choice(("frechet/fd", "frechet/recall", "mixture/sw2", "frechet/nope", "fid/fd"))
         table.pop(key.name, None) if made is None else table.__setitem__(key.name, made)
+
+
+def filled(made: Any) -> Any:
+    """The value; parts that need a file or features are given some."""
+    if isinstance(made, list):
+        return [filled(part) for part in made]
+    if isinstance(made, dict) and made.get("use") == "autoguidance":
+        return made | {"guide": "digits-teacher"}
+    return made
