@@ -37,6 +37,7 @@ ROOMS = {
     "networks": "networks on disk and out in the world",
     "train": "what one iteration needs",
     "evaluate": "numbers and pictures of the average",
+    "dry": "a recipe's own objects without numbers: what it refuses, what it costs",
     "run": "recipes to finished runs",
     "compare": "runs side by side",
     "plan": "what a run will take",

@@ -1,4 +1,4 @@
-"""`distillkit check`: the recipe with every default, and what a run would do, or lack; nothing is built."""
+"""`distillkit check`: the recipe with every default, and what a run would do, lack or refuse; nothing is run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.syntax import Syntax
 
-from distillkit.api import UsageError
+from distillkit.api import InputError, UsageError
 from distillkit.cli import arguments, screen
 from distillkit.cli.console import console
 from distillkit.recipe import shipped
@@ -45,6 +45,7 @@ def _valid(path: Path, sets: Sequence[str], catalog: Catalog) -> int:
 
     from distillkit.recipe.load import load
     from distillkit.run.nodes import graph  # torch comes with it
+    from distillkit.run.refuse import refuse
     from distillkit.study import jobs, read
 
     try:
@@ -52,10 +53,11 @@ def _valid(path: Path, sets: Sequence[str], catalog: Catalog) -> int:
             study = read(path, catalog)
             print(f"valid  {shipped.told(path)}  {len(jobs(evolve(study, set=(*study.set, *sets)), catalog))} runs")
         else:
-            graph(path, sets, catalog, None)
+            nodes = graph(path, sets, catalog, None)
+            refuse(nodes, [None] * len(nodes), sets, catalog)
             print(f"valid  {shipped.told(path)}")
             _tell_inherited(path, sets)
-    except UsageError as error:
+    except (UsageError, InputError) as error:
         print(str(error), file=sys.stderr)
         return error.exit_code
     return 0
@@ -77,25 +79,30 @@ def _show(path: Path, args: Namespace) -> int:
     from distillkit.recipe import to_toml
     from distillkit.run import lookup
     from distillkit.run.nodes import graph
+    from distillkit.run.refuse import refuse
 
-    nodes = graph(path, args.sets, Catalog.installed(), None)
+    catalog = Catalog.installed()
+    nodes = graph(path, args.sets, catalog, None)
     text = to_toml(nodes[-1].recipe, made_with=nodes[-1].versions)
     if args.toml:
         print(text, end="")
         return 0
+    live, known = screen.choose(), rundir.known(args.runs)
+    found = lookup.plan(nodes, known)
+    untried = refuse(nodes, [one.run for one in found], args.sets, catalog)
     out = console()
     if out.is_terminal:
         out.print(Syntax(text, "toml", theme="ansi_dark", background_color="default"))
     else:
         print(text)
-    live, known = screen.choose(), rundir.known(args.runs)
-    found = lookup.plan(nodes, known)
     live.plan(lookup.rows(nodes, found))
     for text in lookup.remarks(nodes, found):
         live.warn(text)
     if found[-1].run is None and (text := lookup.shorter(nodes[-1], known)):
         live.line(text)
     _tell_inherited(path, args.sets)
-    print(f"\n{shipped.told(path)} is a valid recipe; nothing was built.")
+    print(f"\n{shipped.told(path)} is a valid recipe; it was tried without numbers, and nothing was run.")
+    for line in untried:
+        print(f"not tried, for it needs numbers: {line}")
     require(shipped.told(path), lookup.unfinished(nodes, found), folder())
     return 0

@@ -17,7 +17,7 @@ from distillkit.cli.plain import plain_streams
 INTERRUPTED = 130
 COMMANDS = {  # a module here each, with add(parser) and main(args)
     "run": "run a recipe, and first the recipes it builds on",
-    "check": "show the resolved recipe and the plan, or check many; build nothing",
+    "check": "show the resolved recipe and the plan, or check many; run nothing",
     "plan": "say what a recipe takes, and whether it fits; run and download nothing",
     "plugins": "list what a recipe can name, or explain one",
     "schema": "print a JSON Schema of recipes, for an editor that completes and checks them",

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import attrs
 import torch
 from attrs import frozen
 
-from distillkit.api import Denoiser, Turn
-from distillkit.plan import parts
-from distillkit.plan.meta import DEVICE, Live
-from distillkit.plan.parts import Card
+from distillkit.api import Turn
+from distillkit.dry import build as dry_build
+from distillkit.dry import parts
+from distillkit.dry.meta import Live
+from distillkit.dry.parts import Card
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
 from distillkit.train import turns
-from distillkit.train.build import assemble
 from distillkit.train.state import State
 
 SCALARS = 4096  # bytes: sums and averages of single numbers
@@ -54,20 +53,8 @@ class Cost:
 
 
 def build(recipe: Recipe, cards: Mapping[str, Card], catalog: Catalog) -> State:
-    """Build the recipe's live objects on the meta device, optimizers ready; `cards` are those of its checkpoints.
-
-    Metrics are left out, and auxiliary losses act from start to end.
-    """
-    slots = [attrs.evolve(term.slot, start_kimg=0.0, stop_kimg=None) for term in recipe.auxiliary_loss]
-    terms = [attrs.evolve(term, slot=slot) for term, slot in zip(recipe.auxiliary_loss, slots, strict=True)]
-    recipe = attrs.evolve(recipe, auxiliary_loss=tuple(terms), evaluate=())
-    images = parts.images(recipe, next(iter(cards.values()), None))
-
-    def load(path: str | Path) -> Denoiser:
-        return parts.network(cards[str(path)], catalog)
-
-    with DEVICE:  # for what components make without naming a device
-        state = assemble(recipe, catalog, DEVICE, images, load)
+    """Build the recipe's live objects on the meta device (see dry.build), optimizers ready."""
+    state = dry_build.build(recipe, parts.images(recipe, cards, catalog), cards, catalog)
     for updater in state.updaters.values():
         for p in updater.params:
             p.grad = torch.empty_like(p)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -15,17 +15,17 @@ from distillkit.assets.folder import folder
 from distillkit.assets.locate import wanted
 from distillkit.disk import rundir
 from distillkit.disk.rundir import RunDir
+from distillkit.dry.meta import DEVICE, Live, blank
+from distillkit.dry.parts import Card, checkpoints
 from distillkit.networks.network_file import Carded
 from distillkit.plan import dry
 from distillkit.plan.dry import Cost
-from distillkit.plan.meta import DEVICE, Live, blank
-from distillkit.plan.parts import Card, card_of
 from distillkit.plan.roles import Role, roles
-from distillkit.recipe import with_checkpoint
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
 from distillkit.run import lookup
 from distillkit.run.nodes import Node, graph
+from distillkit.run.refuse import chained
 from distillkit.train.state import State
 
 
@@ -82,36 +82,18 @@ def stages(path: Path, sets: Sequence[str], runs: Path, catalog: Catalog) -> lis
 def _stage(node: Node, run: RunDir | None, cards: dict[str, Card], catalog: Catalog) -> Stage:
     """Count one recipe; `cards` are of the results so far, by the path of their recipe, and gain this one's."""
     missing = tuple(asset.name for asset in wanted(node.recipe) if not (folder() / asset.name).is_file())
-    recipe = chained(node)
+    recipe = chained(node.recipe, node.sources)
     needed = {name: cards[name] for name in checkpoints(recipe) if name in cards}
     bare = Stage(recipe=node.recipe, run=run, missing=missing, chained=recipe, cards=needed)
     try:
-        own = {name: needed[name] if name in needed else card_of(name, catalog) for name in checkpoints(recipe)}
         with blank() as live:
-            state = dry.build(recipe, own, catalog)
+            state = dry.build(recipe, needed, catalog)
             cards[str(node.recipe.path.resolve())] = cast(Carded, state.generator).card
             return _measured(bare, state, live)
     except InputError as error:
         return attrs.evolve(bare, unknown=str(error).partition("\n")[0])
     except NotImplementedError as error:  # torch's, for what needs numbers
         return attrs.evolve(bare, unknown=f"a part of it cannot do without numbers: {str(error).partition('.')[0]}")
-
-
-def chained(node: Node) -> Recipe:
-    """Put the path of a parent's recipe where `from` will put its result."""
-    recipe = node.recipe
-    for table, path in node.sources.items():
-        recipe = with_checkpoint(recipe, table, path)
-    return recipe
-
-
-def checkpoints(recipe: Recipe) -> Iterator[str]:
-    """List the checkpoints of the generator, the teacher and its guidance."""
-    teacher = recipe.teacher_score
-    guidance = teacher and teacher.slot.guidance
-    for table in (recipe.generator, teacher and teacher.config, guidance and guidance.config):
-        if name := getattr(table, "checkpoint", None):
-            yield name
 
 
 def _measured(stage: Stage, state: State, live: Live) -> Stage:

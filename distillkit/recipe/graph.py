@@ -65,7 +65,7 @@ def _visit(
 
 def inherited(path: Path, sets: Sequence[str] = ()) -> list[str]:
     """What to look at in a recipe that can be read: settings of the optimizer that were made for another method."""
-    layer = _set(path, sets)
+    layer = layered(path, sets)
     lines = []
     for key, method in layer.foreign.items():
         value = layer.data["generator"]["optimizer"][key[-1]]
@@ -92,7 +92,8 @@ def with_checkpoint(recipe: Recipe, table: str, path: Path | str) -> Recipe:
     return attrs.evolve(recipe, teacher_score=attrs.evolve(teacher, config=config))
 
 
-def _set(path: Path, sets: Sequence[str]) -> Layer:
+def layered(path: Path, sets: Sequence[str] = ()) -> Layer:
+    """The tables of a recipe that can be read, with the place of every key."""
     layer = load(path)
     for text in sets:
         layer = cast(Layer, override(layer, text))  # `read` found no problem in it
@@ -101,6 +102,6 @@ def _set(path: Path, sets: Sequence[str]) -> Layer:
 
 def _of_from(path: Path, sets: Sequence[str], table: str, message: str, hint: str = "") -> Problem:
     """What is wrong with the `from` of a table, at its line."""
-    layer = _set(path, sets)
+    layer = layered(path, sets)
     at = layer.origin((table, "from"))
     return Problem(at.file, at.line, f"{table}.from", message, hint)

@@ -37,7 +37,7 @@ def run(
     take_over: bool = False,
     collapsed: bool = False,
     screen: Screen,
-    change: Change = lambda recipe: recipe,
+    change: Change | None = None,
     told: bool = False,
 ) -> list[Outcome]:
     """Run a recipe and the recipes it builds on -> their outcomes, the asked one last.
@@ -47,7 +47,8 @@ def run(
     does `extend`, a run that goes on to another end in a folder of its own.
     A parent that is in training elsewhere is waited for; the asked one only with `wait`, else InUse is raised.
     `take_over`: an owner on another host is not watched for signs of life. `collapsed`: take a run that collapsed for a
-    finished one; else it is run again, and as a parent it raises Diverged. `told`: the plan was shown.
+    finished one; else it is run again, and as a parent it raises Diverged. `told`: the plan was shown. With a `change`
+    (see `graph`) the recipes are no more those of their files, and nothing is tried before.
     """
     catalog, screen = Catalog.installed(), EnduringScreen(screen)
     target = RunDir.open(folder) if (folder := resume or extend) else None
@@ -56,7 +57,7 @@ def run(
     if path is None:
         raise UsageError("name a recipe, or a run to resume")
     runs = runs or (target.path.parent if target else Path("runs"))
-    nodes = graph(path, sets, catalog, seed, change)
+    nodes = graph(path, sets, catalog, seed, change or (lambda recipe: recipe))
     if target is not None:
         nodes[-1] = (extension.resumed if resume else extension.longer)(target, nodes[-1])
     known = rundir.known(runs, collapsed)
@@ -75,6 +76,10 @@ def run(
         if target is None and found[-1].run is None and (text := lookup.shorter(asked, known)):
             screen.line(text)
     require(shipped.told(path), lookup.unfinished(nodes, found), assets())
+    if change is None and lookup.unfinished(nodes, found):
+        from distillkit.run.refuse import refuse  # torch comes with it
+
+        refuse(nodes, [one.run for one in found], sets, catalog)
     outcomes: dict[Path, Outcome] = {}
     for node in nodes:
         last = node is asked

@@ -48,13 +48,19 @@ def build(recipe: Recipe, catalog: Catalog) -> State:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = recipe.run.precision == "tf32"
         # Shapes stay the same all run long: the search for the fastest kernels is made once.
         torch.backends.cudnn.benchmark = True
+    dataset = opened(recipe)
+    return assemble(recipe, catalog, device, dataset, lambda path: imported.load_network(Path.cwd() / path, catalog))
+
+
+def opened(recipe: Recipe) -> Dataset:
+    """The data set, its files read. Raises InputError for one that is empty, or not what its statistics are of."""
     dataset = recipe.dataset.build()
     dataset.open(Path.cwd())
     if len(dataset) == 0:
         raise InputError(f"dataset {recipe.dataset.name!r} holds no images")
     if wrong := misused_by(recipe, dataset):
         raise InputError(wrong)
-    return assemble(recipe, catalog, device, dataset, lambda path: imported.load_network(Path.cwd() / path, catalog))
+    return dataset
 
 
 def assemble(

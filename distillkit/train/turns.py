@@ -23,23 +23,28 @@ def take(state: State, turn: Turn) -> Tensor:
     -> skipped, bool []: a number was not finite, and so nothing changed. Nothing here waits for the device.
     """
     with training(state, turn):
-        active = due(state) if "generator_loss" in turn.losses else []
-        steps = micro_steps(state, turn, recompute=bool(active))
-        # float64: shares of many micro-batches add up to what one batch would have reported.
-        losses = {hook: torch.zeros((), device=state.device, dtype=torch.float64) for hook in turn.losses}
-        for step in steps:
-            # The critics first: their backward pass leaves the graph that the generator's loss still needs.
-            if "critic_loss" in turn.losses:
-                losses["critic_loss"] += critic_gradients(state, turn, step)
-            if "generator_loss" in turn.losses:
-                losses["generator_loss"] += method_gradients(state, turn, step)
-                if not active:
-                    step.backward()
-        if active:
-            auxiliary_gradients(state, turn, steps, active)
-            for step in steps:
+        return update(state, turn, gradients(state, turn))
+
+
+def gradients(state: State, turn: Turn) -> dict[str, Tensor]:
+    """Add the gradients of `turn` over the global batch to the parameters it trains -> its losses [] by hook."""
+    active = due(state) if "generator_loss" in turn.losses else []
+    steps = micro_steps(state, turn, recompute=bool(active))
+    # float64: shares of many micro-batches add up to what one batch would have reported.
+    losses = {hook: torch.zeros((), device=state.device, dtype=torch.float64) for hook in turn.losses}
+    for step in steps:
+        # The critics first: their backward pass leaves the graph that the generator's loss still needs.
+        if "critic_loss" in turn.losses:
+            losses["critic_loss"] += critic_gradients(state, turn, step)
+        if "generator_loss" in turn.losses:
+            losses["generator_loss"] += method_gradients(state, turn, step)
+            if not active:
                 step.backward()
-        return update(state, turn, losses)
+    if active:
+        auxiliary_gradients(state, turn, steps, active)
+        for step in steps:
+            step.backward()
+    return losses
 
 
 def micro_steps(state: State, turn: Turn, recompute: bool) -> list[Step]:

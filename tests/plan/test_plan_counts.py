@@ -12,9 +12,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from distillkit.assets.table import table
+from distillkit.dry import parts
+from distillkit.dry.meta import Live, blank
 from distillkit.networks import network_file
-from distillkit.plan import dry, parts
-from distillkit.plan.meta import Live, blank
+from distillkit.plan import dry
 from distillkit.plan.roles import roles
 from distillkit.plan.stages import Stage, stages
 from distillkit.recipe import choice_from_table, read

@@ -25,6 +25,7 @@ STABILITY: dict[str, Any] = {  # of stabilityai/sd-vae-ft-mse
     "block_out_channels": [128, 256, 512, 512], "down_block_types": ["DownEncoderBlock2D"] * 4,
     "up_block_types": ["UpDecoderBlock2D"] * 4, "act_fn": "silu", "sample_size": 256,
 }  # fmt: skip
+SCALE = 8  # pixels a side of one latent, in all that are published
 RENAMED = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}  # of attention, by diffusers
 MISSING = 'needs diffusers, which is not installed: pip install "distillkit-datasets[vae]", or pip install diffusers'
 
@@ -56,7 +57,9 @@ class Vae:
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
-        """Raw latents z [n,C,h,w] -> pixels uint8 [n,3,H,W], truncated, where z is."""
+        """Raw latents z [n,C,h,w] -> pixels uint8 [n,3,H,W], truncated, where z is; of "meta" ones the shape alone."""
+        if z.is_meta:
+            return z.new_empty(len(z), 3, *(SCALE * side for side in z.shape[2:]), dtype=torch.uint8)
         net = self._module(z.device)
         parts = [net.decode(part.float()).sample for part in z.split(BATCH)]
         return torch.cat([(part.clamp(0, 1) * 255).to(torch.uint8) for part in parts])

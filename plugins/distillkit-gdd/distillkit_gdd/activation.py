@@ -34,6 +34,13 @@ class LayerActivation(Evaluate):
         seed: int = field(default=0, validator=ge(0))  # of the images and their noise
 
     @hookimpl
+    def setup(self, state: State) -> None:
+        """Raises UsageError for a teacher without layers to look into."""
+        if state.teacher is None or state.teacher.network is None:
+            raise UsageError("layer-activation looks into a teacher that is a network; this recipe has none")
+        last_convolutions(state.teacher.network)
+
+    @hookimpl
     def evaluate(self, state: State) -> dict[str, float]:
         """Noise level of the strongest activation, geometric mean over the blocks of encoder and decoder."""
         sigmas = noise.rho_grid(torch.linspace(0, 1, self.config.levels, dtype=torch.float64))
@@ -49,8 +56,7 @@ class LayerActivation(Evaluate):
     @torch.no_grad()
     def measure(self, state: State, sigmas: Tensor) -> dict[str, Tensor]:
         """Mean |h| [levels] of the last convolution of every block, by "encoder/<block>" and "decoder/<block>"."""
-        if state.teacher is None or state.teacher.network is None:
-            raise UsageError("layer-activation looks into a teacher that is a network; this recipe has none")
+        assert state.teacher is not None and state.teacher.network is not None, "setup asks for one"
         network, n = state.teacher.network, min(self.config.images, len(state.dataset))
         layers = last_convolutions(network)
         values = {name: torch.zeros(len(sigmas), dtype=torch.float64) for name in layers}

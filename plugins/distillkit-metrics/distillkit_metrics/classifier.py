@@ -77,7 +77,7 @@ def class_indices(dataset: Dataset) -> Tensor:
     classes = dataset.classes(torch.arange(len(dataset)))
     if classes is None:
         raise UsageError(
-            f'features "digits-classifier" learn from classes, but the data set {type(dataset).__name__} has none: '
+            'features "digits-classifier" learn from classes, but the data set has none: '
             'use a labelled data set, or features that need no classes: "inception" or "torchscript" with a network'
         )
     return classes
@@ -103,8 +103,13 @@ class DigitsClassifier(Features):
         seed: int = field(default=0, validator=ge(0))  # of its training
 
     def prepare(self, dataset: Dataset, held_out: Dataset | None, cache: Path) -> None:
-        """Take the classifier of these very training images as shipped or cached, or train it. Raises UsageError."""
+        """Take the classifier of these very training images as shipped or cached, or train it. Raises UsageError.
+
+        Of images without content classes alone are looked for.
+        """
         classes = class_indices(dataset).cpu()
+        if classes.is_meta:
+            return
         x = dataset.pixels(torch.arange(len(dataset))).float().cpu().contiguous()
         about = self._about(x, classes)
         name = f"digits-classifier-{about['key'][:16]}.safetensors"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distillkit.api import Choice, Features, Sample
+from distillkit.api import Choice, Features, Sample, State, UsageError
 
 BLOCK = 50_000  # image seeds per `seed`
 
@@ -24,3 +24,9 @@ def drawn(
         "seeds": f"{first}-{first + images - 1}{more}, one CPU generator per image",
         "features": f"{choice.name}, sha256 {features.digest or 'unknown'}",
     }
+
+
+def check_teacher(sampler: Choice[Sample] | None, state: State) -> None:
+    """Raises UsageError where a `sampler` asks to measure the teacher, and there is none."""
+    if sampler is not None and state.teacher is None:
+        raise UsageError("sampler measures the teacher: the recipe needs a [teacher_score] table")

@@ -49,7 +49,7 @@ class Fid(Published):
         super().setup(state)
         self._real: Moments | None = None
         self._floor: tuple[float, float] | None = None
-        if self.config.reference is not None:
+        if self.config.reference is not None and state.device.type != "meta":
             width = self.features(state.dataset.pixels(torch.arange(1)))["penultimate"].shape[1]
             self._real, digest = reference.read(Path.cwd() / self.config.reference, width)
             self._told["reference"] = f"{Path(self.config.reference).name}, sha256 {digest}"

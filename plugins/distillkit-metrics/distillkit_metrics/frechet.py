@@ -15,6 +15,7 @@ from distillkit.api import (
     Features,
     Sample,
     State,
+    UsageError,
     Use,
     added_later,
     field,
@@ -23,7 +24,7 @@ from distillkit.api import (
     hookimpl,
 )
 from distillkit_metrics import pairs, suspicion
-from distillkit_metrics.facts import drawn
+from distillkit_metrics.facts import check_teacher, drawn
 from distillkit_metrics.layers import Layers
 from distillkit_metrics.manifold import Measured
 from distillkit_metrics.memorised import Memory
@@ -102,8 +103,16 @@ class Frechet(Evaluate):
 
     @hookimpl
     def setup(self, state: State) -> None:
-        """Measure the real images once."""
-        self._ready(state)
+        """Measure the real images once. Raises UsageError for too few of them, or no teacher to measure."""
+        c, needed = self.config, max(self.config.k_precision, self.config.k_coverage) + 1
+        for name, n in (("images", c.images), ("training images", len(state.dataset))):
+            if n < needed:
+                raise UsageError(f"distances to {needed - 1} neighbours need at least {needed} {name}; there are {n}")
+        check_teacher(c.sampler, state)
+        if state.device.type == "meta":
+            c.features.build().prepare(state.dataset, state.held_out, state.cache)
+        else:
+            self._ready(state)
 
     def _ready(self, state: State) -> Real:
         if self._real is None:

@@ -47,6 +47,8 @@ class InceptionScore(Published):
     def setup(self, state: State) -> None:
         """Raises UsageError for features without class probabilities."""
         super().setup(state)
+        if self.config.images < self.config.splits:
+            raise UsageError(f"splits: {self.config.splits} need as many images; there are {self.config.images}")
         if type(self.features).probabilities is Features.probabilities:
             raise UsageError(
                 f"inception-score needs class probabilities, which features {self.config.features.name!r} do not give: "

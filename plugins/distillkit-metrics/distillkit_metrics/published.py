@@ -25,7 +25,7 @@ from distillkit.api import (
     in_,
     optional,
 )
-from distillkit_metrics.facts import drawn
+from distillkit_metrics.facts import check_teacher, drawn
 from distillkit_metrics.pixels import check_finite, quantised
 
 
@@ -55,6 +55,7 @@ class Published(Evaluate):
         """Raises UsageError for latents that nothing decodes."""
         if state.dataset.latent and state.dataset.pixels(torch.arange(1)).shape[1] == state.dataset.channels:
             raise UsageError("metrics see pixels, but the data set holds latents: dataset.vae names what decodes them")
+        check_teacher(self.config.sampler, state)
         self.features = self.config.features.build()
         self.features.prepare(state.dataset, state.held_out, state.cache)
         self._told: dict[str, str] = {}

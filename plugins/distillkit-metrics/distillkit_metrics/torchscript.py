@@ -78,14 +78,20 @@ class TorchScript(Features):
         return [f"size {c.size}", c.resize, f"mean {list(c.mean)}", f"std {list(c.std)}"]
 
     def prepare(self, dataset: Dataset, held_out: Dataset | None, cache: Path) -> None:
-        """Raises InputError for a file that is missing, another one or no such network, UsageError for channels."""
-        if dataset.channels not in (1, 3):
-            raise UsageError(f"published features see grey or RGB images; these have {dataset.channels} channels")
+        """Raises InputError for a file that is missing, another one or no such network, UsageError for channels.
+
+        Of images without content channels alone are looked at, and no file is read.
+        """
+        pixels = dataset.pixels(torch.arange(1))
+        if pixels.shape[1] not in (1, 3):
+            raise UsageError(f"published features see grey or RGB images; these have {pixels.shape[1]} channels")
+        if pixels.is_meta:
+            return
         path = Path.cwd() / self.config.network
         self.net, sha256 = load(path, self.config.sha256)
         self.digest = ", ".join([sha256, *self.preparation])
         try:
-            tried = self(torch.zeros(2, *dataset.shape))
+            tried = self(torch.zeros(2, *pixels.shape[1:]))
         except (RuntimeError, AttributeError, torch.jit.Error) as error:
             raise InputError(f"{path}: cannot be called as wanted ({reason(error)})") from error
         wrong = [list(part.shape) for part in tried.values() if part.ndim != 2 or len(part) != 2]
@@ -120,7 +126,7 @@ class Inception(TorchScript):
     def prepare(self, dataset: Dataset, held_out: Dataset | None, cache: Path) -> None:
         """As for any such file; the published width makes distances FIDs."""
         super().prepare(dataset, held_out, cache)
-        self.distance = "fid" if self.width == INCEPTION_WIDTH else "fd"
+        self.distance = "fid" if getattr(self, "width", 0) == INCEPTION_WIDTH else "fd"
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import flop_registry
 
-from distillkit.plan.memo import Memo
+from distillkit.dry.memo import Memo
 
 DEVICE = torch.device("meta")
 HALVES = (torch.float32, torch.bfloat16, torch.float16)
@@ -32,6 +32,7 @@ class Live(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call] # torch has not typed it
         self.device = device
         self.bytes = self.peak = self.flops = 0
+        self.reads = 0  # numbers that were asked for, and made up
         self.memo = Memo()
         self.known: set[int] = set()  # storages; views share one
 
@@ -39,6 +40,7 @@ class Live(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if func is READ and args[0].is_meta:
+            self.reads += 1
             return torch.ones((), dtype=args[0].dtype, device="cpu").item()
         if func is COPY and args[1].is_meta and not args[0].is_meta:
             return args[0]  # weights into a buffer that is made on the CPU whatever the device
@@ -72,7 +74,7 @@ def blank() -> Iterator[Live]:
     """Inside, tensors of the meta device are counted, and autocast does there what it does on a GPU."""
     before, torch.autocast = torch.autocast, Autocast  # type: ignore[misc, assignment]
     try:
-        with _Out(), Live() as live:
+        with Live() as live, _Out(live):
             yield live
     finally:
         torch.autocast = before  # type: ignore[misc]
@@ -81,10 +83,15 @@ def blank() -> Iterator[Live]:
 class _Out(TorchFunctionMode):
     """The ways out of the meta device that never reach a dispatcher: a list is of ones, a copy stays where it is."""
 
+    def __init__(self, live: Live) -> None:
+        super().__init__()
+        self.live = live
+
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if func is Tensor.tolist and args[0].is_meta:
+            self.live.reads += 1
             return torch.ones(args[0].shape, dtype=args[0].dtype, device="cpu").tolist()
         if func is Tensor.cpu and args[0].is_meta:
             return args[0]

@@ -1,0 +1,96 @@
+"""A recipe tried before anything runs, without numbers: built, sampled, a pass of each turn, all metrics set up."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
+
+import attrs
+import pluggy
+import torch
+
+from distillkit.api import Choice, Hooks, InputError, Turn, UsageError
+from distillkit.dry import parts
+from distillkit.dry.build import build
+from distillkit.dry.meta import DEVICE, Live, blank
+from distillkit.dry.parts import Card
+from distillkit.networks.network_file import Carded
+from distillkit.recipe.schema import Recipe
+from distillkit.registry import Catalog
+from distillkit.train import turns
+from distillkit.train.build import build_components
+from distillkit.train.manager import manager
+from distillkit.train.state import State
+
+IMAGES = 2  # in a batch that has no micro-batches
+
+
+def tried(recipe: Recipe, cards: Mapping[str, Card], catalog: Catalog) -> tuple[Card | None, list[str]]:
+    """Try `recipe` -> the card of its student, and a line for each part of it that cannot do without numbers.
+
+    Raises UsageError or InputError where a run would, some time. `cards` are of results that are not there yet.
+    """
+    manager(build_components(recipe))  # hooks: how many answer, and whether they are spelt right
+    untried: list[str] = []
+    images = parts.images(recipe, cards, catalog)
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), blank() as live:
+        warnings.simplefilter("ignore")
+        made: list[State] = []
+        attempt("its parts", lambda: made.append(build(recipe, images, cards, catalog)), live, untried)
+        if not made:
+            return None, untried
+        for what, work in works(made[0], recipe):
+            attempt(what, work, live, untried)
+        return cast(Carded, made[0].generator).card, untried
+
+
+def attempt(what: str, work: Callable[[], object], live: Live, untried: list[str]) -> None:
+    """Do it; what fails without refusing, or after it was told made-up numbers, may not fail in a run: it is noted."""
+    reads = live.reads
+    try:
+        work()
+    except Exception as error:
+        if isinstance(error, UsageError | InputError) and live.reads == reads:
+            raise
+        reason = str(error).partition("\n")[0][:100]
+        untried.append(f"{what}: {type(error).__name__}" + (f": {reason}" if reason else ""))
+
+
+def works(state: State, recipe: Recipe) -> Iterator[tuple[str, Callable[[], object]]]:
+    """What a run would do, and what it is called."""
+    yield "sample", lambda: sample(state)
+    micro = recipe.run.micro_batch or min(recipe.run.batch, IMAGES)
+    batch = min(recipe.run.batch, IMAGES * micro) if recipe.run.micro_batch and recipe.auxiliary_loss else micro
+    state.recipe = attrs.evolve(
+        state.recipe, run=attrs.evolve(recipe.run, batch=batch, micro_batch=recipe.run.micro_batch)
+    )
+    state.nimg = max(state.total - batch, 0)  # all waiting is over
+    for turn in state.turns:
+        yield f"turn {turn.name!r}", lambda turn=turn: take(state, turn)  # type: ignore[misc]
+    for i, choice in enumerate(recipe.evaluate):
+        yield f"evaluate[{i}] {choice.name!r}", lambda choice=choice: set_up(choice, state)  # type: ignore[misc]
+
+
+@torch.no_grad()
+def sample(state: State) -> None:
+    """Draw images of the average, as pictures and metrics do."""
+    z = torch.empty(IMAGES, *state.dataset.shape, device=DEVICE, dtype=state.dtype)
+    labels = state.dataset.labels(torch.arange(IMAGES, device=DEVICE))
+    with state.generating(state.ema):
+        state.hook.sample(state=state, z=z, labels=None if labels is None else labels.to(state.dtype))
+
+
+def take(state: State, turn: Turn) -> None:
+    """The gradients of a turn; no optimizer steps, for its import alone takes a second."""
+    with turns.training(state, turn):
+        turns.gradients(state, turn)
+
+
+def set_up(choice: Choice[Any], state: State) -> None:
+    """The hook `setup` of a metric."""
+    hooks = pluggy.PluginManager("distillkit")
+    hooks.add_hookspecs(Hooks)
+    hooks.register(choice.build())
+    with DEVICE:
+        hooks.hook.setup(state=state)
