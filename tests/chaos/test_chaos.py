@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("kind", ["damage", "kills"])
+@pytest.mark.parametrize("kind", ["recipes", "damage", "kills"])
 def test_thirty_trials_go_well(kind: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.chaos", kind, "--n", "30", "--keep", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
