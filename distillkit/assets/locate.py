@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 import attrs
 
 from distillkit.api import InputError
-from distillkit.assets.folder import require_ours
+from distillkit.assets.folder import LOCK, check, lock, locked, require_ours, sha256
 from distillkit.assets.table import Asset, table
 
 V = TypeVar("V")
@@ -37,6 +38,28 @@ def require(recipe: str, values: Iterable[Any], where: Path) -> None:
             require_ours(where / asset.name)
     if missing:
         raise InputError("\n".join(_told(recipe, missing, where)))
+
+
+def pin(values: Iterable[Any], where: Path) -> None:
+    """Note the sum of each published file that the values name when it is used first; warns where nobody else knows it.
+
+    Raises InputError for another file than the table, or the first use, says. Data sets are not published files.
+    """
+    for asset in {asset.name: asset for value in values for asset in wanted(value)}.values():
+        path = where / asset.name
+        if asset.url is None or not path.is_file():
+            continue
+        digest = sha256(path)
+        check(asset, where, digest)
+        if asset.name in locked(where):
+            continue
+        try:
+            lock(where, asset.name, digest)
+            told = f"noted in {where / LOCK}, and compared from now on"
+        except OSError as error:
+            told = f"{where / LOCK} cannot be written: {error.strerror}"
+        if len(asset.sha256) < len(digest):
+            warnings.warn(f"{asset.name}: no published sha256 is known; this file's is {digest}, {told}", stacklevel=2)
 
 
 def _told(recipe: str, missing: list[Asset], where: Path) -> Iterator[str]:

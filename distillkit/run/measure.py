@@ -13,7 +13,7 @@ import torch
 
 from distillkit.api import UsageError
 from distillkit.assets.folder import folder as assets
-from distillkit.assets.locate import located, require
+from distillkit.assets.locate import located, pin, require
 from distillkit.disk import alike, files
 from distillkit.disk.results import Outcome
 from distillkit.disk.rundir import RunDir
@@ -82,6 +82,7 @@ def asked(run: RunDir, sets: Sequence[str], other: Path | None, catalog: Catalog
     if not recipe.evaluate:
         raise UsageError(f"{other or run.resolved} has no [[evaluate]]: name a recipe that has some with --recipe")
     require(str(run.resolved), [recipe], assets())
+    pin([recipe], assets())
     recipe = stage.with_results(located(recipe, assets()), teachers(run, recipe, catalog))
     return with_checkpoint(recipe, "generator", run.result.resolve())
 

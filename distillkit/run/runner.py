@@ -9,7 +9,7 @@ from pathlib import Path
 
 from distillkit.api import DistillkitError, Diverged, InputError, UsageError
 from distillkit.assets.folder import folder as assets
-from distillkit.assets.locate import require
+from distillkit.assets.locate import pin, require
 from distillkit.disk import manifest, rundir
 from distillkit.disk.results import Outcome
 from distillkit.disk.rundir import RunDir
@@ -76,6 +76,7 @@ def run(
         if target is None and found[-1].run is None and (text := lookup.shorter(asked, known)):
             screen.line(text)
     require(shipped.told(path), lookup.unfinished(nodes, found), assets())
+    pin(lookup.unfinished(nodes, found), assets())
     if change is None and lookup.unfinished(nodes, found):
         from distillkit.run.refuse import refuse  # torch comes with it
 

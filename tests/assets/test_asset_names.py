@@ -12,7 +12,7 @@ import pytest
 
 from distillkit.api import InputError
 from distillkit.assets.folder import folder
-from distillkit.assets.locate import located, require, wanted
+from distillkit.assets.locate import located, pin, require, wanted
 from distillkit.assets.table import KINDS, UNKNOWN, Asset, hosts, table
 from distillkit.cli.main import main
 from distillkit.recipe import read
@@ -163,3 +163,21 @@ def test_assets_need_no_torch():
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_file_whose_sum_nobody_publishes_is_noted_where_it_is_used_first(here):
+    name = "edm-cifar10-32x32-cond-vp.pkl"
+    assert table()[name].sha256 == UNKNOWN
+    path = put(name)
+    with pytest.warns(UserWarning, match=f"{name}: no published sha256 is known; this file's is 3fc9b689459d738f8c88"):
+        pin([{"checkpoint": name}], folder())
+    pin([{"checkpoint": name}], folder())
+    path.write_bytes(b"something else")
+    with pytest.raises(InputError, match=f"{name}: sha256 is .*assets.lock says 3fc9b689459d738f8c88"):
+        pin([{"checkpoint": name}], folder())
+
+
+def test_a_file_that_is_not_the_published_one_is_refused_where_it_is_used(here):
+    put("vgg16_bn-6c64b313.pth")
+    with pytest.raises(InputError, match="the table says 6c64b313"):
+        pin(["vgg16_bn-6c64b313.pth"], folder())
