@@ -139,7 +139,7 @@ def _stats(args: Namespace) -> int:
 
     from distillkit.assets.folder import cache
     from distillkit.device import pick_device
-    from distillkit.disk.files import write_new
+    from distillkit.disk.files import write_atomic
     from distillkit.images.moments import moments
 
     if args.out.exists() or not args.out.parent.is_dir():
@@ -151,7 +151,7 @@ def _stats(args: Namespace) -> int:
     mu, sigma = moments(features, dataset, CHUNK, pick_device("auto"))
     file = BytesIO()
     np.savez(file, mu=mu, sigma=sigma)
-    write_new(args.out, file.getvalue())
+    write_atomic(args.out, file.getvalue())
     print(f"{args.out}: mu and sigma of {len(mu)} features of {len(dataset)} images")
     return 0
 

@@ -9,12 +9,15 @@ import tempfile
 import traceback
 import warnings
 from importlib import import_module
+from signal import SIGINT
 
 from distillkit import __version__
 from distillkit.api.errors import FULL, DistillkitError, ResourceError
 from distillkit.cli.plain import plain_streams
+from distillkit.run.signals import Stopped, StopRequest
 
-INTERRUPTED = 130
+BY_SIGNAL = 128  # and its number
+INTERRUPTED = BY_SIGNAL + SIGINT
 COMMANDS = {  # a module here each, with add(parser) and main(args)
     "run": "run a recipe, and first the recipes it builds on",
     "check": "show the resolved recipe and the plan, or check many; run nothing",
@@ -45,18 +48,22 @@ def main(argv: list[str] | None = None) -> int:
 def _run(argv: list[str]) -> int:
     try:
         args = parser(next((text for text in argv if not text.startswith("-")), "")).parse_args(argv)
-    except SystemExit as stop:  # argparse: 0 after --help, 2 after a wrong argument
-        return int(stop.code or 0)
+    except SystemExit as leave:  # argparse: 0 after --help, 2 after a wrong argument
+        return int(leave.code or 0)
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
             command = import_module(f"distillkit.cli.{args.command}")
-            code: int = command.main(args)
+            with StopRequest() as stop, stop.at_once():  # what trains has one of its own, which saves
+                code: int = command.main(args)
             sys.stdout.flush()
             return code
         except BrokenPipeError:  # the reader of our output left, as `| head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
+        except Stopped as signal:
+            print("interrupted" if signal.number == SIGINT else f"stopped by {signal}", file=sys.stderr)
+            return BY_SIGNAL + signal.number
         except (Exception, KeyboardInterrupt) as error:
             return _explain(error)
 

@@ -126,10 +126,23 @@ def notes(found: Sequence[Stage], speeds: Sequence[Speed | None], out: Console) 
         lines.append(("img/s of " + stage.recipe.name, source))
         lines += [("missing", name) for name in stage.missing]
         lines += [(stage.recipe.name, text) for text in stage.remarks]
+        if not stage.finished:
+            lines.append((f"a kill of {stage.recipe.name} loses", lost(stage, speed)))
         if stage.unknown:
             lines.append((stage.recipe.name, stage.unknown))
     for name, text in dict.fromkeys(lines):
         out.print(Text.assemble((f"{name}: ", "dim"), text), soft_wrap=True)
+
+
+def lost(stage: Stage, speed: Speed | None) -> str:
+    """What was trained since the last checkpoint, at most: by the count of images or by the clock."""
+    minutes, kimg = stage.recipe.run.checkpoint_minutes, stage.kept_kimg
+    if speed is None:
+        return f"at most {minutes:g} min of training or {kimg:g} kimg, whichever is less"
+    by_images = kimg * 1000 / speed.img_per_sec
+    if by_images <= 60 * minutes:
+        return f"at most {kimg:g} kimg, {formats.duration(by_images)} of training"
+    return f"at most {minutes:g} min of training, {speed.img_per_sec * 60 * minutes / 1000:.3g} kimg"
 
 
 def _table(first: str, *columns: str) -> Table:

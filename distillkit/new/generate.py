@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import os
 import re
 import sys
 from importlib import resources
@@ -13,6 +14,7 @@ from attrs import frozen
 
 from distillkit import __version__
 from distillkit.api import KINDS, UsageError
+from distillkit.disk import files
 
 PREFIX = "distillkit-"
 NUMERICS = "NUMERICS = 1  # raise it where a run's bits change on purpose: finished runs are then run again\n"
@@ -82,9 +84,11 @@ def generate(new: New, folder: Path) -> list[Path]:
     if new.kind == "importer":
         texts[f"recipes/toy.{new.name}"] = _filled("importer/toy.file.txt", names)  # what it reads
     try:
-        for name, text in texts.items():
-            (top / name).parent.mkdir(parents=True, exist_ok=True)
-            (top / name).write_text(text, encoding="utf-8")
+        with files.staged(top) as made:
+            for name, text in texts.items():
+                (made / name).parent.mkdir(parents=True, exist_ok=True)
+                (made / name).write_text(text, encoding="utf-8")
+            os.replace(made, top)
     except OSError as error:
         raise UsageError(f"cannot write {error.filename}: {error.strerror}") from error
     return [top / name for name in texts]

@@ -61,6 +61,13 @@ class Stage:
         """FLOPs of the whole run."""
         return self.cost.flops / self.cost.batch * self.recipe.run.kimg * 1000 if self.cost else 0.0
 
+    @property
+    def kept_kimg(self) -> float:
+        """Images between checkpoints, at most: there is one at each evaluation too."""
+        run = self.recipe.run
+        measured = [part.slot.every_kimg for part in self.recipe.evaluate if part.slot.every_kimg]
+        return float(min(run.checkpoint_kimg or run.kimg / 5, run.kimg, *measured))
+
     def peak(self, micro: int) -> float:
         """Estimate the bytes alive at most with this micro-batch."""
         return self.counted.largest.peak + self.slope * (micro - self.counted.micro_batch)

@@ -10,6 +10,7 @@ from typing import Any
 from attrs import frozen
 
 from distillkit.api import UsageError
+from distillkit.disk.files import write_atomic
 from distillkit.recipe import shipped
 from distillkit.recipe.load import files, load
 from distillkit.recipe.schema import About
@@ -78,7 +79,7 @@ def copy(name: str, to: Path) -> list[Path]:
     try:
         for old, new in made.items():
             new.parent.mkdir(parents=True, exist_ok=True)
-            new.write_bytes(old.read_bytes())
+            write_atomic(new, old.read_bytes())
     except OSError as error:
         raise UsageError(f"cannot write {error.filename}: {error.strerror}") from error
     return list(made.values())

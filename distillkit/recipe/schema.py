@@ -78,6 +78,8 @@ class Run:
     """images between lines of the log; unset: a twentieth of the run"""
     checkpoint_kimg: float | None = field(default=None, validator=optional(gt(0)), metadata=NO_BITS)
     """images between checkpoints; unset: a fifth of the run"""
+    checkpoint_minutes: float = field(default=15.0, validator=FINITE, metadata=NO_BITS)
+    """training between checkpoints, at most, but for 2 % of the time that saving may take"""
     keep_best: str | None = None
     """a metric such as "frechet/fd": the result is the average where it was best; unset: the last one"""
     keep_checkpoints: int = field(default=2, validator=ge(2), metadata=NO_BITS)

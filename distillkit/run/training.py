@@ -29,7 +29,6 @@ from distillkit.train.iterate import iterate
 from distillkit.train.optim import lr_at
 from distillkit.train.state import Part, State
 
-MINUTES = 15.0  # of training between checkpoints, at most
 SHARE = 0.02  # of the time may go into checkpoints that only the clock asks for
 
 
@@ -154,7 +153,7 @@ class Training:
     def overdue(self) -> bool:
         """Whether a kill would lose too many minutes, and saving more often costs no more than its share."""
         since = self.seconds - self.seconds_saved
-        return since > 60 * MINUTES and self.saving <= SHARE * self.seconds
+        return since > 60 * self.state.recipe.run.checkpoint_minutes and self.saving <= SHARE * self.seconds
 
     def look(self) -> None:
         """Metrics and pictures that are due now and not there yet."""

@@ -119,6 +119,6 @@ def write_markdown(study: Study, results: Results, path: Path, note: str = "") -
     facts = f"Seeds {seeds}. {note}." if note else f"Seeds {seeds}."
     text = f"# {study.name}\n\n{facts}\n\n{markdown(results.comparison)}"
     try:
-        path.write_text(text, encoding="utf-8")
+        files.write_atomic(path, text.encode())
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error

@@ -57,7 +57,7 @@ def test_a_name_that_an_installed_plugin_offers_is_warned_about(tmp_path, capsys
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(["new", "x", "--kind", "kernel", "--to", str(tmp_path / "file")]) == 2
-    assert "cannot write" in capsys.readouterr().err
+    assert "cannot be written" in capsys.readouterr().err
 
 
 def test_the_next_steps_bring_pytest_where_it_is_not_installed(tmp_path, capsys):

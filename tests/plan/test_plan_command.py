@@ -61,6 +61,7 @@ def test_gaussians_fit_and_nothing_is_said_about_speed_without_a_source(capsys: 
     text = told(capsys, str(GAUSSIANS), "--memory", "1")
     assert "fits: " in text
     assert "img/s of gaussians_sid: no run of it in --runs" in text
+    assert "a kill of gaussians_sid loses: at most 15 min of training or 64 kimg, whichever is less" in text
     assert "8,770" in text  # [4,64], 2 x [64,64], [64,2] with biases: 320 + 8320 + 130
     assert not Path("runs").exists()
 

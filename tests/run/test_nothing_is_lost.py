@@ -14,8 +14,11 @@ import pytest
 from distillkit.cli.main import main
 from distillkit.disk.metrics import MetricsLog
 from distillkit.disk.rundir import RunDir
+from distillkit.run.signals import StopRequest
+from distillkit.run.training import Training
 from distillkit.show.screen import QuietScreen
 from distillkit.train import threads
+from distillkit.train.state import State
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -117,3 +120,15 @@ def test_absurd_numbers_of_threads_are_refused_at_check(
 ) -> None:
     assert main(["check", str(tiny()), "--set", "run.threads=100000000"]) == 2
     assert "run.threads  at most" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("minutes", "seconds", "saving", "due"), [(1, 61, 0, True), (2, 61, 0, False), (1, 61, 2, False)]
+)
+def test_a_checkpoint_is_due_by_the_clock_unless_saving_takes_too_much(
+    make_state: Callable[..., State], tmp_path: Path, minutes: int, seconds: float, saving: float, due: bool
+) -> None:
+    state = make_state(f"run.checkpoint_minutes={minutes}")
+    training = Training(state, RunDir.create(tmp_path / "runs", "x"), QuietScreen(), StopRequest())
+    training.seconds, training.saving = seconds, saving
+    assert training.overdue() is due
