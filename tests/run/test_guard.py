@@ -251,3 +251,20 @@ def test_a_diverged_run_keeps_its_batch_names_the_tensor_and_has_a_page(
     assert bool(turns.take(state, turn))
     sick["now"] = False
     assert not bool(turns.take(state, turn))
+
+
+@pytest.mark.parametrize(
+    ("method", "more", "end_of_name"),
+    [("sida", {}, ""), ("dmd2", {}, ""), ("sid", {"auxiliary_loss": [{"use": "adversarial"}]}, "/adversarial")],
+)
+def test_logits_and_accuracies_of_every_discriminator_are_logged(
+    points: Callable[..., Path], method: str, more: dict[str, Any], end_of_name: str
+) -> None:
+    path = points(method, run={"kimg": 0.64, "tick_kimg": 0.32}, generator_loss={"warmup_kimg": 0.0})
+    path.write_text(path.read_text() + "".join(f'[[{table}]]\nuse = "{t["use"]}"\n' for table, (t,) in more.items()))
+    _, folder = run(path)
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    ticks = [row for row in rows if row["what"] == "tick"]
+    names = {f"{what}/{side}{end_of_name}" for what in ("logit", "accuracy") for side in ("real", "fake")}
+    assert ticks and all(names <= row.keys() for row in ticks)
+    assert all(0 <= row[name] <= 1 for row in ticks for name in names if name.startswith("accuracy"))

@@ -160,3 +160,12 @@ def test_the_frozen_half_of_the_discriminator_never_moves_and_gets_no_gradient()
     assert torch.equal(weights(state)["teacher"], teacher)
     trained = {p.data_ptr() for p in state.updaters["discriminator"].params}
     assert trained.isdisjoint(p.data_ptr() for p in frozen)
+
+
+def test_logits_and_accuracies_are_logged() -> None:
+    loss = {"use": "gdd", "projection": 8, "width": 16, "end_size": 2, "embedding": 8, "cmap": 4}
+    state = toy_state(generator_loss=loss)
+    iterate(state)
+    means = state.records.means()
+    assert {f"{what}/{side}" for what in ("logit", "accuracy") for side in ("real", "fake")} <= means.keys()
+    assert 0 <= means["accuracy/real"] <= 1 and means["logit/deviation"] > 0
