@@ -132,11 +132,11 @@ def _chunks(answer: Any, most: int) -> Iterator[bytes]:
 def _ours(part: Path) -> int:
     """Bytes of an earlier attempt of this user; 0 where there is none, or something that others may have put there."""
     try:
-        found = part.lstat()
+        status = part.lstat()
     except OSError:
         return 0
-    mine = not hasattr(os, "getuid") or found.st_uid == os.getuid()
-    return found.st_size if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and mine else 0
+    mine = not hasattr(os, "getuid") or status.st_uid == os.getuid()
+    return status.st_size if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and mine else 0
 
 
 def _opened(part: Path, start: int) -> BinaryIO:

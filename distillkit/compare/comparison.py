@@ -69,10 +69,10 @@ class Comparison:
 
     def best(self, metric: str) -> str:
         """Name the group that is better than every other one beyond chance; "" where there is none."""
-        found = {group.label: value for group in self.groups if (value := self.final(group, metric))}
+        finals = {group.label: value for group in self.groups if (value := self.final(group, metric))}
         higher = self.higher(metric)
-        for label, value in found.items():
-            others = [gain(value, other, higher) > 0 for name, other in found.items() if name != label]
+        for label, value in finals.items():
+            others = [gain(value, other, higher) > 0 for name, other in finals.items() if name != label]
             if others and all(others):
                 return label
         return ""
@@ -96,13 +96,13 @@ def compare(
 
     Raises UsageError where nothing is finished, names are unknown, or numbers were not measured alike.
     """
-    found = groups(runs, labels)
-    base = _baseline(found, baseline)
+    grouped = groups(runs, labels)
+    base = _baseline(grouped, baseline)
     if not base.finished:
         raise UsageError(f"the baseline {base.label!r} has no finished run: {base.seeds}")
-    alike.check([group for group in found if group.finished], anyway)
-    names = measured_metrics(found)
-    return of_groups(found, base, names, curved(names, base, metrics, told(found)), within)
+    alike.check([group for group in grouped if group.finished], anyway)
+    names = measured_metrics(grouped)
+    return of_groups(grouped, base, names, curved(names, base, metrics, told(grouped)), within)
 
 
 def compare_rows(
@@ -112,61 +112,61 @@ def compare_rows(
 
     Raises UsageError where no run is finished, or numbers within a row were not measured alike.
     """
-    found = {group.label: group for group in groups(runs, labels)}
-    if not any(group.finished for group in found.values()):
+    by_label = {group.label: group for group in groups(runs, labels)}
+    if not any(group.finished for group in by_label.values()):
         raise UsageError(f"none of {len(runs)} runs is finished")
-    base = _group(found, baseline)
-    names = measured_metrics(list(found.values()))
-    asked = curved(names, base, metrics, told(list(found.values())))
+    base = _group(by_label, baseline)
+    names = measured_metrics(list(by_label.values()))
+    asked = curved(names, base, metrics, told(list(by_label.values())))
 
-    def part(members: Sequence[Group]) -> Comparison:
+    def among(members: Sequence[Group]) -> Comparison:
         alike.check([group for group in members if group.finished], anyway=False)
         return of_groups(members, members[0], names, asked, within)
 
     made = {
-        name: part([evolve(_group(found, label), label=column) for column, label in row.items()])
+        name: among([evolve(_group(by_label, label), label=column) for column, label in row.items()])
         for name, row in rows.items()
     }
     inside = {label for row in rows.values() for label in row.values()}
-    rest = [group for group in found.values() if group.label not in inside]
-    whole = of_groups(list(found.values()), base, names, asked, within)
-    return evolve(whole, rows=made, rest=part([base, *rest]) if rest else None)
+    rest = [group for group in by_label.values() if group.label not in inside]
+    whole = of_groups(list(by_label.values()), base, names, asked, within)
+    return evolve(whole, rows=made, rest=among([base, *rest]) if rest else None)
 
 
-def _group(found: Mapping[str, Group], label: str) -> Group:
-    return found.get(label, Group(label, ()))
+def _group(by_label: Mapping[str, Group], label: str) -> Group:
+    return by_label.get(label, Group(label, ()))
 
 
 def of_groups(
-    found: Sequence[Group], base: Group, names: Sequence[str], main: Sequence[str], within: float
+    grouped: Sequence[Group], base: Group, names: Sequence[str], main: Sequence[str], within: float
 ) -> Comparison:
     """Compare groups that are known to have been measured alike; `main` are the metrics with curves."""
-    targets = tuple(_target(base, metric, within, told(found)) for metric in main)
-    return Comparison(tuple(found), base, tuple(names), targets, within)
+    targets = tuple(_target(base, metric, within, told(grouped)) for metric in main)
+    return Comparison(tuple(grouped), base, tuple(names), targets, within)
 
 
-def _baseline(found: Sequence[Group], asked: str | None) -> Group:
+def _baseline(grouped: Sequence[Group], asked: str | None) -> Group:
     if asked is None:
-        return found[0]
+        return grouped[0]
     for fits in (
-        [group for group in found if group.label == asked],
-        [group for group in found if group.runs[0].name == asked],
-        [group for group in found if any(run.path.resolve() == Path(asked).resolve() for run in group.runs)],
+        [group for group in grouped if group.label == asked],
+        [group for group in grouped if group.runs[0].name == asked],
+        [group for group in grouped if any(run.path.resolve() == Path(asked).resolve() for run in group.runs)],
     ):
         if len(fits) == 1:
             return fits[0]
-    raise UsageError(f"no single group is called {asked!r}; groups: {', '.join(group.label for group in found)}")
+    raise UsageError(f"no single group is called {asked!r}; groups: {', '.join(group.label for group in grouped)}")
 
 
-def measured_metrics(found: Sequence[Group]) -> list[str]:
+def measured_metrics(grouped: Sequence[Group]) -> list[str]:
     """List the metrics of all groups in the order measured, without floors and spreads."""
-    rows = [row for group in found for run in group.finished for row in results.table(run.scores.student)]
+    rows = [row for group in grouped for run in group.finished for row in results.table(run.scores.student)]
     return list(dict.fromkeys(row.name for row in rows))
 
 
-def told(found: Sequence[Group]) -> dict[str, str]:
+def told(grouped: Sequence[Group]) -> dict[str, str]:
     """Collect which way metrics improve, from the results of finished runs."""
-    return {name: way for group in found for run in group.finished for name, way in run.scores.better.items()}
+    return {name: way for group in grouped for run in group.finished for name, way in run.scores.better.items()}
 
 
 def curved(names: Sequence[str], base: Group, asked: Sequence[str], better: Mapping[str, str]) -> list[str]:

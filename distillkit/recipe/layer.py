@@ -63,25 +63,25 @@ def _foreign(low: Layer, high: Layer) -> dict[Key, str]:
     """The settings of `low`'s optimizer that `high` leaves to another method."""
     before, after = (layer.data.get("generator_loss") for layer in (low, high))
     methods = [table.get("use") for table in (before, after) if isinstance(table, dict)]
-    found = dict(low.foreign)
+    foreign = dict(low.foreign)
     if len(methods) == 2 and None not in methods and methods[0] != methods[1]:
-        found = {key: str(methods[0]) for key in _settings(low)} | found
+        foreign = {key: str(methods[0]) for key in _settings(low)} | foreign
     given = _settings(high)
     gone = any((*OPTIMIZER[:n], "remove") in given for n in (1, 2))  # the whole table
-    return {} if gone else {key: method for key, method in found.items() if key not in given}
+    return {} if gone else {key: method for key, method in foreign.items() if key not in given}
 
 
 def _settings(layer: Layer) -> list[Key]:
     """The keys of [generator.optimizer], and of the tables around it where they are removed."""
-    found: list[Key] = []
+    keys: list[Key] = []
     table: Any = layer.data
     for n, name in enumerate(OPTIMIZER):
         table = table.get(name)
         if not isinstance(table, dict):
             break
         if removed(table) or n == len(OPTIMIZER) - 1:
-            found += [(*OPTIMIZER[: n + 1], key) for key in table]
-    return found
+            keys += [(*OPTIMIZER[: n + 1], key) for key in table]
+    return keys
 
 
 def merged(low: Any, high: Any) -> Any:
@@ -122,24 +122,24 @@ def _numbers(table: Any, entries: int) -> bool:
 
 def _numbered(key: Key, data: Any) -> Key:
     """The key with a number for the name of a list's entry."""
-    found: list[str | int] = []
-    for part in key:
-        known = int(part) if isinstance(data, list | tuple) and isinstance(part, str) and part.isdecimal() else part
-        found.append(known)
+    numbered: list[str | int] = []
+    for name in key:
+        known = int(name) if isinstance(data, list | tuple) and isinstance(name, str) and name.isdecimal() else name
+        numbered.append(known)
         try:
             data = data[known]
         except (LookupError, TypeError):  # beneath a value, or of an entry that is none
             data = None
-    return tuple(found)
+    return tuple(numbered)
 
 
 def _keys(value: Any, at: Key) -> list[Key]:
     """The key of every table, list entry and value beneath."""
     below: list[Key] = []
     if isinstance(value, dict):
-        below = [key for name, part in value.items() for key in _keys(part, (*at, name))]
+        below = [key for name, inner in value.items() for key in _keys(inner, (*at, name))]
     elif isinstance(value, list | tuple):
-        below = [key for n, part in enumerate(value) for key in _keys(part, (*at, n))]
+        below = [key for n, inner in enumerate(value) for key in _keys(inner, (*at, n))]
     return [at, *below] if at else below
 
 
@@ -173,25 +173,25 @@ def _value(text: str) -> Any:
     """A TOML value; what is none is a plain string, so that device=cpu needs no quotes."""
     try:
         check_limits(text)
-        found = tomllib.loads(f"value = {text}")
+        table = tomllib.loads(f"value = {text}")
     except (TooMuch, ValueError, RecursionError):
         return text
-    return found["value"] if set(found) == {"value"} else text
+    return table["value"] if set(table) == {"value"} else text
 
 
 def _place(data: Any, parts: list[str], over: Any) -> tuple[Key, str]:
     """Numbers after the name of a list are its entries; the second part says why there is no such place."""
     key: Key = ()
-    for part in parts:
+    for name in parts:
         if removed(over):  # KEY.remove=true, whatever the key has for a value
             break
         if isinstance(data, list | tuple):
-            if not (part.isdecimal() and len(part) < 9 and int(part) < len(data)):
-                return (*key, part), f"{key_text(key)} has {len(data)} entries, numbered from 0"
-            key, data = (*key, int(part)), data[int(part)]
+            if not (name.isdecimal() and len(name) < 9 and int(name) < len(data)):
+                return (*key, name), f"{key_text(key)} has {len(data)} entries, numbered from 0"
+            key, data = (*key, int(name)), data[int(name)]
         elif isinstance(data, dict):
-            key, data = (*key, part), data.get(part, {})
+            key, data = (*key, name), data.get(name, {})
         else:
-            return (*key, part), f"{key_text(key)} is a value, not a table"
-        over = over[part]
+            return (*key, name), f"{key_text(key)} is a value, not a table"
+        over = over[name]
     return key, ""

@@ -51,10 +51,10 @@ def is_other_image(name: str) -> bool:
 def has_colour(data: bytes) -> bool:
     """Whether a file holds an RGB image by its header; damaged ones do not count."""
     try:
-        found = header(data)
+        head = header(data)
     except InputError:
         return False
-    return not found.grey and found is not UNKNOWN
+    return not head.grey and head is not UNKNOWN
 
 
 def decode(name: str, data: bytes, *, upright: bool = True) -> Decoded:
@@ -63,13 +63,13 @@ def decode(name: str, data: bytes, *, upright: bool = True) -> Decoded:
     Raises InputError that begins with `name`; what takes too much is refused before it is decoded.
     """
     try:
-        found = header(data)
+        head = header(data)
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.simplefilter("error", UserWarning)
             warnings.filterwarnings("ignore", HARMLESS)
             with Image.open(BytesIO(data), formats=FORMATS) as image:
-                pixels, turn = loaded(image, found), _orientation(image)
+                pixels, turn = loaded(image, head), _orientation(image)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -81,7 +81,7 @@ def decode(name: str, data: bytes, *, upright: bool = True) -> Decoded:
     return Decoded(np.ascontiguousarray(TURNS[turn](pixels) if upright else pixels), turn != 1)
 
 
-def loaded(image: Image.Image, found: Header) -> np.ndarray:
+def loaded(image: Image.Image, head: Header) -> np.ndarray:
     """Pixels uint8 [H,W,C] of an opened image; 16 bits become their high byte, which is what Pillow makes of colours.
 
     Raises InputError for what no rule is for.
@@ -98,22 +98,22 @@ def loaded(image: Image.Image, found: Header) -> np.ndarray:
         image = image.convert("RGB")
     u = np.array(image.convert("L") if image.mode == "1" else image)
     u = u if u.ndim == 3 else u[:, :, None]
-    opaque = _opaque(u, found)
+    opaque = _opaque(u, head)
     if image.mode in ("LA", "RGBA"):
-        return _on_white(u[:, :, : 1 if found.grey else -1], u[:, :, -1:])
+        return _on_white(u[:, :, : 1 if head.grey else -1], u[:, :, -1:])
     if u.dtype != np.uint8:
         u = (u >> 8).astype(np.uint8)
     return np.where(opaque, u, np.uint8(WHITE)) if opaque is not None else u
 
 
-def _opaque(u: np.ndarray, found: Header) -> np.ndarray | None:
+def _opaque(u: np.ndarray, head: Header) -> np.ndarray | None:
     """Which pixels [H,W,1] are not of the one transparent colour that a PNG may name; None: it names none."""
-    if found.clear is None:
+    if head.clear is None:
         return None
-    if found.depth == 16 and not found.grey:
+    if head.depth == 16 and not head.grey:
         raise InputError("a transparent colour among colours of 16 bits is not read")  # Pillow gives their high bytes
-    most = 1 if found.depth >= 8 else 255 // (2**found.depth - 1)  # Pillow spreads fewer bits over 0 to 255
-    differs: np.ndarray = (u != np.array(found.clear) * most).any(2, keepdims=True)
+    most = 1 if head.depth >= 8 else 255 // (2**head.depth - 1)  # Pillow spreads fewer bits over 0 to 255
+    differs: np.ndarray = (u != np.array(head.clear) * most).any(2, keepdims=True)
     return differs
 
 

@@ -73,9 +73,9 @@ class Adversarial(AuxiliaryLoss):
         guidance = state.networks.get("guidance")
         fake_score: object = state.networks.get("fake_score") if guidance is None else guidance.fake_score
         teacher = state.teacher.network if state.teacher else None
-        found = {"fake_score": fake_score, "teacher": teacher}
+        networks = {"fake_score": fake_score, "teacher": teacher}
         if self.config.features != "auto":
-            return found[self.config.features]
+            return networks[self.config.features]
         return fake_score if isinstance(fake_score, EncoderFeatures) else teacher
 
     def head_loss(self, state: State, step: Step) -> Tensor:

@@ -123,8 +123,8 @@ def sound(path: Path, wanted: dict[str, list[int]]) -> bool:
 
 def digest(path: Path, pairs: dict[str, Tensor]) -> str:
     """sha256 of the shard's place among all, and of names, types, shapes and bits."""
-    found = hashlib.sha256(f"{path.parent.name}/{path.name}\n".encode())
+    digest = hashlib.sha256(f"{path.parent.name}/{path.name}\n".encode())
     for name, tensor in sorted(pairs.items()):
-        found.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        found.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -45,13 +45,13 @@ class StateDict(Importer):
 def _tensors(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
-            found = safetensors.torch.load_file(path)
+            tensors = safetensors.torch.load_file(path)
         else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever torch makes of a damaged or hostile file, it is refused
         raise UnsafeFile(f"no state dict ({type(error).__name__})") from error
-    if not isinstance(found, dict) or not all(type(name) is str for name in found):
+    if not isinstance(tensors, dict) or not all(type(name) is str for name in tensors):
         raise UnsafeFile("no state dict: it is not a table of tensors by name")
-    if not all(type(tensor) is Tensor and tensor.layout is torch.strided for tensor in found.values()):
+    if not all(type(tensor) is Tensor and tensor.layout is torch.strided for tensor in tensors.values()):
         raise UnsafeFile("no state dict: not all of its values are tensors")
-    return found
+    return tensors

@@ -76,27 +76,27 @@ def last_convolutions(network: Denoiser) -> dict[str, nn.Module]:
     """The last convolution of every block of a U-Net: the output of attention where there is one."""
     model = getattr(network, "model", None)
     halves = {"encoder": getattr(model, "enc", {}), "decoder": getattr(model, "dec", {})}
-    found = {
+    convolutions = {
         f"{side}/{name}": getattr(block, "proj", None) or block.conv1
         for side, half in halves.items()
         for name, block in half.items()
         if hasattr(block, "conv1")
     }
-    if not found:
+    if not convolutions:
         raise UsageError(
             f"layer-activation needs a U-Net with encoder and decoder blocks, not {type(network).__name__}"
         )
-    return found
+    return convolutions
 
 
 def activations(
     network: Denoiser, layers: dict[str, nn.Module], x: Tensor, sigma: Tensor, labels: Tensor | None
 ) -> dict[str, float]:
     """Mean |h| of each layer's output in one call of the network."""
-    found: dict[str, float] = {}
+    sizes: dict[str, float] = {}
 
     def listen(name: str) -> Callable[[nn.Module, tuple[Any, ...], Tensor], None]:
-        return lambda layer, given, h: found.update({name: float(h.detach().double().abs().mean())})
+        return lambda layer, given, h: sizes.update({name: float(h.detach().double().abs().mean())})
 
     handles = [layer.register_forward_hook(listen(name)) for name, layer in layers.items()]
     try:
@@ -104,7 +104,7 @@ def activations(
     finally:
         for handle in handles:
             handle.remove()
-    return found
+    return sizes
 
 
 def minmax(values: Tensor) -> Tensor:

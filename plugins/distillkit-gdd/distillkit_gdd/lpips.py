@@ -65,7 +65,7 @@ class Phi(nn.Module):
 
 def channel_weights(path: Path) -> list[Tensor]:
     """w_l^2 [C_l], float32, of each layer l, from the file's "lin0.model.1.weight" and so on. Raises InputError."""
-    tensors, found = read(path), []
+    tensors, weights = read(path), []
     for i, width in enumerate(stage[-1] for stage in WIDTHS):
         name = f"lin{i}.model.1.weight"
         if name not in tensors or tensors[name].numel() != width:
@@ -73,5 +73,5 @@ def channel_weights(path: Path) -> list[Tensor]:
             raise InputError(f"{path}: {name!r} is {shape}, expected [1, {width}, 1, 1]: not LPIPS' weights for VGG-16")
         if not (tensors[name] >= 0).all():
             raise InputError(f"{path}: {name!r} has values below 0 or NaN; LPIPS' weights are 0 or more")
-        found.append(tensors[name].float().flatten())
-    return found
+        weights.append(tensors[name].float().flatten())
+    return weights

@@ -37,10 +37,10 @@ class Projection(nn.Module):
 
     def forward(self, x: Tensor, labels: Tensor | None, randn_like: Callable[[Tensor], Tensor]) -> list[Tensor]:
         maps = [conv(m) for conv, m in zip(self.ccm, self.backbone(x, labels, randn_like), strict=True)]
-        found: list[Tensor] = []
+        mixed_maps: list[Tensor] = []
         for i in reversed(range(len(maps))):
-            mixed = maps[i] + found[-1] if found else maps[i]
+            mixed = maps[i] + mixed_maps[-1] if mixed_maps else maps[i]
             size = maps[i - 1].shape[2:] if i else [2 * side for side in mixed.shape[2:]]  # published: 2 h everywhere
             mixed = F.interpolate(mixed, size=tuple(size), mode="bilinear", align_corners=True)
-            found.append(self.csm[i](mixed))
-        return found[::-1]
+            mixed_maps.append(self.csm[i](mixed))
+        return mixed_maps[::-1]

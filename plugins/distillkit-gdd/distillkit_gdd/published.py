@@ -90,13 +90,13 @@ def load(net: nn.Module, path: Path) -> None:
     missing = [name for name in wanted if name not in tensors and not name.endswith("num_batches_tracked")]
     if missing:
         raise InputError(f"{path}: has no {missing[0]!r} ({len(missing)} of {len(wanted)} missing): another network's")
-    found = {name: tensors.get(name, torch.zeros((), dtype=torch.int64)) for name in wanted}
-    found = {name: (t.float() if t.is_floating_point() else t).contiguous() for name, t in found.items()}
-    wrong = [name for name, tensor in found.items() if tensor.shape != wanted[name].shape]
+    ready = {name: tensors.get(name, torch.zeros((), dtype=torch.int64)) for name in wanted}
+    ready = {name: (t.float() if t.is_floating_point() else t).contiguous() for name, t in ready.items()}
+    wrong = [name for name, tensor in ready.items() if tensor.shape != wanted[name].shape]
     if wrong:
-        shapes = f"{list(found[wrong[0]].shape)}, expected {list(wanted[wrong[0]].shape)}"
+        shapes = f"{list(ready[wrong[0]].shape)}, expected {list(wanted[wrong[0]].shape)}"
         raise InputError(f"{path}: {wrong[0]!r} has shape {shapes}")
-    net.load_state_dict(found, assign=True)
+    net.load_state_dict(ready, assign=True)
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -106,10 +106,10 @@ def read(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
     except (safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, ValueError, EOFError) as error:
         raise InputError(f"{path}: not readable as weights ({str(error).splitlines()[0]})") from error
-    found = found.get("model", found) if isinstance(found, dict) else {}
-    if not found or not all(isinstance(tensor, Tensor) for tensor in found.values()):
+    tensors = tensors.get("model", tensors) if isinstance(tensors, dict) else {}
+    if not tensors or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise InputError(f"{path}: holds no table of tensors")
-    return found
+    return tensors

@@ -64,10 +64,10 @@ class Fid(Published):
         name = self.features.distance
         parts = [part for part in fake if part.count]
         value, error = distance_of_parts(parts, real, DDOF[c.protocol])
-        found = {name: value, f"{name}_sd": error}
+        metrics = {name: value, f"{name}_sd": error}
         if self._floor is not None:
-            found |= {f"{name}_floor": self._floor[0], f"{name}_floor_sd": self._floor[1]}
-        return found
+            metrics |= {f"{name}_floor": self._floor[0], f"{name}_floor_sd": self._floor[1]}
+        return metrics
 
     def _measure_real(self, state: State) -> Moments:
         """The reference, unless it was given, and the floor; the real images never change."""
@@ -87,14 +87,14 @@ class Fid(Published):
     def _measure_floor(self, quarters: Sequence[Sums], m: int) -> None:
         """c (1/n + 1/m), c by the three ways to set two quarters of all real images against the others."""
         first, *others = quarters
-        found = []
+        scaled = []
         for i in range(len(others)):
             a, b = first + others[i], sum(others[:i] + others[i + 1 :], Sums())
             distance = frechet_distance(*(side.moments(DDOF[self.config.protocol]) for side in (a, b)))
-            found.append(distance / (1 / a.count + 1 / b.count))
-        self._floor = Rule(fmean(found), stdev(found)).at(self.config.images, m)
+            scaled.append(distance / (1 / a.count + 1 / b.count))
+        self._floor = Rule(fmean(scaled), stdev(scaled)).at(self.config.images, m)
         pool = sum(quarter.count for quarter in quarters)
-        self._told["floor"] = f"c (1/n + 1/{m}), c by {len(found)} splits of {pool} real images into halves"
+        self._told["floor"] = f"c (1/n + 1/{m}), c by {len(scaled)} splits of {pool} real images into halves"
 
     def _quarters(self, state: State, dataset: Dataset) -> tuple[list[Sums], str]:
         return reference.quarters(self.features, dataset, self.config.batch, state.device, state.cache)

@@ -55,28 +55,28 @@ def _splits(pool: Layers, n: int, m: int, count: int, most: int) -> Iterator[tup
 
 def distance_rules(pool: Layers, n: int, m: int) -> dict[str, Rule]:
     """The rule of each Frechet distance, from splits like n and m."""
-    found: dict[str, list[float]] = {name: [] for name in pool.by_distance}
+    scaled: dict[str, list[float]] = {name: [] for name in pool.by_distance}
     for a, b in _splits(pool, n, m, SPLITS, POOL):
         for name, (value, _) in a.distances(b.moments()).items():
-            found[name].append(value / (1 / len(a) + 1 / len(b)))
-    return {name: Rule(fmean(values), stdev(values)) for name, values in found.items()}
+            scaled[name].append(value / (1 / len(a) + 1 / len(b)))
+    return {name: Rule(fmean(values), stdev(values)) for name, values in scaled.items()}
 
 
 def kid_rule(pool: Layers, shares: torch.Tensor, n: int, m: int) -> Rule:
     """KID between real images: 0, and its spread over splits."""
-    found = []
+    scaled = []
     for a, b in _splits(pool, n, m, PAIRED, PAIRED_POOL):
         real, fake = (Sample.of(side.main, side.groups, shares) for side in (b, a))
         value, _ = kid(real, fake)
-        found.append(value / (1 / len(a) + 1 / len(b)))
-    return Rule(0.0, math.sqrt(fmean(value**2 for value in found)))
+        scaled.append(value / (1 / len(a) + 1 / len(b)))
+    return Rule(0.0, math.sqrt(fmean(value**2 for value in scaled)))
 
 
 def ceilings(pool: Layers, n: int, m: int, k_precision: int, k_coverage: int) -> dict[str, tuple[float, float]]:
     """Precision, recall, density and coverage of splits like n and m, and their spread at n and m."""
-    found: dict[str, list[float]] = {}
+    scores: dict[str, list[float]] = {}
     for a, b in _splits(pool, n, m, NEIGHBOURS, POOL):
         for name, (value, _) in compared(b.main, a.main, k_precision, k_coverage).items():
-            found.setdefault(name, []).append(value)
+            scores.setdefault(name, []).append(value)
         shrink = math.sqrt((1 / n + 1 / m) / (1 / len(a) + 1 / len(b)))
-    return {name: (fmean(values), shrink * stdev(values)) for name, values in found.items()}
+    return {name: (fmean(values), shrink * stdev(values)) for name, values in scores.items()}

@@ -19,14 +19,14 @@ def nearest(a: Tensor, b: Tensor, same: bool = False) -> tuple[Tensor, Tensor]:
     """Distance and index of the nearest row of b [M,D] for each of a [N,D]; `same`: b is a, and a row not its own."""
     if len(b) <= same:
         raise InputError("nearest neighbours need at least 2 images")
-    found = []
+    least = []
     for at in range(0, len(a), ROWS):
         d = distances(a[at : at + ROWS], b)
         if same:
             rows = torch.arange(len(d))
             d[rows, at + rows] = torch.inf
-        found.append(d.min(1))
-    return torch.cat([part.values for part in found]), torch.cat([part.indices for part in found])
+        least.append(d.min(1))
+    return torch.cat([part.values for part in least]), torch.cat([part.indices for part in least])
 
 
 class Memory:
@@ -61,8 +61,8 @@ class Memory:
         if n not in self.doubles:
             generator = torch.Generator().manual_seed(0)
             subsets = [self.train[split(self.groups, n, 0, generator)[0]] for _ in range(SUBSETS)]
-            found = [nearest(subset, subset, same=True)[0].quantile(DOUBLE) for subset in subsets]
-            self.doubles[n] = float(torch.stack(found).mean())
+            quantiles = [nearest(subset, subset, same=True)[0].quantile(DOUBLE) for subset in subsets]
+            self.doubles[n] = float(torch.stack(quantiles).mean())
         return self.doubles[n]
 
     def closest(self, fake: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -44,8 +44,8 @@ class PrecisionRecall(Published):
     def evaluate(self, state: State, draw: Draw) -> dict[str, float]:
         """Precision, recall, their standard errors and their ceilings."""
         real = self._measure_real(state)
-        found = compared(real, self.gathered(self.generated(state, draw)), self.config.k)
-        return _named(found) | self._ceilings
+        shares = compared(real, self.gathered(self.generated(state, draw)), self.config.k)
+        return _named(shares) | self._ceilings
 
     def _measure_real(self, state: State) -> Tensor:
         """Features of the training images, measured once, as the ceilings are."""
@@ -67,11 +67,11 @@ class PrecisionRecall(Published):
             pool = torch.cat([real, test])
         pool = pool[noise.shuffled(0, "evaluate/ceiling", 0, len(pool), len(pool)).to(pool.device)]
         n, m = sides(self.config.images, len(real), len(pool))
-        found = compared(pool[n : n + m], pool[:n], self.config.k)
+        shares = compared(pool[n : n + m], pool[:n], self.config.k)
         self._told["ceiling"] = f"{n} real images against {m} others"
-        self._ceilings = _named({f"{name}_ceiling": value for name, value in found.items()})
+        self._ceilings = _named({f"{name}_ceiling": value for name, value in shares.items()})
 
 
-def _named(found: Measured) -> dict[str, float]:
-    errors = {f"{name}_sd": error for name, (_, error) in found.items()}
-    return {name: value for name, (value, _) in found.items()} | errors
+def _named(shares: Measured) -> dict[str, float]:
+    errors = {f"{name}_sd": error for name, (_, error) in shares.items()}
+    return {name: value for name, (value, _) in shares.items()} | errors

@@ -39,10 +39,10 @@ class Real:
         step = -(-len(train) // NEIGHBOURS)
         self._stratify(len(train) + len(held_out or ()), step)
         content = Content(train)
-        found = measured_set(features, train, content)
+        by_name = measured_set(features, train, content)
         self.digest = content.hexdigest()
-        self.axes = principal_axes(found["spatial"], SPATIAL_AXES) if "spatial" in found else None
-        self.train = self.layers(found, self.classes)
+        self.axes = principal_axes(by_name["spatial"], SPATIAL_AXES) if "spatial" in by_name else None
+        self.train = self.layers(by_name, self.classes)
         self.moments = self.train.moments()
         self.near = Near(self.train[::step], self.shares, k_precision, k_coverage)
         self.test_moments: dict[str, Moments] = {}
@@ -63,32 +63,32 @@ class Real:
         """Labels [n,L] to generate by: those of training images in the proportions of the strata."""
         return train.labels(chosen(self.of_class[self.classes], self.of_class, self.n, seed))
 
-    def layers(self, found: dict[str, Tensor], classes: Tensor | None) -> Layers:
+    def layers(self, by_name: dict[str, Tensor], classes: Tensor | None) -> Layers:
         """Features by name as layers by distance, of images of `classes` [N]; None: all of one stratum."""
-        groups = torch.zeros(len(found["penultimate"]), dtype=torch.int64)
-        by_distance = {"fd": found["penultimate"]}
+        groups = torch.zeros(len(by_name["penultimate"]), dtype=torch.int64)
+        by_distance = {"fd": by_name["penultimate"]}
         if self.axes is not None:
-            by_distance["sfd"] = found["spatial"] @ self.axes
+            by_distance["sfd"] = by_name["spatial"] @ self.axes
         return Layers(by_distance, groups if classes is None else self.of_class[classes])
 
     def _measure_held_out(self, held_out: Dataset) -> Layers:
-        found, classes = measured_set(self.features, held_out), class_of(held_out)
-        layers = self.layers(found, classes)
+        by_name, classes = measured_set(self.features, held_out), class_of(held_out)
+        layers = self.layers(by_name, classes)
         self.test_moments = layers.moments()
-        if held_out.label_dim and "logits" in found:
-            self.agreement = mean(found["logits"].argmax(1) == classes, layers.groups)
+        if held_out.label_dim and "logits" in by_name:
+            self.agreement = mean(by_name["logits"].argmax(1) == classes, layers.groups)
         return layers
 
     def compare(self, x: Tensor, labels: Tensor | None) -> tuple[Layers, Measured]:
         """Layers of generated images x [n,C,H,W] of `labels` [n,L], and every metric with its standard error."""
-        found = measured(self.features, x)
+        by_name = measured(self.features, x)
         classes = None if labels is None else labels.argmax(1).cpu()
-        fake = self.layers(found, classes)
+        fake = self.layers(by_name, classes)
         metrics = fake.distances(self.moments) | self.near.compare(fake)
         if self.test is not None:
             metrics |= {f"{name}_test": value for name, value in fake.distances(self.test_moments).items()}
-        if classes is not None and "logits" in found:
-            metrics["label_agreement"] = mean(found["logits"].argmax(1) == classes, fake.groups)
+        if classes is not None and "logits" in by_name:
+            metrics["label_agreement"] = mean(by_name["logits"].argmax(1) == classes, fake.groups)
         metrics |= self.memory.compare(fake.main, fake.groups)
         if self.extrapolate:
             metrics |= self._extrapolated(fake, metrics)
@@ -96,8 +96,8 @@ class Real:
 
     def _extrapolated(self, fake: Layers, metrics: Measured) -> Measured:
         return {
-            f"{name}_inf": (extrapolated(found, self.moments[name], fake.groups), metrics[name][1])
-            for name, found in fake.by_distance.items()
+            f"{name}_inf": (extrapolated(layer, self.moments[name], fake.groups), metrics[name][1])
+            for name, layer in fake.by_distance.items()
         }
 
     @property
@@ -112,11 +112,11 @@ class Real:
         """A remark where the features put held-out images further away than training images: they know these."""
         if self.test is None or not self.rules:
             return []
-        found, sizes = self.test.distances(self.moments), (len(self.test), len(self.train))
+        distances, sizes = self.test.distances(self.moments), (len(self.test), len(self.train))
         return [
             f"held-out images have {name} {value:.3g} where others of their number have {mean:.3g} +- {sd:.2g}: these "
             "features know the training images, and no unseen image comes near the floor"
-            for name, (value, _) in found.items()
+            for name, (value, _) in distances.items()
             for mean, sd in [self.rules[name].at(*sizes)]
             if value > mean + KNOWING * sd
         ]

@@ -31,7 +31,7 @@ def rebuild(folder: Path, sigma_rel: float, nimg: int | None = None) -> dict[str
     None: at the last one kept; later ones than `nimg` are left out. Raises InputError where none was kept.
     """
     kept = [(int(m[1]), float(m[2]), path) for path in sorted(folder.glob("*")) if (m := FILE.fullmatch(path.name))]
-    kept = [one for one in kept if nimg is None or one[0] <= nimg]
+    kept = [average for average in kept if nimg is None or average[0] <= nimg]
     if not kept:
         raise InputError(f"{folder}: holds no averages of `power-ema` ({file_name(nimg or 0, 0.05)} or earlier)")
     times, widths, paths = zip(*kept, strict=True)
@@ -42,7 +42,7 @@ def rebuild(folder: Path, sigma_rel: float, nimg: int | None = None) -> dict[str
 def gamma_of(sigma_rel: Any) -> Any:
     """Exponent of the average of width sigma_rel [...], a share of the run. Source: Eq. (126)."""
     s = np.asarray(sigma_rel, dtype=np.float64) ** -2
-    roots = [np.roots([1, 7, 16 - one, 12 - one]).real.max() for one in s.flatten()]
+    roots = [np.roots([1, 7, 16 - value, 12 - value]).real.max() for value in s.flatten()]
     return np.reshape(roots, s.shape)
 
 
@@ -71,9 +71,9 @@ def coefficients(nimg: Any, sigma_rel: Any, to_nimg: float, to_sigma_rel: float)
 def combine(averages: Iterable[dict[str, Tensor]], shares: Sequence[float]) -> dict[str, Tensor]:
     """The weights, by name, of a sum of averages [n] by their shares [n]; computed in float64, one after the other."""
     total: dict[str, Tensor] = {}
-    for one, share in zip(averages, shares, strict=True):
-        total = {name: total.get(name, 0) + t.double() * float(share) for name, t in one.items()}
-    return {name: t.to(one[name].dtype) for name, t in total.items()}
+    for average, share in zip(averages, shares, strict=True):
+        total = {name: total.get(name, 0) + t.double() * float(share) for name, t in average.items()}
+    return {name: t.to(average[name].dtype) for name, t in total.items()}
 
 
 def _product(t_a: Any, gamma_a: Any, t_b: Any, gamma_b: Any) -> Any:
