@@ -14,7 +14,7 @@ from distillkit.api.errors import (
     UsageError,
 )
 from distillkit.api.hooks import Hooks, hookimpl, hookspec
-from distillkit.api.keys import FILE, NO_BITS, added_later
+from distillkit.api.keys import FILE, NO_BITS, PROGRAM, added_later
 from distillkit.api.kinds import (
     KINDS,
     Augment,
@@ -47,11 +47,11 @@ from distillkit.api.state import Sampling, State, Step
 from distillkit.api.types import Draw, Images, Optimizer, Picture, Term, Turn
 
 __all__ = [
-    "FILE", "KINDS", "NO_BITS", "Augment", "AuxiliaryLoss", "Backbone", "Choice", "Component", "Dataset", "Denoise",
-    "Denoiser", "DistillkitError", "Diverged", "Draw", "Embedding", "EncoderDecoder", "EncoderFeatures", "Evaluate",
-    "Features", "ForcedNormalization", "GeneratorLoss", "Guidance", "Hooks", "Images", "Importer", "InputError",
-    "Kernel", "LogVar", "Network", "Optimizer", "Picture", "PluginError", "Preempted", "Rebuildable", "ResourceError",
-    "Sample", "Sampling", "State", "Step", "TeacherScore", "Term", "Turn", "UsageError", "Use", "added_later", "and_",
-    "deep_iterable", "field", "frozen", "ge", "gt", "hookimpl", "hookspec", "in_", "le", "lt", "min_len", "optional",
-    "record_logits",
+    "FILE", "KINDS", "NO_BITS", "PROGRAM", "Augment", "AuxiliaryLoss", "Backbone", "Choice", "Component", "Dataset",
+    "Denoise", "Denoiser", "DistillkitError", "Diverged", "Draw", "Embedding", "EncoderDecoder", "EncoderFeatures",
+    "Evaluate", "Features", "ForcedNormalization", "GeneratorLoss", "Guidance", "Hooks", "Images", "Importer",
+    "InputError", "Kernel", "LogVar", "Network", "Optimizer", "Picture", "PluginError", "Preempted", "Rebuildable",
+    "ResourceError", "Sample", "Sampling", "State", "Step", "TeacherScore", "Term", "Turn", "UsageError", "Use",
+    "added_later", "and_", "deep_iterable", "field", "frozen", "ge", "gt", "hookimpl", "hookspec", "in_", "le", "lt",
+    "min_len", "optional", "record_logits",
 ]  # fmt: skip

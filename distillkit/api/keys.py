@@ -9,12 +9,14 @@ from typing import Any
 AS_BEFORE = "distillkit.as_before"
 BITS = "distillkit.bits"
 _FILE = "distillkit.file"
+_PROGRAM = "distillkit.program"
 
 # A key that changes where, how fast and how visibly something is computed, but no bit of it: no fingerprint has it.
 NO_BITS: Mapping[str, Any] = MappingProxyType({BITS: False})
 
 # A key that names a file or folder: a run notes what is in it, and is not reused where that has changed.
 FILE: Mapping[str, Any] = MappingProxyType({_FILE: True})
+PROGRAM: Mapping[str, Any] = MappingProxyType({_FILE: True, _PROGRAM: True})  # such a file that is run, as TorchScript
 _FILES = ("path", "checkpoint")  # of plugins that were written before FILE
 
 
@@ -35,3 +37,8 @@ def changes_bits(attribute: Any) -> bool:
 def names_file(attribute: Any) -> bool:
     """Does the field name a file or folder?"""
     return bool(attribute.metadata.get(_FILE, attribute.name in _FILES))
+
+
+def is_program(attribute: Any) -> bool:
+    """Does the field name a file that is run?"""
+    return bool(attribute.metadata.get(_PROGRAM, False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,21 @@ def recipe(command: ArgumentParser, *, number: str | None = None, resumes: bool 
         )
     else:
         runs(command)
+
+
+def trust(parser: ArgumentParser) -> None:
+    """`args.trust`: sums of programs in a run folder that may run, or `any`."""
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--trust", action="store_const", const=["any"], default=[],
+                       help="run TorchScript files that the RUN names, whoever made them")  # fmt: skip
+    which.add_argument("--trust-sha256", dest="trust", type=sha256, action="append", metavar="SUM",
+                       help="run the one with this sha256 (may be repeated)")  # fmt: skip
+
+
+def sha256(text: str) -> str:
+    if not re.fullmatch("[0-9a-f]{64}", text):
+        raise ArgumentTypeError(f"64 digits 0-9a-f, not {text[:80]!r}")
+    return text
 
 
 def recipe_path(text: str) -> Path:

@@ -5,7 +5,7 @@ The fingerprint names data and checkpoints by their paths, and what lies there m
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +24,24 @@ from distillkit.recipe.schema import Recipe
 NOTE = "inputs"  # of run.json
 
 
-def paths(recipe: Recipe) -> dict[str, Path]:
+def paths(recipe: Recipe, wanted: Callable[[Any], bool] = names_file) -> dict[str, Path]:
     """The files and folders that a recipe names, published ones where they lie, by their keys."""
-    return {key_text(key): Path(text) for key, text in _named(located(recipe, folder()), ())}
+    return {key_text(key): Path(text) for key, text in _named(located(recipe, folder()), (), wanted)}
 
 
-def _named(value: Any, at: Key) -> Iterator[tuple[Key, str]]:
+def _named(value: Any, at: Key, wanted: Callable[[Any], bool]) -> Iterator[tuple[Key, str]]:
     if isinstance(value, Choice):
-        yield from _named(value.slot, at)
-        yield from _named(value.config, at)
+        yield from _named(value.slot, at, wanted)
+        yield from _named(value.config, at, wanted)
     elif isinstance(value, list | tuple):
         for n, part in enumerate(value):
-            yield from _named(part, (*at, n))
+            yield from _named(part, (*at, n), wanted)
     elif attrs.has(type(value)):
         for key, attribute in fields(type(value)).items():
             part = getattr(value, attribute.name)
             if not isinstance(part, str):
-                yield from _named(part, (*at, key))
-            elif names_file(attribute):
+                yield from _named(part, (*at, key), wanted)
+            elif wanted(attribute):
                 yield (*at, key), part
 
 

@@ -24,7 +24,7 @@ from distillkit.recipe.made_for import misused
 from distillkit.recipe.problem import key_text
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
-from distillkit.run import inputs, stage
+from distillkit.run import inputs, stage, trust
 from distillkit.run.nodes import graph
 from distillkit.show.screen import Screen
 from distillkit.train import threads
@@ -33,11 +33,13 @@ from distillkit.train.build import build
 MAY_SET = ("evaluate.", "run.device=", "run.threads=")  # what changes the measurement and not the student
 
 
-def measure(path: Path, sets: Sequence[str], other: Path | None, screen: Screen) -> tuple[Outcome, Path]:
+def measure(
+    path: Path, sets: Sequence[str], other: Path | None, screen: Screen, trusted: Sequence[str] = ()
+) -> tuple[Outcome, Path]:
     """Evaluate the result of the run `path` -> what was measured, and the file in result/ that says so.
 
-    `other`: a recipe whose [[evaluate]] are asked; None: the run's own. Raises UsageError where the run has no result,
-    or no metrics.
+    `other`: a recipe whose [[evaluate]] are asked; None: the run's own. `trusted`: sums of programs, see `trust`.
+    Raises UsageError where the run has no result, or no metrics.
     """
     wrong = [text for text in sets if not text.strip().startswith(MAY_SET)]
     if wrong:
@@ -47,6 +49,8 @@ def measure(path: Path, sets: Sequence[str], other: Path | None, screen: Screen)
         raise UsageError(f"{path} is {run.status()}: there is no result to measure")
     run.warn_of_changes()
     recipe = asked(run, sets, other, catalog)
+    trust.admit(path, [attrs.evolve(recipe, evaluate=()) if other else recipe], trusted)
+    trust.admit(None, [recipe], ())  # the user names the other one
     for text in inputs.changes(run, read(run.resolved, (), catalog), {}):
         screen.warn(f"{text} since the run was made")
     torch.set_num_threads(recipe.run.threads or threads.choose())

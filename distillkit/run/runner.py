@@ -15,7 +15,7 @@ from distillkit.disk.results import Outcome
 from distillkit.disk.rundir import RunDir
 from distillkit.recipe import shipped
 from distillkit.registry import Catalog
-from distillkit.run import extension, inputs, lookup
+from distillkit.run import extension, inputs, lookup, trust
 from distillkit.run.claim import claimed
 from distillkit.run.enduring import EnduringScreen
 from distillkit.run.lookup import Found
@@ -39,6 +39,7 @@ def run(
     screen: Screen,
     change: Change | None = None,
     told: bool = False,
+    trusted: Sequence[str] = (),
 ) -> list[Outcome]:
     """Run a recipe and the recipes it builds on -> their outcomes, the asked one last.
 
@@ -77,6 +78,7 @@ def run(
             screen.line(text)
     require(shipped.told(path), lookup.unfinished(nodes, found), assets())
     pin(lookup.unfinished(nodes, found), assets())
+    trust.admit(target and target.path, lookup.unfinished(nodes, found), trusted, remember=change is None)
     if change is None and lookup.unfinished(nodes, found):
         from distillkit.run.refuse import refuse  # torch comes with it
 

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distillkit.api import FILE, Dataset, Features, InputError, UsageError, field, frozen, ge, in_, optional
+from distillkit.api import PROGRAM, Dataset, Features, InputError, UsageError, field, frozen, ge, in_, optional
 
 INCEPTION_WIDTH = 2048
 
@@ -29,7 +29,7 @@ def _is_sha256(instance: Any, attribute: Any, value: str) -> None:
 
 @frozen(kw_only=True)
 class FileConfig:
-    network: str = field(metadata=FILE)  # path of the TorchScript file
+    network: str = field(metadata=PROGRAM)  # path of the TorchScript file
     sha256: str | None = field(default=None, validator=optional(_is_sha256))  # of that file; another one is refused
 
 
