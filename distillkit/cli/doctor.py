@@ -22,7 +22,7 @@ from distillkit.api import DistillkitError, UsageError
 from distillkit.assets.folder import folder, locked, writable
 from distillkit.cli import arguments
 from distillkit.cli.console import console
-from distillkit.registry import Catalog, Unusable
+from distillkit.registry import Catalog, apart
 
 STYLES = {"ok": "green", "warn": "yellow", "broken": "red"}
 TORCH = "2.10"  # torch.load(weights_only=True) of older ones has known holes
@@ -69,7 +69,7 @@ def versions() -> Iterator[Line]:
 
 
 def plugins(catalog: Catalog) -> Iterator[Line]:
-    """Look at the distributions, and name every component that cannot be used; imports all of them."""
+    """Look at the distributions, and name every component that cannot be used; imports all, elsewhere."""
     numbers = {offer.dist: offer.version for offer in catalog.offers}
     others = [f"{dist} {number}" for dist, number in numbers.items() if number != __version__]
     text = f"{len(numbers)} distributions, {len(catalog.offers)} components, distillkit {__version__}"
@@ -78,11 +78,8 @@ def plugins(catalog: Catalog) -> Iterator[Line]:
         yield Line("warn", "plugins", f"{name} is switched off by DISTILLKIT_DISABLE")
     for issue in catalog.issues:
         yield Line("broken", "plugins", f"{issue.dist}: {issue.message}")
-    for offer in catalog.offers:
-        try:
-            offer.load()
-        except Unusable as error:
-            yield Line("broken", "plugins", " ".join(str(error).split()))
+    for _, why in apart.broken(catalog.offers):
+        yield Line("broken", "plugins", why)
 
 
 def machine() -> Iterator[Line]:

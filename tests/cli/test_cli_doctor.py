@@ -12,6 +12,8 @@ from distillkit.cli.main import main
 from distillkit.registry import Catalog, Offer
 from distillkit.registry.scan import Issue
 
+BROKEN = doctor.apart.broken
+
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -20,6 +22,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.chdir(tmp_path)
     use(monkeypatch)
+    monkeypatch.setattr(doctor.apart, "broken", lambda offers: ())
     return tmp_path / "home"
 
 
@@ -42,14 +45,29 @@ def test_a_sound_place_is_0_and_every_part_has_a_line(capsys: pytest.CaptureFixt
     assert " ".join(last).endswith("0 broken")
 
 
-def test_a_plugin_that_cannot_be_imported_is_broken(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+PLUGINS = {
+    "crashes": "import ctypes; ctypes.string_at(0)", "leaves": "import os; os._exit(0)", "hangs": "import time; time.sleep(1e6)",
+    "prints": "import os; print('I was here'); os.write(2, b'me too'); raise RuntimeError('no')",
+}  # fmt: skip
+
+
+def test_plugins_that_crash_leave_hang_and_print_are_broken_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    bad = Offer("kernel", "bad", "no_such_module:Bad", "distillkit-bad", "9.9")
-    use(monkeypatch, bad, issues=(Issue("distillkit-odd", "it needs distillkit <0.1"),))
+    monkeypatch.setattr(doctor.apart, "broken", BROKEN)
+    monkeypatch.setattr(doctor.apart, "PATIENCE", 10.0)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    for name, text in PLUGINS.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    offers = [Offer("kernel", name, f"{name}:K", f"distillkit-{name}", "9.9") for name in [*PLUGINS, "missing"]]
+    made = attrs.evolve(Catalog.installed(), offers=tuple(offers), issues=(Issue("distillkit-odd", "it is odd"),))
+    monkeypatch.setattr(doctor.Catalog, "installed", classmethod(lambda cls: made))
     assert main(["doctor"]) == 2
-    texts = [line[2] for line in lines(capsys) if line[:2] == ["broken", "plugins"]]
-    assert len(texts) == 2 and "distillkit-odd: it needs" in texts[0] and "No module named 'no_such_module'" in texts[1]
+    told = capfd.readouterr()
+    texts = [line.split(maxsplit=2)[2] for line in told.out.splitlines() if line.startswith("broken")]
+    words = ["odd", "process by SIGSEGV", "with exit code 0", "longer than 10 s", "RuntimeError: no", "No module named"]
+    assert len(texts) == len(words) and all(word in text for word, text in zip(words, texts, strict=True)), texts
+    assert "here" not in told.out + told.err and "me too" not in told.out + told.err
 
 
 def test_the_cache_is_counted_and_a_damaged_list_of_sums_is_broken(

@@ -34,7 +34,7 @@ def load(path: Path) -> dict[str, Tensor] | None:
         stated = json.loads(record.read_text())["sha256"]
         found = hashlib.sha256(raw).hexdigest()
         problem = None if stated == found else f"its sha256 is {found}, {record.name} says {stated}"
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         problem = f"{type(error).__name__}: {error}"
     if problem is None:
         return safetensors.torch.load(raw)
