@@ -46,11 +46,11 @@ def run(args: argparse.Namespace) -> None:
 
 def table(args: argparse.Namespace) -> None:
     """Print a line of Markdown for each recipe: runs, alarms, and the numbers nearest to their thresholds."""
-    found = sorted((str(run.info["recipe"]), run) for run in map(RunDir.open, sorted(args.runs.glob("0*-*"))))
+    found = sorted(map(RunDir.open, args.runs.glob("0*-*")), key=lambda run: (run.info["recipe"], run.path))
     print("| recipe | runs | kimg | alarms |", " | ".join(NUMBERS), "|")
     print("|---|" + "---|" * (3 + len(NUMBERS)))
-    for name, group in groupby(found, key=lambda pair: pair[0]):
-        runs = [run for _, run in group if run.status() in ("finished", "collapsed")]
+    for name, group in groupby(found, key=lambda run: str(run.info["recipe"])):
+        runs = [run for run in group if run.ended]
         kimg = sorted({toml(run.resolved)["run"]["kimg"] for run in runs})
         judged = [judge(run) for run in runs]
         alarms = ", ".join(sorted({sign for signs, _ in judged for sign in signs})) or "none"
