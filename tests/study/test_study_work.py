@@ -40,7 +40,8 @@ code = 4 if "diverges" in name else 1 if "fails" in name or "tells" in name else
 folder = runs / f"{len(list(runs.glob('0*'))) + 1:04d}-{name}"
 folder.mkdir()
 (folder / "run.json").write_text(json.dumps({"fingerprint": name}))
-(folder / "exit.json").write_text(json.dumps({"code": code}))
+end = {"reason": "collapsed", "signs": ["one mode"]} if "collapses" in name else {}
+(folder / "exit.json").write_text(json.dumps({"code": code, **end}))
 with open(runs / "order.txt", "a") as file:
     file.write(f"end {name}\\n")
 sys.exit(code)
@@ -87,6 +88,15 @@ def test_no_more_run_at_once_than_asked_for(runs):
 def test_a_failure_takes_only_what_builds_on_it(runs):
     states = done(runs, job("fails"), job("child", "fails"), job("grandchild", "child"), job("other"))
     assert states == {"fails": "failed", "child": "left out", "grandchild": "left out", "other": "finished"}
+
+
+def test_nothing_is_built_on_a_run_that_collapsed_and_it_is_not_run_again(runs):
+    jobs = [job("collapses"), job("child", "collapses"), job("other")]
+    wanted = {"collapses": "collapsed", "child": "left out", "other": "finished"}
+    assert done(runs, *jobs) == wanted
+    one, *_ = work(jobs, runs, runs / "logs", 1, lambda all_: None)
+    assert (one.state, one.reason.startswith("in an earlier session")) == ("collapsed", True)
+    assert order(runs).count("start collapses") == 1
 
 
 def test_what_went_wrong_is_told_with_the_last_line_of_its_log(runs):
