@@ -4,6 +4,8 @@ from attrs import field, frozen
 from attrs.validators import and_, deep_iterable, ge, gt, in_, le, lt, min_len, optional
 
 from distillkit.api.choice import Choice, Use
+from distillkit.api.component import Component
+from distillkit.api.dataset import Dataset
 from distillkit.api.errors import (
     DistillkitError,
     Diverged,
@@ -20,8 +22,6 @@ from distillkit.api.kinds import (
     Augment,
     AuxiliaryLoss,
     Backbone,
-    Component,
-    Dataset,
     Embedding,
     Evaluate,
     Features,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from attrs import field, frozen
 
 if TYPE_CHECKING:
-    from distillkit.api.kinds import Component
+    from distillkit.api.component import Component
 
 K = TypeVar("K", bound="Component")
 

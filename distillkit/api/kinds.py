@@ -6,45 +6,17 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from attrs import frozen
-
+from distillkit.api.component import Component
+from distillkit.api.dataset import Dataset
 from distillkit.api.deprecated import deprecated
-from distillkit.api.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping
 
     from torch import Tensor, nn
 
     from distillkit.api.network import Denoiser
     from distillkit.api.state import State, Step
-    from distillkit.api.types import Picture
-
-
-class Component:
-    """Base of everything a recipe can pick with `use =`; a subclass has a docstring and a nested `Config`."""
-
-    kind: ClassVar[str]
-    # Keys with values at which it is small and acts at once, as `config` has them: {"images": 64, "start_kimg": 0.0}.
-    # Larger numbers become as small, all else is replaced: in smoke runs, and in the contracts' toy world.
-    tiny: ClassVar[dict[str, Any]] = {}
-    # Those of them that decide how much is made before the first iteration, and nothing after it: stored pairs.
-    before_training: ClassVar[tuple[str, ...]] = ()
-
-    @frozen(kw_only=True)
-    class Config:
-        pass
-
-    def __init__(self, config: Any) -> None:
-        self.config = config
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint must hold for an exact resume: tensors and JSON values by name."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        if state:
-            raise ValueError(f"{type(self).__name__} keeps no state but the checkpoint has {sorted(state)}")
 
 
 class Sample(Component):
@@ -130,62 +102,6 @@ class Evaluate(Component):
     def facts(self) -> dict[str, str]:
         """What `protocol` was called in 0.1."""
         return {} if type(self).protocol is Evaluate.protocol else self.protocol
-
-
-class Dataset(Component):
-    """Images with optional labels, read by index; `open()` may read files, the constructor may not."""
-
-    kind = "dataset"
-    resolution: int
-    channels: int
-    label_dim: int = 0  # 0: unconditional
-    shape: tuple[int, int, int]  # C, H, W
-    known_as: ClassVar[str] = ""  # what assets call the images, where the class is for one data set alone
-    latent: bool = False  # `decode` makes pixels of what networks see
-    class_names: Sequence[str] = ()  # shown in place of numbers, where there are any
-
-    def open(self, root: Path) -> None:
-        """Read what is needed; relative paths are relative to `root`. Raises InputError."""
-
-    def __len__(self) -> int:
-        raise NotImplementedError
-
-    def images(self, index: Tensor) -> Tensor:
-        """Images x [n,C,H,W] float32 in [-1,1] of int64 index [n]."""
-        raise NotImplementedError
-
-    def sampled(self, index: Tensor, randn: Callable[..., Tensor]) -> Tensor:
-        """Images [n,C,H,W] for one training step: where they are random, by `randn(*shape)` -> [n, *shape]."""
-        return self.images(index)
-
-    def decode(self, x: Tensor) -> Tensor:
-        """What to show and to measure of x [n,C,H,W]: x itself, or the pixels [n,c,h,w] in [-1,1] of latents."""
-        return x
-
-    def pixels(self, index: Tensor) -> Tensor:
-        """Images of int64 index [n] as they are shown and measured."""
-        return self.decode(self.images(index))
-
-    def labels(self, index: Tensor) -> Tensor | None:
-        """One-hot float32 labels [n,L] of int64 index [n]; None when unconditional."""
-        return None
-
-    def classes(self, index: Tensor) -> Tensor | None:
-        """Class of each image, int64 [n], also where it is no label; None: there are none."""
-        labels = self.labels(index)
-        return None if labels is None else labels.argmax(1)
-
-    def held_out(self) -> Dataset | None:
-        """Images never trained on, for evaluation."""
-        return None
-
-    def faults(self, root: Path) -> Iterator[str]:
-        """What is wrong with each stored image, a line each, for `distillkit data check`; before `open`."""
-        return iter(())
-
-    def pictures(self, root: Path) -> Iterator[Picture]:
-        """The images as they are stored, for `distillkit data pack`; `open` need not have been called."""
-        raise UsageError(f"{type(self).__name__} holds no stored images that could be packed")
 
 
 class Network(Component):

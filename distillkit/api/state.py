@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from distillkit.api.choice import Choice
-    from distillkit.api.kinds import Dataset, Embedding, Network, TeacherScore
+    from distillkit.api.dataset import Dataset
+    from distillkit.api.kinds import Embedding, Network, TeacherScore
     from distillkit.api.network import Denoise, Denoiser
     from distillkit.api.types import Optimizer, Turn
 
