@@ -16,6 +16,7 @@ from distillkit.disk import typed
 from distillkit.disk.metrics import MetricsLog
 from distillkit.disk.rundir import RunDir
 from distillkit.recipe.ends import depends_on_kimg
+from distillkit.run.guard import LOOK
 from distillkit.run.nodes import Node
 
 if TYPE_CHECKING:
@@ -118,11 +119,11 @@ def _origin(run: RunDir, note: dict[str, Any]) -> RunDir:
 
 
 def _copy_rows(origin: RunDir, run: RunDir, nimg: int, finished: bool) -> None:
-    """Copy metrics up to the checkpoint; a final evaluation is none of a longer run."""
+    """Copy metrics up to the checkpoint; a final evaluation, or look, is none of a longer run."""
     log = MetricsLog(run.metrics)
     log.truncate(-1)
     for row in MetricsLog(origin.metrics).read():
-        if row["nimg"] <= nimg and not (finished and row["what"] == "evaluate" and row["nimg"] == nimg):
+        if row["nimg"] <= nimg and not (finished and row["what"] in ("evaluate", LOOK) and row["nimg"] == nimg):
             log.append(row)
     log.sync()
     log.close()

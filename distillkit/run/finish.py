@@ -35,7 +35,8 @@ def result(
         if best := training.keeper.take_back(run.checkpoints, run.fingerprint):
             scores = kept(training, scores, best)
     except InputError as error:  # the best average is lost; what is left is a student too
-        note = f"the result is the last average, not the best by {state.recipe.run.keep_best}: {error}"
+        wanted = "a healthy one" if training.returned else f"the best by {state.recipe.run.keep_best}"
+        note = f"the result is the last average, not {wanted}: {error}"
         screen.warn(note)
         training.failures["the best average"] = note
     run.check()

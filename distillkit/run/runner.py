@@ -78,7 +78,7 @@ def run(
             screen.line(text)
     require(shipped.told(path), lookup.unfinished(nodes, found), assets())
     pin(lookup.unfinished(nodes, found), assets())
-    trust.admit(target and target.path, lookup.unfinished(nodes, found), trusted, remember=change is None)
+    trust.admit(target.path if target else None, lookup.unfinished(nodes, found), trusted, remember=change is None)
     if change is None and lookup.unfinished(nodes, found):
         from distillkit.run.refuse import refuse  # torch comes with it
 

@@ -161,7 +161,8 @@ class Training:
         finished = state.nimg >= state.total
         parts, draw = evaluation.due(state, finished), Drawer.student(state)
         if self.log.has("evaluate", state.nimg) and not finished:
-            self.keeper.improved(results.of_row(self.log.read()[-1]))
+            measured = [row for row in self.log.read() if row["what"] == "evaluate"]
+            self.keeper.improved(results.of_row(measured[-1]))
         elif parts:
             self.evaluate(parts, draw)
         if self.stage_due(finished):
