@@ -46,7 +46,8 @@ def test_a_sound_place_is_0_and_every_part_has_a_line(capsys: pytest.CaptureFixt
 
 
 PLUGINS = {
-    "crashes": "import ctypes; ctypes.string_at(0)", "leaves": "import os; os._exit(0)", "hangs": "import time; time.sleep(1e6)",
+    "crashes": "import ctypes; ctypes.string_at(0)", "leaves": "import os; os._exit(0)",
+    "hangs": "import time; time.sleep(1e6)",
     "prints": "import os; print('I was here'); os.write(2, b'me too'); raise RuntimeError('no')",
 }  # fmt: skip
 
