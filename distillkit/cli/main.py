@@ -12,7 +12,7 @@ from importlib import import_module
 from signal import SIGINT
 
 from distillkit import __version__
-from distillkit.api.errors import FULL, DistillkitError, ResourceError
+from distillkit.api.explained import explained
 from distillkit.cli.plain import plain_streams
 from distillkit.run.signals import Stopped, StopRequest
 
@@ -86,14 +86,10 @@ def _explain(error: BaseException) -> int:
         return INTERRUPTED
     if os.environ.get("DISTILLKIT_TRACEBACK"):
         traceback.print_exception(error)
-    if isinstance(error, MemoryError):
-        error = ResourceError(str(error) or "out of memory")
-    if isinstance(error, OSError) and error.errno in FULL:
-        error = ResourceError(f"disk full: {error.strerror}: {error.filename or 'standard output'}")
-    if isinstance(error, DistillkitError):
-        text = str(error)
+    if known := explained(error):
+        text = str(known)
         print(text if "\n" in text else f"error: {text}", file=sys.stderr)
-        return error.exit_code
+        return known.exit_code
     print(f"bug: {type(error).__name__}: {_one_line(error)}; traceback in {_saved(error)}", file=sys.stderr)
     return 1
 

@@ -84,12 +84,16 @@ def _of_folder(path: Path) -> Content:
 
 def _walk(folder: Path) -> Iterator[tuple[str, int]]:
     """Name and size of all files below that are not hidden."""
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not _hidden(name)]
-        for name in names:
-            if not _hidden(name):
-                file = os.path.join(place, name)
-                yield os.path.relpath(file, folder), os.stat(file).st_size
+    places = [os.fspath(folder)]  # by hand: before Python 3.12 os.walk calls itself for each level
+    while places:
+        with os.scandir(places.pop()) as entries:
+            for entry in entries:
+                if _hidden(entry.name):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    places.append(entry.path)
+                elif not entry.is_dir():
+                    yield os.path.relpath(entry.path, folder), entry.stat().st_size
 
 
 def _hidden(name: str) -> bool:

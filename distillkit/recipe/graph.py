@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from os.path import isfile
 from pathlib import Path
 from typing import cast
 
@@ -50,7 +51,7 @@ def _visit(
         return
     recipe = read(path, sets, catalog)
     for table, parent in recipe.start_paths.items():
-        if not parent.is_file():
+        if not isfile(parent):
             file = recipe.starts_from[table]
             raise RecipeProblems(
                 path, [_of_from(path, sets, table, f"no such file: {shown(file)}", shipped.near(file))]

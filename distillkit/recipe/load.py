@@ -6,6 +6,7 @@ import re
 import tomllib
 from copy import deepcopy
 from functools import lru_cache
+from os.path import isfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -72,7 +73,7 @@ def _extends_problem(layer: Layer, path: Path, chain: tuple[Path, ...], opened: 
     if len(opened) + len(below) > MAX_FILES:
         return "extends", f"made of more than {MAX_FILES} files", ""
     for name in below:
-        if not shipped.path_of(name, path.parent).is_file():
+        if not isfile(shipped.path_of(name, path.parent)):  # which takes a name that is too long, too
             return "extends", f"no such file: {shown(name)}", shipped.near(name)
     return None
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from distillkit.api import DistillkitError, Diverged, ResourceError
-from distillkit.api.errors import FULL
+from distillkit.api import DistillkitError, Diverged
+from distillkit.api.explained import explained
 from distillkit.api.printable import printable
 from distillkit.assets.folder import folder as assets
 from distillkit.assets.locate import located
@@ -78,15 +78,15 @@ def guarded(run: RunDir) -> Iterator[None]:
         yield
         return
     except Exception as error:
-        explained = resource(error) or error
-        code = explained.exit_code if isinstance(explained, DistillkitError) else 1
-        reason = f"{type(error).__name__}: {error}" if code == 1 else str(explained)
+        known = explained(error)
+        code = known.exit_code if known else 1
+        reason = str(known) if known else f"{type(error).__name__}: {error}"
         if code == 1:
             with open(run.log, "a") as log:
                 log.write(printable(traceback.format_exc()))
-        if explained is error:
+        if known is None or known is error:
             raise
-        raise explained from error
+        raise known from error
     except KeyboardInterrupt:
         code, reason = 130, "interrupted"
         raise
@@ -95,18 +95,6 @@ def guarded(run: RunDir) -> Iterator[None]:
             note_exit(run, code, reason)
             if code == Diverged.exit_code:
                 page(run)
-
-
-def resource(error: Exception) -> ResourceError | None:
-    text = str(error).partition("\n")[0]
-    on_cpu = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in text  # torch has no class of its own for it
-    if on_cpu or isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return ResourceError(
-            f"out of memory: {text[text.find('you tried') :] if on_cpu else text}; lower run.micro_batch"
-        )
-    if isinstance(error, OSError) and error.errno in FULL:
-        return ResourceError(f"disk full: {error.strerror}: {error.filename}; make room and resume")
-    return None
 
 
 def note_exit(run: RunDir, code: int, reason: str) -> None:

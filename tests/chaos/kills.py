@@ -67,7 +67,8 @@ def trial(seed: int, folder: Path) -> str | None:
                 call = dice.randint(1, whole["calls"])
                 status, how = wait(fork(partial(deadly, call, name)), None), f"{name} at call {call}"
             killed.append(f"{how}: {status}")
-            if status not in (0, 75, 130, -signal.Signals[name]):
+            number = signal.Signals[name]  # before anything is trained it ends the command as it would any other
+            if status not in (0, 75, -number, 128 + number):
                 return f"{'; '.join(killed)}: {last_words()}"
         status = wait(fork(lambda: None), None)
     (folder / "outcome").write_text(f"{sum(not one.endswith(': 0') for one in killed)} kills", encoding="utf-8")

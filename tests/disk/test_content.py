@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -111,3 +112,13 @@ def test_a_file_with_its_stamp_is_not_read_again(tmp_path: Path, monkeypatch: py
     note = content.of(path).noted()
     monkeypatch.setattr(content, "of", lambda path: pytest.fail("read"))
     assert not content.differs(path, note)
+
+
+def test_a_folder_a_thousand_deep_is_read(tmp_path: Path) -> None:
+    with contextlib.chdir(tmp_path):
+        for _ in range(1000):
+            os.mkdir("d")
+            os.chdir("d")
+        Path("x.png").write_bytes(b"x")
+    found = content.of(tmp_path / "d")
+    assert found is not None and len(found.digest) == 64

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -78,3 +80,10 @@ def test_whatever_the_text_only_problems_come_out(tmp_path_factory, parts):
     path.write_text("schema = 1\n" + "".join(parts))
     with pytest.raises(RecipeProblems):
         read(path, (), Catalog(()))
+
+
+@pytest.mark.parametrize("name", ["a/" * 4000 + "x.toml", "a" * 8000 + ".toml"], ids=["deep", "long"])
+def test_a_name_that_no_file_can_have_is_no_such_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / "r.toml").write_text(f'schema = 1\nextends = "{name}"\n')
+    with pytest.raises(RecipeProblems, match=r"r.toml:2  extends  no such file: .*\.\.\."):
+        read(tmp_path / "r.toml")

@@ -14,6 +14,7 @@ import pytest
 from distillkit.cli.main import main
 from distillkit.disk.metrics import MetricsLog
 from distillkit.disk.rundir import RunDir
+from distillkit.run.logged import LoggedScreen
 from distillkit.run.signals import StopRequest
 from distillkit.run.training import Training
 from distillkit.show.screen import QuietScreen
@@ -132,3 +133,16 @@ def test_a_checkpoint_is_due_by_the_clock_unless_saving_takes_too_much(
     training = Training(state, RunDir.create(tmp_path / "runs", "x"), QuietScreen(), StopRequest())
     training.seconds, training.saving = seconds, saving
     assert training.overdue() is due
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EROFS])
+def test_a_disk_that_fails_under_the_log_ends_the_run_with_5(
+    tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
+) -> None:
+    def enter(self: LoggedScreen) -> LoggedScreen:
+        raise OSError(number, os.strerror(number), str(self.path))
+
+    monkeypatch.setattr(LoggedScreen, "__enter__", enter)
+    assert go(tiny()) == 5
+    told = capsys.readouterr().err
+    assert f"error: {os.strerror(number)}: " in told and "log.txt" in told and "bug" not in told
