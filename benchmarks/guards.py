@@ -50,12 +50,19 @@ def table(args: argparse.Namespace) -> None:
     print("| recipe | runs | kimg | alarms |", " | ".join(NUMBERS), "|")
     print("|---|" + "---|" * (3 + len(NUMBERS)))
     for name, group in groupby(found, key=lambda run: str(run.info["recipe"])):
-        runs = [run for run in group if run.ended]
+        distinct = {
+            run.fingerprint: run for run in group if run.ended and any(guard.HEALTH in row for row in rows(run))
+        }
+        runs = list(distinct.values())
         kimg = sorted({toml(run.resolved)["run"]["kimg"] for run in runs})
         judged = [judge(run) for run in runs]
         alarms = ", ".join(sorted({sign for signs, _ in judged for sign in signs})) or "none"
         cells = [nearest(number, [values[number] for _, values in judged if number in values]) for number in NUMBERS]
         print(f"| {name} | {len(runs)} | {', '.join(f'{k:g}' for k in kimg)} | {alarms} |", " | ".join(cells), "|")
+
+
+def rows(run: RunDir) -> list[guard.Row]:
+    return list(MetricsLog(run.metrics).read())
 
 
 def nearest(number: str, values: list[float]) -> str:
@@ -69,7 +76,7 @@ def judge(run: RunDir) -> tuple[list[str], dict[str, float]]:
     """
     watch = guard.Watch(Guard(), toml(run.resolved)["run"]["batch"])
     named, ticks, extremes = set[str](), list[guard.Row](), dict[str, float]()
-    for row in MetricsLog(run.metrics).read():
+    for row in rows(run):
         named |= {sign.name for sign in watch.see(row)}
         if row["what"] == "tick":
             ticks.append(row)
@@ -88,10 +95,10 @@ def images(row: guard.Row) -> Iterator[tuple[str, float]]:
 
 
 def discriminators(ticks: list[guard.Row]) -> Iterator[tuple[str, float]]:
-    rows = [row for row in ticks if "logit/deviation" in row]
-    if rows:
+    told = [row for row in ticks if "logit/deviation" in row]
+    if told:
         apart = guard.separation(
-            "", {key: fmean(row[key] for row in rows) for key in rows[0] if key.startswith("logit/")}
+            "", {key: fmean(row[key] for row in told) for key in told[0] if key.startswith("logit/")}
         )
         yield from [("apart", apart or 0.0), ("least apart", apart or 0.0)]
 
