@@ -87,17 +87,19 @@ def network(card: Card, catalog: Catalog) -> network_file.Carded:
 
 
 def card_of(checkpoint: str, catalog: Catalog) -> Card:
-    """Read a checkpoint's card from its file or, for a released one, find it by its name. Raises InputError."""
+    """Read a checkpoint's card from its file or, for a released one, find it by its name.
+
+    Raises InputError for what no run could load.
+    """
     path = Path(located(checkpoint, folder()))
-    if path.exists():
-        if not imported.is_foreign(path):
-            return network_file.read_card(path)
-        importer = cast(type[Importer], catalog.load("importer", path.suffix.removeprefix(".").lower()))
-        return importer(importer.Config()).read(path)[0]
     known: dict[str, Card] = published()["network"]
-    if checkpoint not in known:
-        raise InputError(f"{checkpoint} is missing, and its architecture is not known here")
-    return known[checkpoint]
+    if not path.exists() and checkpoint in known:
+        return known[checkpoint]
+    suffix = path.suffix.removeprefix(".").lower()
+    if path.is_file() and imported.is_foreign(path) and any(offer.name == suffix for offer in catalog.of("importer")):
+        importer = cast(type[Importer], catalog.load("importer", suffix))
+        return importer(importer.Config()).read(path)[0]
+    return cast(network_file.Carded, imported.load_network(path, catalog)).card
 
 
 def checkpoints(recipe: Recipe) -> Iterator[str]:

@@ -36,7 +36,8 @@ def key_of(error: UsageError, text: str, recipe: Recipe) -> Key:
     if len(words) > 1 and words[0] in fields(Tables):
         return tuple(words)
     below = dict(choices({name: getattr(recipe, name) for name in fields(Tables)}))
-    for part in reversed(list(components(error.__traceback__))):
+    came_through = [*components(error.__traceback__), *components(error.__cause__ and error.__cause__.__traceback__)]
+    for part in reversed(came_through):
         if key := next((key for key, choice in below.items() if choice.config is part.config), None):
             known = fields(type(part.config))
             return (*key, *words[:1]) if words and words[0] in known else key

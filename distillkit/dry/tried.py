@@ -46,10 +46,17 @@ def tried(recipe: Recipe, cards: Mapping[str, Card], catalog: Catalog) -> tuple[
 
 
 def attempt(what: str, work: Callable[[], object], live: Live, untried: list[str]) -> None:
-    """Do it; what fails without refusing, or after it was told made-up numbers, may not fail in a run: it is noted."""
+    """Do it; what fails without refusing, or after it was told made-up numbers, may not fail in a run: it is noted.
+
+    Raises UsageError, too, for what Python cannot work out of a recipe's own numbers.
+    """
     reads = live.reads
     try:
         work()
+    except ArithmeticError as error:
+        if live.reads == reads:
+            raise UsageError(f"numbers that cannot be worked with ({error.args[-1]}): too large or small") from error
+        untried.append(f"{what}: {type(error).__name__}")
     except Exception as error:
         if isinstance(error, UsageError | InputError) and live.reads == reads:
             raise

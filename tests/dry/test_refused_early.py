@@ -162,3 +162,9 @@ def test_a_recipe_that_is_well_is_tried_and_leaves_no_trace(here: Path, capsys: 
     assert torch.equal(torch.get_rng_state(), before)
     assert "tried without numbers" in capsys.readouterr().out
     assert [path.name for path in here.iterdir()] == ["late.toml"]
+
+
+def test_numbers_that_python_cannot_work_with_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    written("edm", sample={"use": "heun", "steps": 3, "sigma_min": 1e-320, "sigma_max": 1e300, "rho": 0.1})
+    assert main(["check", "late.toml"]) == 2
+    assert " sample " in (told := " ".join(capsys.readouterr().err.split())) and "too large or small" in told

@@ -86,7 +86,7 @@ def test_measuring_runs_real_iterations_and_leaves_nothing(capsys: pytest.Captur
 
 def test_a_network_nobody_knows_is_said_to_be_unknown(capsys: pytest.CaptureFixture[str]) -> None:
     text = told(capsys, str(RECIPES / "afhq_sid.toml"), "--set", "teacher_score.checkpoint=mine.pkl")
-    assert "mine.pkl is missing, and its architecture is not known here" in text
+    assert "is missing; a network is a result folder" in text
     assert "cannot tell whether it fits" in text
 
 

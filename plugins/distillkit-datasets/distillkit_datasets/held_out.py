@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from attrs import evolve
 
-from distillkit.api import FILE, InputError, added_later, field, frozen, ge, in_
+from distillkit.api import FILE, InputError, added_later, field, frozen, ge, in_, min_len, optional
 from distillkit_datasets.digits import split
 from distillkit_datasets.files import Files
 from distillkit_datasets.image_set import ImageSet
@@ -23,7 +23,7 @@ class SplitImageSet(ImageSet):
     class Config(ImageSet.Config):
         held_out: int = field(default=0, validator=ge(0))  # images never trained on, stratified by class
         split_seed: int = field(default=0, validator=ge(0))  # which images are held out
-        held_out_path: str | None = field(default=None, metadata=FILE)
+        held_out_path: str | None = field(default=None, validator=optional(min_len(1)), metadata=FILE)
         """in place of held_out: images of their own, in the same format"""
 
     def _hold_out(self, root: Path) -> None:
