@@ -159,8 +159,11 @@ class State(Sampling, Protocol):
         `seed`: of its weights, beside the run's. A teacher that is a network is made so, and loads its weights into it.
         """
 
-    def embedding(self, choice: Choice[Embedding]) -> nn.Module:
-        """The features that a field `Choice[Embedding]` of a config names, frozen, on the run's device."""
+    def embedding(self, choice: Choice[Embedding], seed: int | None = None) -> nn.Module:
+        """The features that a field `Choice[Embedding]` of a config names, frozen, on the run's device.
+
+        `seed`: of their weights, where those are random; None: the run's.
+        """
 
     def load_network(self, path: str | Path) -> Denoiser:
         """The frozen network of a run folder, a result folder, a student.safetensors or a file with an importer."""

@@ -175,9 +175,10 @@ class State:
         network.compute_dtype = self.compute_dtype
         return network.to(self.device, self.dtype)
 
-    def embedding(self, choice: Choice[Embedding]) -> nn.Module:
+    def embedding(self, choice: Choice[Embedding], seed: int | None = None) -> nn.Module:
         """The features that a field `Choice[Embedding]` of a config names, on the run's device and frozen."""
-        net = choice.build().module(self.dataset.resolution, self.dataset.channels, self.seed)
+        seed = self.seed if seed is None else seed
+        net = choice.build().module(self.dataset.resolution, self.dataset.channels, seed)
         return net.to(self.device, self.dtype)
 
     def load_network(self, path: str | Path) -> Denoiser:

@@ -61,14 +61,10 @@ class FrechetLoss(AuxiliaryLoss):
         c = self.config
         if c.population < state.batch:
             raise UsageError(f"frechet: population = {c.population} is less than run.batch = {state.batch}")
-        self.nets = [self._net(choice, i, state) for i, choice in enumerate(c.embeddings)]
+        seeds = [noise.fold(state.seed, "frechet", i, c.seed) for i in range(len(c.embeddings))]
+        self.nets = [state.embedding(choice, seed) for choice, seed in zip(c.embeddings, seeds, strict=True)]
         self.real = [Real(net, state) for net in self.nets]
         self.populations = [POPULATIONS[c.memory](len(r.mean), c.population, state.device) for r in self.real]
-
-    def _net(self, choice: Choice[Embedding], index: int, state: State) -> nn.Module:
-        dataset, seed = state.dataset, noise.fold(state.seed, "frechet", index, self.config.seed)
-        net = choice.build().module(dataset.resolution, dataset.channels, seed)
-        return net.to(state.device, state.dtype).eval().requires_grad_(False)
 
     @hookimpl
     def auxiliary_loss(self, state: State, step: Step) -> Term | None:
