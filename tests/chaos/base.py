@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import shutil
 import traceback
@@ -132,4 +133,8 @@ def cut(run: Path) -> None:
     """Leave of a finished run what one has that was killed between its last two checkpoints."""
     shutil.rmtree(run / "result")
     (run / "exit.json").unlink()
-    shutil.rmtree(sorted((run / "checkpoints").glob("kimg-*"))[-1])
+    left, last = sorted((run / "checkpoints").glob("kimg-*"))
+    shutil.rmtree(last)
+    logged = json.loads((left / "state.json").read_text(encoding="utf-8"))["logged"]
+    rows = (run / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    (run / "metrics.jsonl").write_bytes(b"".join(rows[:logged]))  # of later ones nothing knows that they were there
