@@ -34,9 +34,8 @@ def cache() -> Path:
         return place
     if place not in _INSTEAD:
         _INSTEAD[place] = tempfile.TemporaryDirectory(prefix="distillkit-cache-")
-        warnings.warn(
-            f"{place} cannot be written, so nothing is kept for later runs: set DISTILLKIT_HOME", stacklevel=2
-        )
+    # Each time: the first one may be in a trial whose warnings nobody sees.
+    warnings.warn(f"{place} cannot be written, so nothing is kept for later runs: set DISTILLKIT_HOME", stacklevel=2)
     return Path(_INSTEAD[place].name)
 
 
