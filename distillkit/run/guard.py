@@ -143,9 +143,7 @@ def limits(row: Row, guard: Guard) -> Iterator[tuple[str, float, str, str]]:
             yield key, row[key] / limit, name, text.format(row[key], limit)
     for key, value in row.items():
         if key.startswith(WORSE):
-            text = (
-                f"{key.removeprefix(WORSE)} {value:.3g} times that of the untouched teacher, more than {guard.worse:g}"
-            )
+            text = f"{key.removeprefix(WORSE)} {value:.3g} times as bad as the untouched teacher's, over {guard.worse:g}"
             yield key, value / guard.worse, "worse than one step", text
 
 
