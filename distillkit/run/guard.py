@@ -143,7 +143,8 @@ def limits(row: Row, guard: Guard) -> Iterator[tuple[str, float, str, str]]:
             yield key, row[key] / limit, name, text.format(row[key], limit)
     for key, value in row.items():
         if key.startswith(WORSE):
-            text = f"{key.removeprefix(WORSE)} {value:.3g} times as bad as the untouched teacher's, over {guard.worse:g}"
+            metric = key.removeprefix(WORSE)
+            text = f"{metric} {value:.3g} times as bad as the untouched teacher's, more than {guard.worse:g}"
             yield key, value / guard.worse, "worse than one step", text
 
 
