@@ -14,7 +14,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from distillkit.api.errors import UsageError
+from distillkit.api.errors import FULL, UsageError
 
 CHECK = "check"
 _SAFE = os.O_NOFOLLOW | os.O_CLOEXEC
@@ -59,8 +59,9 @@ def write_atomic(path: Path, data: bytes) -> None:
     tmp = path.with_name(f".tmp-{path.name}")
     tmp.unlink(missing_ok=True)
     try:
-        write_new(tmp, data)
-        os.replace(tmp, path)
+        with told(path):
+            write_new(tmp, data)
+            os.replace(tmp, path)
     except BaseException:
         tmp.unlink(missing_ok=True)
         raise
@@ -127,10 +128,23 @@ def staged(out: Path) -> Iterator[Path]:
     """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".tmp-", dir=out.parent))
+        with told(out):
+            folder = Path(tempfile.mkdtemp(prefix=".tmp-", dir=out.parent))
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
         raise UsageError(f"{out}: cannot be written there: {error.strerror}") from error
     try:
-        yield folder / out.name
+        with told(out):
+            yield folder / out.name
     finally:
         remove(folder)
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Inside, an error of a full disk or quota names this file: that of a write has no name, others a temporary one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            error.filename = str(path)
+        raise

@@ -14,7 +14,7 @@ from attrs import define, field, frozen
 from PIL import Image
 
 from distillkit.api import InputError, Picture, UsageError
-from distillkit.disk.files import fsync
+from distillkit.disk.files import fsync, told
 
 Pixels = np.ndarray  # uint8 [H,W,C]
 Transform = Callable[[Pixels, int, int], Pixels | None]
@@ -109,11 +109,12 @@ def pack(
     part = out.with_name(f".tmp-{out.name}")
     part.unlink(missing_ok=True)
     try:
-        with ZipFile(part, "x") as archive:
-            writer = _Writer(archive, TRANSFORMS.get(transform or "", resize), size, encode, skip_damaged)
-            packed = writer.write(pictures, class_names)
-        fsync(part)
-        os.replace(part, out)
+        with told(out):
+            with ZipFile(part, "x") as archive:
+                writer = _Writer(archive, TRANSFORMS.get(transform or "", resize), size, encode, skip_damaged)
+                packed = writer.write(pictures, class_names)
+            fsync(part)
+            os.replace(part, out)
     except FileNotFoundError as error:
         raise UsageError(f"{out}: cannot be written, {out.parent} is no folder") from error
     finally:

@@ -14,6 +14,7 @@ from attrs import frozen
 
 from distillkit import __version__
 from distillkit.api import KINDS, UsageError
+from distillkit.api.errors import FULL
 from distillkit.disk import files
 
 PREFIX = "distillkit-"
@@ -90,6 +91,8 @@ def generate(new: New, folder: Path) -> list[Path]:
                 (made / name).write_text(text, encoding="utf-8")
             os.replace(made, top)
     except OSError as error:
+        if error.errno in FULL:
+            raise
         raise UsageError(f"cannot write {error.filename}: {error.strerror}") from error
     return [top / name for name in texts]
 

@@ -10,6 +10,7 @@ from typing import Any
 from attrs import frozen
 
 from distillkit.api import UsageError
+from distillkit.api.errors import FULL
 from distillkit.disk.files import write_atomic
 from distillkit.recipe import shipped
 from distillkit.recipe.load import files, load
@@ -81,6 +82,8 @@ def copy(name: str, to: Path) -> list[Path]:
             new.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(new, old.read_bytes())
     except OSError as error:
+        if error.errno in FULL:
+            raise
         raise UsageError(f"cannot write {error.filename}: {error.strerror}") from error
     return list(made.values())
 

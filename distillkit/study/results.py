@@ -11,6 +11,7 @@ from typing import Any
 from attrs import frozen
 
 from distillkit.api import UsageError
+from distillkit.api.errors import FULL
 from distillkit.compare import Comparison, Group, Run, compare, compare_rows, markdown, tables, write_page
 from distillkit.disk import files
 from distillkit.study.jobs import Job
@@ -121,4 +122,6 @@ def write_markdown(study: Study, results: Results, path: Path, note: str = "") -
     try:
         files.write_atomic(path, text.encode())
     except OSError as error:
+        if error.errno in FULL:
+            raise
         raise UsageError(f"cannot write {path}: {error.strerror}") from error

@@ -1,7 +1,8 @@
-"""Commands that keep nothing end with 128 + n on a signal, and leave no half of what they were to write."""
+"""Commands that keep nothing end with 128 + n on a signal; it or a full disk leaves no half of what is written."""
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -71,6 +72,28 @@ def test_a_signal_leaves_no_half_file(
     assert capsys.readouterr().err.endswith("stopped by SIGTERM\n")
     left = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert left == [tmp_path / "images" / "0.png"]
+
+
+TARGETS = {"export": "exported", "pack": "packed.zip", "new": "distillkit-mine", "copy": ".toml"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_full_disk_or_quota_is_told_with_the_file_that_was_to_be_written(
+    name: str, student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("images").mkdir()
+    Image.fromarray(np.zeros((2, 2), np.uint8)).save("images/0.png")
+
+    def full(*names: object) -> None:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))  # as a write has it: without a name
+
+    monkeypatch.setattr(os, "replace", full)
+    assert main(COMMANDS[name](student)) == 5
+    told = capsys.readouterr().err
+    assert "Disk quota exceeded" in told and TARGETS.get(name, name.removeprefix("sample ")) in told
+    assert ".tmp-" not in told
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "images" / "0.png"]
 
 
 @pytest.mark.parametrize("number", SIGNALS)
