@@ -14,6 +14,7 @@ from distillkit.disk.metrics import MetricsLog
 from distillkit.disk.results import Scores
 from distillkit.disk.rundir import RunDir
 from distillkit.recipe.fingerprint import WITHOUT_EFFECT_ON_RESULT
+from distillkit.show import html
 
 
 @frozen
@@ -69,7 +70,7 @@ class Run:
     @property
     def picture(self) -> Path | None:
         """The newest sheet of samples; all runs draw theirs from the same noise."""
-        sheets = sorted((self.path / "samples").glob("kimg-*.png"))
+        sheets = html.pictures(self.path / "samples", "kimg-*.png")
         return sheets[-1] if sheets else None
 
 

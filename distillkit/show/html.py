@@ -40,6 +40,11 @@ def section(title: str, body: str) -> str:
     return f"<section><h2>{escape(title)}</h2>\n{body}</section>" if body else ""
 
 
+def pictures(folder: Path, pattern: str) -> list[Path]:
+    """Files of that pattern, by name; no link, which would put what is elsewhere on a page that is given away."""
+    return sorted(path for path in folder.glob(pattern) if path.is_file() and not path.is_symlink())
+
+
 def picture(path: Path, caption: str, css: str = "") -> str:
     """Put the PNG at `path` into the page itself, under its caption."""
     data = base64.b64encode(path.read_bytes()).decode()

@@ -118,9 +118,9 @@ def _value(value: float | None, sd: float | None = None) -> str:
 
 def _pictures(run_dir: Path) -> str:
     """Those of fixed seeds, first and last, then others, and the pictures among the figures of metrics."""
-    sheets = sorted((run_dir / "samples").glob("kimg-*.png"))
-    others = sorted(set((run_dir / "samples").glob("*.png")) - set(sheets))
-    others += sorted((run_dir / "figures").glob("*.png"))
+    sheets = html.pictures(run_dir / "samples", "kimg-*.png")
+    others = sorted(set(html.pictures(run_dir / "samples", "*.png")) - set(sheets))
+    others += html.pictures(run_dir / "figures", "*.png")
     pictures = [html.picture(path, path.stem.replace("_", " ")) for path in others]
     pair = (
         {"first": sheets[0], "last": sheets[-1]}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import io
 import json
 import os
 import shutil
+import tempfile
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,6 +62,7 @@ generator_loss = { use = "dmd" }
 auxiliary_loss = [{ use = "regression", pairs = 32, distance = "l2", sampler = { use = "heun", steps = 3 } }]
 """,
 }  # a teacher of digits, a student of it, and a student of it on pairs that are kept for later runs
+KEPT: list[Path] = []  # the folder that others are copied from
 WHOLE, OTHER, CUT = "whole", "other", "cut"  # folders of runs: finished, of another seed, in the middle
 TEACHER, STUDENT, CHILD = "0001-teacher", "0002-student", "0003-child"
 
@@ -111,9 +114,19 @@ def inside(folder: Path, home: Path) -> Iterator[None]:
 
 
 def make(folder: Path) -> None:
-    """Run everything once in `folder`, unless it is there; what a kill in the middle of the student leaves is made."""
+    """Put finished runs into `folder`, and one that was killed; they are run once, then copied."""
     if (folder / "made").exists():
         return
+    if not KEPT:
+        KEPT.append(Path(tempfile.mkdtemp(prefix="distillkit-chaos-base-")))
+        atexit.register(shutil.rmtree, KEPT[0], ignore_errors=True)
+        run(KEPT[0])
+    shutil.copytree(KEPT[0], folder, dirs_exist_ok=True)
+    (folder / "made").touch()
+
+
+def run(folder: Path) -> None:
+    """Run everything once; what a kill in the middle of the student leaves is made of the finished one."""
     for name, text in RECIPES.items():
         (folder / f"{name}.toml").write_text(text, encoding="utf-8")
     with inside(folder, folder / "home"):
@@ -123,10 +136,9 @@ def make(folder: Path) -> None:
             assert said.code == 0, said
     for path in [*folder.glob("*/*/samples/*.png"), *folder.glob("*/*/report.html")]:
         path.write_bytes(b"")  # nothing reads a number of them, and they are most of what would be copied
-    for run in (TEACHER, STUDENT):
-        shutil.copytree(folder / WHOLE / run, folder / CUT / run)
+    for name in (TEACHER, STUDENT):
+        shutil.copytree(folder / WHOLE / name, folder / CUT / name)
     cut(folder / CUT / STUDENT)
-    (folder / "made").touch()
 
 
 def cut(run: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import sys
@@ -125,6 +126,20 @@ def test_pages_do_nothing_whatever_a_run_says(finished: Path, tmp_path: Path) ->
         tags = Tags()
         tags.feed(page.read_text())
         assert tags.found == [], page
+
+
+def test_links_among_the_pictures_are_left_out(finished: Path, tmp_path: Path) -> None:
+    run, secret = tmp_path / "runs" / "0001-tiny", tmp_path / "secret.png"
+    shutil.copytree(finished, run)
+    secret.write_bytes(b"secret of another folder")
+    for name in ("kimg-999999.000.png", "other.png"):
+        (run / "samples" / name).symlink_to(secret)
+    (run / "figures").mkdir(exist_ok=True)
+    (run / "figures" / "x.png").symlink_to(secret)
+    assert main(["report", str(run)]) == 0
+    assert main(["compare", str(run), "--out", str(run / "compare.html")]) == 0
+    told = base64.b64encode(secret.read_bytes()).decode()
+    assert [page.name for page in run.glob("*.html") if told in page.read_text()] == []
 
 
 @pytest.mark.parametrize("prepare", [
