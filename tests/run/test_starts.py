@@ -17,7 +17,7 @@ from distillkit.cli.main import main
 from distillkit.disk import lock
 from distillkit.disk.rundir import RunDir
 from distillkit.registry import Catalog
-from distillkit.run import claim
+from distillkit.run import claim, refuse
 from distillkit.run.nodes import graph
 
 
@@ -42,6 +42,7 @@ def test_a_start_that_waits_takes_what_the_other_made(
     tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr(claim, "POLL", 0.01)
+    monkeypatch.setattr(refuse, "refuse", lambda *given: [])  # it takes longer than the other's rest
     recipe = tiny()
     runs = recipe.parent / "runs"
     assert main(["run", str(recipe), "--runs", str(runs)]) == 0
