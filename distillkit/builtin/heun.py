@@ -28,9 +28,8 @@ class Heun(Sample):
         sigma_min: float = field(default=SIGMA_MIN, validator=gt(0))  # lowest noise level; raised to the network's own
         sigma_max: float = field(default=SIGMA_MAX, validator=gt(0))
         """highest noise level; lowered to the network's own"""
-        rho: float = field(
-            default=RHO, validator=and_(ge(0.1), le(100))
-        )  # bend of the grid: larger, more steps at low noise
+        rho: float = field(default=RHO, validator=and_(ge(0.1), le(100.0)))
+        """bend of the grid: larger, more steps at low noise"""
         S_churn: float = field(default=0.0, validator=ge(0))  # fresh noise per image, over all steps; 0: deterministic
         S_min: float = field(default=0.0, validator=ge(0))  # lowest noise level that churns
         S_max: float = field(default=math.inf, validator=ge(0))  # highest noise level that churns

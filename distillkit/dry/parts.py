@@ -99,7 +99,7 @@ def card_of(checkpoint: str, catalog: Catalog) -> Card:
     if path.is_file() and imported.is_foreign(path) and any(offer.name == suffix for offer in catalog.of("importer")):
         importer = cast(type[Importer], catalog.load("importer", suffix))
         return importer(importer.Config()).read(path)[0]
-    return cast(network_file.Carded, imported.load_network(path, catalog)).card
+    return imported.load_network(path, catalog).card
 
 
 def checkpoints(recipe: Recipe) -> Iterator[str]:

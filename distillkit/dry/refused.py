@@ -36,7 +36,8 @@ def key_of(error: UsageError, text: str, recipe: Recipe) -> Key:
     if len(words) > 1 and words[0] in fields(Tables):
         return tuple(words)
     below = dict(choices({name: getattr(recipe, name) for name in fields(Tables)}))
-    came_through = [*components(error.__traceback__), *components(error.__cause__ and error.__cause__.__traceback__)]
+    cause = error.__cause__.__traceback__ if error.__cause__ else None
+    came_through = [*components(error.__traceback__), *components(cause)]
     for part in reversed(came_through):
         if key := next((key for key, choice in below.items() if choice.config is part.config), None):
             known = fields(type(part.config))

@@ -42,9 +42,8 @@ class PairConfig:
     sigma_min: float = field(default=SIGMA_MIN, validator=gt(0))
     """lowest noise level, epsilon, where the student is the identity"""
     sigma_max: float = field(default=SIGMA_MAX, validator=gt(0))  # highest noise level of the grid, T
-    rho: float = field(
-        default=RHO, validator=and_(ge(0.1), le(100))
-    )  # bend of the grid: larger, more steps at low noise
+    rho: float = field(default=RHO, validator=and_(ge(0.1), le(100.0)))
+    """bend of the grid: larger, more steps at low noise"""
     sigma_data: float = field(default=0.5, validator=gt(0))  # as in the network; in weight = "karras"
 
 
