@@ -114,9 +114,10 @@ class Watch:
                 earlier += numbers(ticks, key)
         last, (nimg, skipped) = ticks[-1], self._before
         self._before = last["nimg"], last.get("skipped", 0)
-        share = (self._before[1] - skipped) * self.batch / max(last["nimg"] - nimg, 1)
+        iterations = max(last["nimg"] - nimg, 1) / self.batch
+        share = min((self._before[1] - skipped) / iterations, 1.0)  # an iteration may skip two updates
         if share > self.guard.skipped:
-            yield "not finite", f"{share:.0%} of updates skipped, more than {self.guard.skipped:.0%}"
+            yield "not finite", f"{share:.0%} of iterations skipped an update, more than {self.guard.skipped:.0%}"
 
 
 def numbers(rows: list[Row], key: str) -> list[float]:

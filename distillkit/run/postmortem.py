@@ -33,7 +33,7 @@ def keep(state: State, folder: Path) -> str:
     folder.mkdir(exist_ok=True)
     path = checkpoint.save(folder, nimg, tensors | {f"batch/{k}": v for k, v in kept.items()}, own | meta, keep=1)
     name = first(state, turn, kept)
-    return f"the first tensor that is not finite: {name}; the batch and all weights are kept in {path}"
+    return f"first not finite: {name}; batch and weights: {folder.name}/{path.name}"
 
 
 def failed(state: State) -> tuple[Turn, int]:

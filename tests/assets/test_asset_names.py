@@ -127,10 +127,10 @@ def test_a_recipe_whose_assets_are_missing_makes_no_run_folder(here, capsys, com
     assert not (here / "runs").exists()
 
 
-def test_check_is_content_when_they_are_there(here, capsys):
+def test_the_resolved_recipe_names_them_where_they_are_there_too(here, capsys):
     for name in NAMED:
         put(name)
-    assert main(["check", "r.toml"]) == 0
+    assert main(["check", "--toml", "r.toml"]) == 0
     assert f'checkpoint = "{NAMED[0]}"' in capsys.readouterr().out, "the resolved recipe has the name, not my folder"
 
 

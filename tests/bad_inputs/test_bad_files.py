@@ -172,7 +172,7 @@ RESUMES: dict[str, tuple[Callable[[Path], object], int, tuple[str, ...]]] = {
 def test_a_run_that_cannot_go_on_is_told_as_such(lab, name):
     damage, code, words = RESUMES[name]
     damage(lab / "runs" / "0001-x")
-    warnings = 1 if name == "nothing but damaged checkpoints" else 0
+    warnings = 1 if name in ("nothing but damaged checkpoints", "exit.json that is no JSON") else 0
     lab.refused(["run", "--resume", "runs/0001-x"], code, *words, warnings=warnings, touched=True)
 
 
