@@ -155,15 +155,22 @@ def test_seeds_are_summed_up_as_mean_and_sample_deviation(tmp_path):
     assert line.strip("\u2502 ").split() == ["fd", "2", "\u00b1", "1", "0.5"]
 
 
-def test_run_asks_the_engine_once_per_seed_and_shows_each(tmp_path, monkeypatch, capsys):
-    asked = []
+def test_run_tells_the_plan_and_asks_the_engine_once_per_seed_and_shows_each(tmp_path, monkeypatch, capsys):
+    asked, planned = [], []
 
-    def engine(path, **arguments):
+    def run(path, **arguments):
         asked.append((path, arguments["seed"], arguments["sets"], arguments["again"]))
         return [result(tmp_path)]
 
-    monkeypatch.setitem(sys.modules, "distillkit.run.runner", SimpleNamespace(run=engine))
-    monkeypatch.setattr("distillkit.run.runner", SimpleNamespace(run=engine), raising=False)
+    def tell_plan(path, seeds, *_):
+        planned.append((path, list(seeds), list(asked)))
+
+    engine = SimpleNamespace(run=run, tell_plan=tell_plan)
+    monkeypatch.setitem(sys.modules, "distillkit.run.runner", engine)
+    monkeypatch.setattr("distillkit.run.runner", engine, raising=False)
     assert main(["run", "a.toml", "--seeds", "3,4", "--set", "run.kimg=1", "--set", "run.batch=2", "--again"]) == 0
-    assert asked == [(Path("a.toml"), seed, ["run.kimg=1", "run.batch=2"], True) for seed in (3, 4)]
+    assert planned == [(Path("a.toml"), [3, 4], [])]
+    # The seed is of the recipe asked for; those that it builds on keep theirs.
+    sets = ["run.kimg=1", "run.batch=2"]
+    assert asked == [(Path("a.toml"), None, [*sets, f"run.seed={seed}"], True) for seed in (3, 4)]
     assert capsys.readouterr().out.count("digits_sid") == 3

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from distillkit_gdd.activation import LayerActivation, activations, last_convolutions, minmax
+from distillkit_gdd.activation import activations, last_convolutions, minmax
 from torch import nn
 
 from distillkit.api import UsageError
@@ -61,6 +61,5 @@ def test_figure_and_data_go_to_the_runs_folder(state: State, tmp_path: Path) -> 
 
 
 def test_a_teacher_without_blocks_is_refused_by_name() -> None:
-    state = toy_state(evaluate=[{"use": "layer-activation"}])
     with pytest.raises(UsageError, match="MlpDenoiser"):
-        LayerActivation(LayerActivation.Config()).evaluate(state)
+        toy_state(evaluate=[{"use": "layer-activation"}])

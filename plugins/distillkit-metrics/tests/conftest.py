@@ -91,7 +91,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     dataset = module.Digits(module.Digits.Config())
     dataset.open(Path())
     state = SimpleNamespace(dataset=dataset, held_out=dataset.held_out(), cache=tmp_path_factory.mktemp("cache"))
-    vars(state).update(nimg=1, total=2, figures=None)  # in the middle of a run
+    vars(state).update(nimg=1, total=2, figures=None, device=torch.device("cpu"))  # in the middle of a run
     features = DigitsClassifier(DigitsClassifier.Config())
     features.prepare(state.dataset, state.held_out, state.cache)
     return SimpleNamespace(state=state, features=features)

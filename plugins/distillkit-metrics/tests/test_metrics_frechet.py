@@ -66,7 +66,9 @@ def gaussian_noise(n: int, seed: int = 0, labels: Tensor | None = None) -> Image
 
 @pytest.fixture
 def state(toy: Dataset, tmp_path: Path) -> SimpleNamespace:
-    return SimpleNamespace(dataset=toy, held_out=toy, cache=tmp_path, nimg=20, total=40, figures=None)
+    return SimpleNamespace(
+        dataset=toy, held_out=toy, cache=tmp_path, nimg=20, total=40, figures=None, device=torch.device("cpu")
+    )
 
 
 @pytest.fixture(scope="module")
