@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import flop_registry
 
 from distillkit.dry.memo import Memo
+from distillkit.dry.uncompiled import uncompiled
 
 DEVICE = torch.device("meta")
 HALVES = (torch.float32, torch.bfloat16, torch.float16)
@@ -74,7 +75,7 @@ def blank() -> Iterator[Live]:
     """Inside, tensors of the meta device are counted, and autocast does there what it does on a GPU."""
     before, torch.autocast = torch.autocast, Autocast  # type: ignore[misc, assignment]
     try:
-        with Live() as live, _Out(live):
+        with uncompiled(), Live() as live, _Out(live):
             yield live
     finally:
         torch.autocast = before  # type: ignore[misc]

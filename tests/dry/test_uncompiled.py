@@ -1,0 +1,49 @@
+"""A recipe is tried without torch's compiler, which is there again for whoever wants it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+TRIED = """
+import sys
+import torch
+from torch import nn
+from distillkit.dry.meta import DEVICE, blank
+
+with blank(), DEVICE:
+    torch.arange(3)  # torch has these made by functions that must not be compiled
+    torch.zeros(4, 4) @ torch.eye(4)
+    torch.optim.Adam(nn.Linear(2, 2).parameters())
+assert "torch._dynamo.utils" not in sys.modules, "the compiler was imported"
+assert "torch._dynamo" not in sys.modules
+marked = torch.optim.Optimizer.add_param_group.__wrapped__
+assert not hasattr(marked, "__dynamo_disable"), "torch would compile what it must not"
+torch.optim.Adam(nn.Linear(2, 2).parameters())
+assert hasattr(marked, "__dynamo_disable") and "torch._dynamo.utils" in sys.modules
+"""
+
+ASKED = """
+import sys
+import torch
+from distillkit.dry.uncompiled import uncompiled
+
+with uncompiled():
+    assert torch._dynamo.config.verbose in (True, False)  # a plugin that asks for the compiler has it
+    assert sys.modules["torch._dynamo"].__file__
+assert sys.modules["torch._dynamo"].__file__
+with uncompiled():
+    assert sys.modules["torch._dynamo"].__file__
+"""
+
+
+def run(code: str) -> None:
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_compiler_is_not_imported_and_what_it_must_skip_is_not_forgotten() -> None:
+    run(TRIED)
+
+
+def test_who_asks_for_the_compiler_has_it() -> None:
+    run(ASKED)
