@@ -52,7 +52,8 @@ class Guard:
     worse: float = field(default=2.0, validator=gt(0))
     """largest distance (or its inverse, where more is better), in those of the teacher's one step, untouched"""
     winning: float = field(default=0.9, validator=gt(0))
-    """largest distance between a discriminator's logits of real and of generated images, in their deviations"""
+    """largest distance between a discriminator's logits of real and of generated images, in their deviations, while the
+    metric does not improve"""
     fooled: float = field(default=0.2, validator=ge(0))
     """the same, where it takes generated images for real ones rather than real ones: it does not learn"""
     grad_norm: float = field(default=100.0, validator=gt(1))

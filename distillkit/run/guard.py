@@ -16,6 +16,7 @@ LOOK = "look"  # `what` of a row that has nothing but measurements
 HEALTH = "health"  # key of the measurements, see evaluate/health.py, in such rows and in those of metrics
 START, WORSE = "start/", "worse/"  # before a metric: of the teacher's one step; how many times that it is now
 EARLIER = 5  # ticks, before a gradient norm can be called unusual
+GAIN, LEARNED = 0.95, 0.5  # a generator learns: its metric is a twentieth better than ever, or half of the one step's
 TWICE = 2.0  # as far from a threshold as it was at its best: what has always been beyond it has not fallen
 Row = Mapping[str, Any]
 
@@ -47,6 +48,8 @@ class Watch:
     _ticks: list[Row] = field(factory=list)  # since the last look
     _norms: dict[str, list[float]] = field(factory=dict)  # of the ticks before, by network
     _before: tuple[int, int] = (0, 0)  # images, and skipped updates, at the last look
+    _metric: float = 1.0  # the best so far, in those of the teacher's one step
+    _stuck: bool = False  # the last metric shows a generator that does not learn
 
     def see(self, row: Row) -> list[Sign]:
         """Take the next row of the log -> the signs that have stood for `looks` looks with it."""
@@ -56,6 +59,7 @@ class Watch:
             return []
         seen, nimg = files.floats(row[HEALTH]), row["nimg"]
         self.start |= {key.removeprefix(START): value for key, value in seen.items() if key.startswith(START)}
+        self._learn(seen)
         found = dict([*self._of_images(seen, nimg), *self._of_ticks(self._early(nimg))])
         self.look = nimg
         if nimg == 0:
@@ -78,6 +82,11 @@ class Watch:
             for name, text in found.items()
         }
         self.healthy = self.healthy if self.signs else nimg
+
+    def _learn(self, row: Row) -> None:
+        for value in (value for key, value in row.items() if key.startswith(WORSE)):
+            self._stuck = value > max(LEARNED, GAIN * self._metric)
+            self._metric = min(self._metric, value)
 
     def _of_images(self, row: Row, nimg: int) -> Iterator[tuple[str, str]]:
         """Signs in the measurements of images: name, and what was measured.
@@ -105,7 +114,7 @@ class Watch:
         means = {key: fmean(v) for key in {k: 0 for row in ticks for k in row} if (v := numbers(ticks, key))}
         for key, mean in means.items():
             if key.startswith("logit/deviation") and not early:
-                yield from of_discriminator(key.removeprefix("logit/deviation"), means, self.guard)
+                yield from of_discriminator(key.removeprefix("logit/deviation"), means, self.guard, self._stuck)
             if key.startswith("grad_norm/"):
                 earlier = self._norms.setdefault(key, [])
                 if len(earlier) >= EARLIER and mean > self.guard.grad_norm * median(earlier):
@@ -149,8 +158,11 @@ def limits(row: Row, guard: Guard) -> Iterator[tuple[str, float, str, str]]:
             yield key, value / guard.worse, "worse than one step", text
 
 
-def of_discriminator(end: str, means: Mapping[str, float], guard: Guard) -> Iterator[tuple[str, str]]:
-    """Signs in the logits of real and generated images since the last look, by how far apart they lie."""
+def of_discriminator(end: str, means: Mapping[str, float], guard: Guard, stuck: bool) -> Iterator[tuple[str, str]]:
+    """Signs in the logits of real and generated images since the last look, by how far apart they lie.
+
+    Far apart is well as long as the generator learns from it, as in the first kimg of DMD2: it wins from a stuck one.
+    """
     apart = separation(end, means)
     told = (
         f"accuracy {means[f'accuracy/real{end}']:.3f} on real, {means[f'accuracy/fake{end}']:.3f} on generated images"
@@ -159,7 +171,7 @@ def of_discriminator(end: str, means: Mapping[str, float], guard: Guard) -> Iter
         yield f"dead discriminator{end}", f"all logits are alike; {told}"
     elif apart < -guard.fooled:
         yield f"dead discriminator{end}", f"real images are {-apart:.2g} deviations below generated ones; {told}"
-    elif apart > guard.winning:
+    elif apart > guard.winning and stuck:
         yield f"winning discriminator{end}", f"logits are {apart:.2g} deviations apart, over {guard.winning:g}; {told}"
 
 

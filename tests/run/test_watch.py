@@ -51,16 +51,26 @@ def test_a_picture_between_evaluations_leaves_a_metric_as_it_was() -> None:
     assert named(look(0), look(300, **bad), look(600, **{"worse/frechet/fd": 0.5})) == []
 
 
-def test_logits_of_a_discriminator_by_how_far_apart_they_lie() -> None:
-    def run(real: float, fake: float, deviation: float) -> list[tuple[int, str]]:
-        logits = {"logit__real": real, "logit__fake": fake, "logit__deviation": deviation}
-        rest = {"accuracy__real": 0.5, "accuracy__fake": 0.5}
-        rows = [row for at in (300, 600, 900) for row in (tick(at - 100, **logits, **rest), look(at))]
-        return named(look(0), *rows)
+def of_logits(real: float, fake: float, deviation: float, worse: tuple[float, ...] = ()) -> list[tuple[int, str]]:
+    logits = {"logit__real": real, "logit__fake": fake, "logit__deviation": deviation}
+    ticks = [tick(at - 100, **logits, accuracy__real=0.5, accuracy__fake=0.5) for at in (300, 600, 900)]
+    metrics = [{"worse/a/fd": value} for value in worse] or [{}] * 3
+    looks = [look(at, **metric) for at, metric in zip((300, 600, 900), metrics, strict=True)]
+    return named(look(0), *(row for pair in zip(ticks, looks, strict=True) for row in pair))
 
-    assert run(0.3, -0.3, 2.0) == run(-0.1, 0.0, 2.0) == []
-    assert run(3.0, -3.0, 2.0) == [(600, "winning discriminator")]
-    assert run(-1.0, 1.0, 2.0) == run(1.5, 1.5, 0.0) == [(600, "dead discriminator")]
+
+def test_logits_of_a_discriminator_by_how_far_apart_they_lie() -> None:
+    assert of_logits(0.3, -0.3, 2.0) == of_logits(-0.1, 0.0, 2.0) == []
+    assert of_logits(-1.0, 1.0, 2.0) == of_logits(1.5, 1.5, 0.0) == [(600, "dead discriminator")]
+
+
+def test_a_discriminator_wins_from_a_generator_that_does_not_learn() -> None:
+    wins = [(600, "winning discriminator")]
+    assert of_logits(3.0, -3.0, 2.0, (1.0, 1.0, 1.0)) == wins
+    assert of_logits(3.0, -3.0, 2.0, (1.2, 1.1, 1.05)) == wins, "still worse than what it began with"
+    assert of_logits(3.0, -3.0, 2.0, (0.94, 0.82, 0.63)) == [], "digits_uncond_dmd2 in its first kimg"
+    assert of_logits(3.0, -3.0, 2.0, (0.3, 0.3, 0.3)) == [], "it has learned"
+    assert of_logits(3.0, -3.0, 2.0) == [], "no metric tells"
 
 
 def test_a_gradient_far_above_the_usual_and_skipped_updates() -> None:
