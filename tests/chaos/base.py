@@ -131,7 +131,7 @@ def run(folder: Path) -> None:
         (folder / f"{name}.toml").write_text(text, encoding="utf-8")
     with inside(folder, folder / "home"):
         for argv in (["student.toml", "--runs", WHOLE], ["child.toml", "--runs", WHOLE],
-                     ["student.toml", "--runs", OTHER, "--seed", "1"]):  # fmt: skip
+                     ["student.toml", "--runs", OTHER, "--seed", "1", "--teacher-seeds"]):  # fmt: skip
             said = command("run", *argv)
             assert said.code == 0, said
     for path in [*folder.glob("*/*/samples/*.png"), *folder.glob("*/*/report.html")]:
