@@ -48,8 +48,8 @@ class Watch:
     _ticks: list[Row] = field(factory=list)  # since the last look
     _norms: dict[str, list[float]] = field(factory=dict)  # of the ticks before, by network
     _before: tuple[int, int] = (0, 0)  # images, and skipped updates, at the last look
-    _metric: float = 1.0  # the best so far, in those of the teacher's one step
-    _stuck: bool = False  # the last metric shows a generator that does not learn
+    _metrics: dict[str, float] = field(factory=dict)  # the best of each so far, in those of the teacher's one step
+    _stuck: bool = False  # the last metrics show a generator that does not learn
 
     def see(self, row: Row) -> list[Sign]:
         """Take the next row of the log -> the signs that have stood for `looks` looks with it."""
@@ -84,9 +84,10 @@ class Watch:
         self.healthy = self.healthy if self.signs else nimg
 
     def _learn(self, row: Row) -> None:
-        for value in (value for key, value in row.items() if key.startswith(WORSE)):
-            self._stuck = value > max(LEARNED, GAIN * self._metric)
-            self._metric = min(self._metric, value)
+        metrics = {key: value for key, value in row.items() if key.startswith(WORSE)}
+        if metrics:
+            self._stuck = all(v > max(LEARNED, GAIN * self._metrics.get(key, 1.0)) for key, v in metrics.items())
+            self._metrics |= {key: min(v, self._metrics.get(key, 1.0)) for key, v in metrics.items()}
 
     def _of_images(self, row: Row, nimg: int) -> Iterator[tuple[str, str]]:
         """Signs in the measurements of images: name, and what was measured.

@@ -73,6 +73,17 @@ def test_a_discriminator_wins_from_a_generator_that_does_not_learn() -> None:
     assert of_logits(3.0, -3.0, 2.0) == [], "no metric tells"
 
 
+def test_one_metric_that_improves_is_enough_and_is_compared_with_itself() -> None:
+    watch = Watch(Guard(), 10)
+    logits = {"logit__real": 3.0, "logit__fake": -3.0, "logit__deviation": 2.0}
+    signs = []
+    for at, a in ((300, 0.94), (600, 0.82), (900, 0.82), (1200, 0.82)):
+        watch.see(tick(at - 100, **logits, accuracy__real=0.5, accuracy__fake=0.5))
+        watch.see(look(at, **{"worse/a/fd": a, "worse/b/kid": 0.6}))  # b is better from the start, then stands still
+        signs.append(sorted(watch.signs))
+    assert signs == [[], [], ["winning discriminator"], ["winning discriminator"]]
+
+
 def test_a_gradient_far_above_the_usual_and_skipped_updates() -> None:
     usual = [tick(at, grad_norm__generator=1.0) for at in range(100, 700, 100)]
     wild = [row for at in (700, 1000) for row in (tick(at, grad_norm__generator=1e3), look(at + 100))]
