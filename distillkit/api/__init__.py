@@ -10,6 +10,7 @@ from distillkit.api.errors import (
     DistillkitError,
     Diverged,
     InputError,
+    Lost,
     PluginError,
     Preempted,
     ResourceError,
@@ -50,8 +51,8 @@ __all__ = [
     "FILE", "KINDS", "NO_BITS", "PROGRAM", "Augment", "AuxiliaryLoss", "Backbone", "Choice", "Component", "Dataset",
     "Denoise", "Denoiser", "DistillkitError", "Diverged", "Draw", "Embedding", "EncoderDecoder", "EncoderFeatures",
     "Evaluate", "Features", "ForcedNormalization", "GeneratorLoss", "Guidance", "Hooks", "Images", "Importer",
-    "InputError", "Kernel", "LogVar", "Network", "Optimizer", "Picture", "PluginError", "Preempted", "Rebuildable",
-    "ResourceError", "Sample", "Sampling", "State", "Step", "TeacherScore", "Term", "Turn", "UsageError", "Use",
+    "InputError", "Kernel", "LogVar", "Lost", "Network", "Optimizer", "Picture", "PluginError", "Preempted",
+    "Rebuildable", "ResourceError", "Sample", "Sampling", "State", "Step", "TeacherScore", "Term", "Turn", "UsageError", "Use",
     "added_later", "and_", "deep_iterable", "field", "frozen", "ge", "gt", "hookimpl", "hookspec", "in_", "le", "lt",
     "min_len", "optional", "record_logits",
 ]  # fmt: skip

@@ -57,6 +57,12 @@ class ResourceError(DistillkitError):
     exit_code = 5
 
 
+class Lost(DistillkitError):
+    """Another process of this run, or the way to it, is gone: the same command goes on."""
+
+    exit_code = 6
+
+
 class Preempted(DistillkitError):
     """A signal asked us to stop; a checkpoint was saved first."""
 
