@@ -52,7 +52,7 @@ __all__ = [
     "Denoise", "Denoiser", "DistillkitError", "Diverged", "Draw", "Embedding", "EncoderDecoder", "EncoderFeatures",
     "Evaluate", "Features", "ForcedNormalization", "GeneratorLoss", "Guidance", "Hooks", "Images", "Importer",
     "InputError", "Kernel", "LogVar", "Lost", "Network", "Optimizer", "Picture", "PluginError", "Preempted",
-    "Rebuildable", "ResourceError", "Sample", "Sampling", "State", "Step", "TeacherScore", "Term", "Turn", "UsageError", "Use",
-    "added_later", "and_", "deep_iterable", "field", "frozen", "ge", "gt", "hookimpl", "hookspec", "in_", "le", "lt",
-    "min_len", "optional", "record_logits",
+    "Rebuildable", "ResourceError", "Sample", "Sampling", "State", "Step", "TeacherScore", "Term", "Turn",
+    "UsageError", "Use", "added_later", "and_", "deep_iterable", "field", "frozen", "ge", "gt", "hookimpl", "hookspec",
+    "in_", "le", "lt", "min_len", "optional", "record_logits",
 ]  # fmt: skip
