@@ -11,7 +11,7 @@ from distillkit.api.dataset import Dataset
 from distillkit.api.deprecated import deprecated
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from torch import Tensor, nn
 
@@ -85,6 +85,13 @@ class Evaluate(Component):
     def direction(cls, metric: str) -> str | None:
         """What `better` says of a metric by its name; None: nothing."""
         return next((way for pattern, way in cls.better.items() if fnmatchcase(metric, pattern)), None)
+
+    def measures(self, state: State) -> Collection[str] | None:
+        """The metrics that this run can have, spreads and floors aside, so that `run.keep_best` is checked in time.
+
+        Asked after `setup`, of images without content too (`state.device` is "meta"). None: not known yet.
+        """
+        return None
 
     def remarks(self, metrics: Mapping[str, float]) -> list[str]:
         """What a reader of these final numbers of a student must know, in sentences; shown and kept beside them."""
@@ -164,6 +171,7 @@ class Features(Component):
     kind = "features"
     digest: str = ""  # of all that decides its numbers, set by `prepare`; "": unknown, nothing of it is cached
     distance: str = "fd"  # what metrics call a Frechet distance in them; "fid": in those of the published numbers
+    layers: ClassVar[tuple[str, ...] | None] = None  # names that `__call__` returns; None: nobody told
 
     def prepare(self, dataset: Dataset, held_out: Dataset | None, cache: Path) -> None:
         """Load or train the network; what is worth keeping goes to `cache`, keyed by content."""

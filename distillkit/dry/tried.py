@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, cast
+from typing import cast
 
 import attrs
 import pluggy
 import torch
 
-from distillkit.api import Choice, Hooks, InputError, Turn, UsageError
+from distillkit.api import Choice, Evaluate, Hooks, InputError, Turn, UsageError
 from distillkit.dry import parts
 from distillkit.dry.build import build
 from distillkit.dry.meta import DEVICE, Live, blank
-from distillkit.dry.parts import Card
+from distillkit.dry.parts import Blank, Card
 from distillkit.networks.network_file import Carded
-from distillkit.recipe.schema import Recipe
+from distillkit.recipe.checks import refuse_unmeasured
+from distillkit.recipe.schema import Recipe, logged_names
 from distillkit.registry import Catalog
 from distillkit.train import turns
 from distillkit.train.build import build_components
@@ -75,8 +76,9 @@ def works(state: State, recipe: Recipe) -> Iterator[tuple[str, Callable[[], obje
     state.nimg = max(state.total - batch, 0)  # all waiting is over
     for turn in state.turns:
         yield f"turn {turn.name!r}", lambda turn=turn: take(state, turn)  # type: ignore[misc]
+    names = logged_names(recipe.evaluate)
     for i, choice in enumerate(recipe.evaluate):
-        yield f"evaluate[{i}] {choice.name!r}", lambda choice=choice: set_up(choice, state)  # type: ignore[misc]
+        yield f"evaluate[{i}] {choice.name!r}", lambda i=i: set_up(recipe.evaluate[i], names[i], state)  # type: ignore[misc]
 
 
 @torch.no_grad()
@@ -94,10 +96,12 @@ def take(state: State, turn: Turn) -> None:
         turns.gradients(state, turn)
 
 
-def set_up(choice: Choice[Any], state: State) -> None:
-    """The hook `setup` of a metric."""
+def set_up(choice: Choice[Evaluate], name: str, state: State) -> None:
+    """The hook `setup` of a metric, and whether it measures what `run.keep_best` asks of it."""
     hooks = pluggy.PluginManager("distillkit")
     hooks.add_hookspecs(Hooks)
-    hooks.register(choice.build())
+    hooks.register(part := choice.build())
     with DEVICE:
         hooks.hook.setup(state=state)
+        if cast(Blank, state.dataset).real is not None:  # of missing files nobody knows what they hold
+            refuse_unmeasured(state.recipe.run.keep_best, name, part.measures(state))

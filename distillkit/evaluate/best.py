@@ -8,9 +8,9 @@ from typing import Any
 
 from attrs import asdict, frozen
 
-from distillkit.api import UsageError
 from distillkit.disk import checkpoint
 from distillkit.evaluate import evaluation
+from distillkit.recipe.checks import refuse_unmeasured, unmeasured
 from distillkit.train import snapshot
 from distillkit.train.state import State
 
@@ -31,17 +31,20 @@ class Keeper:
     """Follows the metric over the evaluations of a run."""
 
     def __init__(self, state: State) -> None:
+        """Raises UsageError for a metric that its component will not measure."""
         self.state, self.metric = state, state.recipe.run.keep_best
         self.best: Best | None = None
         # The recipe was refused unless a component tells the direction.
         self.higher = self.metric is not None and evaluation.better(state, [self.metric])[self.metric] == "higher"
+        for name, part in evaluation.components(state).items():
+            refuse_unmeasured(self.metric, name, part.measures(state))
 
     def improved(self, found: dict[str, float]) -> bool:
         """Take note of an evaluation -> whether it is the best so far. Raises UsageError for an unknown metric."""
         if self.metric is None or not any(name.split("/")[0] == self.metric.split("/")[0] for name in found):
             return False
         if self.metric not in found:
-            raise UsageError(f"run.keep_best = {self.metric!r} was not measured; there are {', '.join(found)}")
+            raise unmeasured(self.metric, found)
         value = found[self.metric]
         if math.isfinite(value) and (self.best is None or self._better(value, self.best.value)):
             self.best = Best(value, self.state.nimg)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from distillkit.api import Choice, Evaluate
+from distillkit.api import Choice, Evaluate, UsageError
+from distillkit.disk.results import REAL
 from distillkit.recipe.load import NAMED, is_recipe_name
 from distillkit.recipe.made_for import misused
 from distillkit.recipe.problem import Report
@@ -64,6 +65,24 @@ def _check_keep_best(asked: str, parts: Sequence[Choice[Evaluate]], report: Repo
         why = "which is neither good nor bad" if way else f"and {shown(name)} does not say which way that is better"
         hint = f"it does of: {', '.join(known)}" if known else "its class has to: better = {...}"
         report(("run", "keep_best"), f"{shown(asked)}: {why}", hint)
+
+
+def unmeasured(asked: str, metrics: Collection[str]) -> UsageError:
+    """The error of a metric of `run.keep_best`, "<component>/<name>", that is not among `metrics`."""
+    return UsageError(f"run.keep_best = {shown(asked)} is not measured; there are {', '.join(metrics)}")
+
+
+def refuse_unmeasured(asked: str | None, component: str, names: Collection[str] | None) -> None:
+    """Raises UsageError where `run.keep_best` is of `component` and not among its `names`, nor of what is beside one.
+
+    `names` None: it does not tell what it measures.
+    """
+    of, _, metric = (asked or "").partition("/")
+    plain = metric.removesuffix("_sd")
+    for suffix in REAL:
+        plain = plain.removesuffix(suffix)
+    if asked and of == component and names is not None and not {metric, plain} & {*names}:
+        raise unmeasured(asked, [f"{component}/{name}" for name in names])
 
 
 def _check_start(from_: str | None, checkpoint: str | None, table: str, report: Report) -> None:

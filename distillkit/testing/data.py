@@ -124,6 +124,12 @@ class EvaluateContract(ComponentContract):
         silent = [name for name in named if cls.direction(name) is None]
         assert not silent, f'{cls.__name__}.better has to say "lower", "higher" or "none" of {", ".join(silent)}'
 
+    def test_every_metric_is_one_of_those_that_it_tells(self, metrics: dict[str, float]) -> None:
+        state = self.state()
+        told = cast(Evaluate, state.components["evaluate.0"]).measures(state)
+        surplus = [row.name for row in table(metrics) if told is not None and row.name not in told]
+        assert not surplus, f"`measures` does not tell {', '.join(surplus)}"
+
     def test_its_protocol_is_text(self) -> None:
         state = self.state()
         state.evaluators[0].call(state=state, draw=Drawer.student(state))

@@ -208,6 +208,7 @@ class FeaturesContract(ComponentContract):
     def test_they_are_flat_float32_by_name(self, features: Features) -> None:
         found = features(self._images())
         assert "penultimate" in found
+        assert features.layers is None or {*features.layers} == {*found}, f"layers = {features.layers}"
         for name, part in found.items():
             assert part.ndim == 2 and len(part) == 6 and part.dtype == torch.float32, name
             assert part.isfinite().all() and not part.requires_grad, name

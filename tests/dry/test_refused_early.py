@@ -118,6 +118,42 @@ def test_check_names_the_key_its_line_and_what_would_be_right(
     assert not (here / "runs").exists() and not (here / "home").exists(), "check writes nothing"
 
 
+TORCHSCRIPT = {"use": "torchscript", "network": "nowhere.pt"}
+KEPT: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "no held-out images": ("frechet/fd_test", {"use": "frechet"}, {"held_out": 0}),
+    "their floor neither": ("frechet/fd_test_floor", {"use": "frechet"}, {"held_out": 0}),
+    "no extrapolation": ("frechet/fd_inf", {"use": "frechet"}, {}),
+    "no middle layer": ("frechet/sfd", {"use": "frechet", "features": TORCHSCRIPT}, {}),
+    "no labels to agree with": ("frechet/label_agreement", {"use": "frechet"}, {"conditional": False}),
+    "no Inception": ("fid/fid", {"use": "fid", "features": {"use": "digits-classifier"}}, {}),
+}
+
+
+@pytest.mark.parametrize("case", KEPT)
+def test_a_metric_that_this_run_does_not_measure_is_refused_before_a_parent_trains(
+    case: str, capsys: pytest.CaptureFixture[str], here: Path
+) -> None:
+    asked, metric, data = KEPT[case]
+    images = {"use": "digits", **data}
+    written("edm", name="teacher.toml", **DIGITS | {"dataset": images})
+    tables = {"dataset": images, "teacher_score": {"use": "edm", "from": "teacher.toml"}}
+    written("sid", **tables, evaluate=[{**metric, "every_kimg": 0.016}], run={"keep_best": asked})
+    for command in ("check", "run"):
+        if command == "run" and metric.get("features") == TORCHSCRIPT:
+            continue  # which looks for the file first
+        assert main([command, "late.toml"]) == 2
+        shown = " ".join(capsys.readouterr().err.split())
+        told = f'run.keep_best = "{asked}" is not measured; there are {asked.split("/")[0]}/fd'
+        assert "late.toml:" in shown and told in shown, shown
+    assert not (here / "runs").exists()
+
+
+@pytest.mark.parametrize("asked", ["frechet/fd_test", "frechet/sfd", "frechet/label_agreement"])
+def test_a_metric_that_this_run_measures_may_be_kept(asked: str, capsys: pytest.CaptureFixture[str]) -> None:
+    written("edm", **DIGITS | {"evaluate": [{"use": "frechet", "every_kimg": 0.016}]}, run={"keep_best": asked})
+    assert main(["check", "late.toml"]) == 0, capsys.readouterr().err
+
+
 def test_a_metric_that_is_kept_must_be_measured(capsys: pytest.CaptureFixture[str]) -> None:
     written("edm", run={"keep_best": "frechet/fd"})
     assert main(["check", "late.toml"]) == 2

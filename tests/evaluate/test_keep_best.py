@@ -106,7 +106,7 @@ def test_a_metric_that_was_told_but_not_measured_is_named(
 ) -> None:
     sets = ("--set", 'run.keep_best="mixture/turned_down"')
     assert main(["run", str(tiny(EVALUATE)), "--runs", str(tmp_path / "runs"), *sets]) == UsageError.exit_code
-    assert "was not measured; there are mixture/made_up" in capsys.readouterr().err
+    assert "is not measured; there are mixture/made_up" in capsys.readouterr().err
 
 
 def test_a_turn_may_begin_later() -> None:

@@ -94,6 +94,7 @@ class DigitsClassifier(Features):
     """
 
     tiny = {"iterations": 10}
+    layers = ("penultimate", "spatial", "logits")
 
     @frozen(kw_only=True)
     class Config:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -42,6 +42,11 @@ class Fid(Published):
     def protocol(self) -> dict[str, str]:
         over = {"edm": "EDM, covariance over N-1", "stylegan": "StyleGAN, covariance over N"}
         return {"protocol": over[self.config.protocol], **super().protocol}
+
+    def measures(self, state: State) -> Collection[str] | None:
+        """The one distance, once the features are known: those that tell their layers tell its name too."""
+        told = state.device.type != "meta" or self.features.layers is not None
+        return [self.features.distance] if told and self.features.distance else None
 
     @hookimpl
     def setup(self, state: State) -> None:

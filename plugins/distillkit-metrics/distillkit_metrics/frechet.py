@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -96,6 +96,14 @@ class Frechet(Evaluate):
             "reference": f"{len(self._real.train)} training images, sha256 {self._real.digest}",
             "floor": self._real.told,
         }
+
+    def measures(self, state: State) -> Collection[str]:
+        """Distances by layer and by what they are from, then what takes neighbours in the penultimate layer."""
+        layers = self.config.features.cls.layers or ("spatial", "logits")  # of features that do not tell: perhaps
+        agreement = ["label_agreement"] if "logits" in layers and state.dataset.label_dim else []
+        ends = ["", *(["_test"] if state.held_out is not None else []), *(["_inf"] if self.config.extrapolate else [])]
+        distances = [name + end for end in ends for name in ("fd", *(["sfd"] if "spatial" in layers else []))]
+        return [*distances, "kid", "precision", "recall", "density", "coverage", *agreement, "near_train", "duplicates"]
 
     def remarks(self, metrics: Mapping[str, float]) -> list[str]:
         """Signs of copied images, and of features that know the training images."""

@@ -62,6 +62,8 @@ class TorchScript(Features):
     Called with x [n,3,size,size] float32, 8-bit levels scaled to [0,1], resized, normalised; gives features [n,D].
     """
 
+    layers = ("penultimate",)
+
     @frozen(kw_only=True)
     class Config(FileConfig):
         size: int = field(default=224, validator=ge(1))  # pixels that images are scaled to
@@ -115,6 +117,8 @@ class Inception(TorchScript):
     `net(x, no_output_bias=True)` class probabilities.
     """
 
+    distance = ""  # its file tells
+
     @frozen(kw_only=True)
     class Config(FileConfig):
         pass
@@ -126,7 +130,8 @@ class Inception(TorchScript):
     def prepare(self, dataset: Dataset, held_out: Dataset | None, cache: Path) -> None:
         """As for any such file; the published width makes distances FIDs."""
         super().prepare(dataset, held_out, cache)
-        self.distance = "fid" if getattr(self, "width", 0) == INCEPTION_WIDTH else "fd"
+        if width := getattr(self, "width", 0):
+            self.distance = "fid" if width == INCEPTION_WIDTH else "fd"
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> dict[str, Tensor]:
