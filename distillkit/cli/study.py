@@ -32,13 +32,14 @@ def add(parser: ArgumentParser) -> None:
     arguments.runs(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="for page, study.json and logs (RUNS/study-NAME)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables here as well")
+    parser.add_argument("--reuse-collapsed", action="store_true", help="take runs that collapsed for finished ones")
     parser.add_argument("--no-run", action="store_true", help="start nothing, compare what is finished")
 
 
 def main(args: Namespace) -> int:
     """Run what is missing, compare all -> exit code; 1 where a cell failed or nothing can be compared."""
     study = read(args.study, Catalog.installed())
-    todo = jobs(study, Catalog.installed())
+    todo = jobs(study, Catalog.installed(), args.reuse_collapsed)
     out = _made(args.out or args.runs / f"study-{study.name}")
     if args.no_run:
         done = look(todo, args.runs, out / "logs")
@@ -55,6 +56,9 @@ def main(args: Namespace) -> int:
     print(f"json  {results.json}")
     if args.markdown and results.comparison is not None:
         write_markdown(study, results, args.markdown, note)
+    for one in done:
+        if one.reason and not one.bad:
+            print(f"warning: {one.job.name} is taken as it is, it {one.reason}", file=sys.stderr)
     bad = [one for one in done if one.bad]
     for one in bad:
         print(f"error: {one.job.name} {one.state}: {one.reason}; log: {one.log}", file=sys.stderr)

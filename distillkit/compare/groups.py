@@ -23,7 +23,7 @@ class Group:
 
     @property
     def finished(self) -> tuple[Run, ...]:
-        return tuple(run for run in self.runs if run.status == "finished")
+        return tuple(run for run in self.runs if run.status == "finished" or run.taken)
 
     @property
     def seeds(self) -> str:

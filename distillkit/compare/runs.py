@@ -33,7 +33,7 @@ class Run:
     path: Path
     name: str  # of the recipe
     fingerprint: str
-    status: str  # finished, unfinished, diverged, failed
+    status: str  # finished, collapsed, unfinished, diverged, failed
     seed: int
     recipe: dict[str, Any]  # resolved, without seeds; `from` holds the recipe of the parent
     versions: dict[str, str]
@@ -41,6 +41,7 @@ class Run:
     scores: Scores
     nimg: int
     seconds: float  # of training
+    taken: bool = False  # for a finished one, though it collapsed
 
     @classmethod
     def read(cls, path: Path) -> Run:

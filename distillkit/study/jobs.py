@@ -25,16 +25,18 @@ class Job:
     needs: tuple[str, ...]  # in the order of the node's sources
     node: Node
     cell: tuple[str, int] | None = None  # label and seed; None: no cell, but others build on it
+    collapsed: bool = False  # is a run that collapsed taken for a finished one?
 
     def arguments(self, runs: Path) -> list[str]:
         """Write the arguments of the command `distillkit` that make this run, or wait for who makes it already."""
         sets = [part for text in self.sets for part in ("--set", text)]
         seed = [] if self.seed is None else ["--seed", str(self.seed), "--teacher-seeds"]
-        return ["run", str(self.recipe), *sets, *seed, "--wait", "--runs", str(runs)]
+        sick = ["--reuse-collapsed"] if self.collapsed else []
+        return ["run", str(self.recipe), *sets, *seed, *sick, "--wait", "--runs", str(runs)]
 
 
-def jobs(study: Study, catalog: Catalog) -> list[Job]:
-    """List all runs, each once, those that others build on first.
+def jobs(study: Study, catalog: Catalog, collapsed: bool = False) -> list[Job]:
+    """List all runs, each once, those that others build on first; `collapsed`: those that did are taken as finished.
 
     Raises UsageError with the problems of all cells, or if two cells are the same recipe.
     """
@@ -49,7 +51,7 @@ def jobs(study: Study, catalog: Catalog) -> list[Job]:
             problems.append(f"cell {cell.label!r}: {error}")
     if problems:
         raise UsageError("\n\n".join(problems))
-    return list(found.values())
+    return [evolve(job, collapsed=collapsed) for job in found.values()]
 
 
 def _merged(before: Job | None, job: Job) -> Job:

@@ -8,7 +8,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from distillkit.api import UsageError
 from distillkit.api.errors import FULL
@@ -35,6 +35,8 @@ def write_results(study: Study, done: Sequence[Progress], runs: Path, out: Path,
     comparison, why_not = None, ""
     known = runs_of([one.job for one in done], runs)
     found = {fingerprint: Run.read(run.path) for fingerprint, run in known.items()}
+    if any(one.job.collapsed for one in done):
+        found = {name: evolve(run, taken=run.status == "collapsed") for name, run in found.items()}
     try:
         comparison = _compare(study, [one.job for one in done], found)
         write_page(comparison, out / "compare.html", title=study.name, note=note, setup=_setup(study))

@@ -89,9 +89,12 @@ def look(jobs: Sequence[Job], runs: Path, logs: Path) -> list[Progress]:
     known = found(jobs, runs)
     for one in all_:
         run = known.get(one.job.fingerprint)
-        if run is not None and run.status() == "finished":
+        status = run.status() if run is not None else ""
+        if run is not None and status == "collapsed" and one.job.collapsed:
+            one.state, one.reason = "reused", f"collapsed: {run.signs()}"
+        elif status == "finished":
             one.state = "reused"
-        elif run is not None and (status := run.status()) in ("diverged", "collapsed"):
+        elif run is not None and status in ("diverged", "collapsed"):
             one.state, one.reason = status, f"in an earlier session: {run.path}"
     for one in reversed(all_):  # what others build on comes first
         waited_for = any(one.job.fingerprint in other.job.needs and other.state == "waiting" for other in all_)
@@ -102,7 +105,8 @@ def look(jobs: Sequence[Job], runs: Path, logs: Path) -> list[Progress]:
 
 def found(jobs: Sequence[Job], runs: Path) -> dict[str, RunDir]:
     """Find the run of each job, by fingerprint: one that read what is there now, finished if there is such a one."""
-    known, newest, anew = rundir.known(runs), dict[str, RunDir](), set[str]()
+    known = rundir.known(runs, any(job.collapsed for job in jobs))
+    newest, anew = dict[str, RunDir](), set[str]()
     for job in jobs:  # those that others build on come first
         pairs = zip(job.node.sources, job.needs, strict=True)
         parents = {table: newest[need].path for table, need in pairs if need in newest}
@@ -154,7 +158,8 @@ def _note_end(one: Progress, code: int, runs: Path) -> None:
     one.reason = "" if code == 0 else f"exit code {code}: {one.why}"
     made = rundir.known(runs).get(one.job.fingerprint) if code == 0 else None
     if made and made[0][1] == "collapsed":
-        one.state, one.reason = "collapsed", made[0][0].signs()
+        signs = made[0][0].signs()
+        one.state, one.reason = ("finished", f"collapsed: {signs}") if one.job.collapsed else ("collapsed", signs)
 
 
 def _stop(all_: Sequence[Progress]) -> None:

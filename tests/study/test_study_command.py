@@ -7,6 +7,7 @@ import json
 import pytest
 
 from distillkit.cli.main import main
+from distillkit.disk.rundir import RunDir
 from distillkit.testing import tiny_recipe
 
 BASE = tiny_recipe(
@@ -67,6 +68,21 @@ def test_a_study_compares_what_ran_and_tells_what_did_not(here, capsys):
     assert "| child |" in (here / "tiny.md").read_text()
     assert "base" in (here / "runs/study-tiny/compare.html").read_text()
     assert len(list((here / "runs").glob("0*"))) == 3  # the child's ancestor is one; the refused run leaves nothing
+
+
+def test_a_run_that_collapsed_is_an_error_or_taken_as_it_is(here, capsys):
+    (here / "tiny.toml").write_text(HEAD + '[[cell]]\nrecipe = "base.toml"\n[[cell]]\nrecipe = "child.toml"\n')
+    assert main(["run", "base.toml", "--seed", "3"]) == main(["run", "base.toml"]) == 0
+    for run in map(RunDir.open, (here / "runs").glob("0*")):
+        run.write_exit(0, "collapsed", 64, None, ["one mode: for a while"])
+    assert main(["study", "tiny.toml"]) == 1
+    shown = capsys.readouterr().err
+    assert "error: base, seed 3 collapsed: in an earlier session" in shown and "child, seed 3 left out" in shown
+    assert main(["study", "tiny.toml", "--reuse-collapsed"]) == 0
+    shown = capsys.readouterr().err
+    assert "warning: base, seed 3 is taken as it is, it collapsed: one mode" in shown and "error" not in shown
+    facts = json.loads((here / "runs/study-tiny/study.json").read_text())
+    assert [group["seeds"] for group in facts["comparison"]["groups"]] == ["1 of 1, 1 collapsed", "1"]
 
 
 def test_axes_become_a_matrix_and_no_run_starts_nothing(here, capsys):

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from distillkit.api import Preempted
 from distillkit.run.nodes import Node
@@ -96,6 +97,15 @@ def test_nothing_is_built_on_a_run_that_collapsed_and_it_is_not_run_again(runs):
     assert done(runs, *jobs) == wanted
     one, *_ = work(jobs, runs, runs / "logs", 1, lambda all_: None)
     assert (one.state, one.reason.startswith("in an earlier session")) == ("collapsed", True)
+    assert order(runs).count("start collapses") == 1
+
+
+def test_runs_that_collapsed_are_taken_as_they_are_where_that_is_asked_for(runs):
+    jobs = [evolve(job(name, *needs), collapsed=True) for name, *needs in (["collapses"], ["child", "collapses"])]
+    assert "--reuse-collapsed" in jobs[1].arguments(runs) and "--reuse-collapsed" not in job("a").arguments(runs)
+    assert done(runs, *jobs) == {"collapses": "finished", "child": "finished"}
+    one, child = work(jobs, runs, runs / "logs", 1, lambda all_: None)
+    assert (one.state, one.reason, child.state) == ("reused", "collapsed: one mode", "reused")
     assert order(runs).count("start collapses") == 1
 
 
