@@ -198,6 +198,20 @@ def check_maker(file: Path, fingerprint: str) -> None:
         raise InputError(f"{file} was made by another run than the one whose folder it is in")
 
 
+def warn_of_collapse(file: Path) -> None:
+    """Warn where `file` is of the result of a run that collapsed, or whose end cannot be read."""
+    file = file.absolute()
+    end = file.parents[1] / "exit.json"
+    if file.parent.name != "result" or not os.path.lexists(end):
+        return
+    try:
+        run = RunDir(end.parent, {})
+        if run.status() == "collapsed":
+            warnings.warn(f"{run.path} collapsed: {run.signs()}", stacklevel=2)
+    except InputError as error:
+        warnings.warn(str(error), stacklevel=2)
+
+
 def _newest_first(root: Path) -> Iterator[tuple[RunDir, str]]:
     """Open the runs in `root` that can be read, with their status; warns of the others."""
     for path in reversed([path for path in _runs(root) if not path.is_symlink()]):

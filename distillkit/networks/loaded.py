@@ -15,6 +15,7 @@ from distillkit.api import Dataset, Denoiser, Hooks, Images, InputError, Sample,
 from distillkit.assets.folder import folder as assets
 from distillkit.assets.locate import located
 from distillkit.device import pick_device
+from distillkit.disk.rundir import warn_of_collapse
 from distillkit.networks import network_file
 from distillkit.networks.card import CALLS
 from distillkit.recipe import choice_from_table
@@ -98,10 +99,11 @@ class Student:
 def load(path: str | Path) -> Student:
     """The student of a run, a result folder or a student.safetensors.
 
-    Raises InputError if files are missing, damaged, or say nothing of a sampler.
+    Raises InputError if files are missing, damaged, or say nothing of a sampler; warns of a run that collapsed.
     """
     path, catalog = Path(path), Catalog.installed()
     card, where = network_file.read_card(path), network_file.files(path)[1]
+    warn_of_collapse(where)
     if "sample" not in card:
         raise InputError(f"{where}: no [sample] table and seed of a run: this is a network, but no student of ours")
     sampler = choice_from_table("sample", card["sample"], catalog, str(where)).build()

@@ -12,6 +12,7 @@ from PIL import Image
 
 import distillkit
 from distillkit.cli.main import main
+from distillkit.disk.rundir import RunDir
 from distillkit.images.pictures import to_bytes
 from distillkit.networks import network_file
 from distillkit.recipe import choice_from_table
@@ -45,6 +46,24 @@ def test_the_array_holds_images_seeds_and_labels(net: Path, capsys: pytest.Captu
     found = np.load("x.npz")
     assert found["seeds"].tolist() == list(range(50_000, 50_006)) and found["labels"].tolist() == [0, 1, 2, 3, 0, 1]
     assert np.array_equal(found["images"], pixels(net, list(range(50_000, 50_006))))
+
+
+@pytest.mark.parametrize("asked", ["runs/0001-x", "runs/0001-x/result", "runs/0001-x/result/student.safetensors"])
+def test_a_student_that_collapsed_is_named_and_sampled_and_exported(
+    net: Path, asked: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunDir.create(Path("runs"), "x", "abc")
+    saved(run.result)
+    for reason, signs in (("collapsed", ["one mode: variance 0.01", "shifted"]), ("finished", [])):
+        run.write_exit(0, reason, 5000, None, signs)
+        for command in (["sample", "-n", "2", "--force"], ["export", "--to", "safetensors", reason]):
+            assert main([command[0], asked, *command[1:]]) == 0
+            told = [line for line in capsys.readouterr().err.splitlines() if "collapsed" in line]
+            there = f"{run.path.absolute()} collapsed: one mode: variance 0.01; shifted"
+            assert told == [f"warning: {there}"] * bool(signs)
+    run.exit.write_text("{")
+    assert main(["sample", asked, "--force"]) == 0
+    assert "exit.json" in capsys.readouterr().err, "how it ended cannot be read"
 
 
 @pytest.mark.parametrize(("asked", "classes"), [("3", [3, 3, 3]), ("2,0", [2, 0, 2]), (None, [0, 1, 3])])
