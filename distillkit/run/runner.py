@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -82,7 +83,9 @@ def run(
     if change is None and lookup.unfinished(nodes, found):
         from distillkit.run.refuse import refuse  # torch comes with it
 
-        refuse(nodes, [one.run for one in found], sets, catalog)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of files: each run that opens them says it, in its log too
+            refuse(nodes, [one.run for one in found], sets, catalog)
     outcomes: dict[Path, Outcome] = {}
     for node in nodes:
         last = node is asked

@@ -17,6 +17,7 @@ from image_files import exif, noise, saved
 from PIL import Image
 
 from distillkit.cli.main import main
+from distillkit.testing import tiny_recipe
 
 
 def write(folder: Path, *names: str) -> Path:
@@ -110,6 +111,19 @@ def test_classes_without_images_are_told(tmp_path: Path) -> None:
     assert opened(many, max_size=3, labels=False)[1] == []
     single = write(tmp_path / "z", "a/0.png", "b/0.png", "b/1.png")
     assert opened(single, held_out=2, split_seed=1)[1] == ["1 of 2 classes without images: a"]
+
+
+def test_a_run_tells_them_once_and_in_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table(write(tmp_path / "x", *(f"{i}.png" for i in range(4))), [[f"{i}.png", 1] for i in range(4)])
+    data = {"dataset": {"use": "image-folder", "path": "x"}, "evaluate": None}
+    Path("r.toml").write_text(tiny_recipe("edm", generator={"network": {"use": "mlp", "width": 8}}, **data))
+    for command in ("check", "run"):
+        assert main([command, "r.toml"]) == 0
+        assert capsys.readouterr().err.count("1 of 2 classes without images: 0") == 1, command
+    assert Path("runs/0001-r/log.txt").read_text().count("classes without images") == 1
 
 
 def test_the_names_of_classes_stay_in_the_zip(tmp_path: Path) -> None:
