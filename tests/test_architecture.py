@@ -39,6 +39,7 @@ ROOMS = {
     "evaluate": "numbers and pictures of the average",
     "dry": "a recipe's own objects without numbers: what it refuses, what it costs",
     "run": "recipes to finished runs",
+    "launch": "one command as several processes: started, watched, ended",
     "compare": "runs side by side",
     "plan": "what a run will take",
     "study": "many runs from one file",

@@ -48,6 +48,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run(argv: list[str]) -> int:
     try:
         args = parser(next((text for text in argv if not text.startswith("-")), "")).parse_args(argv)
+        args.argv = argv  # for the commands that start themselves again
     except SystemExit as leave:  # argparse: 0 after --help, 2 after a wrong argument
         return int(leave.code or 0)
     with warnings.catch_warnings():

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from distillkit.api.errors import UsageError
-from distillkit.cli import arguments, panel, screen
+from distillkit.cli import arguments, panel, screen, several
 from distillkit.cli.console import console, tell
 
 
@@ -27,6 +27,7 @@ def add(parser: ArgumentParser) -> None:
     parser.add_argument("--again", action="store_true", help="run even what is finished with the same fingerprint")
     arguments.trust(parser)
     parser.add_argument("--smoke", action="store_true", help="try the wiring: tiny networks, random images, two ticks")
+    several.add(parser)
 
 
 def main(args: Namespace) -> int:
@@ -37,6 +38,9 @@ def main(args: Namespace) -> int:
         raise UsageError("--resume goes on with a run as it is: no --set, --seed, --seeds, --again")
     if args.extend and (args.resume or args.seeds or args.seed is not None or args.again or args.smoke):
         raise UsageError("--extend RUN --set run.kimg=N: no --resume, --seed, --seeds, --again, --smoke")
+    code = several.launched(args)
+    if code is not None:
+        return code
     if args.smoke:
         return _smoke(args)
     if args.teacher_seeds and args.seed is None and not args.seeds:

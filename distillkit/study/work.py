@@ -15,6 +15,7 @@ from attrs import define, field
 from distillkit.api import Preempted
 from distillkit.disk import rundir
 from distillkit.disk.rundir import RunDir
+from distillkit.launch import alone
 from distillkit.run import inputs, leash
 from distillkit.run.signals import StopRequest
 from distillkit.show import formats
@@ -142,7 +143,7 @@ def _start(one: Progress, runs: Path) -> None:
     It ends with us, also where we are killed: the pipe to it closes then.
     """
     command = [*COMMAND, *one.job.arguments(runs)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "NO_COLOR": "1"} | leash.environment()
+    environment = alone(os.environ) | {"OMP_NUM_THREADS": "1", "NO_COLOR": "1"} | leash.environment()
     with open(one.log, "wb") as log:
         one.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True
