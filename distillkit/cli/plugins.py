@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import traceback
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +17,7 @@ from distillkit.api import KINDS, UsageError
 from distillkit.cli import explain
 from distillkit.cli.console import console
 from distillkit.explain import Page, as_json, engine_pages, finite, gloss, page_of
-from distillkit.registry import Catalog, NotOffered, Offer, Unusable
+from distillkit.registry import Catalog, NotOffered, Offer, Unusable, apart
 
 
 def add(parser: ArgumentParser) -> None:
@@ -26,7 +25,9 @@ def add(parser: ArgumentParser) -> None:
     parser.add_argument("--kind", metavar="KIND", help="only this kind, such as generator_loss")
     parser.add_argument("--json", action="store_true", help="for programs; of NAME with its keys")
     parser.add_argument("--keys", action="store_true", help="with --json: the keys of all, which imports them")
-    parser.add_argument("--verify", action="store_true", help="import everything and report what is broken")
+    parser.add_argument(
+        "--verify", action="store_true", help="import everything, in another process, and report what is broken"
+    )
     parser.add_argument("--traceback", action="store_true", help="with --verify: show why")
 
 
@@ -132,17 +133,15 @@ def _complain(catalog: Catalog) -> None:
 
 
 def _verify(catalog: Catalog, offers: Sequence[Offer], out: Console, show: bool) -> int:
-    """Import every offer; exit code 2 when one cannot be used."""
+    """Import every offer, elsewhere; exit code 2 when one cannot be used."""
     broken = 0
-    for offer in offers:
-        label = f"{offer.kind} {offer.name}"
-        try:
-            offer.load()
-        except Unusable as error:
+    for each in apart.imported(offers):
+        offer, label = each.offer, f"{each.offer.kind} {each.offer.name}"
+        if each.why:
             broken += 1
-            out.print(Text.assemble(("broken  ", "red"), f"{label}: {error}"), soft_wrap=True)
-            if show:
-                out.print(Text("".join(traceback.format_exception(error))), soft_wrap=True)
+            out.print(Text.assemble(("broken  ", "red"), f"{label}: {each.why}"), soft_wrap=True)
+            if show and each.trace:
+                out.print(Text(each.trace), soft_wrap=True)
         else:
             out.print(Text.assemble(("ok      ", "green"), label, (f"  {offer.dist} {offer.version}", "dim")))
     _complain(catalog)

@@ -78,6 +78,35 @@ def test_verify_shows_tracebacks_on_request(catalog, capsys):
     assert "Traceback (most recent call last)" in capsys.readouterr().out
 
 
+PLUGINS = {
+    "leaves": "import os; os._exit(0)", "hangs": "import time; time.sleep(1e6)", "stays": """
+import threading, time
+threading.Thread(target=time.sleep, args=(1e6,)).start()
+print("I was here")
+from distillkit.builtin.one_step import OneStep as K
+""",
+}  # fmt: skip
+
+
+def test_verify_outlives_plugins_that_leave_hang_and_do_not_end(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(plugins.apart, "PATIENCE", 10.0)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    for name, text in PLUGINS.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    odd = [Offer("sample", name, f"{name}:K", f"other-{name}", "9") for name in PLUGINS]
+    after = Offer("sample", "second", "distillkit.builtin.one_step:OneStep", "other-leaves", "9")
+    own = Catalog.installed().find("kernel", "rbf")
+    monkeypatch.setattr(plugins.Catalog, "installed", classmethod(lambda cls: Catalog((odd[0], after, *odd[1:], own))))
+    assert main(["plugins", "--verify"]) == 2
+    told = capfd.readouterr().out
+    assert [line.split(" of ")[0] for line in told.splitlines()] == [
+        "broken  sample leaves: sample 'leaves'", "broken  sample second: not tried, for importing sample 'leaves'",
+        "broken  sample hangs: sample 'hangs'", "ok      sample stays  other-stays 9",
+        f"ok      kernel rbf  {own.dist} {own.version}", "2",
+    ]  # fmt: skip
+    assert "importing it ends the process with exit code 0" in told and "importing it takes longer than 10 s" in told
+
+
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [(["tamr"], 'did you mean "tame"'), (["--kind", "lose"], "generator_loss"), (["zzzzzz"], "lists what is installed"),
