@@ -9,7 +9,7 @@ import stat
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from distillkit.api import InputError
@@ -28,15 +28,40 @@ def home() -> Path:
 
 
 def cache() -> Path:
-    """`home`, or a folder of this process where nothing can be written there: what it keeps saves time alone."""
+    """`home`, or this user's folder in one that others may write to: no file tells who made what it holds.
+
+    A folder of this process where nothing can be written there: what it keeps saves time alone.
+    """
     place = home()
-    if writable(place):
+    if _shared(place):
+        place = place / f"user-{os.getuid()}"
+        with suppress(OSError):
+            place.mkdir(mode=0o700)
+    if writable(place) and not (os.path.lexists(place) and foreign(place)):
         return place
     if place not in _INSTEAD:
         _INSTEAD[place] = tempfile.TemporaryDirectory(prefix="distillkit-cache-")
     # Each time: the first one may be in a trial whose warnings nobody sees.
-    warnings.warn(f"{place} cannot be written, so nothing is kept for later runs: set DISTILLKIT_HOME", stacklevel=2)
+    warnings.warn(
+        f"{place} cannot be written or is another user's, so nothing is kept for later runs: set DISTILLKIT_HOME",
+        stacklevel=2,
+    )
     return Path(_INSTEAD[place].name)
+
+
+def _shared(place: Path) -> bool:
+    """Whether others may write to a folder: everybody, or a group that is not this user's own (of the same name)."""
+    if not hasattr(os, "getuid") or not place.is_dir():
+        return False
+    import grp
+    import pwd
+
+    found = place.stat()
+    try:
+        own = grp.getgrgid(found.st_gid).gr_name == pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        own = False
+    return bool(found.st_mode & (stat.S_IWOTH if own else stat.S_IWOTH | stat.S_IWGRP))
 
 
 def writable(place: Path) -> bool:
@@ -73,15 +98,20 @@ def sha256(path: Path) -> str:
 
 
 def foreign(path: Path) -> bool:
-    """Whether others put it there or may change it: not this user, root, or whom the folder that it lies in belongs to.
+    """Whether others put it there or may change it: not this user, root, or whom `home` belongs to.
 
+    The folders on the way to it are asked too. Elsewhere than in `home`: whom the folder that it lies in belongs to.
     Nothing that is foreign in a shared $DISTILLKIT_HOME is used.
     """
     if not hasattr(os, "getuid"):
         return False
-    found = path.lstat()
-    everybody = stat.S_ISREG(found.st_mode) and bool(found.st_mode & stat.S_IWOTH)
-    return everybody or found.st_uid not in (0, os.getuid(), path.parent.stat().st_uid)
+    path, place = path.absolute(), home().absolute()
+    mode = path.lstat().st_mode
+    everybody = stat.S_ISREG(mode) and bool(mode & stat.S_IWOTH)
+    top = place if place in path.parents else path.parent
+    way = [path, *(folder for folder in path.parents if top in folder.parents)]
+    ours = (0, os.getuid(), top.stat().st_uid)
+    return everybody or any(part.lstat().st_uid not in ours for part in way)
 
 
 def require_ours(path: Path) -> None:

@@ -109,3 +109,34 @@ def test_files_of_others_in_a_shared_home_are_not_used(server, rules, tmp_path, 
             locate.require(Path("x.toml"), ["x"], tmp_path)
         os.chown(tmp_path, 4321, 4321)
         assert not folder.foreign(path), "whom the folder belongs to could do anything anyway"
+
+
+def test_the_cache_of_a_shared_home_is_a_folder_of_ones_own(tmp_path, monkeypatch):
+    home, own = tmp_path / "home", tmp_path / f"home/user-{os.getuid()}"
+    monkeypatch.setenv("DISTILLKIT_HOME", str(home))
+    assert folder.cache() == home and not home.exists()
+    home.mkdir()
+    for mode in (0o755, 0o777):
+        home.chmod(mode)
+        assert folder.cache() == (home if mode == 0o755 else own)
+    assert own.stat().st_mode & 0o777 == 0o700 and folder.folder() == home / "assets"
+    if os.getuid() == 0:
+        home.chmod(0o775)
+        assert folder.cache() == home, "the group has root's name"
+        os.chown(home, 0, 4321)
+        assert folder.cache() == own
+        os.chown(own, 4321, 4321)  # it was there first
+        with pytest.warns(UserWarning, match="cannot be written or is another user's"):
+            assert home not in folder.cache().parents
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files to somebody else")
+def test_what_lies_in_a_folder_of_somebody_else_is_theirs(tmp_path, monkeypatch):
+    monkeypatch.setenv("DISTILLKIT_HOME", str(tmp_path / "home"))
+    inner = tmp_path / "home/converted/sum"
+    inner.mkdir(parents=True)
+    assert not folder.foreign(inner)
+    os.chown(inner.parent, 4321, 4321)
+    assert folder.foreign(inner)
+    os.chown(tmp_path / "home", 4321, 4321)
+    assert not folder.foreign(inner), "whom the home belongs to could do anything anyway"

@@ -18,6 +18,7 @@ from nvidia_files import Call, dumped, snapshot
 
 from distillkit.api import InputError
 from distillkit.cli.main import main
+from distillkit.disk import manifest
 from distillkit.testing import toy_state
 from distillkit.testing.toys import catalog
 
@@ -99,7 +100,8 @@ def test_a_key_that_was_changed_in_the_cache_is_noticed_too(home: Path) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give files to somebody else")
-def test_what_another_user_put_into_a_shared_cache_is_not_used(home: Path) -> None:
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_another_user_put_into_a_shared_cache_is_not_used(home: Path, whole: bool) -> None:
     first = toy_state(teacher_score={"use": "edm", "checkpoint": "net.pkl"}, **TOY).teacher.network
     (kept,) = (home / "home/converted").iterdir()
     poisoned = {name: tensor + 1 for name, tensor in safetensors.torch.load_file(kept / "student.safetensors").items()}
@@ -107,7 +109,9 @@ def test_what_another_user_put_into_a_shared_cache_is_not_used(home: Path) -> No
     card = json.loads((kept / "student.json").read_text())
     card["weights_sha256"] = hashlib.sha256((kept / "student.safetensors").read_bytes()).hexdigest()
     (kept / "student.json").write_text(json.dumps(card))
-    for path in (kept, *kept.iterdir()):
+    (kept / "manifest.json").unlink()
+    manifest.seal(kept)
+    for path in (*[kept.parent] * whole, kept, *kept.iterdir()):
         os.chown(path, 4321, 4321)
     before = {path.name: path.read_bytes() for path in kept.iterdir()}
     again = toy_state(teacher_score={"use": "edm", "checkpoint": "net.pkl"}, **TOY).teacher.network
