@@ -41,8 +41,9 @@ def auxiliary_gradients(state: State, turn: Turn, steps: list[Step], active: lis
     norm = torch.cat(method).norm() if at_x else state.updaters["generator"].norm()
     for index, part in enumerate(active):
         # For each term: what one draws leaves the masks of the next as they were.
-        seed_masks(state, turn.name, "auxiliary_loss", index)
-        for term in part.call(state=state, step=whole):
+        with seed_masks(state, whole.first, whole.n, turn.name, "auxiliary_loss", index):
+            terms = part.call(state=state, step=whole)
+        for term in terms:
             if term.grad is not None and term.grad.shape != whole.x.shape:
                 got, wanted = list(term.grad.shape), list(whole.x.shape)
                 raise PluginError(f"auxiliary_loss {part.name!r}: Term.grad is {got}, expected {wanted}, as step.x")

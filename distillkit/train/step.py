@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -16,12 +17,17 @@ if TYPE_CHECKING:
     from distillkit.train.state import State
 
 
-def seed_masks(state: State, *parts: int | str) -> None:
-    """Make torch's own generators, which dropout draws from, a function of seed, images seen and `parts`."""
+def seed_masks(state: State, first: int, n: int, *parts: int | str) -> AbstractContextManager[None]:
+    """Inside, `noise.dropout` makes the masks of rows first ... first+n-1 of the global batch, for a pass of that name.
+
+    They are a function of seed, images seen and `parts`, whichever rows stand beside.
+    """
     seed = noise.fold(state.seed, state.nimg, *parts)
-    torch.default_generator.manual_seed(seed)  # torch.manual_seed asks every kind of device, for 0.1 ms
+    # For networks that draw from torch's own generators; torch.manual_seed asks every kind of device, for 0.1 ms.
+    torch.default_generator.manual_seed(seed + first)
     if state.device.type == "cuda":
-        torch.cuda.manual_seed(seed)
+        torch.cuda.manual_seed(seed + first)
+    return noise.masks(seed, first, n, state.device)
 
 
 class Step:
@@ -176,8 +182,9 @@ class Step:
         """
         state, rows = self.state, self.nimg + self.first
         z = noise.rows("randn", state.seed, f"{self.same_images_as}/z", rows, self.n, state.dataset.shape, state.device)
-        seed_masks(state, self.same_images_as, self.first, "sample")
-        x: Tensor = state.hook.sample(state=state, z=z.to(state.dtype), labels=self.labels)
+        # A pass of its own within another, which goes on with its own masks.
+        with seed_masks(state, self.first, self.n, self.same_images_as, "sample"):
+            x: Tensor = state.hook.sample(state=state, z=z.to(state.dtype), labels=self.labels)
         return x
 
     def backward(self) -> None:

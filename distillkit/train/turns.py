@@ -68,9 +68,10 @@ def critic_gradients(state: State, turn: Turn, step: Step) -> Tensor:
     Where the generator trains in the same turn, the graph is kept for its loss.
     """
     # Seeded per hook, and by the row: a part that draws more or less cannot shift the masks of the next one.
-    seed_masks(state, turn.name, step.first, "critic_loss")
+    with seed_masks(state, step.first, step.n, turn.name, "critic_loss"):
+        losses = per_image(critic_loss(state, turn, step), "critic_loss", step)
     # sum / batch, not mean(): gradients of micro-batches add up to that of the mean over the global batch.
-    loss = per_image(critic_loss(state, turn, step), "critic_loss", step).sum() / step.batch
+    loss = losses.sum() / step.batch
     critics = [p for name in turn.trains if name != "generator" for p in state.updaters[name].params]
     # To the critics alone: a critic's loss must not push the generator, which may share the graph in this turn.
     loss.backward(inputs=critics, retain_graph="generator_loss" in turn.losses)
@@ -85,8 +86,8 @@ def critic_loss(state: State, turn: Turn, step: Step) -> Tensor:
 
 def method_gradients(state: State, turn: Turn, step: Step) -> Tensor:
     """Add the gradients of mean generator_loss at x, and at parameters it reaches directly -> share of the loss []."""
-    seed_masks(state, turn.name, step.first, "generator_loss")
-    loss = state.hook.generator_loss(state=state, step=step, teacher_score=state.teacher_score)
+    with seed_masks(state, step.first, step.n, turn.name, "generator_loss"):
+        loss = state.hook.generator_loss(state=state, step=step, teacher_score=state.teacher_score)
     loss = per_image(loss, "generator_loss", step).sum() / step.batch
     # A loss of real images alone (consistency models) never made x: to ask for it now would cost a pass.
     x = [step.x] if step.x_was_used else []

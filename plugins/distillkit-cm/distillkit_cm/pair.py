@@ -26,7 +26,7 @@ from distillkit.api import (
     le,
 )
 from distillkit.distances import DISTANCES, distance, wants_features
-from distillkit.noise import RHO, SIGMA_MAX, SIGMA_MIN, rho_grid
+from distillkit.noise import RHO, SIGMA_MAX, SIGMA_MIN, masks_kept, rho_grid
 from distillkit_cm.weights import WEIGHTS, weight
 
 
@@ -124,8 +124,7 @@ def twice(
     labels: Tensor | None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """student(x_t, t) and, without gradient, target(x_r, r), each [N,C,H,W], with the same dropout masks."""
-    device = at_t[0].device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with masks_kept(at_t[0].device):
         f = student(*at_t, labels)
     with torch.no_grad():
         return f, target(*at_r, labels)

@@ -42,7 +42,7 @@ from distillkit.api import (
     in_,
     lt,
 )
-from distillkit.noise import denoising_loss, fold
+from distillkit.noise import denoising_loss, masks_kept
 
 
 class DiffInstruct(GeneratorLoss):
@@ -119,11 +119,9 @@ class DiffInstruct(GeneratorLoss):
         c = self.config
         sigma = step.lognormal_sigma(c.G_P_mean, c.G_P_std)
         x_t = step.x.detach() + sigma * step.randn_like(step.x)
-        seed = fold(state.seed, step.nimg, step.first, "dropout")
         with torch.no_grad(), training(self.with_dropout):
-            torch.manual_seed(seed)
-            D_fake = self.fake_score(x_t, sigma, step.labels)
-            torch.manual_seed(seed)
+            with masks_kept(x_t.device):
+                D_fake = self.fake_score(x_t, sigma, step.labels)
             D_real = teacher_score(x_t, sigma, step.labels)
         d = D_fake - D_real
         if c.weight == "one":

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from distillkit import noise
 from distillkit_edm.layers import Conv2d, Init, Linear, group_norm
 
 
@@ -79,7 +80,7 @@ class UNetBlock(nn.Module):
             h = torch.addcmul(shift, self.norm1(h), scale + 1)
         else:
             h = self.norm1(h + a)
-        h = F.dropout(F.silu(h), style.dropout, self.training)
+        h = noise.dropout(F.silu(h), style.dropout, self.training)
         h = self._sum(self.conv1(h), x if self.skip is None else self.skip(x))
         if self.heads:
             mixed = attention(self.qkv(self.norm2(h)), self.heads, self.norm2.weight.dtype)

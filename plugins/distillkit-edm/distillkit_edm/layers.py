@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from distillkit import noise
+
 
 class Init(NamedTuple):
     """How weights start: uniform, by the mean of fan-in and fan-out (Xavier) or by fan-in, times a gain."""
@@ -128,4 +130,4 @@ class FourierEmbedding(nn.Module):
 
 def dropped(labels: Tensor, p: float, training: bool) -> Tensor:
     """In training, labels [N,L] with each row zeroed with probability p."""
-    return labels * (torch.rand_like(labels[:, :1]) >= p) if p and training else labels
+    return labels * (noise.dropout(torch.ones_like(labels[:, :1]), p) > 0) if p and training else labels

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from distillkit import noise
 from distillkit_edm.edm2.layers import MPConv, mp_silu, mp_sum, normalize
 
 
@@ -67,7 +68,7 @@ class Block(nn.Module):
         y = self.conv_res0(mp_silu(x))
         y = mp_silu(y * scale[:, :, None, None].to(y.dtype))
         drops = self.training and y.shape[-1] <= style.dropout_resolution
-        y = self.conv_res1(F.dropout(y, style.dropout, drops))
+        y = self.conv_res1(noise.dropout(y, style.dropout, drops))
         x = mp_sum(x if self.encodes else self._skip(x), y, style.res_balance)
         if self.attn_qkv is not None and self.attn_proj is not None:
             mixed = attention(self.attn_qkv(x), self.heads)

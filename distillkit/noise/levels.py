@@ -1,16 +1,12 @@
-"""Noise levels, their weights, and counter-based randomness: the maths that every method shares."""
+"""Noise levels and their weights: the maths that every method shares."""
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 SIGMA_MIN, SIGMA_MAX, RHO, SIGMA_DATA = 0.002, 80.0, 7.0, 0.5  # arXiv:2206.00364, Table 1
-BLOCK = 16  # rows of noise that share one generator seed
 
 
 def rho_grid(u: Tensor, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX, rho: float = RHO) -> Tensor:
@@ -55,42 +51,3 @@ def heun_step(
     d = (x - denoise(x, t, labels)) / t
     euler = x + (r - t) * d
     return x + (r - t) * (d + (euler - denoise(euler, r, labels)) / r) / 2
-
-
-def fold(*parts: int | str) -> int:
-    """A 63-bit seed from any mix of numbers and names."""
-    text = "/".join(str(part) for part in parts)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
-
-
-def rows(
-    kind: str, seed: int, stream: str, first: int, n: int, shape: tuple[int, ...], device: torch.device | str = "cpu"
-) -> Tensor:
-    """Rows first ... first+n-1 of an endless stream of "randn" or "rand" rows -> [n, *shape] float32.
-
-    Row i is a function of (seed, stream, i) alone, so neither micro-batches nor ranks nor a resume change it.
-    """
-    if torch.device(device).type == "meta":  # shapes alone
-        return torch.empty(n, *shape, device=device)
-    draw = {"randn": torch.randn, "rand": torch.rand}[kind]
-    start = first // BLOCK
-    stop = math.ceil((first + n) / BLOCK)
-    generator = torch.Generator(device)
-    blocks = []
-    for block in range(start, stop):
-        generator.manual_seed(fold(seed, stream, kind, block))
-        blocks.append(draw((BLOCK, *shape), generator=generator, device=device))
-    table = blocks[0] if len(blocks) == 1 else torch.cat(blocks)
-    return table[first - start * BLOCK :][:n]
-
-
-def shuffled(seed: int, stream: str, first: int, n: int, size: int) -> Tensor:
-    """Entries first ... first+n-1 of an endless order over `size` items, reshuffled every epoch -> int64 [n]."""
-    parts = []
-    while n > 0:
-        epoch, at = divmod(first, size)
-        generator = torch.Generator().manual_seed(fold(seed, stream, "epoch", epoch))
-        part = torch.randperm(size, generator=generator)[at : at + n]
-        parts.append(part)
-        first, n = first + len(part), n - len(part)
-    return torch.cat(parts)

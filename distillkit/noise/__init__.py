@@ -1,0 +1,38 @@
+"""Noise levels, their weights, and counter-based randomness: the maths that every method shares."""
+
+from __future__ import annotations
+
+from distillkit.noise.counters import BLOCK, fold, rows
+from distillkit.noise.levels import (
+    RHO,
+    SIGMA_DATA,
+    SIGMA_MAX,
+    SIGMA_MIN,
+    denoising_loss,
+    edm_weight,
+    heun_step,
+    lognormal,
+    rho_grid,
+)
+from distillkit.noise.masks import dropout, masks, masks_again, masks_kept
+from distillkit.noise.order import shuffled
+
+__all__ = [
+    "BLOCK",
+    "RHO",
+    "SIGMA_DATA",
+    "SIGMA_MAX",
+    "SIGMA_MIN",
+    "denoising_loss",
+    "dropout",
+    "edm_weight",
+    "fold",
+    "heun_step",
+    "lognormal",
+    "masks",
+    "masks_again",
+    "masks_kept",
+    "rho_grid",
+    "rows",
+    "shuffled",
+]
