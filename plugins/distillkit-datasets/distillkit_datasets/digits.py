@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import gzip
+import zlib
 from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import torch
@@ -14,6 +17,7 @@ from distillkit.api import Dataset, field, frozen, ge, lt
 from distillkit.noise import fold
 
 SIZE, CLASSES = 1797, 10
+FILE = "sklearn/datasets/data/digits.csv.gz"
 
 
 def quotas(counts: list[int], total: int) -> list[int]:
@@ -39,11 +43,27 @@ def split(classes: list[int], held_out: int, seed: int) -> tuple[list[int], list
 @cache  # the file is text, which takes long to read
 def everything() -> tuple[Tensor, Tensor]:
     """All images x [1797,1,8,8] in [-1,1] and their digits, int64 [1797]."""
+    levels, classes = of_file() or of_scikit()
+    return levels.float().reshape(-1, 1, 8, 8) / 8 - 1, classes  # 17 gray levels, 0..16
+
+
+def of_file() -> tuple[Tensor, Tensor] | None:
+    """Gray levels [1797,64] and digits, int64, from the file itself: to import scikit-learn takes a second."""
+    try:
+        path = Path(str(distribution("scikit-learn").locate_file(FILE)))
+        raw = gzip.decompress(path.read_bytes())
+        rows = torch.tensor([[int(value) for value in line.split(b",")] for line in raw.splitlines()])
+    except (OSError, EOFError, ValueError, zlib.error, PackageNotFoundError):
+        return None
+    return (rows[:, :-1], rows[:, -1]) if rows.shape == (SIZE, 65) else None
+
+
+def of_scikit() -> tuple[Tensor, Tensor]:
+    """The same by scikit-learn, wherever its file is."""
     from sklearn.datasets import load_digits
 
     raw = load_digits()
-    x = torch.from_numpy(raw.images).float().unsqueeze(1) / 8 - 1  # 17 gray levels, 0..16
-    return x, torch.from_numpy(raw.target).long()
+    return torch.from_numpy(raw.data), torch.from_numpy(raw.target).long()
 
 
 class Digits(Dataset):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from distillkit_datasets import digits as digits_module
 from distillkit_datasets.digits import Digits, quotas, split
+from distillkit_datasets.digits import everything as every
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -59,6 +63,21 @@ def test_each_class_is_held_out_in_proportion(digits: Digits) -> None:
     test = held_out.classes(everything(held_out)).bincount()
     train = digits.classes(everything(digits)).bincount()
     assert ((test + train) * 359 / 1797 - test).abs().max() < 1
+
+
+def test_they_are_those_of_scikit_learn_and_do_not_need_it_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        "import sys; from distillkit_datasets.digits import everything; everything(); print('sklearn' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "False\n"
+    x, classes = every.__wrapped__()
+    for file in ("sklearn/nowhere.csv.gz", "sklearn/__init__.py"):
+        monkeypatch.setattr(digits_module, "FILE", file)
+        assert digits_module.of_file() is None
+        by_scikit, same = every.__wrapped__()
+        assert torch.equal(x, by_scikit) and torch.equal(classes, same)
+    assert (x.dtype, x.shape, classes.dtype) == (torch.float32, (1797, 1, 8, 8), torch.int64)
 
 
 def test_the_split_never_changes() -> None:
