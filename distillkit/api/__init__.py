@@ -34,6 +34,7 @@ from distillkit.api.kinds import (
     Sample,
     TeacherScore,
 )
+from distillkit.api.launch import Launch, Submitted
 from distillkit.api.logits import record_logits
 from distillkit.api.network import (
     Denoise,
@@ -51,8 +52,8 @@ __all__ = [
     "FILE", "KINDS", "NO_BITS", "PROGRAM", "Augment", "AuxiliaryLoss", "Backbone", "Choice", "Component", "Dataset",
     "Denoise", "Denoiser", "DistillkitError", "Diverged", "Draw", "Embedding", "EncoderDecoder", "EncoderFeatures",
     "Evaluate", "Features", "ForcedNormalization", "GeneratorLoss", "Guidance", "Hooks", "Images", "Importer",
-    "InputError", "Kernel", "LogVar", "Lost", "Network", "Optimizer", "Picture", "PluginError", "Preempted",
-    "Rebuildable", "ResourceError", "Sample", "Sampling", "State", "Step", "TeacherScore", "Term", "Turn",
+    "InputError", "Kernel", "Launch", "LogVar", "Lost", "Network", "Optimizer", "Picture", "PluginError", "Preempted",
+    "Rebuildable", "ResourceError", "Sample", "Sampling", "State", "Step", "Submitted", "TeacherScore", "Term", "Turn",
     "UsageError", "Use", "added_later", "and_", "deep_iterable", "field", "frozen", "ge", "gt", "hookimpl", "hookspec",
     "in_", "le", "lt", "min_len", "optional", "record_logits",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from distillkit.api.component import Component
 from distillkit.api.dataset import Dataset
 from distillkit.api.deprecated import deprecated
+from distillkit.api.launch import Launch
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -218,6 +219,6 @@ KINDS: dict[str, type[Component]] = {
     cls.kind: cls
     for cls in (
         Dataset, TeacherScore, Guidance, Network, Sample, GeneratorLoss, AuxiliaryLoss,
-        Evaluate, Augment, Embedding, Backbone, Kernel, Features, Importer,
+        Evaluate, Augment, Embedding, Backbone, Kernel, Features, Importer, Launch,
     )
 }  # fmt: skip

@@ -31,6 +31,7 @@ COMMANDS = {  # a module here each, with add(parser) and main(args)
     "sample": "draw images of a finished student",
     "eval": "measure the student of a finished run again",
     "export": "write a finished student in a format of others, and compare the two",
+    "launch": "run a recipe on machines of a scheduler, or print what does",
     "doctor": "say whether everything is here that a run needs",
     "convert": "turn a network of another make (.pkl, .bin, .pt) into ours",
     "recipes": "list the recipes that come with distillkit, or copy one to edit",

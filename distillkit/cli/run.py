@@ -32,19 +32,12 @@ def add(parser: ArgumentParser) -> None:
 
 def main(args: Namespace) -> int:
     """Run everything that was asked for -> exit code."""
-    if (args.recipe is None) == (args.resume is None):
-        raise UsageError("give a RECIPE to run, or --resume RUN to go on with a run")
-    if args.resume and (args.seeds or args.seed is not None or args.sets or args.again):
-        raise UsageError("--resume goes on with a run as it is: no --set, --seed, --seeds, --again")
-    if args.extend and (args.resume or args.seeds or args.seed is not None or args.again or args.smoke):
-        raise UsageError("--extend RUN --set run.kimg=N: no --resume, --seed, --seeds, --again, --smoke")
+    check(args)
     code = several.launched(args)
     if code is not None:
         return code
     if args.smoke:
         return _smoke(args)
-    if args.teacher_seeds and args.seed is None and not args.seeds:
-        raise UsageError("--teacher-seeds goes with --seed or --seeds")
     from distillkit.run import leash, runner  # torch comes with it: only when there is work
 
     leash.obey()
@@ -68,6 +61,20 @@ def main(args: Namespace) -> int:
     return 0
 
 
+def check(args: Namespace) -> None:
+    """Refuse arguments that do not go together. Raises UsageError."""
+    if (args.recipe is None) == (args.resume is None):
+        raise UsageError("give a RECIPE to run, or --resume RUN to go on with a run")
+    if args.resume and (args.seeds or args.seed is not None or args.sets or args.again):
+        raise UsageError("--resume goes on with a run as it is: no --set, --seed, --seeds, --again")
+    if args.extend and (args.resume or args.seeds or args.seed is not None or args.again or args.smoke):
+        raise UsageError("--extend RUN --set run.kimg=N: no --resume, --seed, --seeds, --again, --smoke")
+    if args.smoke and (args.resume or args.seeds):
+        raise UsageError("--smoke runs a RECIPE once: no --resume, no --seeds")
+    if not args.smoke and args.teacher_seeds and args.seed is None and not args.seeds:
+        raise UsageError("--teacher-seeds goes with --seed or --seeds")
+
+
 def _seeded(args: Namespace, seed: int | None) -> tuple[list[str], int | None]:
     """Settings of the recipe asked for, and the seed for all recipes: None where those it builds on keep theirs."""
     if seed is None or args.teacher_seeds:
@@ -77,8 +84,6 @@ def _seeded(args: Namespace, seed: int | None) -> tuple[list[str], int | None]:
 
 def _smoke(args: Namespace) -> int:
     """Try the wiring: every recipe of the graph, tiny and short, in a folder that goes again -> exit code."""
-    if args.resume or args.seeds:
-        raise UsageError("--smoke runs a RECIPE once: no --resume, no --seeds")
     from distillkit.assets.folder import elsewhere
     from distillkit.registry import Catalog
     from distillkit.run import runner, smoke

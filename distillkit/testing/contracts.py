@@ -5,6 +5,7 @@ from __future__ import annotations
 from distillkit.testing.component import ComponentContract
 from distillkit.testing.data import DatasetContract, EvaluateContract
 from distillkit.testing.importers import ImporterContract
+from distillkit.testing.launching import LaunchContract
 from distillkit.testing.losses import AuxiliaryLossContract, GeneratorLossContract
 from distillkit.testing.networks import NetworkContract
 from distillkit.testing.parts import (
@@ -22,6 +23,6 @@ CONTRACTS: dict[str, type[ComponentContract]] = {
         DatasetContract, TeacherScoreContract, GuidanceContract, NetworkContract, SampleContract,
         GeneratorLossContract, AuxiliaryLossContract, EvaluateContract, AugmentContract, EmbeddingContract,
         BackboneContract, KernelContract,
-        FeaturesContract, ImporterContract,
+        FeaturesContract, ImporterContract, LaunchContract,
     )
 }  # fmt: skip

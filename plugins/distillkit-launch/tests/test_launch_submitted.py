@@ -1,0 +1,65 @@
+"""Jobs of submitit, by its executor that starts processes here."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from distillkit.api import Launch, UsageError
+from distillkit.recipe import choice_from_table
+from distillkit.testing.toys import catalog
+
+pytestmark = [
+    pytest.mark.ranks,
+    pytest.mark.skipif(importlib.util.find_spec("submitit") is None, reason="needs distillkit-launch[slurm]"),
+]
+CODE = "import sys, pathlib; print('hello'); pathlib.Path(sys.argv[1]).touch(); sys.exit(int(sys.argv[2]))"
+WAITS = """
+import signal, sys, pathlib, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+pathlib.Path(sys.argv[1]).touch()
+time.sleep(60)
+"""
+
+
+def slurm(**keys: object) -> Launch:
+    table = {"use": "slurm", "executor": "local", **keys}
+    made = choice_from_table("launch", table, catalog(), where="test").build()
+    assert isinstance(made, Launch)
+    return made
+
+
+def test_each_job_of_an_array_runs_its_command_and_tells_its_exit_code(tmp_path: Path) -> None:
+    commands = [[sys.executable, "-c", CODE, str(tmp_path / f"ran-{code}"), str(code)] for code in (0, 4, 75)]
+    jobs = slurm().submit(commands, 1, 0, tmp_path / "logs")
+    assert [job.wait() for job in jobs] == [0, 4, 75]
+    assert [job.poll() for job in jobs] == [0, 4, 75]
+    assert [(tmp_path / f"ran-{code}").exists() for code in (0, 4, 75)] == [True] * 3
+    assert "hello" in jobs[0].log.read_text() and len({job.id for job in jobs}) == 3
+
+
+def test_a_job_that_is_taken_out_of_the_queue_has_an_exit_code(tmp_path: Path) -> None:
+    (job,) = slurm().submit([[sys.executable, "-c", WAITS, str(tmp_path / "ran")]], 1, 0, tmp_path / "logs")
+    until = time.monotonic() + 60
+    while not (tmp_path / "ran").exists():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert job.poll() is None
+    job.terminate()
+    assert job.wait() in (75, 143)
+
+
+def test_without_slurm_the_way_out_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError, match=r"submitit: .*srun"):
+        slurm(executor="slurm").submit([["true"]], 1, 0, tmp_path / "logs")
+
+
+def test_without_submitit_the_way_out_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"pip install 'distillkit-launch\[slurm\]'"):
+        slurm().submit([["true"]], 1, 0, tmp_path / "logs")
