@@ -155,19 +155,19 @@ def read(run_dir: Path) -> Scores:
         raise InputError(f"cannot read {path} of a finished run ({told}): run it with --again") from error
 
 
-def read_or_last(run_dir: Path, rows: Sequence[Mapping[str, Any]]) -> Scores:
+def read_or_last(run_dir: Path, rows: Sequence[Mapping[str, Any]] | None) -> Scores:
     """Read the scores of a run; where it has no result, take its last evaluation from `rows` of metrics.jsonl.
 
-    Warns where there were more rows, or a result.
+    Warns where there were more rows, or a result. `rows` None: nobody has read them.
     """
     if there := (run_dir / FILE).is_file():
         scores = read(run_dir)
     else:
-        evaluated = [row for row in rows if row["what"] == "evaluate"]
+        evaluated = [row for row in rows or () if row["what"] == "evaluate"]
         scores = Scores(student=of_row(evaluated[-1]) if evaluated else {}, logged=_logged(run_dir))
         if (run_dir / "exit.json").is_file() and typed.json_object(run_dir / "exit.json").get("code") == 0:
             warnings.warn(f"{run_dir} is finished, but its result is gone", stacklevel=2)
-    if len(rows) < scores.logged:
+    if rows is not None and len(rows) < scores.logged:
         lost = f"{scores.logged - len(rows)} of {scores.logged} rows {'' if there else 'or more '}"
         warnings.warn(f"{run_dir / 'metrics.jsonl'}: {lost}are lost", stacklevel=2)
     return scores

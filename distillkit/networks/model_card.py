@@ -50,7 +50,7 @@ def write_cards(source: Path, made: Student, to: str, difference: float, folder:
     if warning := licences.non_commercial(found):
         warnings.warn(f"{folder.name} is {warning}", stacklevel=2)
     files.write_json(folder / network_file.CARD, card)
-    scores = results.read_or_last(run, []) if recipe else results.Scores(student={})
+    scores = results.read_or_last(run, None) if recipe else results.Scores(student={})
     text = "\n".join(_page(card, made, scores, _how(to, folder.name, bool(made.label_dim))))
     files.write_atomic(folder / "README.md", text.encode())
 

@@ -87,5 +87,6 @@ def test_a_result_that_does_not_tell_how_the_teacher_was_measured_shows_none(run
     capsys.readouterr()
     exported = student.parent / "exported"
     assert main(["export", str(student), "--to", "safetensors", str(exported)]) == 0
+    assert "rows" not in capsys.readouterr().err, "the log of the run is whole"
     card = (exported / "README.md").read_text()
     assert "of the teacher is left out" in card and "| frechet/fd | - |" in card
