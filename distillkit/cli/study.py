@@ -13,10 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from distillkit.api import DistillkitError, UsageError
-from distillkit.cli import arguments, compare, screen
+from distillkit.cli import arguments, compare, launch, screen
 from distillkit.cli.console import console
 from distillkit.registry import Catalog
 from distillkit.study import jobs, look, read, work, write_results
+from distillkit.study.queue import Queue
 from distillkit.study.results import write_markdown
 from distillkit.study.work import DONE, Progress, took
 
@@ -33,6 +34,7 @@ def add(parser: ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="for page, study.json and logs (RUNS/study-NAME)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables here as well")
     parser.add_argument("--reuse-collapsed", action="store_true", help="take runs that collapsed for finished ones")
+    launch.on(parser.add_argument_group("where"), "put runs into the queue of a scheduler, such as slurm")
     parser.add_argument("--no-run", action="store_true", help="start nothing, compare what is finished")
 
 
@@ -41,12 +43,13 @@ def main(args: Namespace) -> int:
     study = read(args.study, Catalog.installed())
     todo = jobs(study, Catalog.installed(), args.reuse_collapsed)
     out = _made(args.out or args.runs / f"study-{study.name}")
+    queue = _queue(args)
     if args.no_run:
         done = look(todo, args.runs, out / "logs")
     else:
         _plan(look(todo, args.runs, out / "logs"))
         with _screen() as show:
-            done = work(todo, args.runs, out / "logs", args.jobs, show)
+            done = work(todo, args.runs, out / "logs", args.jobs, show, queue)
     note = _note(done, args.jobs)
     results = write_results(study, done, args.runs, out, note)
     if results.comparison is not None:
@@ -63,6 +66,15 @@ def main(args: Namespace) -> int:
     for one in bad:
         print(f"error: {one.job.name} {one.state}: {one.reason}; log: {one.log}", file=sys.stderr)
     return DistillkitError.exit_code if bad or results.comparison is None else 0
+
+
+def _queue(args: Namespace) -> Queue | None:
+    """Where runs go; None: they are processes here."""
+    if args.on in (None, "local"):
+        if args.with_ or args.nodes > 1 or args.gpus:
+            raise UsageError("--with, --nodes and --gpus go with --on NAME; distillkit plugins --kind launch")
+        return None
+    return Queue(launch.chosen(args.on, args.with_), args.nodes, args.gpus)
 
 
 def _made(folder: Path) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from attrs import define, field
 
-from distillkit.api import Preempted
+from distillkit.api import Preempted, Submitted
 from distillkit.disk import rundir
 from distillkit.disk.rundir import RunDir
 from distillkit.launch import alone
@@ -20,6 +20,7 @@ from distillkit.run import inputs, leash
 from distillkit.run.signals import StopRequest
 from distillkit.show import formats
 from distillkit.study.jobs import Job
+from distillkit.study.queue import Queue
 
 COMMAND = (sys.executable, "-m", "distillkit")
 POLL_SECONDS = 0.1
@@ -38,7 +39,7 @@ class Progress:
     reason: str = ""
     started: float = 0.0
     seconds: float = 0.0
-    process: Process | None = field(default=None, repr=False)
+    process: Process | Submitted | None = field(default=None, repr=False)
 
     @property
     def bad(self) -> bool:
@@ -63,10 +64,12 @@ class Progress:
 
 
 def work(
-    jobs: Sequence[Job], runs: Path, logs: Path, at_once: int, show: Callable[[Sequence[Progress]], None]
-) -> list[Progress]:
+    jobs: Sequence[Job], runs: Path, logs: Path, at_once: int, show: Callable[[Sequence[Progress]], None],
+    queue: Queue | None = None,
+) -> list[Progress]:  # fmt: skip
     """Do all jobs, what is finished or diverged aside; a job that fails takes only those with it that need it.
 
+    They are processes here, or jobs of `queue`.
     `show` is called about ten times a second. Raises Preempted after a signal, when all processes have saved.
     """
     all_ = look(jobs, runs, logs)
@@ -74,10 +77,11 @@ def work(
     with StopRequest() as stop:
         try:
             while any(one.state in ("waiting", "running") for one in all_):
-                _advance(all_, runs, at_once)
+                _advance(all_, runs, logs, at_once, queue)
                 show(all_)
                 if stop.requested:
-                    raise Preempted(f"{stop.requested}: stopped, every run has saved; the same command goes on")
+                    saved = "every run has saved" if queue is None else "its jobs are cancelled"
+                    raise Preempted(f"{stop.requested}: stopped, {saved}; the same command goes on")
                 time.sleep(POLL_SECONDS)
         finally:
             _stop(all_)
@@ -120,12 +124,13 @@ def found(jobs: Sequence[Job], runs: Path) -> dict[str, RunDir]:
     return newest
 
 
-def _advance(all_: Sequence[Progress], runs: Path, at_once: int) -> None:
+def _advance(all_: Sequence[Progress], runs: Path, logs: Path, at_once: int, queue: Queue | None) -> None:
     """Note what ended, give up what cannot start any more, start what can."""
     for one in all_:
-        if one.process is not None and one.process.poll() is not None:
-            _note_end(one, one.process.returncode, runs)
-    state = {one.job.fingerprint: one for one in all_}
+        code = _code(one, runs, queue)
+        if code is not None:
+            _note_end(one, code, runs)
+    state, ready = {one.job.fingerprint: one for one in all_}, list[Progress]()
     for one in all_:
         needs = [state[fingerprint] for fingerprint in one.job.needs]
         if one.state != "waiting":
@@ -133,8 +138,25 @@ def _advance(all_: Sequence[Progress], runs: Path, at_once: int) -> None:
         broken = next((need for need in needs if need.bad), None)
         if broken is not None:
             one.state, one.reason = "left out", f"it builds on {broken.job.name}"
-        elif all(need.state in DONE for need in needs) and sum(other.process is not None for other in all_) < at_once:
+        elif all(need.state in DONE for need in needs):
+            ready.append(one)
+    ready = ready[: at_once - sum(one.process is not None for one in all_)]
+    if queue is None:
+        for one in ready:
             _start(one, runs)
+    elif ready:
+        commands = [[*COMMAND, *one.job.arguments(runs.absolute())] for one in ready]
+        for one, job in zip(ready, queue.submit(commands, logs), strict=True):
+            one.process, one.log, one.state, one.started = job, job.log, "running", time.monotonic()
+
+
+def _code(one: Progress, runs: Path, queue: Queue | None) -> int | None:
+    """Exit code of what has ended since."""
+    if one.process is None:
+        return None
+    if queue is None or isinstance(one.process, subprocess.Popen):
+        return one.process.poll()
+    return queue.code(one.job.fingerprint, one.process, runs)
 
 
 def _start(one: Progress, runs: Path) -> None:
@@ -152,7 +174,7 @@ def _start(one: Progress, runs: Path) -> None:
 
 
 def _note_end(one: Progress, code: int, runs: Path) -> None:
-    if one.process is not None and one.process.stdin is not None:
+    if isinstance(one.process, subprocess.Popen) and one.process.stdin is not None:
         one.process.stdin.close()
     one.process, one.seconds = None, time.monotonic() - one.started
     one.state = {0: "finished", 4: "diverged"}.get(code, "failed")
@@ -164,12 +186,13 @@ def _note_end(one: Progress, code: int, runs: Path) -> None:
 
 
 def _stop(all_: Sequence[Progress]) -> None:
-    """Ask the processes to save and leave, and wait for them."""
+    """Ask the processes to save and leave, and wait for them; jobs of a queue are cancelled, which takes its time."""
     running = [one.process for one in all_ if one.process is not None]
     for process in running:
         process.terminate()
     for process in running:
-        process.wait()
+        if isinstance(process, subprocess.Popen):
+            process.wait()
 
 
 def _slug(name: str) -> str:
