@@ -60,32 +60,6 @@ def test_the_numbers_have_the_distribution_they_should(kind: str) -> None:
     assert gap < 1.95 / math.sqrt(5_000)  # Kolmogorov-Smirnov at 0.1 %
 
 
-@FEW
-@given(st.integers(1, 60), st.integers(0, 150), st.lists(st.integers(1, 50), min_size=1, max_size=5))
-def test_the_data_order_does_not_depend_on_how_it_is_sliced(size: int, first: int, parts: list[int]) -> None:
-    whole = noise.shuffled(1, "data", first, sum(parts), size)
-    at, pieces = first, []
-    for n in parts:
-        pieces.append(noise.shuffled(1, "data", at, n, size))
-        at += n
-    assert torch.equal(torch.cat(pieces), whole)
-
-
-@FEW
-@given(st.integers(1, 60), st.integers(0, 2**31), st.integers(0, 4))
-def test_every_epoch_is_a_permutation(size: int, seed: int, epoch: int) -> None:
-    order = noise.shuffled(seed, "data", epoch * size, size, size)
-    assert order.sort().values.tolist() == list(range(size))
-
-
-def test_epochs_seeds_and_streams_are_ordered_differently() -> None:
-    orders = {
-        tuple(noise.shuffled(seed, stream, epoch * 50, 50, 50).tolist())
-        for seed in (0, 1) for stream in ("a", "b") for epoch in (0, 1)
-    }  # fmt: skip
-    assert len(orders) == 8
-
-
 def test_the_global_generator_is_left_alone() -> None:
     before = torch.get_rng_state()
     noise.rows("randn", 0, "x", 0, 5, (2,))

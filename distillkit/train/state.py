@@ -75,6 +75,7 @@ class State:
     teacher_score: Relay = field(init=False)
     balance: dict[str, Tensor] = field(factory=dict)  # norms at x behind weight = "auto": the method's, the term's
     made: dict[tuple[str, int, int, int], Tensor] = field(factory=dict)  # x that trained the generator, by Step.x
+    order: dict[str, tuple[tuple[int, int], Tensor]] = field(factory=dict)  # by turn: first and number, which images
     records: Records = field(factory=Records)
     nimg: int = 0
     iteration: int = 0

@@ -145,8 +145,11 @@ class Step:
 
     def _index(self, turn: str) -> Tensor:
         # A shuffle for each turn: a critic learns from other images than the generator's loss sees beside it.
-        size = len(self.state.dataset)
-        return noise.shuffled(self.state.seed, f"{turn}/data", self.nimg + self.first, self.n, size)
+        state, rows = self.state, (self.nimg, self.batch)
+        if turn not in state.order or state.order[turn][0] != rows:
+            # Of the whole batch, once an iteration: micro-batches, and turns on the same images, take parts of it.
+            state.order[turn] = rows, noise.shuffled(state.seed, f"{turn}/data", *rows, len(state.dataset))
+        return state.order[turn][1][self.first : self.first + self.n]
 
     def _on_device(self, x: Tensor) -> Tensor:
         """A copy that waits for nothing which is under way there."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from distillkit import noise
 from distillkit.api import Draw, Features, InputError, State, UsageError, field, frozen, ge, hookimpl
+from distillkit_metrics.order import shuffled
 from distillkit_metrics.published import Published, PublishedConfig
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class InceptionScore(Published):
         mean, sd = self._score(self.generated(state, draw))
         if self._ceiling is None and self.config.floor:
             size = len(state.dataset)
-            index = noise.shuffled(0, "evaluate/real", 0, min(self.config.images, size), size)
+            index = shuffled(0, "evaluate/real", 0, min(self.config.images, size), size)
             self._ceiling, _ = self._score(self.real(state, state.dataset, index))
             self._told["ceiling"] = f"{len(index)} training images"
         found = {"inception_score": mean, "inception_score_sd": sd}

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from distillkit import noise
 from distillkit.api import Draw, State, field, frozen, ge, hookimpl
 from distillkit_metrics import reference
 from distillkit_metrics.floors import sides
 from distillkit_metrics.manifold import Measured, compared
+from distillkit_metrics.order import shuffled
 from distillkit_metrics.published import Published, PublishedConfig
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class PrecisionRecall(Published):
         """Features of the training images, measured once, as the ceilings are."""
         if self._real is None:
             size = len(state.dataset)
-            index = noise.shuffled(0, "evaluate/real", 0, min(self.config.max_real, size), size)
+            index = shuffled(0, "evaluate/real", 0, min(self.config.max_real, size), size)
             self._real = self.gathered(self.real(state, state.dataset, index))
             digest = reference.digest(state.dataset, self.config.batch)
             self._told["reference"] = f"{len(index)} of {size} training images, sha256 of all {digest}"
@@ -65,7 +65,7 @@ class PrecisionRecall(Published):
         if state.held_out is not None:
             test = self.gathered(self.real(state, state.held_out, torch.arange(len(state.held_out))))
             pool = torch.cat([real, test])
-        pool = pool[noise.shuffled(0, "evaluate/ceiling", 0, len(pool), len(pool)).to(pool.device)]
+        pool = pool[shuffled(0, "evaluate/ceiling", 0, len(pool), len(pool)).to(pool.device)]
         n, m = sides(self.config.images, len(real), len(pool))
         shares = compared(pool[n : n + m], pool[:n], self.config.k)
         self._told["ceiling"] = f"{n} real images against {m} others"

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distillkit import noise
 from distillkit.api import Dataset, Features, InputError
 from distillkit_metrics import store
+from distillkit_metrics.order import shuffled
 from distillkit_metrics.pixels import Content, quantised
 from distillkit_metrics.statistics import Moments, Sums
 
@@ -53,7 +53,7 @@ def quarters(
     found = store.load(path) if features.digest else None
     if found is None:
         sums = [Sums() for _ in range(QUARTERS)]
-        part_of = noise.shuffled(0, "evaluate/quarters", 0, len(dataset), len(dataset)) % QUARTERS
+        part_of = shuffled(0, "evaluate/quarters", 0, len(dataset), len(dataset)) % QUARTERS
         for x, parts in zip(_parts(dataset, batch), part_of.split(batch), strict=True):
             f = features(x.to(device))["penultimate"]
             for i, part in enumerate(sums):

@@ -14,11 +14,11 @@ import torch
 from distillkit_metrics import reference as references
 from distillkit_metrics.inception_score import inception_score
 from distillkit_metrics.manifold import compared
+from distillkit_metrics.order import shuffled
 from distillkit_metrics.pixels import quantised
 from distillkit_metrics.statistics import Moments, Sums, distance_of, distance_of_parts, frechet_distance, moments
 from distillkit_metrics.torchscript import Inception
 
-from distillkit import noise
 from distillkit.api import Diverged, Images, InputError, UsageError
 from distillkit.evaluate.draw import Drawer
 from distillkit.testing import toy_state
@@ -179,7 +179,7 @@ def test_the_floor_is_the_rule_of_halves_of_all_real_images(held_out: bool) -> N
     f = [real(state), real(state, state.held_out)] if held_out else [real(state)]
     if not held_out:
         state.held_out = None
-    quarter = [torch.cat([x[noise.shuffled(0, "evaluate/quarters", 0, 48, 48) % 4 == i] for x in f]) for i in range(4)]
+    quarter = [torch.cat([x[shuffled(0, "evaluate/quarters", 0, 48, 48) % 4 == i] for x in f]) for i in range(4)]
     halves = [((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 3), (1, 2))]
     n = 24 * len(f)
     rule = [
@@ -222,8 +222,8 @@ def test_precision_and_recall_are_of_all_images_at_once() -> None:
 def test_ceilings_are_of_real_images_against_others() -> None:
     state = state_with("precision-recall")
     found = measure(state)
-    train = real(state)[noise.shuffled(0, "evaluate/real", 0, 48, 48)]
-    pool = torch.cat([train, real(state, state.held_out)])[noise.shuffled(0, "evaluate/ceiling", 0, 96, 96)]
+    train = real(state)[shuffled(0, "evaluate/real", 0, 48, 48)]
+    pool = torch.cat([train, real(state, state.held_out)])[shuffled(0, "evaluate/ceiling", 0, 96, 96)]
     expected = compared(pool[30:78], pool[:30])
     assert (found["precision_ceiling"], found["precision_ceiling_sd"]) == expected["precision"]
     assert found["recall_ceiling"] == expected["recall"][0]
