@@ -58,9 +58,9 @@ class _Following:
                 self.link.send(ended=asdict(end))
             if self.stop.requested is not None and not self.stopped:
                 self._pass_on(Signals[self.stop.requested])
-            if self.link.lost and not self.workers.running:
+            if self.link.lost() and not self.workers.running:
                 return self._alone()
-            if self.link.lost:  # ours notice by themselves, or are made to
+            if self.link.lost():  # ours notice by themselves, or are made to
                 left = self.link.heard + self.task.timeout + LEAVING - time.monotonic()
                 self.workers.leave_within(max(0.0, left))
             time.sleep(POLL_SECONDS)

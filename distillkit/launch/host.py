@@ -41,7 +41,7 @@ def lead(task: Task) -> Outcome:
         guests = _gather(task, stop, stack) if task.nnodes > 1 else []
         for attempt in range(task.restarts + 1):
             found = _Attempt(task, guests, stop, logs).run(attempt)
-            if not found.again or attempt == task.restarts or any(guest.link.lost for guest in guests):
+            if not found.again or attempt == task.restarts or any(guest.link.lost() for guest in guests):
                 break
             print(f"warning: {found.line}; starting again, {attempt + 1} of {task.restarts}", file=sys.stderr)
         for guest in guests:
@@ -60,6 +60,7 @@ class _Attempt:
     ends: list[End] = field(factory=list)  # in time
     failed: bool = False
     stopped: bool = False
+    gone: bool = False  # a machine is: ours notice that by themselves
 
     def run(self, attempt: int) -> Outcome:
         world = self.task.nproc
@@ -87,20 +88,23 @@ class _Attempt:
             workers.leave_within(SAVING)
         self.ends += workers.poll()
         for guest in self.guests:
-            self._hear(guest)
+            self._hear(guest, workers)
         bad = next((end for end in self.ends if end.code), None)
         if bad is not None and not self.failed:
             self.failed = True
-            workers.leave_within(patience(bad.code))
+            seconds = patience(bad.code) + (self.task.timeout if self.gone else 0.0)
+            workers.leave_within(seconds)
             for guest in self.guests:
-                guest.link.send(leave=patience(bad.code))
+                guest.link.send(leave=seconds)
 
-    def _hear(self, guest: Guest) -> None:
+    def _hear(self, guest: Guest, workers: Workers) -> None:
         known = {end.rank for end in self.ends}
         for word in guest.link.words():
             if "ended" in word:
                 self.ends.append(End(**word["ended"]))
-        if guest.link.lost:
+        # A link that is down for a while may come back: as long as processes wait for each other, so do we.
+        if guest.link.lost(self.task.timeout if workers.running else 0.0):
+            self.gone = self.gone or guest.link.gone
             gone = f"node {guest.node} does not answer: the same command goes on"
             left = [rank for rank in guest.ranks if rank not in known | {end.rank for end in self.ends}]
             self.ends += [End(rank, guest.host, Lost.exit_code, gone) for rank in left]

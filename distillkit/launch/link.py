@@ -27,9 +27,9 @@ class Link:
         """Of this machine, as the other sees it."""
         return str(self.connection.getsockname()[0])
 
-    @property
-    def lost(self) -> bool:
-        return self.gone or time.monotonic() - self.heard > SILENCE
+    def lost(self, silence: float = 0.0) -> bool:
+        """Whether it has left, or was silent for longer than SILENCE, and than was asked for."""
+        return self.gone or time.monotonic() - self.heard > max(SILENCE, silence)
 
     def send(self, **word: Any) -> None:
         """Say it; one who is gone is noticed, and no error."""

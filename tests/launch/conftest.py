@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -54,9 +54,11 @@ class StandIn:
     def task(self, code: str, nproc: int = 2, **more: object) -> launch.Task:
         return launch.Task(**self.keys(code, nproc, **more))
 
-    def launcher(self, code: str, nproc: int = 2, before: str = "", **more: object) -> subprocess.Popen[str]:
+    def launcher(
+        self, code: str, nproc: int = 2, before: str = "", wrap: Sequence[str] = (), **more: object
+    ) -> subprocess.Popen[str]:
         """A launcher in a process of its own, which prints code and line."""
-        argv = [sys.executable, "-c", before + LAUNCHER, json.dumps(self.keys(code, nproc, **more))]
+        argv = [*wrap, sys.executable, "-c", before + LAUNCHER, json.dumps(self.keys(code, nproc, **more))]
         started = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.launchers.append(started)
         return started
