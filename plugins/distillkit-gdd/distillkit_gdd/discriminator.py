@@ -24,8 +24,13 @@ class Discriminator:
             self.projections = [self._projection(choice, state, config.projection) for choice in config.backbones]
             heads = Heads(self._heads(projection, state, config) for projection in self.projections)
         self.heads = state.add_network("discriminator", heads, config.optimizer())
+        self.turn: tuple[int, str] | None = None  # images seen, and name
 
     def __call__(self, x: Tensor, step: Step) -> list[Tensor]:
+        if self.heads.training and self.turn != (step.nimg, step.turn):
+            # Before the first pass of a turn, as in the authors' code where a turn is one pass.
+            self.turn = step.nimg, step.turn
+            self.heads.spectral_norms_follow()
         maps = [projection(x, step.labels, step.randn_like) for projection in self.projections]
         logits: list[Tensor] = self.heads(maps, step.labels)
         return logits

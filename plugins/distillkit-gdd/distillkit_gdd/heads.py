@@ -11,7 +11,8 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
+
+from distillkit_gdd.spectral import SpectralConv2d
 
 # Width at a resolution, as a share of the width at 8: 512, 256, 128, 64, 64, 32 channels in the published networks.
 SHARE = {4: 1, 8: 1, 16: 1 / 2, 32: 1 / 4, 64: 1 / 8, 128: 1 / 8, 256: 1 / 16}
@@ -39,10 +40,10 @@ class Head(nn.Module):
         while nominal(size) > end:
             size //= 2
             out = width_at(nominal(size), width)
-            layers += [spectral_norm(nn.Conv2d(channels, out, 4, 2, 1)), nn.BatchNorm2d(out), nn.LeakyReLU(0.2)]
+            layers += [SpectralConv2d(channels, out, 4, 2, 1), nn.BatchNorm2d(out), nn.LeakyReLU(0.2)]
             channels = out
         self.layers = nn.Sequential(*layers)
-        self.cls = spectral_norm(nn.Conv2d(channels, cmap if classes else 1, min(4, size), bias=False))
+        self.cls = SpectralConv2d(channels, cmap if classes else 1, min(4, size), bias=False)
         self.label = LabelMap(classes, embedding, cmap) if classes else None
 
     def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
@@ -69,6 +70,12 @@ class LabelMap(nn.Module):
 
 class Heads(nn.ModuleList):
     """One list of heads per backbone: projected maps of each -> logits [N,K] of each."""
+
+    def spectral_norms_follow(self) -> None:
+        """Let the next pass, and none after it, make a power iteration."""
+        for module in self.modules():
+            if isinstance(module, SpectralConv2d):
+                module.due = True
 
     def forward(self, maps: list[list[Tensor]], labels: Tensor | None) -> list[Tensor]:
         return [
