@@ -14,7 +14,7 @@ import torch
 
 import distillkit
 from distillkit.cli.main import main
-from distillkit.run import training
+from distillkit.run import loop
 from distillkit.train.state import State
 
 STRANGER = Path(__file__).parent / "thirdparty" / "distillkit-stranger"
@@ -57,11 +57,11 @@ class Lost(Exception):
 
 def stop(monkeypatch: pytest.MonkeyPatch, at: int) -> Callable[[State], None]:
     """The run dies before iteration `at`, once."""
-    real = training.iterate
+    real = loop.iterate
 
     def iterate(state: State) -> None:
         if state.iteration == at:
-            monkeypatch.setattr(training, "iterate", real)
+            monkeypatch.setattr(loop, "iterate", real)
             raise Lost
         real(state)
 
@@ -72,7 +72,7 @@ def test_a_student_of_its_teacher_is_saved_resumed_sampled_and_exported(
     recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(["run", "stranger.toml", "--runs", "whole"]) == 0
-    monkeypatch.setattr(training, "iterate", stop(monkeypatch, at=7))
+    monkeypatch.setattr(loop, "iterate", stop(monkeypatch, at=7))
     assert main(["run", "stranger.toml", "--runs", "cut"]) == 1
     assert main(["run", "stranger.toml", "--runs", "cut"]) == 0
     assert weights("cut") == weights("whole")

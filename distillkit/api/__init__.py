@@ -43,6 +43,7 @@ from distillkit.api.network import (
     EncoderFeatures,
     ForcedNormalization,
     LogVar,
+    OncePerTurn,
     Rebuildable,
 )
 from distillkit.api.state import Sampling, State, Step
@@ -52,8 +53,9 @@ __all__ = [
     "FILE", "KINDS", "NO_BITS", "PROGRAM", "Augment", "AuxiliaryLoss", "Backbone", "Choice", "Component", "Dataset",
     "Denoise", "Denoiser", "DistillkitError", "Diverged", "Draw", "Embedding", "EncoderDecoder", "EncoderFeatures",
     "Evaluate", "Features", "ForcedNormalization", "GeneratorLoss", "Guidance", "Hooks", "Images", "Importer",
-    "InputError", "Kernel", "Launch", "LogVar", "Lost", "Network", "Optimizer", "Picture", "PluginError", "Preempted",
-    "Rebuildable", "ResourceError", "Sample", "Sampling", "State", "Step", "Submitted", "TeacherScore", "Term", "Turn",
+    "InputError", "Kernel", "Launch", "LogVar", "Lost", "Network", "OncePerTurn", "Optimizer", "Picture", "PluginError",
+    "Preempted", "Rebuildable", "ResourceError", "Sample", "Sampling", "State", "Step", "Submitted", "TeacherScore",
+    "Term", "Turn",
     "UsageError", "Use", "added_later", "and_", "deep_iterable", "field", "frozen", "ge", "gt", "hookimpl", "hookspec",
     "in_", "le", "lt", "min_len", "optional", "record_logits",
 ]  # fmt: skip

@@ -136,6 +136,17 @@ class LogVar(Protocol):
 
 
 @runtime_checkable
+class OncePerTurn(Protocol):
+    """A module that changes its weights or buffers by itself while it trains.
+
+    Once in each turn, and in no pass: the number of passes is that of micro-batches, which ranks share among them.
+    """
+
+    def begin_turn(self) -> None:
+        """Called before the first pass of each turn that trains it."""
+
+
+@runtime_checkable
 class ForcedNormalization(Protocol):
     """A network that keeps its weights at a norm of 1 while it trains (EDM2)."""
 

@@ -5,7 +5,7 @@ Letters: N images here, C channels, H x W pixels, L labels. Images are in [-1,1]
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from distillkit.api.types import Optimizer, Turn
 
 Module = TypeVar("Module", bound="nn.Module | Denoiser")
+T = TypeVar("T")
 
 
 class Sampling(Protocol):
@@ -168,6 +169,15 @@ class State(Sampling, Protocol):
     def load_network(self, path: str | Path) -> Denoiser:
         """The frozen network of a run folder, a result folder, a student.safetensors or a file with an importer."""
 
+    def rows(self, n: int) -> slice:
+        """This process's share of n items of any work; all of them where there is one process."""
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """The shares of all processes, in order, without gradient: rows [M, ...] here -> [n, ...]."""
+
+    def share(self, make: Callable[[], T]) -> T:
+        """What `make` gives in the first process, in all of them: for what is read from, or written to, a disk."""
+
     def record(self, name: str, value: Tensor | float) -> None:
         """Report a scalar [] at any time: its mean over the tick is shown and logged."""
 
@@ -220,6 +230,25 @@ class Step(Protocol):
     @property
     def index(self) -> Tensor:
         """Which images of the data set `real` holds, int64 [N] on the CPU."""
+
+    @property
+    def own(self) -> Step:
+        """The rows of this process, for a term that costs something: `auxiliary_loss` gets a step of the whole batch.
+
+        Where there is one process, and in every other hook, it is the step itself.
+        """
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Rows of `own` [M, ...] -> those of all processes [N, ...], for a term that is the same number in each.
+
+        Its gradient goes to the rows of `own`, times the number of processes; the engine divides the term by that.
+        """
+
+    def mean(self, values: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Mean [] of values [N] over the images of the micro-batch, or, without any, of the batch in all processes.
+
+        `keep` [N]: 1 for those that count, 0 for the others. Differentiable.
+        """
 
     def randn(self, *shape: int) -> Tensor:
         """Unit normal [N, *shape]."""

@@ -7,8 +7,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from distillkit.api.errors import UsageError
+from distillkit.api.explained import explained
 from distillkit.cli import arguments, panel, screen, several
 from distillkit.cli.console import console, tell
+from distillkit.disk.results import Outcome
+from distillkit.run.signals import Stopped
+from distillkit.train.ranks import join
+from distillkit.train.ranks.alone import Ranks
 
 
 def add(parser: ArgumentParser) -> None:
@@ -38,27 +43,50 @@ def main(args: Namespace) -> int:
         return code
     if args.smoke:
         return _smoke(args)
-    from distillkit.run import leash, runner  # torch comes with it: only when there is work
+    from distillkit.run import leash
 
     leash.obey()
+    ranks = join.join()
+    try:
+        if ranks.first:
+            with ranks.leading():
+                _lead(args, ranks)
+        else:
+            from distillkit.run import follow
+
+            follow.follow(ranks)
+    except BaseException as error:
+        known = explained(error) if isinstance(error, Exception) else None
+        ranks.fail(known.exit_code if known else 1, str(error) or type(error).__name__)
+        ranks.leave(well=False)
+        if ranks.first or isinstance(error, Stopped):
+            raise
+        return known.exit_code if known else 1
+    ranks.leave(well=True)
+    return 0
+
+
+def _lead(args: Namespace, ranks: Ranks) -> None:
+    """Run what was asked for; other processes listen meanwhile."""
+    from distillkit.run import runner
+
     out, live = console(), screen.choose()
     seeds = [_seeded(args, seed) for seed in args.seeds or [args.seed]]
     if args.seeds:
         of_seeds = dict(zip(args.seeds, seeds, strict=True))
         runner.tell_plan(args.recipe, of_seeds, args.runs, args.again, args.reuse_collapsed, live)
-    students = []
+    students: list[Outcome] = []
     for sets, everywhere in seeds:
         outcomes = runner.run(
             None if args.extend else args.recipe, sets=sets, seed=everywhere, resume=args.resume,
             extend=args.recipe if args.extend else None, runs=args.runs, again=args.again,
             wait=args.wait, take_over=args.take_over, collapsed=args.reuse_collapsed, screen=live,
-            told=bool(args.seeds), trusted=args.trust,
+            told=bool(args.seeds), trusted=args.trust, ranks=ranks,
         )  # fmt: skip
         students.append(outcomes[-1])
         tell(out, panel.outcome(students[-1]))
     if len(students) > 1:
         tell(out, panel.spread(students, args.seeds))
-    return 0
 
 
 def check(args: Namespace) -> None:

@@ -14,6 +14,7 @@ from distillkit.dry.parts import Blank, Card
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
 from distillkit.train.build import assemble
+from distillkit.train.ranks.alone import Ranks
 from distillkit.train.state import State
 
 
@@ -32,4 +33,4 @@ def build(recipe: Recipe, images: Blank, cards: Mapping[str, Card], catalog: Cat
         return parts.network(cards[name] if name in cards else parts.card_of(name, catalog), catalog)
 
     with DEVICE:  # for what components make without naming a device
-        return assemble(recipe, catalog, DEVICE, images, load)
+        return assemble(recipe, catalog, DEVICE, images, load, Ranks())

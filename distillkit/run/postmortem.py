@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from distillkit.api import Turn
 from distillkit.disk import checkpoint
 from distillkit.train import snapshot, turns
+from distillkit.train.ranks.alone import Ranks
 from distillkit.train.state import State
 from distillkit.train.step import Step
 
@@ -24,6 +25,7 @@ def keep(state: State, folder: Path) -> str:
 
     The state is of no use afterwards.
     """
+    state.ranks = Ranks()  # the others are done: this one makes the whole batch
     turn, nimg = failed(state)
     state.iteration -= (state.nimg - nimg) // state.batch
     state.nimg = nimg

@@ -23,6 +23,7 @@ from distillkit.run.lookup import Found
 from distillkit.run.nodes import Change, Node, graph, texts
 from distillkit.show import report
 from distillkit.show.screen import Screen
+from distillkit.train.ranks.alone import Ranks
 
 
 def run(
@@ -41,6 +42,7 @@ def run(
     change: Change | None = None,
     told: bool = False,
     trusted: Sequence[str] = (),
+    ranks: Ranks | None = None,
 ) -> list[Outcome]:
     """Run a recipe and the recipes it builds on -> their outcomes, the asked one last.
 
@@ -50,7 +52,8 @@ def run(
     A parent that is in training elsewhere is waited for; the asked one only with `wait`, else InUse is raised.
     `take_over`: an owner on another host is not watched for signs of life. `collapsed`: take a run that collapsed for a
     finished one; else it is run again, and as a parent it raises Diverged. `told`: the plan was shown. With a `change`
-    (see `graph`) the recipes are no more those of their files, and nothing is tried before.
+    (see `graph`) the recipes are no more those of their files, and nothing is tried before. `ranks`: this process, the
+    first of several, the others of which listen; None: it is alone.
     """
     catalog, screen = Catalog.installed(), EnduringScreen(screen)
     target = RunDir.open(folder) if (folder := resume or extend) else None
@@ -94,7 +97,7 @@ def run(
         if last and (resume or again):
             find = lambda: target  # noqa: E731  with `again` a new run whatever there is
         outcomes[node.recipe.path.resolve()] = one(
-            node, find, results, nodes, runs, catalog, screen, wait or not last, take_over
+            node, find, results, nodes, runs, catalog, screen, wait or not last, take_over, ranks or Ranks()
         )
         made = RunDir.open(outcomes[node.recipe.path.resolve()].run_dir)
         refuse_sick([(node, None if last or collapsed or made.status() != "collapsed" else made)])
@@ -176,7 +179,7 @@ def existing(
 
 def one(
     node: Node, find: Callable[[], RunDir | None], results: dict[str, Outcome], nodes: list[Node], runs: Path,
-    catalog: Catalog, screen: Screen, wait: bool, take_over: bool,
+    catalog: Catalog, screen: Screen, wait: bool, take_over: bool, ranks: Ranks,
 ) -> Outcome:  # fmt: skip
     """Run one recipe, or reuse or go on with the run that `find` gives; `results` are those of its parents, by table.
 
@@ -202,7 +205,7 @@ def one(
             run.note(inputs.NOTE, inputs.noted(recipe, parents))
         screen.stage(f"{run.info['recipe']}   {recipe.generator_loss.name}, {recipe.run.kimg:g} kimg   {run.path}")
         start = time.perf_counter()
-        stage.execute(recipe, run, results, catalog, screen)
+        stage.execute(recipe, run, results, catalog, screen, ranks)
         how = "" if run.status() == "finished" else f"{run.status()}, "
         screen.line(f"{how}done in {time.perf_counter() - start:.0f} s")
         return Outcome.of(run, reused=False)

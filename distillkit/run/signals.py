@@ -57,6 +57,18 @@ class StopRequest:
         finally:
             self._at_once = False
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Inside, no signal raises; one that came does so at the end, where it would have at once."""
+        at_once, self._at_once = self._at_once, False
+        try:
+            yield
+        finally:
+            self._at_once = at_once
+        if at_once and self.requested is not None:
+            self._at_once = False
+            raise Stopped(signal.Signals[self.requested])
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested is None:
             self.requested = signal.Signals(number).name

@@ -19,7 +19,7 @@ from distillkit.assets.locate import located
 from distillkit.disk import checkpoint, files
 from distillkit.disk.results import Outcome
 from distillkit.disk.rundir import RunDir
-from distillkit.recipe import with_checkpoint
+from distillkit.recipe import used_distributions, with_checkpoint
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
 from distillkit.run import extension, finish
@@ -28,30 +28,57 @@ from distillkit.run.signals import StopRequest
 from distillkit.run.training import Training
 from distillkit.show import report
 from distillkit.show.screen import Screen
-from distillkit.train import threads
+from distillkit.train import snapshot, threads
 from distillkit.train.build import build
+from distillkit.train.ranks.alone import Ranks
+from distillkit.train.state import State
 
 
-def execute(recipe: Recipe, run: RunDir, outcomes: Mapping[str, Outcome], catalog: Catalog, screen: Screen) -> None:
+def execute(
+    recipe: Recipe, run: RunDir, outcomes: Mapping[str, Outcome], catalog: Catalog, screen: Screen, ranks: Ranks
+) -> None:
     """Train, evaluate and write everything; `outcomes` are those of the recipes it starts from, by table.
 
-    The caller holds the run's lock.
+    The caller holds the run's lock; other ranks listen.
     """
     with guarded(run), StopRequest() as stop:
         run.exit.unlink(missing_ok=True)  # how an earlier session ended is no longer true
         with LoggedScreen(screen, run.log) as logged, shown_warnings(logged):
-            torch.set_num_threads(decided_threads(recipe, run))
-            state = build(with_results(located(recipe, assets()), outcomes), catalog)
-            extension.check(state, run)
-            if begun := extension.begin(run):
-                logged.line(begun)
-            state.figures = run.path / "figures"
-            training = Training(state, run, logged, stop)
-            if training.resume():
-                logged.line(f"resumed at {state.nimg / 1000:g} kimg")
-            metrics = training.train()
-            training.leisurely(lambda: finish.result(training, recipe, metrics, outcomes, catalog))
-            training.leisurely(lambda: finish.pages(training, outcomes, catalog))
+            number = decided_threads(recipe, run)
+            with ranks.asked("stage", recipe=recipe, outcomes=outcomes, threads=number):
+                torch.set_num_threads(number)
+                state = built(recipe, outcomes, catalog, ranks)
+                train(state, recipe, run, outcomes, catalog, logged, stop)
+
+
+def built(recipe: Recipe, outcomes: Mapping[str, Outcome], catalog: Catalog, ranks: Ranks) -> State:
+    """Make the live objects on every rank, and see that all have the same images."""
+    ranks.patient()
+    state = ranks.together(lambda: build(with_results(located(recipe, assets()), outcomes), catalog, ranks))
+    data = state.dataset
+    ranks.alike("what is installed", lambda: {**used_distributions(recipe, catalog), "torch": torch.__version__})
+    ranks.alike("the data set", lambda: {"images": len(data), "shape": data.shape, "labels": data.label_dim})
+    return state
+
+
+def train(
+    state: State, recipe: Recipe, run: RunDir, outcomes: Mapping[str, Outcome], catalog: Catalog, logged: LoggedScreen,
+    stop: StopRequest,
+) -> None:  # fmt: skip
+    state.figures = run.path / "figures"
+    with state.ranks.leading():
+        extension.check(state, run)
+        if begun := extension.begin(run):
+            logged.line(begun)
+        training = Training(state, run, logged, stop)
+        if training.resume():
+            logged.line(f"resumed at {state.nimg / 1000:g} kimg")
+    if state.ranks.size > 1:  # these weights are everybody's, whatever a component drew when it was made
+        state.ranks.spread(snapshot.capture(state))
+    training.train()
+    metrics = training.measured or {}
+    training.leisurely(lambda: finish.result(training, recipe, metrics, outcomes, catalog))
+    training.leisurely(lambda: finish.pages(training, outcomes, catalog))
 
 
 def decided_threads(recipe: Recipe, run: RunDir) -> int:

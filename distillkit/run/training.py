@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -21,29 +22,28 @@ from distillkit.evaluate.draw import Drawer
 from distillkit.run import guard, postmortem
 from distillkit.run.examine import Examiner
 from distillkit.run.guard import Watch
+from distillkit.run.loop import Loop
 from distillkit.run.signals import Stopped, StopRequest
 from distillkit.show import formats
 from distillkit.show.screen import Bar, Screen
 from distillkit.train import snapshot, turns
-from distillkit.train.iterate import iterate
 from distillkit.train.optim import lr_at
 from distillkit.train.state import Part, State
 
 SHARE = 0.02  # of the time may go into checkpoints that only the clock asks for
 
 
-class Training:
+class Training(Loop):
     """A run in progress: the state, where it is written, who watches."""
 
     def __init__(self, state: State, run: RunDir, screen: Screen, stop: StopRequest) -> None:
-        self.state, self.run, self.screen, self.stop = state, run, screen, stop
+        super().__init__(state, stop)
+        self.run, self.screen = run, screen
         self.log = MetricsLog(run.metrics)
-        self.seconds = 0.0  # of training, over all sessions
         self.tick_from = (0, 0.0)  # images and seconds at the last tick
         self.saved: Path | None = None  # the newest good checkpoint
         self.keeper = Keeper(state)
         self.watch = Watch(state.recipe.run.guard, state.batch)
-        self.returned = False  # to the last healthy average
         self.examiner = Examiner(state, self.watch, screen, self.failed)
         self.measured: dict[str, float] | None = None  # the final metrics
         self.unwritten: list[dict[str, Any]] = []  # rows for whom the disk had no room
@@ -71,24 +71,8 @@ class Training:
             self.watch.see(row)
         return True
 
-    def train(self) -> dict[str, float]:
-        """Run to the end -> the final metrics. Raises Preempted after saving if a signal asked to stop."""
-        state = self.state
-        if state.nimg == 0:
-            self.leisurely(self.begin)
-        elif state.nimg < state.total:
-            self.leisurely(self.look)  # what was due at the checkpoint, if the process died in it
-        with self.screen.progress(str(self.run.info["recipe"]), state.total, "img") as bar:
-            bar.advance(state.nimg)
-            while state.nimg < state.total and not self.returned:
-                start = time.perf_counter()
-                iterate(self.state)
-                self.seconds += time.perf_counter() - start
-                bar.advance(state.batch)
-                self.maintain(bar)
-        if not self.returned:
-            self.leisurely(self.look)
-        return self.measured or {}
+    def progress(self) -> AbstractContextManager[Bar]:
+        return self.screen.progress(str(self.run.info["recipe"]), self.state.total, "img")
 
     def begin(self) -> None:
         """The picture, and the look, that all others are compared with."""
@@ -112,20 +96,6 @@ class Training:
             self.failed("the post-mortem", error)
             return self.failures["the post-mortem"]
 
-    def maintain(self, bar: Bar) -> None:
-        """What is due between iterations. Saving comes first: nothing after it can lose what was trained."""
-        state, settings = self.state, self.state.recipe.run
-        finished = state.nimg >= state.total
-        if finished or evaluation.crossed(state, settings.tick_kimg or settings.kimg / 20):
-            bar.advance(0, **self.tick())
-        parts, stage = evaluation.due(state, finished), self.stage_due(finished)
-        if parts or stage or self.stop.requested or self.overdue():
-            self.save(finished)
-        if self.stop.requested:
-            raise self.preempted(self.stop.requested)
-        if (parts or stage) and not finished:
-            self.leisurely(self.look)
-
     def note(self, row: dict[str, Any]) -> None:
         """Add a row to the log; where the disk is full, together with the next one."""
         for sign in self.watch.see(row):
@@ -137,11 +107,6 @@ class Training:
                 self.unwritten.pop(0)
         except ResourceError as error:
             self.screen.warn(f"{error}; the run goes on and tries again")
-
-    def stage_due(self, finished: bool) -> bool:
-        """Whether a checkpoint and pictures are due by the count of images."""
-        settings = self.state.recipe.run
-        return finished or evaluation.crossed(self.state, settings.checkpoint_kimg or settings.kimg / 5)
 
     @property
     def pinned(self) -> tuple[str, ...]:
@@ -214,8 +179,9 @@ class Training:
     def leisurely(self, work: Callable[[], None]) -> None:
         """Do work that a signal may end at any point, since the newest checkpoint has all that was trained."""
         try:
-            with self.stop.at_once():
+            with self.stop.at_once(), self.ranks.leading() as end:
                 work()
+                end["returned"] = self.returned
         except Stopped as stopped:
             raise self.preempted(str(stopped)) from None
 
@@ -231,6 +197,7 @@ class Training:
         """Log and show means since the last tick -> the losses among them."""
         self.check()
         state = self.state
+        self.ranks.collect(state.records)
         means = state.records.means()
         state.records.clear()
         nimg, seconds = self.tick_from
@@ -263,10 +230,15 @@ class Training:
         self.screen.line(f"{formats.kimg(state.nimg)} kimg   {formats.numbers(shown)}")
         self.keeper.improved(found)
 
-    def save(self, finished: bool) -> None:
-        """Save a checkpoint; a full disk is a warning now and an error at the end."""
-        self.run.check()
+    def save(self, must: bool) -> None:
+        """Save a checkpoint; a full disk is a warning now and an error where it must be."""
         self.check()
+        self.ranks.collect(self.state.records)
+        with self.ranks.leading():
+            self.write(must)
+
+    def write(self, must: bool) -> None:
+        self.run.check()
         start = time.perf_counter()
         tensors, meta = snapshot.capture(self.state)
         meta |= {"seconds": self.seconds, "tick_from": list(self.tick_from), "best": self.keeper.saved()}
@@ -276,7 +248,7 @@ class Training:
         try:
             self.saved = checkpoint.save(self.run.checkpoints, self.state.nimg, tensors, meta, keep, self.pinned)
         except ResourceError as error:
-            if finished or self.stop.requested:
+            if must:
                 raise
             self.screen.warn(f"{error}; training goes on, the next checkpoint tries again")
         self.seconds_saved = self.seconds

@@ -14,6 +14,7 @@ from distillkit.api import Choice
 from distillkit.recipe import choice_from_table, table_of, tiny
 from distillkit.recipe.write import toml
 from distillkit.testing import toys
+from distillkit.train.ranks.alone import Ranks
 from distillkit.train.state import State
 
 SUMMARY = 100  # characters
@@ -50,11 +51,14 @@ class ComponentContract:
     def choice(self) -> Choice[Any]:
         return choice_from_table(self.kind, self.table, toys.catalog(), where=type(self).__name__)
 
-    def state(self, **tables: Any) -> State:
-        """The state of the toy recipe with this component in it, `recipe` over it and `tables` over that."""
+    def state(self, ranks: Ranks | None = None, **tables: Any) -> State:
+        """The state of the toy recipe with this component in it, `recipe` over it and `tables` over that.
+
+        `ranks`: of one process of several.
+        """
         own = [self.table] if self.kind in ("auxiliary_loss", "evaluate") else self.table
         hooked = self.kind in toys.DEFAULTS or isinstance(own, list)
-        return toys.toy_state(**toys.merged(self.recipe, {self.kind: own} if hooked else {}, tables))
+        return toys.toy_state(ranks, **toys.merged(self.recipe, {self.kind: own} if hooked else {}, tables))
 
     def test_its_docstring_starts_with_a_line_that_a_list_can_show(self) -> None:
         first = (self.choice.cls.__doc__ or "").strip().partition("\n")[0]

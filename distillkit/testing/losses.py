@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from distillkit.api import Denoiser, Term
 from distillkit.testing import toys
 from distillkit.testing.component import ComponentContract
+from distillkit.testing.ranks import simulated
 from distillkit.testing.training import copied, differences, gradients, iterations, losses, moved, run, weights
 from distillkit.testing.watch import thawed, waits
 from distillkit.train import snapshot, turns
+from distillkit.train.ranks.alone import Ranks
 from distillkit.train.state import State
 
 
@@ -91,6 +94,24 @@ class TrainingContract(ComponentContract):
             for (name, a), (_, b) in zip(gradients(whole), gradients(micro), strict=True):
                 error = float((a - b).norm() / a.norm().clamp(min=1e-300))
                 assert error < 1e-10, f"{name}: gradients differ by {error:g} of their norm"
+
+    def trained(self, tables: toys.Tables, steps: int, ranks: Ranks) -> dict[str, Tensor]:
+        """All weights after some iterations of one process of several."""
+        return weights(run(self.state(ranks, **tables), steps))
+
+    def test_several_processes_train_the_weights_of_one(self) -> None:
+        for tables in self.variants():
+            double = toys.merged(tables, {"run": {"precision": "fp64"}})
+            if self.batch_level:  # a pass is what the recipe says, whoever makes it
+                double = toys.merged(double, {"run": {"micro_batch": self.state(**double).batch // 2}})
+            alone = self.state(**double)
+            steps = iterations(alone)
+            want = weights(run(alone, steps))
+            found = simulated(2, partial(self.trained, double, steps))
+            for name, one in want.items():
+                assert torch.equal(found[0][name], found[1][name]), f"{name}: not the same on both"
+                error = float((found[0][name] - one).norm() / one.norm().clamp(min=1e-300))
+                assert error < 1e-9, f"{name}: {error:g} of its norm apart; see step.mean, step.own, state.rows"
 
 
 class GeneratorLossContract(TrainingContract):

@@ -15,6 +15,7 @@ from distillkit.networks.network_file import Carded
 from distillkit.testing import toys
 from distillkit.testing.component import ComponentContract
 from distillkit.testing.networks import ATTRIBUTES
+from distillkit.train.ranks.alone import Ranks
 from distillkit.train.state import State
 
 
@@ -161,9 +162,9 @@ class GuidanceContract(TeacherScoreContract):
 
     kind = "guidance"
 
-    def state(self, **tables: Any) -> State:
+    def state(self, ranks: Ranks | None = None, **tables: Any) -> State:
         guided = {"teacher_score": {"guidance": self.table}}
-        return toys.toy_state(**toys.merged(self.recipe, guided, tables))
+        return toys.toy_state(ranks, **toys.merged(self.recipe, guided, tables))
 
     def test_it_changes_what_the_teacher_says(self) -> None:
         guided, plain = self.state(), toys.toy_state(**self.recipe)

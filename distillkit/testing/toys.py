@@ -30,6 +30,7 @@ from distillkit.recipe.layer import Layer, overlay
 from distillkit.recipe.write import toml
 from distillkit.registry import Catalog, Offer
 from distillkit.train.build import build
+from distillkit.train.ranks.alone import Ranks
 from distillkit.train.step import Step
 
 if TYPE_CHECKING:
@@ -168,9 +169,9 @@ def toy_recipe(**tables: Any) -> Recipe:
         return read(path, catalog=catalog())
 
 
-def toy_state(**tables: Any) -> State:
-    """The state of the toy recipe before its first iteration, built by the engine."""
-    return build(toy_recipe(**tables), catalog())
+def toy_state(ranks: Ranks | None = None, **tables: Any) -> State:
+    """The state of the toy recipe before its first iteration; `ranks`: this process among several, None: alone."""
+    return build(toy_recipe(**tables), catalog(), ranks)
 
 
 def toy_step(state: State, turn: str = "generator", first: int = 0, n: int | None = None) -> Step:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import cast
 
+import attrs
 import torch
 from torch import Tensor
 
 from distillkit.api import PluginError, Term, Turn
 from distillkit.api.slots import AuxiliarySlot
 from distillkit.train.state import Part, State
-from distillkit.train.step import Step, seed_masks
+from distillkit.train.step import Step, Whole, seed_masks
 
 DECAY = 0.9  # of the averaged gradient norms behind weight = "auto"
 
@@ -30,25 +31,35 @@ def auxiliary_gradients(state: State, turn: Turn, steps: list[Step], active: lis
     """Add the gradient of every term, weighted, to the x of its step."""
     # The whole batch at once: distances of distributions, such as the MMD, are no means over images, and the mean of
     # those of micro-batches is another, noisier loss.
-    whole = Step(
-        state, turn.name, 0, state.batch, state.batch, trains_generator=True, same_images_as=turn.same_images_as,
+    own = Step(
+        state, turn.name, steps[0].first, sum(step.n for step in steps), state.batch, trains_generator=True,
+        same_images_as=turn.same_images_as, of_batch=True,
         stream=f"{turn.name}/auxiliary",  # other numbers than the method drew
         x=torch.cat([step.x for step in steps]).detach().requires_grad_(),
     )  # fmt: skip
+    counts = state.ranks.counts(state.batch, state.recipe.run.micro_batch)
+    whole = own if len(counts) == 1 else Whole(own, counts)
     method = [step.x.grad for step in steps if step.x.grad is not None]
     at_x = len(method) == len(steps)
     # ||dL/dx|| over [batch,C,H,W]: where gradients meet, a term can be measured without a pass of the generator.
-    norm = torch.cat(method).norm() if at_x else state.updaters["generator"].norm()
+    norm = norm_of_rows(state, method) if at_x else norm_at_parameters(state)
     for index, part in enumerate(active):
         # For each term: what one draws leaves the masks of the next as they were.
-        with seed_masks(state, whole.first, whole.n, turn.name, "auxiliary_loss", index):
+        with seed_masks(state, own.first, own.n, turn.name, "auxiliary_loss", index):
             terms = part.call(state=state, step=whole)
         for term in terms:
-            if term.grad is not None and term.grad.shape != whole.x.shape:
-                got, wanted = list(term.grad.shape), list(whole.x.shape)
-                raise PluginError(f"auxiliary_loss {part.name!r}: Term.grad is {got}, expected {wanted}, as step.x")
             state.record(f"loss/{part.name}", term.value)
-            add(state, steps, whole.x, part, term, norm, at_x)
+            add(state, steps, own.x, part, attrs.evolve(term, grad=at_own(part, term, own, whole)), norm, at_x)
+
+
+def at_own(part: Part, term: Term, own: Step, whole: Step) -> Tensor | None:
+    """The gradient that a term gives at the images of this rank, as `gather` would give it: times the ranks."""
+    if term.grad is None or term.grad.shape == own.x.shape:
+        return term.grad
+    if len(term.grad) != whole.n or term.grad.shape[1:] != own.x.shape[1:]:
+        got, wanted = list(term.grad.shape), list(own.x.shape)
+        raise PluginError(f"auxiliary_loss {part.name!r}: Term.grad is {got}, expected {wanted}, as step.x")
+    return term.grad[own.first : own.first + own.n] * own.state.ranks.size
 
 
 def add(state: State, steps: list[Step], x: Tensor, part: Part, term: Term, method: Tensor, at_x: bool) -> None:
@@ -57,25 +68,27 @@ def add(state: State, steps: list[Step], x: Tensor, part: Part, term: Term, meth
     `method` is the norm of the method's gradient at x, or, where it has none there, at the generator's parameters.
     """
     grad: Tensor | None
+    # The objective is the mean over ranks of the term, which is the same number on each: what they add up is one term.
+    ranks = state.ranks.size
     # An adaptive weight of a term's own paper comes before ours, which knows nothing of the term.
     weight = term.weight if part.slot.weight == "auto" and term.weight is not None else part.slot.weight
     if weight == "auto":
         # At x alone: the weight balances norms there, and says nothing of another way to the parameters.
-        grad = torch.autograd.grad(term.value, x)[0] if term.grad is None else term.grad
+        grad = torch.autograd.grad(term.value / ranks, x)[0] if term.grad is None else term.grad / ranks
         if not at_x:
             return add_at_parameters(state, steps, part, grad, method)
-        grad = grad * balanced(state, part.name, part.slot.ratio, method, grad.norm())
+        grad = grad * balanced(state, part.name, part.slot.ratio, method, norm_of_rows(state, rows_of(steps, grad)))
     elif term.grad is not None:
-        grad = weight * term.grad
+        grad = weight * term.grad / ranks
     else:
         # Of this term alone, so that its norm can be told from the others'; .grad of parameters adds up meanwhile.
         x.grad = None
-        (weight * term.value).backward()
+        (weight * term.value / ranks).backward()
         grad = x.grad
     if grad is not None:
-        state.record(f"grad_norm/{part.name}", grad.norm())
-        for step in steps:
-            rows = grad[step.first : step.first + step.n]
+        parts = rows_of(steps, grad)
+        state.record(f"grad_norm/{part.name}", norm_of_rows(state, parts))
+        for step, rows in zip(steps, parts, strict=True):
             # A copy: autograd may add to .grad in place, and rows are a view of the batch's.
             step.x.grad = rows.clone() if step.x.grad is None else step.x.grad + rows
 
@@ -83,9 +96,9 @@ def add(state: State, steps: list[Step], x: Tensor, part: Part, term: Term, meth
 def add_at_parameters(state: State, steps: list[Step], part: Part, grad: Tensor, method: Tensor) -> None:
     """A term beside a method that never saw x (consistency models): both are compared at the generator's parameters."""
     params = state.updaters["generator"].params
-    pulled = [step.pull(grad[step.first : step.first + step.n], params) for step in steps]
+    pulled = [step.pull(rows, params) for step, rows in zip(steps, rows_of(steps, grad), strict=True)]
     total = [cast(Tensor, sum(parts)) for parts in zip(*pulled, strict=True)]
-    norm = torch.nn.utils.get_total_norm(total)
+    norm = summed_norm(state, total)
     # Linear in the gradient at x, so one pull serves both the norm and, scaled, the update.
     weight = balanced(state, part.name, part.slot.ratio, method, norm)
     state.record(f"grad_norm/{part.name}", weight * norm)
@@ -104,3 +117,28 @@ def balanced(state: State, name: str, ratio: float, method: Tensor, term: Tensor
     weight = ratio * mean[0] / mean[1].clamp(min=1e-30)
     state.record(f"weight/{name}", weight)
     return weight.to(term.dtype)
+
+
+def rows_of(steps: list[Step], grad: Tensor) -> list[Tensor]:
+    """The rows of each step in a gradient [M,C,H,W] at the images of this rank."""
+    return list(grad.split([step.n for step in steps]))
+
+
+def norm_of_rows(state: State, parts: list[Tensor]) -> Tensor:
+    """Norm [] of gradients at images of all ranks; each pass by itself, so that their sum is that of any ranks."""
+    squares = torch.stack([part.double().square().sum() for part in parts]).sum()
+    state.ranks.sum_([squares])
+    return squares.sqrt().to(parts[0].dtype)
+
+
+def norm_at_parameters(state: State) -> Tensor:
+    """Norm [] of the method's gradient at the generator's parameters, of all ranks together."""
+    return summed_norm(state, [p.grad for p in state.updaters["generator"].params if p.grad is not None])
+
+
+def summed_norm(state: State, grads: list[Tensor]) -> Tensor:
+    """Norm [] of the sum over ranks of gradients that the update will add up itself."""
+    if state.ranks.size > 1:
+        grads = [grad.clone() for grad in grads]
+        state.ranks.sum_(grads)
+    return torch.nn.utils.get_total_norm(grads) if grads else torch.zeros(())

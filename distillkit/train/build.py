@@ -8,6 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, cast
 
+import attrs
 import pluggy
 import torch
 from torch import nn
@@ -20,6 +21,7 @@ from distillkit.api import (
     Denoiser,
     GeneratorLoss,
     InputError,
+    OncePerTurn,
     PluginError,
     Rebuildable,
     TeacherScore,
@@ -34,14 +36,18 @@ from distillkit.recipe.schema import Generator, Recipe, logged_names
 from distillkit.registry import Catalog
 from distillkit.train import manager as managers
 from distillkit.train.optim import Updater
+from distillkit.train.ranks.alone import Ranks
 from distillkit.train.state import Part, State
 
 # bf16 is of layers alone: weights stay float32, for a step of lr 1e-5 would be lost in the 8 bits of a bf16 weight.
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}
 
 
-def build(recipe: Recipe, catalog: Catalog) -> State:
-    """Open the data, load the teacher, make generator, critics and optimizers; nothing has trained yet."""
+def build(recipe: Recipe, catalog: Catalog, ranks: Ranks | None = None) -> State:
+    """Open the data, load the teacher, make generator, critics and optimizers; nothing has trained yet.
+
+    `ranks`: this process among those of the run; None: it is alone.
+    """
     device = pick_device(recipe.run.device)
     if device.type == "cuda":
         # Set both ways: an earlier run of this process may have left its own.
@@ -49,7 +55,8 @@ def build(recipe: Recipe, catalog: Catalog) -> State:
         # Shapes stay the same all run long: the search for the fastest kernels is made once.
         torch.backends.cudnn.benchmark = True
     dataset = opened(recipe)
-    return assemble(recipe, catalog, device, dataset, lambda path: imported.load_network(Path.cwd() / path, catalog))
+    load = lambda path: imported.load_network(Path.cwd() / path, catalog)  # noqa: E731
+    return assemble(recipe, catalog, device, dataset, load, ranks or Ranks())
 
 
 def opened(recipe: Recipe) -> Dataset:
@@ -64,22 +71,31 @@ def opened(recipe: Recipe) -> Dataset:
 
 
 def assemble(
-    recipe: Recipe, catalog: Catalog, device: torch.device, dataset: Dataset, load: Callable[[str | Path], Denoiser]
-) -> State:
+    recipe: Recipe, catalog: Catalog, device: torch.device, dataset: Dataset, load: Callable[[str | Path], Denoiser],
+    ranks: Ranks,
+) -> State:  # fmt: skip
     """The live objects of a recipe around an opened data set; `load` makes the network of a checkpoint."""
-    components = build_components(recipe)
+    components = build_components(recipe if ranks.first else attrs.evolve(recipe, evaluate=()))
     hooks = managers.manager(components)
     state = State(
         recipe=recipe, device=device, dtype=DTYPES[recipe.run.precision], dataset=dataset,
-        held_out=dataset.held_out(), cache=cache(), hook=hooks.hook, components=components,
+        held_out=dataset.held_out(), cache=cache(), hook=hooks.hook, components=components, ranks=ranks,
         load_network=lambda path: load(path).to(device),
         with_dropout=lambda network: with_dropout(network, recipe.generator, catalog),
         teacher=cast(TeacherScore | None, components.get("teacher_score")),
     )  # fmt: skip
     state.auxiliaries = hooked(hooks, "auxiliary_loss", recipe.auxiliary_loss)
-    state.evaluators = hooked(hooks, "evaluate", recipe.evaluate)
+    if ranks.first:
+        state.evaluators = hooked(hooks, "evaluate", recipe.evaluate)
+    else:  # the first rank measures; this one knows when, and asks no metric to get ready
+        named = zip(logged_names(recipe.evaluate), recipe.evaluate, strict=True)
+        state.evaluators = [Part(name, choice.slot, nobody) for name, choice in named]
     setup(state, hooks, catalog)
     return state
+
+
+def nobody(**given: Any) -> list[Any]:
+    return []
 
 
 def hooked(hooks: pluggy.PluginManager, hook: str, choices: tuple[Choice[Any], ...]) -> list[Part]:
@@ -120,6 +136,7 @@ def setup(state: State, hooks: pluggy.PluginManager, catalog: Catalog) -> None:
         # After `setup`, which may add to `state.frozen`: what an optimizer holds is fixed from here on.
         frozen = frozen_names(network, recipe.generator.freeze) | state.frozen if name == "generator" else frozenset()
         state.updaters[name] = Updater(state.settings[name], network, frozen)
+        state.once_per_turn[name] = [module for module in network.modules() if isinstance(module, OncePerTurn)]
         network.eval().requires_grad_(False)  # until a turn trains it
     for each in [*state.networks.values(), state.ema, *([state.teacher.network] if state.teacher else [])]:
         if each is not None:

@@ -21,6 +21,7 @@ from distillkit.api import (
     Denoiser,
     Embedding,
     Network,
+    OncePerTurn,
     Optimizer,
     TeacherScore,
     Turn,
@@ -30,11 +31,13 @@ from distillkit.api.deprecated import deprecated
 from distillkit.networks import network_file
 from distillkit.recipe.schema import Recipe
 from distillkit.train.optim import Updater
+from distillkit.train.ranks.alone import Ranks
 from distillkit.train.records import Records
 from distillkit.train.skips import Skips
 from distillkit.train.teacher import Relay
 
 Module = TypeVar("Module", bound=nn.Module | Denoiser)
+T = TypeVar("T")
 
 
 @define(eq=False)
@@ -58,6 +61,7 @@ class State:
     cache: Path  # survives the run: feature networks and the like
     _load_network: Callable[[str | Path], Denoiser]  # of a result, or a file to import
     with_dropout: Callable[[Denoiser], Denoiser]  # a copy with the dropout of [generator]
+    ranks: Ranks = field(factory=Ranks)
     figures: Path | None = None  # folder of the run for figures and data of analyses; none: nobody asked for any
     hook: Any = None  # pluggy's relay to the components that the recipe named
     teacher: TeacherScore | None = None
@@ -68,6 +72,7 @@ class State:
     settings: dict[str, Optimizer] = field(factory=dict)
     frozen: set[str] = field(factory=set)  # the generator's parameters that the method does not train
     updaters: dict[str, Updater] = field(factory=dict)
+    once_per_turn: dict[str, list[OncePerTurn]] = field(factory=dict)  # modules of each network
     turns: list[Turn] = field(factory=list)
     # What `sample` calls now: the student, or its average. Both are made after the teacher's setup, which sees None.
     generator: Denoiser = field(default=cast(Denoiser, None), init=False)
@@ -97,6 +102,18 @@ class State:
     def micro_batch(self) -> int:
         """Images per forward pass."""
         return self.recipe.run.micro_batch or self.batch
+
+    def rows(self, n: int) -> slice:
+        """This process's share of n items of any work; all of them where there is one process."""
+        return self.ranks.rows(n)
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """The shares of all processes, in order, without gradient: rows [M, ...] here -> [n, ...]."""
+        return self.ranks.gathered(rows)
+
+    def share(self, make: Callable[[], T]) -> T:
+        """What `make` gives in the first process, in all of them: for what is read from, or written to, a disk."""
+        return self.ranks.share(make)
 
     @property
     def skipped(self) -> int:

@@ -48,6 +48,7 @@ class Step:
         same_images_as: str = "",
         stream: str = "",
         x: Tensor | None = None,
+        of_batch: bool = False,
     ) -> None:
         """`recompute`: generate x without autograd now, and run the generator again in `backward`.
 
@@ -56,11 +57,13 @@ class Step:
         `same_images_as`: the turn whose z and labels x is made from; "": this one.
         `stream`: name of the random numbers that are drawn; "": the turn's.
         `x`: images [N,C,H,W] that there are already; None: made when touched.
+        `of_batch`: means are over the global batch, whatever the micro-batch.
         """
         self.state, self.turn, self.first, self.n, self.batch = state, turn, first, n, batch
         self.trains_generator, self.recompute = trains_generator, recompute
         self.same_images_as = same_images_as or turn
         self.stream = stream or turn
+        self.of_batch = of_batch or state.recipe.run.micro_batch is None
         self._draws = 0
         if x is not None:
             self.x = x
@@ -69,6 +72,28 @@ class Step:
     def nimg(self) -> int:
         """Images seen before this iteration."""
         return self.state.nimg
+
+    # Other ranks.
+
+    @property
+    def own(self) -> Step:
+        """The rows of this rank."""
+        return self
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Rows of `own` [M, ...] -> those of all ranks [N, ...], for a loss that is the same on every rank."""
+        return rows
+
+    def mean(self, values: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Mean [] of values [N] over the images of the micro-batch, or, where none is named, of the batch on all ranks.
+
+        `keep` [N]: 1 for those that count, 0 for the others. Differentiable.
+        """
+        keep = torch.ones_like(values) if keep is None else keep.to(values)
+        sums = torch.stack([(values * keep).sum(), keep.sum()])
+        if self.of_batch:
+            sums = self.state.ranks.sum(sums)
+        return sums[0] / sums[1]
 
     # Randomness: the k-th draw of a turn is its own stream, row = image number.
 
@@ -202,3 +227,26 @@ class Step:
 
     def _pass(self) -> Tensor:
         return self.sample() if self.recompute else self._graph
+
+
+class Whole(Step):
+    """The global batch of several ranks, for auxiliary terms: `x` is gathered when touched."""
+
+    def __init__(self, own: Step, counts: Sequence[int]) -> None:
+        """`counts`: rows that each rank holds."""
+        super().__init__(
+            own.state, own.turn, 0, own.batch, own.batch, trains_generator=True, same_images_as=own.same_images_as,
+            stream=own.stream, of_batch=True,
+        )  # fmt: skip
+        self._own, self._counts = own, counts
+
+    @property
+    def own(self) -> Step:
+        return self._own
+
+    @cached_property
+    def x(self) -> Tensor:
+        return self.gather(self._own.x)
+
+    def gather(self, rows: Tensor) -> Tensor:
+        return self.state.ranks.gather(rows, self._counts)

@@ -48,17 +48,16 @@ def gradients(state: State, turn: Turn) -> dict[str, Tensor]:
 
 
 def micro_steps(state: State, turn: Turn, recompute: bool) -> list[Step]:
-    """The rows of the global batch, one step per forward pass.
+    """The rows of this rank, one step per forward pass.
 
     Auxiliary terms need the x of all micro-batches: x is made without a graph first, and again for the backward pass
     (GradCache, arXiv:2101.06983): one more forward pass, the same numbers.
     """
-    size = state.recipe.run.micro_batch or state.batch
-    # A batch that is one micro-batch fits with its graph: nothing to make twice.
-    trains, recompute = "generator" in turn.trains, recompute and size < state.batch
+    passes = state.ranks.passes(state.batch, state.recipe.run.micro_batch)
+    # What is one pass fits with its graph: nothing to make twice.
+    trains, recompute = "generator" in turn.trains, recompute and len(passes) > 1
     return [
-        Step(state, turn.name, first, size, state.batch, trains, recompute, turn.same_images_as)
-        for first in range(0, state.batch, size)
+        Step(state, turn.name, first, n, state.batch, trains, recompute, turn.same_images_as) for first, n in passes
     ]
 
 
@@ -109,6 +108,8 @@ def training(state: State, turn: Turn) -> Iterator[None]:
     # kept; and in evaluation mode, for with dropout a loss would ask another critic at every call.
     for name in turn.trains:
         state.networks[name].train()
+        for module in state.once_per_turn[name]:
+            module.begin_turn()
         for p in state.updaters[name].params:
             p.requires_grad_(True)
     try:
@@ -124,6 +125,7 @@ def training(state: State, turn: Turn) -> Iterator[None]:
 
 def update(state: State, turn: Turn, losses: dict[str, Tensor]) -> Tensor:
     """Step the optimizers of the turn -> skipped, bool []: a loss or a gradient is not finite, and nothing changes."""
+    reduce(state, turn, losses)
     # Norms stay on the device: to read one here would make the CPU wait for the GPU in every turn of every iteration.
     norms = {name: state.updaters[name].norm() for name in turn.trains}
     # Kept beside the numbers, for `check` looks at them long after.
@@ -139,6 +141,21 @@ def update(state: State, turn: Turn, losses: dict[str, Tensor]) -> Tensor:
         state.records.add(f"grad_norm/{name}", norm, skipped)
         state.updaters[name].step(state.nimg, state.total, skipped)
     return skipped
+
+
+def reduce(state: State, turn: Turn, losses: dict[str, Tensor]) -> None:
+    """Add up what the ranks have of losses and gradients.
+
+    Sums, never means: a loss is divided by the global batch already, so ranks may hold unequal shares of it.
+    """
+    params = {f"{name}.{i}": p for name in turn.trains for i, p in enumerate(state.updaters[name].params)}
+    state.ranks.alike(
+        f"gradients of turn {turn.name!r}",
+        lambda: [f"{at} {list(p.shape)}{'' if p.grad is None else ', a gradient'}" for at, p in params.items()],
+    )
+    state.ranks.sum_(list(losses.values()))
+    # One without a gradient stays without: of zeros, AdamW would make a decay.
+    state.ranks.sum_([p.grad for p in params.values() if p.grad is not None])
 
 
 def check(state: State) -> None:

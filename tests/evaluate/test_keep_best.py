@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from distillkit.api import Turn, UsageError, hookimpl
 from distillkit.builtin import mixture
 from distillkit.cli.main import main
-from distillkit.run import training
+from distillkit.run import loop
 from distillkit.train.iterate import due
 from distillkit.train.state import State
 
@@ -72,16 +72,16 @@ def test_a_stopped_run_keeps_the_same(
 ) -> None:
     recipe = str(tiny(EVALUATE))
     assert main(["run", recipe, "--runs", str(tmp_path / "whole"), *SETS]) == 0
-    take = training.iterate
+    take = loop.iterate
 
     def killed(state: State) -> None:
         if state.nimg == 112:
             raise RuntimeError("killed here")
         take(state)
 
-    monkeypatch.setattr(training, "iterate", killed)
+    monkeypatch.setattr(loop, "iterate", killed)
     assert main(["run", recipe, "--runs", str(tmp_path / "parts"), *SETS]) == 1
-    monkeypatch.setattr(training, "iterate", take)
+    monkeypatch.setattr(loop, "iterate", take)
     assert main(["run", recipe, "--runs", str(tmp_path / "parts"), *SETS]) == 0
     (whole, weights), (parts, same_weights) = result(tmp_path / "whole"), result(tmp_path / "parts")
     assert same(weights, same_weights)

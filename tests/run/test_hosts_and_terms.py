@@ -11,7 +11,7 @@ import pytest
 
 from distillkit.api import Choice, Sample, UsageError
 from distillkit.recipe.schema import Recipe
-from distillkit.run import runner, training
+from distillkit.run import loop, runner
 from distillkit.show.screen import QuietScreen
 from distillkit.train.state import State
 
@@ -79,16 +79,16 @@ def test_every_host_runs_with_every_term_and_goes_on_bit_for_bit(
     host: str, term: str, runs: Path, monkeypatch: pytest.MonkeyPatch, same_runs: Callable[[Path, Path], None]
 ) -> None:
     """The run that goes on is what a power cut left: a copy of the folder between a checkpoint and the end."""
-    real, cut = training.iterate, runs.parent / "cut" / f"{host}-{term}"
+    real, cut = loop.iterate, runs.parent / "cut" / f"{host}-{term}"
 
     def iterate(state: State) -> None:
         if state.iteration == ITERATIONS - 1 and state.recipe.name == f"digits_{host}":
             shutil.copytree(max(runs.glob("0*")), cut)
         real(state)
 
-    monkeypatch.setattr(training, "iterate", iterate)
+    monkeypatch.setattr(loop, "iterate", iterate)
     whole = go(host, term, runs)
-    monkeypatch.setattr(training, "iterate", real)
+    monkeypatch.setattr(loop, "iterate", real)
     runner.run(None, resume=cut, runs=runs, screen=QuietScreen())
     same_runs(whole, cut)
 

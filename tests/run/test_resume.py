@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from distillkit.cli.main import main
-from distillkit.run import training
+from distillkit.run import loop
 from distillkit.train.state import State
 
 TEACHER = """
@@ -81,16 +81,16 @@ class Lost(Exception):
 @pytest.fixture
 def stop(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None]], None]:
     """`stop(k, how)` calls `how` once, before the iteration number k."""
-    real = training.iterate
+    real = loop.iterate
 
     def install(at: int, how: Callable[[], None]) -> None:
         def iterate(state: State) -> None:
             if state.iteration == at and state.recipe.name != "teacher":
-                monkeypatch.setattr(training, "iterate", real)
+                monkeypatch.setattr(loop, "iterate", real)
                 how()
             real(state)
 
-        monkeypatch.setattr(training, "iterate", iterate)
+        monkeypatch.setattr(loop, "iterate", iterate)
 
     return install
 

@@ -88,7 +88,8 @@ class Adversarial(AuxiliaryLoss):
     @hookimpl
     def auxiliary_loss(self, step: Step) -> Term:
         """(a)."""
-        return Term("adversarial", softplus(-self.logits(step, step.x, step.labels)).mean())
+        own = step.own
+        return Term("adversarial", own.mean(softplus(-self.logits(own, own.x, own.labels)).mean(1)))
 
     def logits(self, step: Step, y: Tensor, labels: Tensor | None) -> Tensor:
         """l(y) [N, taps] of images y [N,C,H,W]."""

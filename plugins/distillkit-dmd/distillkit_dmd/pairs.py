@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,16 @@ class Pairs:
             self.shards = [blank(state)] * -(-count // SHARD)
             return
         self.folder = state.cache / "pairs" / fingerprint(state, sampler, seed)
-        self.folder.mkdir(parents=True, exist_ok=True)
         self.shards = []
         n = min(SHARD, count)
         for first in range(0, count, SHARD):
             path = self.folder / f"{first:08d}{'' if n == SHARD else f'-{n}'}.safetensors"
-            if not sound(path, shapes(state, n)):
-                write(path, make(state, sampler, first, n, seed))
-            self.shards.append(safetensors.torch.load_file(path))
+            # The first rank alone knows a disk; all of them hold the pairs.
+            found = state.share(partial(stored, path, shapes(state, n)))
+            if found is None:
+                found = make(state, sampler, first, n, seed)
+                state.share(partial(write, path, found))
+            self.shards.append(found)
 
     def __getitem__(self, index: Tensor) -> dict[str, Tensor]:
         """Rows of an int64 index [n]."""
@@ -80,17 +83,19 @@ def make(state: State, sampler: Choice[Sample], first: int, n: int, seed: int) -
         u = noise.rows("rand", seed, "pairs/labels", first, n, ())
         pairs["labels"] = torch.eye(state.dataset.label_dim)[(u * state.dataset.label_dim).long()]
     part: Any = sampler.build()
-    chunks = []
+    chunks = [z[:0]]
+    passes = range(0, n, state.micro_batch)
     with state.generating(state.teacher_score):
-        for i in range(0, n, state.micro_batch):
+        for i in passes[state.rows(len(passes))]:  # each rank makes its share
             rows = slice(i, i + state.micro_batch)
             given = {name: t[rows].to(state.device, state.dtype) for name, t in pairs.items()}
             chunks.append(part.sample(state=state, z=given["z"], labels=given.get("labels")).float().cpu())
-    return {**pairs, "y": torch.cat(chunks)}
+    return {**pairs, "y": state.gather(torch.cat(chunks))}
 
 
 def write(path: Path, pairs: dict[str, Tensor]) -> None:
     """All or nothing, also when the run is killed; what is in the way is damaged."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_suffix(f".{os.getpid()}.tmp")
     tmp.write_bytes(safetensors.torch.save(pairs, metadata={DIGEST: digest(path, pairs)}))
     if path.is_dir():
@@ -102,6 +107,11 @@ def shapes(state: State, n: int) -> dict[str, list[int]]:
     """Of the tensors of a shard of `n` pairs."""
     labels = {"labels": [n, state.dataset.label_dim]} if state.dataset.label_dim else {}
     return {"z": [n, *state.dataset.shape], "y": [n, *state.dataset.shape], **labels}
+
+
+def stored(path: Path, wanted: dict[str, list[int]]) -> dict[str, Tensor] | None:
+    """The shard of a file; None where it is to be made."""
+    return safetensors.torch.load_file(path) if sound(path, wanted) else None
 
 
 def sound(path: Path, wanted: dict[str, list[int]]) -> bool:

@@ -19,6 +19,7 @@ from distillkit.api import (
     Embedding,
     Sample,
     State,
+    Step,
     Term,
     UsageError,
     Use,
@@ -71,14 +72,15 @@ class Regression(AuxiliaryLoss):
         self.phi = None if c.features is None else state.embedding(c.features)
 
     @hookimpl
-    def auxiliary_loss(self, state: State) -> Term:
+    def auxiliary_loss(self, state: State, step: Step) -> Term:
         """Eq. (9); its gradient reaches the generator directly."""
         n = self.config.batch or state.batch
         index = noise.shuffled(state.seed, "regression/pairs", state.iteration * n, n, self.config.pairs)
+        index = index[state.rows(n)]  # each rank takes its share
         pairs = {name: t.to(state.device, state.dtype) for name, t in self.pairs[index].items()}
         x = state.hook.sample(state=state, z=pairs["z"], labels=pairs.get("labels"))
         at_once = n if state.micro_batch == state.batch else state.micro_batch
-        return Term("regression", self.in_parts(x, pairs["y"], at_once).mean(), weight=LAMBDA_REG)
+        return Term("regression", step.own.mean(self.in_parts(x, pairs["y"], at_once)), weight=LAMBDA_REG)
 
     def in_parts(self, x: Tensor, y: Tensor, at_once: int) -> Tensor:
         """l(x, y) [N]; "lpips" holds the feature network's graph, which is large, of so many images only."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from distillkit.api import Dataset
+from distillkit.api import State
 
 BLOCK = 256  # images per forward pass through an embedding
 
@@ -15,14 +15,13 @@ BLOCK = 256  # images per forward pass through an embedding
 class RealFeatures:
     """Features of real images by index: from a bank of the whole set where it fits in `bank_mb`, else computed."""
 
-    def __init__(
-        self, dataset: Dataset, nets: list[nn.Module], device: torch.device, dtype: torch.dtype, bank_mb: float
-    ) -> None:
-        self.dataset, self.nets, self.device, self.dtype = dataset, nets, device, dtype
+    def __init__(self, state: State, nets: list[nn.Module], dtype: torch.dtype, bank_mb: float) -> None:
+        dataset = state.dataset
+        self.dataset, self.nets, self.device, self.dtype = dataset, nets, state.device, dtype
         one = self._images(torch.tensor([0]))
         widths = [embed(net, one).shape[1] for net in nets]
         fits = len(dataset) * sum(widths) * dtype.itemsize <= bank_mb * 2**20
-        self.bank = self._fill(widths) if fits else None
+        self.bank = self._fill(widths, state) if fits else None
 
     def __call__(self, index: Tensor) -> Iterator[Tensor]:
         """Features [M,D] of int64 index [M], one embedding after the other."""
@@ -33,15 +32,18 @@ class RealFeatures:
             images = self._images(index)
             yield from (embed(net, images) for net in self.nets)
 
-    def _fill(self, widths: list[int]) -> list[Tensor]:
-        # Always the same blocks of neighbours, so that a resumed run finds the same bits.
-        size = len(self.dataset)
-        bank = [torch.empty(size, width, device=self.device, dtype=self.dtype) for width in widths]
-        for index in torch.arange(size).split(BLOCK):
+    def _fill(self, widths: list[int], state: State) -> list[Tensor]:
+        # Always the same blocks of neighbours, so that a resumed run, and any number of ranks, finds the same bits.
+        blocks = torch.arange(len(self.dataset)).split(BLOCK)
+        mine = blocks[state.rows(len(blocks))]
+        bank = [torch.empty(sum(map(len, mine)), width, device=self.device, dtype=self.dtype) for width in widths]
+        at = 0
+        for index in mine:
             images = self._images(index)
             for features, net in zip(bank, self.nets, strict=True):
-                features[index[0] : index[-1] + 1] = embed(net, images)
-        return bank
+                features[at : at + len(index)] = embed(net, images)
+            at += len(index)
+        return [state.gather(features) for features in bank]
 
     def _images(self, index: Tensor) -> Tensor:
         return self.dataset.images(index).to(self.device, self.dtype, non_blocking=True)
@@ -53,15 +55,18 @@ def embed(net: nn.Module, x: Tensor) -> Tensor:
     return torch.cat([net(part) for part in x.split(BLOCK)])
 
 
-def pull_back(net: nn.Module, x: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+def pull_back(
+    net: nn.Module, x: Tensor, loss: Callable[[Tensor], Tensor], at_once: int = BLOCK
+) -> tuple[Tensor, Tensor]:
     """loss(net(x)) [] and its gradient at x [N,C,H,W], exactly, with a graph of at most BLOCK images.
 
     A larger batch goes through the net twice: the features first, then their gradient (arXiv:2101.06983).
+    `at_once`: images per pass of a smaller one.
     """
     if len(x) <= BLOCK:
-        leaf = x.detach().requires_grad_()
-        value = loss(net(leaf))
-        return value.detach(), torch.autograd.grad(value, leaf)[0]
+        leaves = [part.requires_grad_() for part in x.detach().split(at_once)]
+        value = loss(torch.cat([net(leaf) for leaf in leaves]))
+        return value.detach(), torch.cat(torch.autograd.grad(value, leaves))
     features = embed(net, x).requires_grad_()
     value = loss(features)
     (upstream,) = torch.autograd.grad(value, features)

@@ -107,19 +107,21 @@ class EmbeddingLoss(AuxiliaryLoss):
         """(a), the mean over embeddings [], and its gradient at x [N,C,H,W]; one embedding at a time."""
         if self.real is None:  # only now: the bank takes a pass over the data
             bank_mb = 0 if self.config.refresh_every else self.config.bank_mb
-            self.real = RealFeatures(state.dataset, self.nets, state.device, self.dtype, bank_mb)
+            self.real = RealFeatures(state, self.nets, self.dtype, bank_mb)
         index = self._index(state)
-        x = step.x.detach().to(self.dtype)
+        x = step.own.x.detach().to(self.dtype)  # each rank embeds its own rows; what is compared is the whole batch
         values, gradient = [], torch.zeros_like(x)
         for i, real in enumerate(self.real(index)):
-            value, d = pull_back(self.nets[i], x, partial(self._compare, state, step, index, i, real))
+            compare = partial(self._compare, state, step, index, i, real)
+            value, d = pull_back(self.nets[i], x, compare, at_once=state.micro_batch)
             state.record(f"embedding/{self.names[i]}", value)
             values.append(value)
             gradient += d / len(self.nets)
-        return torch.stack(values).mean(), gradient.to(step.x.dtype)
+        return torch.stack(values).mean(), gradient.to(step.own.x.dtype)
 
     def _compare(self, state: State, step: Step, index: Tensor, i: int, real: Tensor, fake: Tensor) -> Tensor:
-        """(b) of embedding i between fake [N,D] and real [M,D] -> []."""
+        """(b) of embedding i between fake [N,D], of this rank's rows, and real [M,D] -> []."""
+        fake = step.gather(fake)
         s2 = self.bandwidths.update(i, bandwidth2(fake, real, self.config.bandwidth))
         mmd = partial(mmd2, kernel=self.kernel, biased=self.biased)
         if self.config.mode == "marginal":

@@ -68,9 +68,10 @@ class FrechetLoss(AuxiliaryLoss):
 
     @hookimpl
     def auxiliary_loss(self, state: State, step: Step) -> Term | None:
-        total, ready = step.x.new_zeros((), dtype=torch.float64), False
+        total, ready = step.own.x.new_zeros((), dtype=torch.float64), False
         for name, net, real, population in zip(self._names(), self.nets, self.real, self.populations, strict=True):
-            f = net(step.x).double() - real.mean  # centred: better conditioned sums
+            f = torch.cat([net(part) for part in step.own.x.split(state.micro_batch)])  # of this rank's images
+            f = step.gather(f).double() - real.mean  # centred: better conditioned sums
             mean, cov, n = population.moments(f)
             if n >= self.config.minimum:
                 fd, ready = real.distance(mean, cov), True
@@ -78,7 +79,7 @@ class FrechetLoss(AuxiliaryLoss):
                 total = total + fd / fd.detach().clamp(min=1e-12)
             if f.isfinite().all():
                 population.add(f)
-        return Term("frechet", total.to(step.x.dtype)) if ready else None
+        return Term("frechet", total.to(step.own.x.dtype)) if ready else None
 
     def _names(self) -> list[str]:
         return [f"{choice.name}.{i}" if i else choice.name for i, choice in enumerate(self.config.embeddings)]

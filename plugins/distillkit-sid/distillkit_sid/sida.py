@@ -95,7 +95,8 @@ class Sida(Sid):
         l_real = self.unet.encoder(y_real + n, sigma, step.labels, labels_real)
         outputs = D_fake, l_fake, l_real, self.expected_error(sigma)
         (y, D_fake, l_fake, l_real, u), keep = self.finite_rows(state, y, *outputs)
-        L_D = (edm_weight(sigma) / u.exp()).flatten() * keep * (bce(l_real, 1, keep) + bce(l_fake, 0, keep)) / 2
+        L_bce = (bce(step, l_real, 1, keep) + bce(step, l_fake, 0, keep)) / 2
+        L_D = (edm_weight(sigma) / u.exp()).flatten() * keep * L_bce
         state.record("loss/discriminator", L_D.mean())
         record_logits(state, l_fake, l_real)
         return self.fake_score_loss(D_fake, y, sigma, u) + c.lsd * L_D
@@ -112,15 +113,18 @@ class Sida(Sid):
         L_sid = c.lsg * sid_loss(x, D_real, D_fake, c.alpha, w).flatten(1).sum(1)
         if step.nimg <= c.gan_after_kimg * 1000:
             return L_sid
-        L_gan = c.lsg_gan * x[0].numel() * bce(l_fake.clamp(-10, 10), 1, keep) * keep / w.flatten()
+        L_gan = c.lsg_gan * x[0].numel() * bce(step, l_fake.clamp(-10, 10), 1, keep) * keep / w.flatten()
         state.record("loss/adversarial", L_gan.mean())
         return (L_sid + L_gan) / 2
 
 
-def bce(logits: Tensor, target: int, keep: Tensor) -> Tensor:
-    """Binary cross-entropy [] of logits [N,1,h,w] with 0 or 1, over the map and the images in keep [N]."""
+def bce(step: Step, logits: Tensor, target: int, keep: Tensor) -> Tensor:
+    """Binary cross-entropy [] of logits [N,1,h,w] with 0 or 1, over the map and the images in keep [N].
+
+    Published runs take it over the batch of one GPU, which `run.micro_batch` names; else it is over the whole batch.
+    """
     loss = softplus(-logits if target else logits).flatten(1).mean(1)
-    return (loss * keep).sum() / keep.sum()
+    return step.mean(loss, keep)
 
 
 def more_than(kimg: float) -> float:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from distillkit.api import UsageError
 from distillkit.testing import lognormal_draw, replayed, toy_state
+from distillkit.train import turns
 from distillkit.train.state import State
 from distillkit.train.step import Step
 
@@ -136,14 +137,15 @@ def normalised(**loss: Any) -> tuple[bool, bool]:
 
 
 def is_normalised(state: State, name: str) -> bool:
-    """Whether a pass in training mode takes a factor of 2 out of the weights."""
-    network: Any = state.networks[name].train()
+    """Whether the begin of a turn takes a factor of 2 out of the weights."""
+    network: Any = state.networks[name]
     weights = [p for p in network.parameters() if p.ndim > 1]
     for p in weights:
         p.data.mul_(2)
     before = [p.clone() for p in weights]
-    network(torch.zeros(1, *state.dataset.shape), torch.ones(1, 1, 1, 1))
-    network.eval()
+    turn = next(turn for turn in state.turns if name in turn.trains)
+    with turns.training(state, turn):
+        network(torch.zeros(1, *state.dataset.shape), torch.ones(1, 1, 1, 1))
     return any(not torch.equal(a, b) for a, b in zip(before, weights, strict=True))
 
 

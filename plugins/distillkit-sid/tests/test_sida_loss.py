@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from distillkit.api import UsageError
-from distillkit.testing import lognormal_draw, replayed, toy_state
+from distillkit.testing import lognormal_draw, replayed, toy_state, toy_step
 from distillkit.train import iterate
 from distillkit.train.state import State
 from distillkit.train.step import Step
@@ -161,9 +161,10 @@ def test_a_dropped_image_leaves_the_same_losses_to_the_others(data: Data, fake: 
 
 def test_bce_is_the_binary_cross_entropy_with_logits() -> None:
     logits = torch.linspace(-30, 30, 32).view(2, 1, 4, 4)
+    step = toy_step(toy_state())
     for target in (0, 1):
         want = binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
-        torch.testing.assert_close(bce(logits, target, torch.ones(2, dtype=torch.bool)), want)
+        torch.testing.assert_close(bce(step, logits, target, torch.ones(2, dtype=torch.bool)), want)
 
 
 def test_a_network_without_an_encoder_is_refused_by_name() -> None:

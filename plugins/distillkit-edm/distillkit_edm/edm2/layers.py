@@ -66,8 +66,8 @@ class MPFourier(nn.Module):
 class MPConv(nn.Module):
     """Convolution of odd size `kernel` (0: a linear layer) by weights of unit norm per output, without bias.
 
-    In training each call for gradients first overwrites the weights by their normalised values (arXiv:2312.02696,
-    Eq. (66)).
+    Each turn that trains them first overwrites the weights by their normalised values (arXiv:2312.02696, Eq. (66)); the
+    authors' code does so in each pass, of which there may be several: from the second on it changes rounding alone.
     """
 
     force_normalization = True  # false: not even in training; SiDA's choice for size s
@@ -85,9 +85,9 @@ class MPConv(nn.Module):
     def _unit(self) -> Tensor:
         """Weights of unit variance per output."""
         w: Tensor = self.weight
-        dims = tuple(range(1, w.ndim))
-        if self.training and self.force_normalization and torch.is_grad_enabled():
-            with torch.no_grad():
-                w.copy_(normalize(w, dims))
-            w = w.clone()  # the next call overwrites them, which must not spoil the backward pass of this one
-        return normalize(w, dims)
+        return normalize(w, tuple(range(1, w.ndim)))
+
+    @torch.no_grad()
+    def begin_turn(self) -> None:
+        if self.force_normalization:
+            self.weight.copy_(normalize(self.weight, tuple(range(1, self.weight.ndim))))

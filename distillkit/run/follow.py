@@ -1,0 +1,68 @@
+"""The ranks beside the first: they train in step with it, and otherwise do what it asks. They read and write no run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from distillkit.api import Preempted
+from distillkit.disk.results import Outcome
+from distillkit.recipe.schema import Recipe
+from distillkit.registry import Catalog
+from distillkit.run import stage
+from distillkit.run.loop import Loop
+from distillkit.run.signals import StopRequest
+from distillkit.show.screen import Bar, NoBar
+from distillkit.train import snapshot, turns
+from distillkit.train.ranks.alone import Ranks
+
+
+def follow(ranks: Ranks) -> None:
+    """Do what the first rank asks for until it has finished. Raises what ended it."""
+    ranks.listen({"stage": lambda **facts: execute(ranks, **facts)})
+
+
+def execute(ranks: Ranks, recipe: Recipe, outcomes: Mapping[str, Outcome], threads: int) -> None:
+    """Train one recipe beside the first rank, see `stage.execute`."""
+    with StopRequest() as stop:
+        torch.set_num_threads(threads)
+        state = stage.built(recipe, outcomes, Catalog.installed(), ranks)
+        ranks.listen({})  # it prepares the folder, or finds the checkpoint to go on from
+        snapshot.restore(state, *ranks.spread(snapshot.capture(state)))
+        state.records.clear()  # what it had recorded is its to report
+        loop = Following(state, stop)
+        loop.train()
+        loop.leisurely(lambda: None)  # it writes the result
+        loop.leisurely(lambda: None)  # and the page
+
+
+class Following(Loop):
+    """A run in progress, of which this rank has the state alone."""
+
+    def progress(self) -> AbstractContextManager[Bar]:
+        return nullcontext(NoBar())
+
+    def leisurely(self, work: Callable[[], None]) -> None:
+        self.returned = self.ranks.listen({}).get("returned", False)
+
+    def begin(self) -> None:
+        pass
+
+    look = begin
+
+    def tick(self) -> dict[str, float]:
+        turns.check(self.state)
+        self.ranks.collect(self.state.records)
+        return {}
+
+    def overdue(self) -> bool:
+        return False
+
+    def save(self, must: bool) -> None:
+        self.tick()
+        self.ranks.listen({})
+
+    def preempted(self, signal: str) -> Preempted:
+        return Preempted(f"{signal}: the first process has saved")

@@ -1,0 +1,143 @@
+"""torch.distributed as the wire between ranks, and nothing of it outside this room."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed import distributed_c10d
+from torch.distributed.rendezvous import rendezvous
+
+from distillkit.api import Lost
+
+PATIENCE = timedelta(minutes=10)  # until the first iteration: downloads, classifiers, compilation
+AWHILE = timedelta(seconds=2)  # for a rank that failed to say why
+REASON, ENDED = "distillkit/reason", "distillkit/ended"
+
+
+class Distributed:
+    """The default process group: gloo for what is on CPUs, NCCL for GPUs."""
+
+    def __init__(self, seconds: float) -> None:
+        """Join it; `seconds`: how long the others may be silent, later on."""
+        self.seconds = seconds
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        try:
+            self.store, self.rank, self.size = next(rendezvous("env://", timeout=PATIENCE))
+            dist.init_process_group(
+                backend, store=self.store, rank=self.rank, world_size=self.size, timeout=PATIENCE
+            )  # fmt: skip
+        except RuntimeError as error:
+            raise Lost(f"cannot join the other processes: {short(error)}") from error
+
+    def sum_(self, flat: Tensor) -> None:
+        with self.wrapped():
+            dist.all_reduce(flat)
+
+    def gather(self, rows: Tensor) -> Tensor:
+        found = rows.new_empty(self.size * len(rows), *rows.shape[1:])
+        with self.wrapped():
+            dist.all_gather_single(found, rows)
+        return found
+
+    def send_(self, tensor: Tensor) -> None:
+        with self.wrapped():
+            dist.broadcast(tensor, 0)
+
+    def tell(self, thing: Any) -> Any:
+        box = [thing]
+        with self.wrapped():
+            dist.broadcast_object_list(box, 0, device=torch.device("cpu"))
+        return box[0]
+
+    def collect(self, thing: Any) -> list[Any]:
+        boxes: list[Any] = [None] * self.size
+        with self.wrapped():
+            dist.all_gather_object(boxes, thing)
+        return boxes
+
+    def most(self, flags: list[int]) -> Callable[[], list[int]]:
+        numbers = torch.tensor(flags)
+        with self.wrapped():
+            work = dist.all_reduce(numbers, dist.ReduceOp.MAX, async_op=True)
+
+        def wait() -> list[int]:
+            with self.wrapped():
+                work.wait()
+            return [int(n) for n in numbers]
+
+        return wait
+
+    # How it ends.
+
+    @contextmanager
+    def wrapped(self) -> Iterator[None]:
+        """An error of a collective says that another rank is gone or silent; gloo's are plain RuntimeErrors."""
+        try:
+            yield
+        except RuntimeError as error:
+            raise self.lost(error) from error
+
+    def lost(self, error: Exception) -> Lost:
+        text = short(error)
+        dumped = f"; where this one was: {self.dump()}" if "imed out" in text else ""
+        reason = self.reason() or f"another process is gone or silent: {text}"
+        return Lost(f"rank {self.rank} of {self.size} ({socket.gethostname()}): {reason}{dumped}")
+
+    def dump(self) -> Path:
+        """Write the stacks of all threads: a rank that waits in vain says in what."""
+        path = Path(tempfile.gettempdir()) / f"distillkit-rank-{self.rank}-stacks.txt"
+        with open(path, "w") as file:
+            faulthandler.dump_traceback(file)
+        return path
+
+    def fail(self, code: int, text: str) -> None:
+        """Say why this rank ends, before it does; the first to say so counts."""
+        said = json.dumps({"rank": self.rank, "host": socket.gethostname(), "code": code, "text": text[:500]})
+        try:
+            self.store.compare_set(REASON, "", said)
+        except RuntimeError:  # the store went with its host: there is nobody to tell
+            return
+
+    def reason(self) -> str:
+        """What another rank said before it ended; "" where none did."""
+        try:
+            self.store.wait([REASON], AWHILE)
+            said = json.loads(self.store.get(REASON))
+        except (RuntimeError, ValueError):
+            return ""
+        return "" if said["rank"] == self.rank else f"rank {said['rank']} ({said['host']}) ended: {said['text']}"
+
+    def hurry(self, on: bool) -> None:
+        distributed_c10d._set_pg_timeout(timedelta(seconds=self.seconds) if on else PATIENCE)
+
+    def leave(self, well: bool) -> None:
+        """End together: the others wait for the first rank, which has a picture to draw or a report to write.
+
+        `well`: no error; else they may not be where this one is, and no collective is tried.
+        """
+        try:
+            if well:
+                dist.barrier()
+                dist.destroy_process_group()
+            elif self.rank == 0:
+                self.store.set(ENDED, "")
+            else:
+                self.store.wait([ENDED], timedelta(seconds=self.seconds))
+        except RuntimeError:  # the first one is gone, and so is what was waited for
+            return
+
+
+def short(error: Exception) -> str:
+    """The first line of an error of torch's, without the place in its C++ code."""
+    return str(error).splitlines()[0].rpartition("] ")[2][:160] if str(error) else type(error).__name__

@@ -1,0 +1,283 @@
+"""Several processes, over a wire that can add up, gather and tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from distillkit.api import DistillkitError, Lost, Preempted, UsageError
+from distillkit.train.ranks.alone import Ranks, Snapshot
+from distillkit.train.records import Records
+
+T = TypeVar("T")
+BUCKET = 25 * 2**20  # bytes added up at once: few collectives, and no second copy of all gradients
+
+
+class Wire(Protocol):
+    """What carries numbers and objects between ranks; raises Lost where another is gone."""
+
+    rank: int
+    size: int
+
+    def sum_(self, flat: Tensor) -> None:
+        """Replace by the sum over ranks, the same bits on all."""
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """[M, ...] of each rank -> [size * M, ...]."""
+
+    def send_(self, tensor: Tensor) -> None:
+        """Replace by the first rank's."""
+
+    def tell(self, thing: Any) -> Any:
+        """The first rank's, on all."""
+
+    def collect(self, thing: Any) -> list[Any]:
+        """Those of all ranks, on all."""
+
+    def most(self, flags: list[int]) -> Callable[[], list[int]]:
+        """Begin to find the largest over ranks of each -> waits for them."""
+
+    def hurry(self, on: bool) -> None:
+        """Whether from now on no rank is silent for long."""
+
+    def fail(self, code: int, text: str) -> None:
+        """Leave word of why this rank ends."""
+
+    def leave(self, well: bool) -> None:
+        """End together."""
+
+
+class Group(Ranks):
+    """This process among several."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire, self.rank, self.size = wire, wire.rank, wire.size
+        self.listening = False  # on the first rank: whether the others wait for its word
+        self.count: dict[str, list[int]] = {}  # collectives so far and their bytes, by name
+        self._agreed: Callable[[], list[int]] | None = None
+        self._checked: set[str] = set()
+        self.patience = True
+
+    def _note(self, name: str, tensor: Tensor | None = None) -> None:
+        entry = self.count.setdefault(name, [0, 0])
+        entry[0] += 1
+        entry[1] += 0 if tensor is None else tensor.numel() * tensor.element_size()
+
+    # Tensors.
+
+    def sum_(self, tensors: Sequence[Tensor]) -> None:
+        for bucket in buckets(tensors):
+            flat = torch.cat([t.reshape(-1) for t in bucket])
+            self._note("sum", flat)
+            self.wire.sum_(flat)
+            for t, part in zip(bucket, flat.split([t.numel() for t in bucket]), strict=True):
+                t.copy_(part.view_as(t))
+
+    def sum(self, x: Tensor) -> Tensor:
+        added: Tensor = _Sum.apply(x, self)  # type: ignore[no-untyped-call]
+        return added
+
+    def gather(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
+        gathered: Tensor = _Gather.apply(rows, self, list(counts))  # type: ignore[no-untyped-call]
+        return gathered
+
+    def gather_rows(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
+        """The rows of all ranks, in order; no gradient."""
+        most = max(counts)
+        padded = rows.new_zeros(most, *rows.shape[1:])
+        padded[: len(rows)] = rows
+        self._note("gather", padded)
+        found = self.wire.gather(padded)
+        if min(counts) == most:
+            return found
+        return torch.cat([part[:n] for part, n in zip(found.split(most), counts, strict=True)])
+
+    def gathered(self, rows: Tensor) -> Tensor:
+        return self.gather_rows(rows, self.wire.collect(len(rows)))
+
+    # Agreement.
+
+    def agree(self, *flags: bool) -> tuple[bool, ...]:
+        # Begun now and read an iteration later: nobody waits for the slowest process of the moment.
+        before, self._agreed = self._agreed, self.wire.most([int(flag) for flag in flags])
+        self._note("agree")
+        return tuple(map(bool, before())) if before else (False,) * len(flags)
+
+    def settle(self) -> None:
+        if self._agreed:
+            self._agreed()
+        self._agreed = None
+
+    def alike(self, what: str, facts: Callable[[], Any]) -> None:
+        if what in self._checked:
+            return
+        self._checked.add(what)
+        mine, *others = self.wire.collect(facts())
+        for rank, theirs in enumerate(others, 1):
+            if theirs != mine:
+                raise UsageError(f"{what}: rank {rank} has {told(theirs, mine)}, rank 0 {told(mine, theirs)}")
+
+    def together(self, make: Callable[[], T]) -> T:
+        made, error = None, None
+        try:
+            made = make()
+        except Lost:
+            raise
+        except Exception as own:
+            error = own
+        for rank, theirs in enumerate(self.wire.collect(None if error is None else portable(error))):
+            if theirs is not None and rank == self.rank and error is not None:
+                raise error
+            if theirs is not None:
+                raise theirs if rank == 0 else type(theirs)(f"rank {rank}: {theirs}")
+        return cast(T, made)
+
+    def share(self, make: Callable[[], T]) -> T:
+        made, error = None, None
+        if self.first:
+            try:
+                made = make()
+            except Exception as own:
+                error = own
+        found, theirs = self.wire.tell((made, None if error is None else portable(error)))
+        if theirs is not None:
+            raise error or theirs
+        return cast(T, found)
+
+    def collect(self, records: Records) -> None:
+        self._note("records")
+        totals: dict[str, list[float]] = {}
+        for state in self.wire.collect(records.state()):
+            for name, (value, count) in state.items():
+                entry = totals.setdefault(name, [0.0, 0])
+                entry[0] += value
+                entry[1] += count
+        device = next(iter(records.sums.values())).device if records.sums else torch.device("cpu")
+        records.clear()
+        if self.first:
+            records.load(totals, device)
+
+    def spread(self, snapshot: Snapshot) -> Snapshot:
+        tensors, meta = snapshot
+        shapes = {name: (t.shape, t.dtype, t.device) for name, t in tensors.items()}
+        shapes, meta = self.wire.tell((shapes, meta))
+        if not self.first:
+            tensors = {name: torch.empty(shape, dtype=dtype, device=at) for name, (shape, dtype, at) in shapes.items()}
+        for name in shapes:
+            # As bytes: any dtype goes over any wire; a tensor that is not contiguous is sent as a copy of it.
+            flat = tensors[name].contiguous().reshape(-1).view(torch.uint8)
+            self._note("spread", flat)
+            self.wire.send_(flat)
+        return tensors, meta
+
+    # How it ends.
+
+    def patient(self) -> None:
+        self.patience = True
+        self.wire.hurry(False)
+
+    def hurry(self) -> None:
+        if self.patience:
+            self.patience = False
+            self.wire.hurry(True)
+
+    def fail(self, code: int, text: str) -> None:
+        self.wire.fail(code, text)
+
+    def leave(self, well: bool) -> None:
+        self.wire.leave(well)
+
+    # The first rank at work by itself; the others listen.
+
+    @contextmanager
+    def leading(self) -> Iterator[dict[str, Any]]:
+        end: dict[str, Any] = {}
+        self.listening = True
+        try:
+            yield end
+        except BaseException as error:
+            if self.listening:  # else they meet the same error, or learn of it by the store
+                self._say("raise", error=portable(error))
+            raise
+        self._say("", **end)
+
+    def _say(self, word: str, **facts: Any) -> None:
+        with self.undisturbed():
+            self.listening = False
+            self.wire.tell((word, facts))
+
+    @contextmanager
+    def asked(self, word: str, **facts: Any) -> Iterator[None]:
+        self._say(word, **facts)
+        yield
+        self.listening = True
+
+    def listen(self, words: dict[str, Callable[..., None]]) -> dict[str, Any]:
+        while True:
+            word, facts = self.wire.tell(None)
+            if word == "raise":
+                raise facts["error"]
+            if word == "":
+                return dict(facts)
+            words[word](**facts)
+
+
+def portable(error: BaseException) -> DistillkitError:
+    """An error that other ranks can raise."""
+    if isinstance(error, DistillkitError):
+        return error
+    if isinstance(error, Exception):
+        return Lost(f"rank 0: {type(error).__name__}: {error}")
+    return Preempted(f"rank 0 was stopped: {error or type(error).__name__}")
+
+
+def told(one: Any, other: Any) -> str:
+    """Say in what `one` is not `other`."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return ", ".join(f"{key} {value}" for key, value in one.items() if other.get(key) != value) or "nothing else"
+    if isinstance(one, list) and isinstance(other, list):
+        return "; ".join(str(part) for part in one if part not in other)[:200] or f"{len(one)} of them"
+    return str(one)
+
+
+def buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Neighbours of one dtype, up to BUCKET bytes."""
+    bucket: list[Tensor] = []
+    size = 0
+    for tensor in tensors:
+        if bucket and (tensor.dtype != bucket[0].dtype or size >= BUCKET):
+            yield bucket
+            bucket, size = [], 0
+        bucket.append(tensor)
+        size += tensor.numel() * tensor.element_size()
+    if bucket:
+        yield bucket
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, ranks: Group) -> Tensor:
+        ctx.ranks, total = ranks, x.clone()
+        ranks.sum_([total])
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
+        total = upstream.clone()
+        ctx.ranks.sum_([total])
+        return total, None
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, ranks: Group, counts: list[int]) -> Tensor:
+        ctx.at, ctx.n, ctx.size = sum(counts[: ranks.rank]), len(rows), ranks.size
+        return ranks.gather_rows(rows, counts)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
+        return upstream[ctx.at : ctx.at + ctx.n] * ctx.size, None, None
