@@ -13,11 +13,8 @@ from distillkit.api import UsageError
 from distillkit.cli import arguments
 
 COMMAND = (sys.executable, "-m", "distillkit")
-DRIVERS = (
-    "nvidia[0-9]*",
-    "kfd",
-    "dxg",
-)  # in /dev of machines with GPUs; torch takes seconds to say that there are none
+# In /dev of machines with GPUs; to learn from torch that there are none takes seconds.
+DRIVERS = "nvidia[0-9]*", "kfd", "dxg"
 
 
 def add(parser: ArgumentParser) -> None:
@@ -45,21 +42,29 @@ def launched(args: Namespace) -> int | None:
         if args.timeout is not None:
             os.environ["DISTILLKIT_TIMEOUT"] = f"{args.timeout:g}"
         return None
-    if args.nproc is None:
-        given = [name for name in ("nnodes", "node_rank", "master", "restarts") if getattr(args, name) is not None]
-        if given:
-            raise UsageError(f"--{given[0].replace('_', '-')} goes with --nproc")
+    if not wanted(args):
         return None
-    task = _task(args)
+    if args.smoke:
+        raise UsageError("--smoke tries the wiring in one process: take away --nproc")
+    cpu = _there_are_fewer_gpus(args) and args.recipe and not args.extend and _on_cpu(args)
+    task = task_of(args, [*COMMAND, *without_launch(args.argv)], on_cpu=bool(cpu))
     found = launch.lead(task) if task.node == 0 else launch.follow(task)
     if found.line and not (found.said and task.node == 0):
         print(f"error: {found.line}", file=sys.stderr)
     return found.code
 
 
-def _task(args: Namespace) -> launch.Task:
-    if args.smoke:
-        raise UsageError("--smoke tries the wiring in one process: take away --nproc")
+def wanted(args: Namespace) -> bool:
+    """Whether several processes are asked for. Raises UsageError for what goes with that alone."""
+    names = ("nnodes", "node_rank", "master", "restarts", "timeout")
+    given = [name for name in names if getattr(args, name) is not None]
+    if args.nproc is None and given:
+        raise UsageError(f"--{given[0].replace('_', '-')} goes with --nproc")
+    return args.nproc is not None
+
+
+def task_of(args: Namespace, command: Sequence[str], on_cpu: bool = False) -> launch.Task:
+    """The command, as `args` says how often and where; `on_cpu`: more processes than GPUs are no mistake."""
     nnodes, node, master = args.nnodes, args.node_rank, args.master
     if nnodes is None and node is None and master is None:
         nnodes, node, master = launch.nodes_of_slurm(os.environ) or (1, 0, ("127.0.0.1", 0))
@@ -69,7 +74,7 @@ def _task(args: Namespace) -> launch.Task:
     if node >= nnodes:
         raise UsageError(f"--node-rank {node}, but --nnodes {nnodes}: ranks are from 0 to {nnodes - 1}")
     return launch.Task(
-        command=[*COMMAND, *without_launch(args.argv)], nproc=_here(args), nnodes=nnodes, node=node,
+        command=command, nproc=_here(args, on_cpu), nnodes=nnodes, node=node,
         master=("127.0.0.1", 0) if nnodes == 1 else master, restarts=args.restarts or 0,
         timeout=args.timeout or launch.TIMEOUT,
     )  # fmt: skip
@@ -82,7 +87,7 @@ def without_launch(argv: Sequence[str]) -> list[str]:
     return ours.parse_known_args(argv)[1]
 
 
-def _here(args: Namespace) -> int:
+def _here(args: Namespace, on_cpu: bool) -> int:
     """The number of processes on this machine. Raises UsageError where there are fewer GPUs, but some."""
     there = gpus()
     if args.nproc == "gpu":
@@ -90,9 +95,13 @@ def _here(args: Namespace) -> int:
             raise UsageError("--nproc gpu, but torch sees no GPU here: give a number")
         return there
     number = int(args.nproc)
-    if 0 < there < number and not (args.recipe and not args.extend and _on_cpu(args)):
+    if 0 < there < number and not on_cpu:
         raise UsageError(f"--nproc {number}, but torch sees {there} GPUs here")
     return number
+
+
+def _there_are_fewer_gpus(args: Namespace) -> bool:
+    return args.nproc != "gpu" and 0 < gpus() < int(args.nproc)
 
 
 def _on_cpu(args: Namespace) -> bool:

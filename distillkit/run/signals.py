@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -13,6 +14,8 @@ from typing import Any
 # Ctrl-C, schedulers (SIGTERM; SIGUSR1, SIGUSR2 early warnings; SIGXCPU), a lost terminal. Windows has the first two.
 NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGHUP", "SIGXCPU")
 SIGNALS = tuple(signal.Signals[name] for name in NAMES if hasattr(signal, name))
+
+ECHO = 2.0  # seconds: a scheduler signals every process of a job, and our launcher passes the same signal on
 
 
 class Stopped(BaseException):
@@ -31,6 +34,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.requested: str | None = None
+        self._since = 0.0
         self._at_once = False
         self._before: dict[signal.Signals, Any] = {}
 
@@ -71,10 +75,12 @@ class StopRequest:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested is None:
-            self.requested = signal.Signals(number).name
+            self.requested, self._since = signal.Signals(number).name, time.monotonic()
             if self._at_once:
                 self._at_once = False  # what unwinds is not interrupted
                 raise Stopped(number)
+            return
+        if "RANK" in os.environ and time.monotonic() - self._since < ECHO:
             return
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)

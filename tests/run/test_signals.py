@@ -90,3 +90,11 @@ def test_where_all_is_saved_a_signal_ends_the_work_between_two_lines(number: sig
         assert stop.requested == number.name
         with pytest.raises(Stopped), stop.at_once():  # and so does one that came before
             raise AssertionError("the work began")
+
+
+def test_a_rank_takes_the_same_signal_from_its_launcher_and_a_scheduler_for_one(monkeypatch) -> None:
+    monkeypatch.setenv("RANK", "0")
+    with StopRequest() as stop:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.requested == "SIGTERM"
