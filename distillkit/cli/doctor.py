@@ -20,7 +20,7 @@ from rich.text import Text
 from distillkit import __version__
 from distillkit.api import DistillkitError, UsageError
 from distillkit.assets.folder import folder, locked, writable
-from distillkit.cli import arguments
+from distillkit.cli import arguments, ranks, several
 from distillkit.cli.console import console
 from distillkit.registry import Catalog, apart
 
@@ -41,12 +41,16 @@ class Line:
 
 def add(parser: ArgumentParser) -> None:
     arguments.runs(parser)
+    several.add(parser)
 
 
 def main(args: Namespace) -> int:
     """Look at everything and tell -> exit code; 2 where something is broken."""
     out, counts = console(), Counter[str]()
-    for line in chain(versions(), plugins(Catalog.installed()), machine(), disks(args.runs), cache()):
+    if several.wanted(args) and ranks.elsewhere(args):
+        return ranks.follow(args)
+    tried = (Line(*finding) for finding in ranks.look(args)) if several.wanted(args) else ()
+    for line in chain(versions(), plugins(Catalog.installed()), machine(), disks(args.runs), cache(), tried):
         counts[line.state] += 1
         shown = Text.assemble((f"{line.state:8}", STYLES[line.state]), f"{line.name:9}", line.text)
         out.print(shown, soft_wrap=True)
