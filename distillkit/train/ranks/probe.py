@@ -16,14 +16,14 @@ from distillkit.api import DistillkitError
 from distillkit.train.ranks.group import Group
 from distillkit.train.ranks.join import join
 
-NUMBERS = 2**22  # float32, 16 MB
+NUMBERS = 2**22  # float32, 16 MB: about what is summed at once in a run
 REPEATS = 5
 
 
 def main(runs: Path, told: Path) -> int:
     """Join, try everything -> exit code."""
     ranks = join()
-    ranks.hurry()
+    ranks.hurry()  # nothing here takes long: who is silent is told at once
     wrote = ranks.share(lambda: _write(runs))
     facts = {
         "hosts": gathered(ranks, socket.gethostname()), "gb_per_s": _speed(ranks), "clocks": _clocks(ranks),
@@ -32,7 +32,7 @@ def main(runs: Path, told: Path) -> int:
     }  # fmt: skip
     if ranks.first:
         told.write_text(json.dumps(facts), encoding="utf-8")
-        if wrote is not None:
+        if wrote is not None:  # all have looked: their answers are in `facts`
             wrote.unlink()
     ranks.leave(well=True)
     return 0
@@ -59,11 +59,12 @@ def _speed(ranks: Any) -> float:
     x = torch.zeros(NUMBERS, device="cuda" if torch.cuda.is_available() else "cpu")
     seconds = []
     for _ in range(REPEATS):
+        # All begin together, or the wait for the slowest would be taken for the wire.
         gathered(ranks, None)
         begun = time.perf_counter()
         ranks.sum_([x])
         if x.is_cuda:
-            torch.cuda.synchronize()
+            torch.cuda.synchronize()  # NCCL returns before the numbers are there
         seconds.append(time.perf_counter() - begun)
     share = 2 * (ranks.size - 1) / ranks.size
     return float(share * x.numel() * x.element_size() / sorted(seconds)[REPEATS // 2] / 1e9)
@@ -71,7 +72,7 @@ def _speed(ranks: Any) -> float:
 
 def _clocks(ranks: Any) -> list[float]:
     """Seconds by which each clock is ahead of the first, as well as one message after another tells."""
-    gathered(ranks, None)
+    gathered(ranks, None)  # the first message also connects, which takes its time
     times = gathered(ranks, time.time())
     return [round(one - times[0], 3) for one in times]
 
