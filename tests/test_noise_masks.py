@@ -93,6 +93,20 @@ def test_of_several_batches_in_one_each_has_masks_of_its_own_by_row() -> None:
         assert torch.equal(noise.dropout(x[:7]), both[:7])
 
 
+def test_a_share_of_other_work_has_the_masks_of_its_rows_whatever_the_batch() -> None:
+    """Stored pairs, more than the batch holds, in one process and in two."""
+    x, found = torch.ones(10, 40), []
+    for first, n, batch in ((0, 10, 4), (0, 7, 2), (7, 3, 2)):
+        with noise.masks(3, 100 + first, batch):
+            noise.dropout(x[:batch])
+            with noise.masks_of(first, n):
+                found.append(noise.dropout(x[first : first + n]))
+            noise.dropout(x[:batch])
+    assert torch.equal(torch.cat(found[1:]), found[0])
+    with noise.masks_of(0, 4):
+        assert noise.dropout(x[:4], 0.0) is not None and noise.dropout(x[:4]).shape == (4, 40)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("p", [0.1, 0.35])
 def test_every_dtype_has_the_same_masks_and_keeps_the_mean(dtype: torch.dtype, p: float) -> None:

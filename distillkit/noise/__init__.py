@@ -14,7 +14,7 @@ from distillkit.noise.levels import (
     lognormal,
     rho_grid,
 )
-from distillkit.noise.masks import dropout, masks, masks_again, masks_kept
+from distillkit.noise.masks import dropout, masks, masks_again, masks_kept, masks_of
 from distillkit.noise.order import shuffled
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "masks",
     "masks_again",
     "masks_kept",
+    "masks_of",
     "rho_grid",
     "rows",
     "shuffled",

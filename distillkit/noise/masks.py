@@ -21,12 +21,15 @@ CALL, REPEAT = 0x2545F4914F6D, 0x4F1BBCDCBFA53  # small enough for a 64-bit scal
 ELEMENT, MIX = 0x9E3779B1 - 2**32, 0x7FEB352D  # the golden ratio, and lowbias32's first factor (C. Wellons, 2018)
 
 
+OTHER = 0x5851F42D4C957F2D  # of rows that are no images of the batch
+
+
 class Masks:
     """The rows that `dropout` is asked for, and how often it was."""
 
-    def __init__(self, seeds: Tensor, calls: int = 0) -> None:
-        """`seeds`: int64 [n], one per row."""
-        self.seeds, self.calls = seeds, calls
+    def __init__(self, seed: int, seeds: Tensor, calls: int = 0) -> None:
+        """`seed`: of the pass; `seeds`: int64 [n], one per row."""
+        self.seed, self.seeds, self.calls = seed, seeds, calls
 
     def seeds_of(self, n: int) -> Tensor:
         """int64 [n] for the next call on a batch of n rows; beyond ours they begin again, as other blocks."""
@@ -91,11 +94,29 @@ def row_seeds(seed: int, first: int, n: int, device: torch.device | str) -> Tens
 @contextmanager
 def masks(seed: int, first: int, n: int, device: torch.device | str = "cpu") -> Iterator[None]:
     """Inside, `dropout` in this thread draws the masks of rows first ... first+n-1 of `seed`, call by call."""
-    before, here.masks = here.masks, Masks(row_seeds(seed, first, n, device))
+    before, here.masks = here.masks, Masks(seed, row_seeds(seed, first, n, device))
     try:
         yield
     finally:
         here.masks = before
+
+
+@contextmanager
+def masks_of(first: int, n: int) -> Iterator[None]:
+    """Inside, the rows of this pass are rows first ... first+n-1 of other work than the batch: a share of stored pairs.
+
+    A share has the masks that its rows have in the whole. Outside a pass it does nothing.
+    """
+    now = here.masks
+    if now is None:
+        yield
+        return
+    other = now.seed ^ OTHER  # these rows are not the batch's of the same numbers
+    here.masks = inside = Masks(other, row_seeds(other, first, n, now.seeds.device), now.calls)
+    try:
+        yield
+    finally:
+        here.masks, now.calls = now, inside.calls
 
 
 @contextmanager
@@ -129,7 +150,7 @@ class Again:
 
     def __enter__(self) -> None:
         self.before.append(here.masks)
-        here.masks = Masks(self.now.seeds, self.calls) if self.now else None
+        here.masks = Masks(self.now.seed, self.now.seeds, self.calls) if self.now else None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

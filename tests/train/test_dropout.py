@@ -62,8 +62,7 @@ def apart(a: list[tuple[str, Tensor]], b: list[tuple[str, Tensor]]) -> float:
 def test_micro_batches_of_8_4_and_2_have_the_same_gradients(case: str) -> None:
     whole = gradients(ready(None, **CASES[case]))
     for micro in (4, 2):
-        # EDM2 normalises its weights in each pass, by 1e-4 of themselves
-        assert apart(whole, gradients(ready(micro, **CASES[case]))) < (1e-3 if case == "edm2" else 1e-10), micro
+        assert apart(whole, gradients(ready(micro, **CASES[case]))) < 1e-10, micro
 
 
 @pytest.mark.parametrize("case", CASES)

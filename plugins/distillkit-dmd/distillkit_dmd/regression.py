@@ -76,9 +76,11 @@ class Regression(AuxiliaryLoss):
         """Eq. (9); its gradient reaches the generator directly."""
         n = self.config.batch or state.batch
         index = noise.shuffled(state.seed, "regression/pairs", state.iteration * n, n, self.config.pairs)
-        index = index[state.rows(n)]  # each rank takes its share
+        share = state.rows(n)  # of this rank
+        index = index[share]
         pairs = {name: t.to(state.device, state.dtype) for name, t in self.pairs[index].items()}
-        x = state.hook.sample(state=state, z=pairs["z"], labels=pairs.get("labels"))
+        with noise.masks_of(share.start, len(index)):
+            x = state.hook.sample(state=state, z=pairs["z"], labels=pairs.get("labels"))
         at_once = n if state.micro_batch == state.batch else state.micro_batch
         return Term("regression", step.own.mean(self.in_parts(x, pairs["y"], at_once)), weight=LAMBDA_REG)
 

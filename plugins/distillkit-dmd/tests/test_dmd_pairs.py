@@ -186,7 +186,7 @@ def test_the_gradient_is_that_of_the_pairs_in_a_plain_loop(home: Path) -> None:
     updater.step = lambda nimg, total, bad: found.update(grad=[p.grad.clone() for p in updater.params])
     turns.take(world, world.turns[-1])
     generator.requires_grad_(True)
-    loss = regression(world).auxiliary_loss(world).value
+    loss = regression(world).auxiliary_loss(world, toy_step(world)).value
     host = toy_step(world)
     host.x = host.sample()
     total = loss + host.x.square().flatten(1).sum(1).mean()
@@ -197,7 +197,7 @@ def test_the_gradient_is_that_of_the_pairs_in_a_plain_loop(home: Path) -> None:
 
 def test_regression_brings_the_student_to_the_teachers_images(home: Path) -> None:
     world = state(weight=1e4, batch=40)  # the host pulls to grey, a little
-    first = float(regression(world).auxiliary_loss(world).value.detach())
+    first = float(regression(world).auxiliary_loss(world, toy_step(world)).value.detach())
     for _ in range(30):
         iterate(world)
-    assert float(regression(world).auxiliary_loss(world).value.detach()) < first
+    assert float(regression(world).auxiliary_loss(world, toy_step(world)).value.detach()) < first
