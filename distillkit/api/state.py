@@ -245,7 +245,7 @@ class Step(Protocol):
         """
 
     def mean(self, values: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Mean [] of values [N] over the images of the micro-batch, or, without any, of the batch in all processes.
+        """Mean [...] of values [N, ...] over the images of the micro-batch; without any, of the batch in all processes.
 
         `keep` [N]: 1 for those that count, 0 for the others. Differentiable.
         """

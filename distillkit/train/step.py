@@ -85,15 +85,16 @@ class Step:
         return rows
 
     def mean(self, values: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Mean [] of values [N] over the images of the micro-batch, or, where none is named, of the batch on all ranks.
+        """Mean [...] of values [N, ...] over the images of the micro-batch; without any, of the batch on all ranks.
 
         `keep` [N]: 1 for those that count, 0 for the others. Differentiable.
         """
-        keep = torch.ones_like(values) if keep is None else keep.to(values)
-        sums = torch.stack([(values * keep).sum(), keep.sum()])
+        keep = values.new_ones(len(values)) if keep is None else keep.to(values)
+        total = (values * keep.view(-1, *[1] * (values.ndim - 1))).sum(0)
+        sums = torch.cat([total.flatten(), keep.sum().view(1)])
         if self.of_batch:
             sums = self.state.ranks.sum(sums)
-        return sums[0] / sums[1]
+        return sums[:-1].view_as(total) / sums[-1]
 
     # Randomness: the k-th draw of a turn is its own stream, row = image number.
 

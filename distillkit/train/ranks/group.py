@@ -116,6 +116,7 @@ class Group(Ranks):
         if what in self._checked:
             return
         self._checked.add(what)
+        # Once: parameter lists that differ would make ranks wait for each other in different sums.
         mine, *others = self.wire.collect(facts())
         for rank, theirs in enumerate(others, 1):
             if theirs != mine:
@@ -200,6 +201,7 @@ class Group(Ranks):
         try:
             yield end
         except BaseException as error:
+            # In a collective halfway, another word would meet the wrong call of theirs.
             if self.listening:  # else they meet the same error, or learn of it by the store
                 self._say("raise", error=portable(error))
             raise
@@ -280,4 +282,5 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
+        # The engine divides the term by the ranks, each of which sends the gradient to its own rows alone.
         return upstream[ctx.at : ctx.at + ctx.n] * ctx.size, None, None

@@ -82,7 +82,7 @@ class Adversarial(AuxiliaryLoss):
         """(b) [N]."""
         l_fake = self.logits(step, step.x, step.labels)
         l_real = self.logits(step, step.real, step.real_labels)
-        record_logits(state, l_fake, l_real, "adversarial")
+        record_logits(state, l_fake, l_real, "adversarial", step=step)
         return softplus(l_fake).mean(1) + softplus(-l_real).mean(1)
 
     @hookimpl

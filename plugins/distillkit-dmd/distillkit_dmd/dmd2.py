@@ -146,7 +146,7 @@ class Dmd2(Dmd):
             return L_fake
         l_fake = self.logits(step.x, step.labels, *self.gan_noise(step, noise))
         l_real = self.logits(step.real, step.real_labels, *self.gan_noise(step))
-        record_logits(state, l_fake, l_real)
+        record_logits(state, l_fake, l_real, step=step)
         L_cls = softplus(l_fake).mean(1) + softplus(-l_real).mean(1)
         state.record("loss/classifier", L_cls.mean())
         return L_fake + self.config.guidance_cls_loss_weight * L_cls

@@ -71,7 +71,7 @@ def choice(cls: type, kind: str = "embedding", name: str | None = None, **keys: 
 def state(iteration: int = 0, **changes: Any) -> SimpleNamespace:
     made = SimpleNamespace(
         seed=3, nimg=8 * iteration, iteration=iteration, batch=8, device=torch.device("cpu"), dtype=torch.float32,
-        dataset=Toy(), recorded={},
+        dataset=Toy(), recorded={}, micro_batch=100_000, rows=lambda n: slice(0, n), gather=lambda rows: rows,
     )  # fmt: skip
     made.record = lambda name, value: made.recorded.setdefault(name, []).append(value)
     vars(made).update(changes)
@@ -79,7 +79,11 @@ def state(iteration: int = 0, **changes: Any) -> SimpleNamespace:
 
 
 def step(x: Tensor, labels: Tensor | None = None) -> SimpleNamespace:
-    return SimpleNamespace(x=x.clone().requires_grad_(), labels=labels, labels_cpu=labels)
+    seen = SimpleNamespace(
+        x=x.clone().requires_grad_(), labels=labels, labels_cpu=labels, gather=lambda rows: rows
+    )  # fmt: skip
+    seen.own = seen
+    return seen
 
 
 def images(n: int = 8, seed: int = 7) -> Tensor:

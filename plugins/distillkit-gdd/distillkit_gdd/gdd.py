@@ -141,7 +141,7 @@ class Gdd(GeneratorLoss):
     def critic_loss(self, state: State, step: Step) -> Tensor:
         """(b) [N]."""
         l_fake, l_real = self.D(step.x, step), self.D(step.real, step)
-        record_logits(state, torch.cat(l_fake, 1), torch.cat(l_real, 1))
+        record_logits(state, torch.cat(l_fake, 1), torch.cat(l_real, 1), step=step)
         return self.reduced(losses.discriminator_loss(l_fake, l_real, self.config.loss), step)
 
     def penalty(self, state: State, step: Step) -> Tensor:

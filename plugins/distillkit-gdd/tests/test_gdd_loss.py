@@ -55,7 +55,8 @@ def ready(data: dict[str, Tensor], **config: Any) -> Any:
 
 def step(data: dict[str, Tensor], turn: Any) -> Any:
     x = data["gen_out"].clone().requires_grad_(turn == "generator")
-    return SimpleNamespace(turn=turn, x=x, real=data["real_images"].clone(), n=4, batch=4)
+    real = data["real_images"].clone()
+    return SimpleNamespace(turn=turn, x=x, real=real, n=4, batch=4, mean=lambda values: values.mean(0))
 
 
 @pytest.mark.parametrize(("form", "tag"), [("non-saturating", "ns"), ("hinge", "hinge")])

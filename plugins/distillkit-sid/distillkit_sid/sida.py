@@ -98,7 +98,7 @@ class Sida(Sid):
         L_bce = (bce(step, l_real, 1, keep) + bce(step, l_fake, 0, keep)) / 2
         L_D = (edm_weight(sigma) / u.exp()).flatten() * keep * L_bce
         state.record("loss/discriminator", L_D.mean())
-        record_logits(state, l_fake, l_real)
+        record_logits(state, l_fake, l_real, step=step)
         return self.fake_score_loss(D_fake, y, sigma, u) + c.lsd * L_D
 
     @hookimpl
