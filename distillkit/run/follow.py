@@ -12,6 +12,7 @@ from distillkit.disk.results import Outcome
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
 from distillkit.run import stage
+from distillkit.run.deliver import delivered
 from distillkit.run.loop import Loop
 from distillkit.run.signals import StopRequest
 from distillkit.show.screen import Bar, NoBar
@@ -28,7 +29,8 @@ def execute(ranks: Ranks, recipe: Recipe, outcomes: Mapping[str, Outcome], threa
     """Train one recipe beside the first rank, see `stage.execute`."""
     with StopRequest() as stop:
         torch.set_num_threads(threads)
-        state = stage.built(recipe, outcomes, Catalog.installed(), ranks)
+        with delivered(outcomes, ranks) as here:
+            state = stage.built(recipe, here, Catalog.installed(), ranks)
         ranks.listen({})  # it prepares the folder, or finds the checkpoint to go on from
         snapshot.restore(state, *ranks.spread(snapshot.capture(state)))
         state.records.clear()  # what it had recorded is its to report

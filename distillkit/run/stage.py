@@ -23,6 +23,7 @@ from distillkit.recipe import used_distributions, with_checkpoint
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
 from distillkit.run import extension, finish
+from distillkit.run.deliver import delivered
 from distillkit.run.logged import LoggedScreen
 from distillkit.run.signals import StopRequest
 from distillkit.run.training import Training
@@ -47,13 +48,14 @@ def execute(
             number = decided_threads(recipe, run)
             with ranks.asked("stage", recipe=recipe, outcomes=outcomes, threads=number):
                 torch.set_num_threads(number)
-                state = built(recipe, outcomes, catalog, ranks)
+                with delivered(outcomes, ranks):  # they lie here: it is the others that may need them
+                    state = built(recipe, outcomes, catalog, ranks)
                 train(state, recipe, run, outcomes, catalog, logged, stop)
 
 
 def built(recipe: Recipe, outcomes: Mapping[str, Outcome], catalog: Catalog, ranks: Ranks) -> State:
     """Make the live objects on every rank, and see that all have the same images."""
-    ranks.patient()
+    ranks.begin()
     state = ranks.together(lambda: build(with_results(located(recipe, assets()), outcomes), catalog, ranks))
     data = state.dataset
     ranks.alike("what is installed", lambda: {**used_distributions(recipe, catalog), "torch": torch.__version__})

@@ -92,6 +92,10 @@ class Ranks:
         """What `make` gives on the first rank, on all of them; its error too."""
         return make()
 
+    def those_of_all(self, thing: T) -> list[T]:
+        """What each rank has."""
+        return [thing]
+
     def collect(self, records: Records) -> None:
         """Move what all ranks recorded to the first one's records."""
 
@@ -101,8 +105,8 @@ class Ranks:
 
     # How it ends.
 
-    def patient(self) -> None:
-        """Something begins in which a rank may be silent for long: downloads, training of features, compilation."""
+    def begin(self) -> None:
+        """A recipe begins, and a rank may be silent for long: downloads, training of features, compilation."""
 
     def hurry(self) -> None:
         """The first iteration is done: from now on no rank is silent for long."""

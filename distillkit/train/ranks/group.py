@@ -149,6 +149,9 @@ class Group(Ranks):
             raise error or theirs
         return cast(T, found)
 
+    def those_of_all(self, thing: T) -> list[T]:
+        return self.wire.collect(thing)
+
     def collect(self, records: Records) -> None:
         self._note("records")
         totals: dict[str, list[float]] = {}
@@ -177,8 +180,9 @@ class Group(Ranks):
 
     # How it ends.
 
-    def patient(self) -> None:
+    def begin(self) -> None:
         self.patience = True
+        self._checked.clear()
         self.wire.hurry(False)
 
     def hurry(self) -> None:
