@@ -38,6 +38,11 @@ def token(number: int | None, version: str) -> str:
     return FIRST if number == 1 else f"numerics {number}"
 
 
+def at_first(found: str) -> str:
+    """What `token` was of the same distribution before any bits of it changed."""
+    return FIRST if found.startswith("numerics ") else found
+
+
 def own_numerics() -> str:
     """Of distillkit itself."""
     import distillkit

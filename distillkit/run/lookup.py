@@ -15,6 +15,8 @@ from distillkit.recipe.schema import Recipe
 from distillkit.run import extension, inputs
 from distillkit.run.nodes import Node
 
+OTHER_BITS = "an earlier release made it, and the same recipe has other bits now (numerics in CHANGELOG.md)"
+
 
 @frozen
 class Found:
@@ -22,7 +24,7 @@ class Found:
 
     run: RunDir | None  # to reuse or to go on with
     collapsed: RunDir | None = None  # which would be reused if it had not
-    outdated: Mapping[Path, list[str]] = field(factory=dict)  # runs of the same recipe on other data, and what changed
+    outdated: Mapping[Path, list[str]] = field(factory=dict)  # runs of the same recipe that cannot be used, and why
 
     @property
     def finished(self) -> bool:
@@ -41,6 +43,8 @@ def look(node: Node, known: Known, parents: Mapping[str, Path]) -> Found:
             useless = status in ("diverged", "collapsed")
             return Found(None if useless else run, run if status == "collapsed" else None, outdated)
         outdated[run.path] = changed
+    if not outdated and node.at_first != node.fingerprint:
+        outdated |= {run.path: [OTHER_BITS] for run, _ in known.get(node.at_first, ())}
     return Found(None, None, outdated)
 
 

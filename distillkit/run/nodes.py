@@ -12,6 +12,7 @@ from attrs import evolve, field, frozen
 from distillkit.recipe import chain, fingerprint, to_toml, used_distributions, used_numerics
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
+from distillkit.registry.numerics import at_first
 
 Change = Callable[[Recipe], Recipe]
 
@@ -30,6 +31,7 @@ class Node:
     given: Path | None = None  # the recipe file as it was given, where that is not the recipe's
     facts: dict[str, Any] = field(factory=dict)  # for its run.json
     begins: str = ""  # words on where it does not begin at 0
+    at_first: str = ""  # the fingerprint of before any distribution's bits changed
 
     @property
     def name(self) -> str:
@@ -53,7 +55,9 @@ def graph(
         versions = {**used_distributions(recipe, catalog), "torch": version("torch")}
         numerics = used_numerics(recipe, catalog)
         identity = fingerprint(recipe, prints, numerics)
-        nodes[recipe.path.resolve()] = Node(recipe, sources, identity, versions, prints, numerics)
+        old_prints = {file: nodes[sources[table]].at_first for table, file in recipe.starts_from.items()}
+        old = fingerprint(recipe, old_prints, {dist: at_first(found) for dist, found in numerics.items()})
+        nodes[recipe.path.resolve()] = Node(recipe, sources, identity, versions, prints, numerics, at_first=old)
     return list(nodes.values())
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from distillkit.cli.main import main
 from distillkit.disk.rundir import RunDir
+from distillkit.recipe import used_numerics
 from distillkit.registry import Catalog
-from distillkit.run import inputs
+from distillkit.run import inputs, nodes
 from distillkit.study import jobs, read
 from distillkit.study.work import look
 from distillkit.testing import tiny_recipe
@@ -64,6 +65,21 @@ def test_other_data_of_the_same_name_are_trained_on(capsys: pytest.CaptureFixtur
     assert runs() == ["0001-teacher", "0002-student", "0003-teacher", "0004-student"]
     weights = [Path("runs", name, "result", "student.safetensors").read_bytes() for name in runs()]
     assert len(set(weights)) == 4
+
+
+def test_a_run_of_before_the_bits_changed_is_told_and_made_anew(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(nodes, "used_numerics", lambda *args: dict.fromkeys(used_numerics(*args), "0.1.0"))
+        out(capsys, "run", "student.toml")
+    why = "an earlier release made it, and the same recipe has other bits now"
+    for command in ("check", "plan", "run"):
+        told = out(capsys, command, "student.toml")
+        assert all(f"runs/{name} is not reused: {why}" in told for name in ("0001-teacher", "0002-student"))
+        assert told.count(why) == 2
+    assert runs() == ["0001-teacher", "0002-student", "0003-teacher", "0004-student"]
+    assert why not in out(capsys, "run", "student.toml")
 
 
 def test_the_data_of_before_find_the_run_of_before(capsys: pytest.CaptureFixture) -> None:
