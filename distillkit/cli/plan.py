@@ -29,13 +29,16 @@ def add(parser: ArgumentParser) -> None:
     parser.add_argument("--memory", "--device-memory", type=arguments.positive, metavar="GB",
                          help="of the device (default: of the GPU, else what is available here)")  # fmt: skip
     parser.add_argument("--measure", action="store_true", help="time a few iterations where no run tells the speed")
+    parser.add_argument("--nproc", type=arguments.whole(1, 10_000), metavar="N",
+                         help="say what so many processes would do")  # fmt: skip
     parser.add_argument("--price-per-hour", type=arguments.positive, metavar="X",
                          help="of the device, for the cost column")  # fmt: skip
 
 
 def main(args: Namespace) -> int:
     """Count everything and tell -> exit code; what is missing is told, and no error."""
-    from distillkit.plan.stages import stages  # torch comes with it: only when there is work
+    from distillkit.plan.several import several  # torch comes with them: only when there is work
+    from distillkit.plan.stages import stages
 
     catalog, out = Catalog.installed(), console()
     found = stages(args.recipe, args.sets, args.runs, catalog)
@@ -44,6 +47,8 @@ def main(args: Namespace) -> int:
     out.print(Padding(chain(found, speeds, args.price_per_hour), (1, 0, 1, 0)))
     if found[-1].cost is not None:
         show(found[-1], out)
+        for line in several(found[-1], args.nproc) if args.nproc else ():
+            out.print(Text.assemble((f"on {args.nproc} processes: ", "dim"), line), soft_wrap=True)
     notes(found, speeds, out)
     share = f"{fit.size(memory.usable, 'B')} of {fit.size(memory.memory, 'B')}, {memory.source}"
     out.print(

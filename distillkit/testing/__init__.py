@@ -19,6 +19,7 @@ from distillkit.testing.parts import (  # noqa: E402
     FeaturesContract,
     KernelContract,
 )
+from distillkit.testing.ranks import simulated  # noqa: E402
 from distillkit.testing.replay import Affine, lognormal_draw, replayed  # noqa: E402
 from distillkit.testing.sampling import GuidanceContract, SampleContract, TeacherScoreContract  # noqa: E402
 from distillkit.testing.toys import save_network, tiny_recipe, toy_recipe, toy_state, toy_step  # noqa: E402
@@ -27,6 +28,6 @@ __all__ = [
     "CONTRACTS", "Affine", "AugmentContract", "AuxiliaryLossContract", "BackboneContract", "ComponentContract",
     "DatasetContract", "EmbeddingContract", "EvaluateContract", "FeaturesContract", "GeneratorLossContract",
     "GuidanceContract", "ImporterContract", "KernelContract", "LaunchContract", "NetworkContract", "SampleContract",
-    "TeacherScoreContract", "lognormal_draw", "replayed", "save_network", "tiny_recipe", "toy_recipe", "toy_state",
-    "toy_step",
+    "TeacherScoreContract", "lognormal_draw", "replayed", "save_network", "simulated", "tiny_recipe", "toy_recipe",
+    "toy_state", "toy_step",
 ]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -140,3 +141,16 @@ def test_memory_is_what_linux_calls_available_and_elsewhere_all_there_is(tmp_pat
     monkeypatch.setattr(os, "sysconf_names", {})
     with pytest.raises(UsageError, match="--memory 16"):
         fit.main_memory(tmp_path / "none")
+
+
+def test_what_several_processes_would_do(capsys: pytest.CaptureFixture[str]) -> None:
+    text = told(capsys, str(GAUSSIANS), "--nproc", "3", "--set", "run.batch=256")
+    assert "on 3 processes: each holds 85 to 86 of 256 images, 86 a pass, in at most" in text
+    assert "the most has 86 images, so 1% of all time is waited" in text
+    one = re.search(r"fake_score 8,770 ([\d.]+ kB)", text)
+    assert one and one[1] == "35.1 kB", text
+    assert "the gradients: joint 70.2 kB; and" in text  # of both networks
+    sets = "--set", "run.batch=256", "--set", "run.micro_batch=64"
+    assert "each holds 64 to 128 of 256 images, 64 a pass" in told(capsys, str(GAUSSIANS), "--nproc", "3", *sets)
+    text = told(capsys, str(GAUSSIANS), "--nproc", "5", *sets)
+    assert "run.micro_batch = 64 makes work for 4 processes at most, not 5" in text

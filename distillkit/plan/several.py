@@ -1,0 +1,27 @@
+"""What a recipe takes on several processes: rows, memory of each, bytes on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from distillkit.plan.fit import size
+from distillkit.plan.stages import Stage
+from distillkit.train.ranks.alone import passes
+
+
+def several(stage: Stage, n: int) -> Iterator[str]:
+    """Lines on `n` processes; the networks are whole in each."""
+    run = stage.recipe.run
+    shares = [passes(run.batch, run.micro_batch, rank, n) for rank in range(n)]
+    rows = [sum(rows for _, rows in share) for share in shares]
+    largest = max(rows for share in shares for _, rows in share)
+    if min(rows) == 0:
+        unit = f"run.micro_batch = {run.micro_batch} makes" if run.micro_batch else f"run.batch = {run.batch} gives"
+        yield f"{unit} work for {run.batch // (run.micro_batch or 1)} processes at most, not {n}"
+        return
+    held = f"{min(rows)} to {max(rows)}" if min(rows) < max(rows) else str(max(rows))
+    yield f"each holds {held} of {run.batch} images, {largest} a pass, in at most {size(stage.peak(largest), 'B')}"
+    if min(rows) < max(rows):
+        yield f"the most has {max(rows)} images, so {1 - run.batch / n / max(rows):.0%} of all time is waited"
+    wire = ", ".join(f"{turn.name} {size(turn.gradients, 'B')}" for turn in stage.counted.turns)
+    yield f"over the wire go, once a turn, the gradients: {wire}; and what auxiliary terms bring together"
