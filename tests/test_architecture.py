@@ -182,6 +182,13 @@ def test_nothing_runs_what_came_in_a_file(path: Path) -> None:
     assert list(forbidden(path)) == []
 
 
+def test_collectives_are_in_the_room_of_ranks_alone() -> None:
+    """There the errors of all of them are explained, and a process alone meets none."""
+    asks = [path for path in (*CORE, *PLUGINS) if any(name.startswith("torch.distributed") for name in imports(path))]
+    asks += [path for path in (*CORE, *PLUGINS) if "torch.distributed." in path.read_text("utf-8")]
+    assert {name_of(path.parent) for path in asks} == {"distillkit/train/ranks"}
+
+
 def test_the_search_for_forbidden_calls_finds_them(tmp_path: Path) -> None:
     path = tmp_path / "x.py"
     path.write_text(
