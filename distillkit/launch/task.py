@@ -80,7 +80,7 @@ def outcome(ends: Sequence[End], stopped: bool) -> Outcome:
     if first is None:  # nobody but those who miss another: is it one that had to be ended?
         first = next((end for end in ends if end.pressed and end.code < 0), bad[0])
     elif first.code > 0:
-        return Outcome(first.code, first.told, said=first.rank == 0)
+        return Outcome(first.code, first.told, said=any(end.rank == 0 and end.code == first.code for end in bad))
     elif stopped:
         return Outcome(128 - first.code, f"stopped by {signal_name(-first.code)}")
     said = first.code > 0 and any(end.rank == 0 for end in bad)

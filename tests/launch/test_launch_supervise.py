@@ -47,6 +47,11 @@ def test_what_rank_0_said_itself_is_not_told_twice(stand_in) -> None:
     assert (found.code, found.said) == (4, True)
 
 
+def test_a_code_that_rank_0_ends_with_too_is_told_by_rank_0(stand_in) -> None:
+    found = launch.lead(stand_in.task("everyone()\ntime.sleep(0.4 * (1 - rank)); sys.exit(75)"))
+    assert (found.code, found.said) == (75, True)
+
+
 def test_those_that_hang_after_a_failure_are_made_to_leave(stand_in, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("distillkit.launch.task.LEAVING", 0.3)
     code = "everyone()\nsys.exit(6) if rank == 0 else kill(signal.SIGSTOP)"
