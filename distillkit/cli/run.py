@@ -57,7 +57,7 @@ def main(args: Namespace) -> int:
             follow.follow(ranks)
     except BaseException as error:
         known = explained(error) if isinstance(error, Exception) else None
-        ranks.fail(known.exit_code if known else 1, str(error) or type(error).__name__)
+        ranks.fail(known.exit_code if known else 1, str(known or error) or type(error).__name__)
         ranks.leave(well=False)
         if ranks.first or isinstance(error, Stopped):
             raise

@@ -6,11 +6,12 @@ import faulthandler
 import json
 import socket
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -18,8 +19,9 @@ from torch import Tensor
 from torch.distributed import distributed_c10d
 from torch.distributed.rendezvous import rendezvous
 
-from distillkit.api import Lost
+from distillkit.api import Diverged, Lost, Preempted
 
+T = TypeVar("T")
 PATIENCE = timedelta(minutes=10)  # until the first iteration: downloads, classifiers, compilation
 AWHILE = timedelta(seconds=2)  # for a rank that failed to say why
 REASON, ENDED = "distillkit/reason", "distillkit/ended"
@@ -31,6 +33,7 @@ class Distributed:
     def __init__(self, seconds: float) -> None:
         """Join it; `seconds`: how long the others may be silent, later on."""
         self.seconds = seconds
+        self.code = 0  # what this rank ends with
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         try:
             self.store, self.rank, self.size = next(rendezvous("env://", timeout=PATIENCE))
@@ -103,20 +106,34 @@ class Distributed:
 
     def fail(self, code: int, text: str) -> None:
         """Say why this rank ends, before it does; the first to say so counts."""
+        self.code = code
         said = json.dumps({"rank": self.rank, "host": socket.gethostname(), "code": code, "text": text[:500]})
-        try:
-            self.store.compare_set(REASON, "", said)
-        except RuntimeError:  # the store went with its host: there is nobody to tell
-            return
+        self._ask(lambda: self.store.compare_set(REASON, "", said), AWHILE)
 
     def reason(self) -> str:
         """What another rank said before it ended; "" where none did."""
-        try:
+
+        def ask() -> Any:
             self.store.wait([REASON], AWHILE)
-            said = json.loads(self.store.get(REASON))
-        except (RuntimeError, ValueError):
+            return json.loads(self.store.get(REASON))
+
+        said = self._ask(ask, 2 * AWHILE)
+        if said is None or said["rank"] == self.rank:
             return ""
-        return "" if said["rank"] == self.rank else f"rank {said['rank']} ({said['host']}) ended: {said['text']}"
+        return f"rank {said['rank']} ({said['host']}) ended: {said['text']}"
+
+    def _ask(self, work: Callable[[], T], wait: timedelta) -> T | None:
+        """What the store says; None where it is gone, or its host is stopped or cut off, which torch waits for."""
+        found: list[T] = []
+
+        def ask() -> None:
+            with suppress(RuntimeError):  # the store went with its host
+                found.append(work())
+
+        thread = threading.Thread(target=ask, daemon=True)
+        thread.start()
+        thread.join(wait.total_seconds())
+        return found[0] if found else None
 
     def hurry(self, on: bool) -> None:
         distributed_c10d._set_pg_timeout(timedelta(seconds=self.seconds) if on else PATIENCE)
@@ -126,18 +143,21 @@ class Distributed:
 
         `well`: no error; else they may not be where this one is, and no collective is tried.
         """
-        try:
-            if well:
+        if well:
+            with suppress(RuntimeError):  # the first one is gone
                 dist.barrier()
                 dist.destroy_process_group()
-            elif self.rank == 0:
-                self.store.set(ENDED, "")
-            else:
-                self.store.wait([ENDED], timedelta(seconds=self.seconds))
-        except RuntimeError:  # the first one is gone, and so is what was waited for
             return
+        if self.rank == 0:
+            self._ask(lambda: self.store.set(ENDED, ""), AWHILE)
+            return
+        # With any other error the first rank may be waiting for this one, and learns of its end by the connection.
+        together = self.code in (Diverged.exit_code, Preempted.exit_code)
+        wait = timedelta(seconds=self.seconds) if together else AWHILE
+        self._ask(lambda: self.store.wait([ENDED], wait), wait)
 
 
 def short(error: Exception) -> str:
-    """The first line of an error of torch's, without the place in its C++ code."""
-    return str(error).splitlines()[0].rpartition("] ")[2][:160] if str(error) else type(error).__name__
+    """The first line of an error of torch's, without the place in its C++ code, and without advice."""
+    line = str(error).partition("\n")[0].rpartition("] ")[2]
+    return line.partition(". This is typically")[0][:160] or type(error).__name__
