@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, Protocol
 
 import torch
@@ -37,20 +37,31 @@ def seed_noise(seeds: list[int], shape: tuple[int, ...], label_dim: int = 0) -> 
 
 
 @torch.no_grad()
+def chunks(
+    sample: Callable[..., Tensor], seeds: Sequence[int], labels: Labels, dataset: Shaped, like: Tensor, batch: int
+) -> Iterator[Images]:
+    """What `images` gives, `batch` of them at a time."""
+    for at in range(0, len(seeds), batch):
+        given = labels[at : at + batch] if isinstance(labels, Tensor) else labels
+        z, c = inputs(list(seeds[at : at + batch]), given, dataset)
+        x = sample(z=z.to(like), labels=None if c is None else c.to(like))
+        yield Images(dataset.decode(x.float()).cpu(), c)
+
+
 def images(
-    sample: Callable[..., Tensor], seeds: list[int], labels: Labels, dataset: Shaped, like: Tensor, batch: int = CHUNK
-) -> Images:
+    sample: Callable[..., Tensor], seeds: Sequence[int], labels: Labels, dataset: Shaped, like: Tensor,
+    batch: int = CHUNK,
+) -> Images:  # fmt: skip
     """The decoded images of EDM's `seeds`: x [n,C,H,W], labels [n,L], by `sample(z=, labels=)` on the device of `like`.
 
     Without `labels`, classes take turns: image i of a block is of class i mod L; "random": of the class of its seed.
     """
-    pairs = []
-    for at in range(0, len(seeds), batch):
-        given = labels[at : at + batch] if isinstance(labels, Tensor) else labels
-        z, c = inputs(seeds[at : at + batch], given, dataset)
-        x = sample(z=z.to(like), labels=None if c is None else c.to(like))
-        pairs.append((dataset.decode(x.float()).cpu(), c))
-    xs, cs = zip(*pairs, strict=True)
+    return together(chunks(sample, seeds, labels, dataset, like, batch))
+
+
+def together(parts: Iterable[Images]) -> Images:
+    """Some images and others as one."""
+    xs, cs = zip(*parts, strict=True)
     return Images(torch.cat(xs), None if cs[0] is None else torch.cat(cs).cpu())
 
 

@@ -116,5 +116,14 @@ class Draw(Protocol):
         self, n: int, seed: int = 0, labels: Tensor | Literal["random"] | None = None, first: int = 0
     ) -> Images: ...
 
+    def features(
+        self, net: Callable[[Tensor], Tensor], n: int, seed: int = 0, labels: Tensor | Literal["random"] | None = None,
+        first: int = 0, batch: int = 256,
+    ) -> Tensor:  # fmt: skip
+        """net(x) -> [m,D] of those images, [n,D] on the CPU, without ever holding or sending them all.
+
+        x: `batch` images at a time [m,C,H,W], float32, on the run's device, to which a module is moved.
+        """
+
     def teacher(self, sampler: Sample) -> Draw:
         """The same of the teacher, by another sampler, from the same noise."""

@@ -9,7 +9,7 @@ from typing import Any
 from attrs import asdict, frozen
 
 from distillkit.disk import checkpoint
-from distillkit.evaluate import evaluation
+from distillkit.evaluate import evaluation, serve
 from distillkit.recipe.checks import refuse_unmeasured, unmeasured
 from distillkit.train import snapshot
 from distillkit.train.state import State
@@ -69,6 +69,7 @@ class Keeper:
             return None
         tensors, _ = checkpoint.load(checkpoints / self.best.checkpoint, self.state.device, run)
         self.state.ema.load_state_dict(snapshot.under(tensors, "ema/generator/"))
+        serve.send_average(self.state)  # which draws with the others
         return self.best
 
     def saved(self) -> dict[str, Any] | None:

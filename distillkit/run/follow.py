@@ -9,6 +9,7 @@ import torch
 
 from distillkit.api import Preempted
 from distillkit.disk.results import Outcome
+from distillkit.evaluate import serve
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
 from distillkit.run import stage
@@ -47,7 +48,7 @@ class Following(Loop):
         return nullcontext(NoBar())
 
     def leisurely(self, work: Callable[[], None]) -> None:
-        self.returned = self.ranks.listen({}).get("returned", False)
+        self.returned = self.ranks.listen(serve.words(self.state)).get("returned", False)
 
     def begin(self) -> None:
         pass

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from distillkit.api import Diverged, Preempted, ResourceError
+from distillkit.api import Diverged, Lost, Preempted, ResourceError
 from distillkit.api.printable import printable
 from distillkit.disk import checkpoint, results
 from distillkit.disk.metrics import MetricsLog
@@ -169,7 +169,9 @@ class Training(Loop):
             raise Diverged(f"collapsed: {'; '.join(map(str, self.watch.collapsed))}; stopped by run.guard, {good}")
 
     def failed(self, what: str, error: Exception) -> None:
-        """Tell of a metric or picture that failed: it decides nothing about the run."""
+        """Tell of a metric or picture that failed: it decides nothing about the run. Raises it where a rank is lost."""
+        if isinstance(error, Lost):
+            raise error
         with open(self.run.log, "a", encoding="utf-8") as log:
             log.write(printable("".join(traceback.format_exception(error))))
         text = f"{type(error).__name__}: {error}".partition("\n")[0][:200]

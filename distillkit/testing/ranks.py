@@ -78,6 +78,10 @@ class _Thread:
     def gather(self, rows: Tensor) -> Tensor:
         return torch.cat(self.collect(rows.detach().clone()))
 
+    def bring(self, rows: Tensor) -> list[Tensor]:
+        found = self.collect(rows.detach().clone())
+        return found if self.rank == 0 else []
+
     def send_(self, tensor: Tensor) -> None:
         tensor.copy_(self.collect(tensor.detach().clone())[0])
 

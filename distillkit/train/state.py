@@ -84,6 +84,7 @@ class State:
     records: Records = field(factory=Records)
     nimg: int = 0
     iteration: int = 0
+    nets: dict[int, Callable[[Tensor], Tensor]] = field(factory=dict)  # of features, that all ranks have, by number
     skips: Skips = field(init=False)  # updates that were not finite
 
     def __attrs_post_init__(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from distillkit.evaluate import draw
+from distillkit.evaluate import draw, share
 from distillkit.evaluate.draw import Drawer
 from distillkit.seeds import seed_noise
 from distillkit.testing import toy_state
@@ -28,7 +28,7 @@ def test_latents_without_labels_are_the_same() -> None:
 
 
 def test_the_first_images_of_many_are_the_images_of_few(make_state: Callable[..., State], monkeypatch) -> None:
-    monkeypatch.setattr(draw, "CHUNK", 7)
+    monkeypatch.setattr(share, "CHUNK", 7)
     drawer = Drawer.student(make_state('run.precision="fp64"'))
     many = drawer(20).x
     assert many.shape == (20, 2, 1, 1) and many.dtype == torch.float32
@@ -56,7 +56,7 @@ def test_drawing_does_not_disturb_the_run(make_state: Callable[..., State]) -> N
 
 
 def test_images_in_parts_are_the_same_images(make_state: Callable[..., State], monkeypatch) -> None:
-    monkeypatch.setattr(draw, "CHUNK", 3)
+    monkeypatch.setattr(share, "CHUNK", 3)
     drawer = Drawer.student(make_state('run.precision="fp64"'))
     whole = drawer(9, seed=1).x
     parts = [drawer(n, seed=1, first=first).x for first, n in ((0, 2), (2, 4), (6, 3))]

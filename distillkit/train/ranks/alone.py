@@ -32,6 +32,7 @@ class Ranks:
 
     rank = 0
     size = 1
+    listening = False  # on the first rank: whether the others wait for its word
     # Inside, no signal interrupts: a rank that leaves a collective halfway leaves the others waiting.
     undisturbed: Callable[[], AbstractContextManager[None]] = staticmethod(nullcontext)
 
@@ -102,6 +103,14 @@ class Ranks:
     def spread(self, snapshot: Snapshot) -> Snapshot:
         """The first rank's snapshot, on all of them."""
         return snapshot
+
+    def assemble(self, make: Callable[[], list[Tensor]]) -> tuple[list[Tensor], Exception | None]:
+        """The rows that `make` gives on each rank, in order, on the first one's CPU; on the others [].
+
+        `make` gives as many tensors [m, ...] everywhere, or none where it has no rows. An error of any rank is not
+        raised but is the second result, everywhere: those that listen go on doing so.
+        """
+        return make(), None
 
     # How it ends.
 

@@ -53,6 +53,12 @@ class Distributed:
             dist.all_gather_single(found, rows)
         return found
 
+    def bring(self, rows: Tensor) -> list[Tensor]:
+        found = [torch.empty_like(rows) for _ in range(self.size)] if self.rank == 0 else None
+        with self.wrapped():
+            dist.gather(rows, found, 0)
+        return found or []
+
     def send_(self, tensor: Tensor) -> None:
         with self.wrapped():
             dist.broadcast(tensor, 0)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from distillkit.api import DistillkitError, Lost, Preempted, UsageError
 from distillkit.train.ranks.alone import Ranks, Snapshot
+from distillkit.train.ranks.assemble import assemble
 from distillkit.train.records import Records
 
 T = TypeVar("T")
@@ -28,6 +29,9 @@ class Wire(Protocol):
 
     def gather(self, rows: Tensor) -> Tensor:
         """[M, ...] of each rank -> [size * M, ...]."""
+
+    def bring(self, rows: Tensor) -> list[Tensor]:
+        """[M, ...] of each rank, on a CPU -> all of them on the first rank; [] on the others."""
 
     def send_(self, tensor: Tensor) -> None:
         """Replace by the first rank's."""
@@ -56,7 +60,6 @@ class Group(Ranks):
 
     def __init__(self, wire: Wire) -> None:
         self.wire, self.rank, self.size = wire, wire.rank, wire.size
-        self.listening = False  # on the first rank: whether the others wait for its word
         self.count: dict[str, list[int]] = {}  # collectives so far and their bytes, by name
         self._agreed: Callable[[], list[int]] | None = None
         self._checked: set[str] = set()
@@ -167,7 +170,8 @@ class Group(Ranks):
 
     def spread(self, snapshot: Snapshot) -> Snapshot:
         tensors, meta = snapshot
-        shapes = {name: (t.shape, t.dtype, t.device) for name, t in tensors.items()}
+        # Kinds of devices: "cuda" is another one of them in each process.
+        shapes = {name: (t.shape, t.dtype, t.device.type) for name, t in tensors.items()}
         shapes, meta = self.wire.tell((shapes, meta))
         if not self.first:
             tensors = {name: torch.empty(shape, dtype=dtype, device=at) for name, (shape, dtype, at) in shapes.items()}
@@ -177,6 +181,10 @@ class Group(Ranks):
             self._note("spread", flat)
             self.wire.send_(flat)
         return tensors, meta
+
+    def assemble(self, make: Callable[[], list[Tensor]]) -> tuple[list[Tensor], Exception | None]:
+        self._note("assemble")
+        return assemble(self.wire, make)
 
     # How it ends.
 
