@@ -11,10 +11,12 @@ from torch import Tensor
 from distillkit import noise
 from distillkit.noise.masks import here
 from distillkit.testing import toy_state
+from distillkit.testing.ranks import simulated
 from distillkit.testing.toys import perturbed
 from distillkit.testing.training import gradients
 from distillkit.train import turns
 from distillkit.train.iterate import iterate
+from distillkit.train.ranks.alone import Ranks
 from distillkit.train.state import State
 
 UNET = {
@@ -27,7 +29,7 @@ EDM2 = {
     "channels_per_head": 4, "logvar_channels": 4, "dropout": 0.3,
 }  # fmt: skip
 EL = [{"use": "embedding", "real_batch": 16, "embeddings": [{"use": "convnet"}]}]
-PAIRS = [{"use": "regression", "pairs": 16, "sampler": {"use": "heun", "steps": 2}}]
+PAIRS = [{"use": "regression", "pairs": 16, "batch": 11, "sampler": {"use": "heun", "steps": 2}}]
 CASES: dict[str, dict[str, Any]] = {
     "sid": {"generator_loss": {"use": "sid"}, "auxiliary_loss": EL},
     "shared": {"generator_loss": {"use": "sid", "shared_forward": True}},
@@ -41,10 +43,10 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def ready(micro_batch: int | None, **tables: Any) -> State:
+def ready(micro_batch: int | None, ranks: Ranks | None = None, **tables: Any) -> State:
     """Before its first iteration, with weights that hide nothing: blocks start with zeros behind dropout."""
     run = {"batch": 8, "precision": "fp64"} | ({"micro_batch": micro_batch} if micro_batch else {})
-    state = toy_state(**{"run": run, "teacher_score": {"network": UNET}, **tables})
+    state = toy_state(ranks, **{"run": run, "teacher_score": {"network": UNET}, **tables})
     torch.manual_seed(0)
     for network in state.networks.values():
         perturbed(network)
@@ -63,6 +65,15 @@ def test_micro_batches_of_8_4_and_2_have_the_same_gradients(case: str) -> None:
     whole = gradients(ready(None, **CASES[case]))
     for micro in (4, 2):
         assert apart(whole, gradients(ready(micro, **CASES[case]))) < 1e-10, micro
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("case", CASES)
+def test_two_and_three_processes_have_the_gradients_of_one(case: str, ranks: int) -> None:
+    """Eight rows are 3 + 3 + 2; eleven pairs are 4 + 4 + 3."""
+    alone = gradients(ready(None, **CASES[case]))
+    for found in simulated(ranks, lambda rank: gradients(ready(None, rank, **CASES[case]))):
+        assert apart(alone, found) < 1e-10
 
 
 @pytest.mark.parametrize("case", CASES)
