@@ -76,7 +76,8 @@ class _Following:
                 first, world, port, attempt = (int(word[name]) for name in ("first", "world", "port", "attempt"))
                 place = Place(first, world, port, attempt, self.link.address)
                 last = first + self.task.nproc - 1
-                print(f"node {self.task.node}: ranks {first} to {last} of {world}", flush=True)
+                ours = f"rank {first}" if first == last else f"ranks {first} to {last}"
+                print(f"node {self.task.node}: {ours} of {world}", flush=True)
                 self.ends.clear()
                 self.workers = Workers(self.task, place, self.logs).start()
         return None
