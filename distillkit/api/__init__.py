@@ -37,6 +37,7 @@ from distillkit.api.kinds import (
 from distillkit.api.launch import Launch, Submitted
 from distillkit.api.logits import record_logits
 from distillkit.api.network import (
+    Blocks,
     Denoise,
     Denoiser,
     EncoderDecoder,
@@ -50,8 +51,9 @@ from distillkit.api.state import Sampling, State, Step
 from distillkit.api.types import Draw, Images, Optimizer, Picture, Term, Turn
 
 __all__ = [
-    "FILE", "KINDS", "NO_BITS", "PROGRAM", "Augment", "AuxiliaryLoss", "Backbone", "Choice", "Component", "Dataset",
-    "Denoise", "Denoiser", "DistillkitError", "Diverged", "Draw", "Embedding", "EncoderDecoder", "EncoderFeatures",
+    "FILE", "KINDS", "NO_BITS", "PROGRAM", "Augment", "AuxiliaryLoss", "Backbone", "Blocks", "Choice", "Component",
+    "Dataset", "Denoise", "Denoiser", "DistillkitError", "Diverged", "Draw", "Embedding", "EncoderDecoder",
+    "EncoderFeatures",
     "Evaluate", "Features", "ForcedNormalization", "GeneratorLoss", "Guidance", "Hooks", "Images", "Importer",
     "InputError", "Kernel", "Launch", "LogVar", "Lost", "Network", "OncePerTurn", "Optimizer", "Picture", "PluginError",
     "Preempted", "Rebuildable", "ResourceError", "Sample", "Sampling", "State", "Step", "Submitted", "TeacherScore",

@@ -136,6 +136,17 @@ class LogVar(Protocol):
 
 
 @runtime_checkable
+class Blocks(Protocol):
+    """A network that says how it may be taken apart: for networks too large for one device (`run --shard`)."""
+
+    def blocks(self) -> list[nn.Module]:
+        """Its parts, each called as a module and in this order; the weights of one at a time are borrowed whole.
+
+        Where a network names none, modules of more than 10 million parameters are taken for them.
+        """
+
+
+@runtime_checkable
 class OncePerTurn(Protocol):
     """A module that changes its weights or buffers by itself while it trains.
 

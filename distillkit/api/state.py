@@ -154,6 +154,13 @@ class State(Sampling, Protocol):
         Where the teacher is in closed form it is of the generator. Raises UsageError without a teacher.
         """
 
+    def add_copy(self, name: str, of: str = "generator", average: Callable[[], float] | None = None) -> Denoiser:
+        """In `setup`: a frozen copy of a network that trains, or of the "teacher", checkpointed and kept by the run.
+
+        `average`: asked after each iteration for the share of the copy that stays as its parameters follow the network,
+        before `after_step`; None: it stays as it is.
+        """
+
     def new_network(self, choice: Choice[Network], seed: int = 0) -> Denoiser:
         """In `setup`: a network of random weights for images like the data set's, which a result can be rebuilt from.
 

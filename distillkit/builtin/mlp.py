@@ -49,6 +49,9 @@ class MlpDenoiser(nn.Module):
         self.out = nn.Linear(config.width, size)
         nn.init.zeros_(self.out.weight)
 
+    def blocks(self) -> list[nn.Module]:
+        return [*self.hidden, self.out]
+
     def forward(
         self, x: Tensor, sigma: Tensor, labels: Tensor | None = None, augment_labels: Tensor | None = None
     ) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from distillkit.api import PluginError, Term, Turn
 from distillkit.api.slots import AuxiliarySlot
+from distillkit.train.ranks import pieces
 from distillkit.train.state import Part, State
 from distillkit.train.step import Step, Whole, seed_masks
 
@@ -138,7 +139,7 @@ def norm_at_parameters(state: State) -> Tensor:
 
 def summed_norm(state: State, grads: list[Tensor]) -> Tensor:
     """Norm [] of the sum over ranks of gradients that the update will add up itself."""
-    if state.ranks.size > 1:
-        grads = [grad.clone() for grad in grads]
-        state.ranks.sum_(grads)
-    return torch.nn.utils.get_total_norm(grads) if grads else torch.zeros(())
+    if state.ranks.size > 1:  # pieces come summed out of the pass
+        grads = [grad if pieces.cut(grad) else grad.clone() for grad in grads]
+        state.ranks.sum_([grad for grad in grads if not pieces.cut(grad)])
+    return state.ranks.norm(grads) if grads else torch.zeros(())

@@ -127,20 +127,49 @@ def setup(state: State, hooks: pluggy.PluginManager, catalog: Catalog) -> None:
     recipe = state.recipe
     state.generator = state.add_network("generator", make_generator(state, catalog), recipe.generator.optimizer)
     # A module of its own and never a view: the average takes no gradient, and drops nothing.
-    state.ema = copy.deepcopy(state.generator).eval().requires_grad_(False)
+    state.ema = state.average = copy.deepcopy(state.generator).eval().requires_grad_(False)
     hooks.subset_hook_caller("setup", [state.teacher] if state.teacher else [])(state=state)
     if not any("generator" in turn.trains for turn in state.turns):
         state.turns = [*default_turns(state), *state.turns]
     check_turns(state)
+    share(state)
     for name, network in state.networks.items():
         # After `setup`, which may add to `state.frozen`: what an optimizer holds is fixed from here on.
         frozen = frozen_names(network, recipe.generator.freeze) | state.frozen if name == "generator" else frozenset()
-        state.updaters[name] = Updater(state.settings[name], network, frozen)
+        state.updaters[name] = Updater(state.settings[name], network, frozen, state.ranks)
         state.once_per_turn[name] = [module for module in network.modules() if isinstance(module, OncePerTurn)]
         network.eval().requires_grad_(False)  # until a turn trains it
-    for each in [*state.networks.values(), state.ema, *([state.teacher.network] if state.teacher else [])]:
+    for each in [
+        *state.networks.values(),
+        state.ema,
+        state.average,
+        *([state.teacher.network] if state.teacher else []),
+    ]:
         if each is not None:
             cast(Denoiser, each).compute_dtype = state.compute_dtype
+
+
+def share(state: State) -> None:
+    """Cut the networks into pieces where ranks share them: after the last copy was made, before the optimizers.
+
+    The teacher stays whole: it has no gradients and no moments, and pictures of it are drawn by one rank.
+    """
+    whole = state.ema
+    if state.ranks.size > 1:
+        state.average = copy.deepcopy(whole)
+    networks = [*state.networks.values(), cast(nn.Module, state.average), *(c.module for c in state.copies.values())]
+    trained = sum(p.numel() for network in state.networks.values() for p in network.parameters())
+    state.ranks.divide(networks, state.device, trained)
+    if state.ranks.shards == 1:
+        state.average = whole
+        return
+    batch, micro = state.batch, state.recipe.run.micro_batch
+    held = state.ranks.counts(batch, micro)
+    if micro is not None and len(set(held)) > 1:  # in each pass all lend their pieces
+        raise UsageError(
+            f"run.micro_batch = {micro} makes {batch // micro} passes, which {len(held)} processes cannot share "
+            "equally, as those that share networks (--shard) must"
+        )
 
 
 def check_turns(state: State) -> None:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from distillkit.api import Denoiser
 from distillkit.recipe.schema import Generator
+from distillkit.train.ranks import pieces
 
 
 def beta(settings: Generator, nimg: int, batch: int) -> float:
@@ -27,13 +28,14 @@ def beta(settings: Generator, nimg: int, batch: int) -> float:
 
 
 @torch.no_grad()
-def update(ema: Denoiser, network: nn.Module, beta: float, skipped: Tensor | None = None) -> None:
+def update(ema: nn.Module | Denoiser, network: nn.Module, beta: float, skipped: Tensor | None = None) -> None:
     """ema <- beta * ema + (1 - beta) * network, parameters only: buffers stay as they were copied.
 
     skipped, bool []: True leaves the average as it is.
     """
-    means: list[Tensor] = list(ema.parameters())
-    weights = [p.detach() for p in network.parameters()]
+    # Pieces that are here, where ranks share the networks: an average of pieces is a piece of the average.
+    means = [pieces.local(p) for p in ema.parameters()]
+    weights = [pieces.local(p) for p in network.parameters()]
     if skipped is None:
         torch._foreach_lerp_(means, weights, 1 - beta)
     else:

@@ -21,7 +21,10 @@ def iterate(state: State) -> None:
             skipped += [skip] if "generator" in turn.trains else []
     share = ema.beta(state.recipe.generator, state.nimg, state.batch)
     stays = torch.stack(skipped).all() if skipped else None  # the average moves if any of them did something
-    ema.update(state.ema, state.networks["generator"], share, stays)
+    ema.update(state.average, state.networks["generator"], share, stays)
+    for kept in state.copies.values():
+        if kept.average is not None:
+            ema.update(kept.module, kept.of, kept.average())
     state.hook.after_step(state=state)
     # Last: everything random in this iteration was numbered from the images seen before it.
     state.nimg += state.batch

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from distillkit.api import Optimizer
 from distillkit.train.radam import RAdam
+from distillkit.train.ranks import pieces
+from distillkit.train.ranks.alone import Ranks
 
 CLASSES = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "radam": RAdam}
 
@@ -34,13 +36,18 @@ def lr_at(settings: Optimizer, nimg: int, total: int) -> float:
 class Updater:
     """Steps the trainable parameters of one network."""
 
-    def __init__(self, settings: Optimizer, network: nn.Module, frozen: frozenset[str] = frozenset()) -> None:
-        self.settings = settings
+    def __init__(
+        self, settings: Optimizer, network: nn.Module, frozen: frozenset[str] = frozenset(), ranks: Ranks | None = None
+    ) -> None:
+        """`ranks`: those that may share the network."""
+        self.settings, self.ranks = settings, ranks or Ranks()
         self.params = [p for name, p in network.named_parameters() if name not in frozen]
+        # What is here of each: the same memory, and plain tensors, which any optimizer takes.
+        self.held = [nn.Parameter(pieces.local(p)) if pieces.cut(p) else p for p in self.params]
         # Fused kernels obey `found_inf` without waiting; RAdam here does so by itself, and "meta" has no kernels.
         fused = {} if settings.name == "radam" or self.params[0].is_meta else {"fused": True}
         self.optimizer = CLASSES[settings.name](
-            self.params, lr=settings.lr, betas=settings.betas, eps=settings.eps,
+            self.held, lr=settings.lr, betas=settings.betas, eps=settings.eps,
             weight_decay=settings.weight_decay, **fused,
         )  # fmt: skip
 
@@ -48,30 +55,39 @@ class Updater:
         """Norm [] of all gradients together; not finite if any of them is not."""
         grads = [p.grad for p in self.params if p.grad is not None]
         # A sum of squares is finite only where all its terms are: one number stands for every gradient.
-        return nn.utils.get_total_norm(grads) if grads else self.params[0].new_zeros(())
+        return self.ranks.norm(grads) if grads else self.params[0].new_zeros(())
 
     def step(self, nimg: int, total: int, skipped: Tensor | None = None) -> None:
         """One step at `nimg` of `total` images; skipped, bool []: True leaves weights and state as they are."""
+        for p, held in zip(self.params, self.held, strict=True):
+            if held is not p:
+                held.grad = None if p.grad is None else pieces.local(p.grad)
         # Values before the norm, which is then that of the gradient which is used.
         if self.settings.clip_value is not None:
-            nn.utils.clip_grad_value_(self.params, self.settings.clip_value)
+            nn.utils.clip_grad_value_(self.held, self.settings.clip_value)
         if self.settings.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.params, self.settings.clip_norm)
+            nn.utils.clip_grads_with_norm_(self.held, self.settings.clip_norm, self.norm())
         # From `nimg` at every step: a schedule has no state that a checkpoint could lose.
         self.optimizer.param_groups[0]["lr"] = lr_at(self.settings, nimg, total)
         if not self.params[0].is_meta:
             # torch's own door for mixed-precision scalers: the kernel reads the flag on the device.
             self.optimizer.found_inf = None if skipped is None else skipped.float()
         self.optimizer.step()
+        for p, held in zip(self.params, self.held, strict=True):
+            if held is not p:
+                held.grad = None
 
     def tensors(self) -> dict[str, Tensor]:
         """State by "<parameter number>/<name>"."""
         state: dict[int, dict[str, Any]] = self.optimizer.state_dict()["state"]
-        return {f"{i}/{name}": value for i, values in state.items() for name, value in values.items()}
+        return {
+            f"{i}/{name}": pieces.like(value, self.params[i]) if value.ndim else value
+            for i, values in state.items() for name, value in values.items()
+        }  # fmt: skip
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             number, name = key.split("/")
-            state.setdefault(int(number), {})[name] = value
+            state.setdefault(int(number), {})[name] = pieces.local(value)
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})

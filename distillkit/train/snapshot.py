@@ -17,7 +17,9 @@ def capture(state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
     for name, network in state.networks.items():
         tensors |= {f"networks/{name}/{key}": value for key, value in network.state_dict().items()}
         tensors |= {f"optimizers/{name}/{key}": value for key, value in state.updaters[name].tensors().items()}
-    tensors |= {f"ema/generator/{key}": value for key, value in state.ema.state_dict().items()}
+    tensors |= {f"ema/generator/{key}": value for key, value in state.average.state_dict().items()}
+    for name, copy in state.copies.items():
+        tensors |= {f"copies/{name}/{key}": value for key, value in copy.module.state_dict().items()}
     tensors |= {f"balance/{name}/norms": value for name, value in state.balance.items()}
     kept: dict[str, dict[str, Any]] = {}
     for place, component in state.components.items():
@@ -41,7 +43,12 @@ def restore(state: State, tensors: dict[str, Tensor], meta: dict[str, Any]) -> N
         for name, network in state.networks.items():
             network.load_state_dict(under(tensors, f"networks/{name}/"))
             state.updaters[name].load(under(tensors, f"optimizers/{name}/"))
-        state.ema.load_state_dict(under(tensors, "ema/generator/"))
+        state.average.load_state_dict(under(tensors, "ema/generator/"))
+        for name, copy in state.copies.items():
+            if found := under(tensors, f"copies/{name}/"):
+                copy.module.load_state_dict(found)
+            elif not any(key.startswith("components/") and f"/{name}." in key for key in tensors):
+                raise KeyError(f"no copy {name!r}")  # before 0.2 components kept their copies themselves
         state.balance = {key.split("/")[0]: value for key, value in under(tensors, "balance/").items()}
         for place, component in state.components.items():
             kept = {**meta["components"].get(place, {}), **under(tensors, f"components/{place}/")}

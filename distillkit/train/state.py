@@ -50,6 +50,15 @@ class Part:
 
 
 @define(eq=False)
+class Copy:
+    """A frozen copy of a network that a component asked for; `average` gives the share of the old that stays."""
+
+    module: nn.Module
+    of: nn.Module
+    average: Callable[[], float] | None
+
+
+@define(eq=False)
 class State:
     """The run as its components see it."""
 
@@ -69,6 +78,7 @@ class State:
     evaluators: list[Part] = field(factory=list)
     components: dict[str, Component] = field(factory=dict)  # by their place in the recipe: "auxiliary_loss.0"
     networks: dict[str, nn.Module] = field(factory=dict)  # the ones that train, by name
+    copies: dict[str, Copy] = field(factory=dict)  # that components asked for, by name
     settings: dict[str, Optimizer] = field(factory=dict)
     frozen: set[str] = field(factory=set)  # the generator's parameters that the method does not train
     updaters: dict[str, Updater] = field(factory=dict)
@@ -77,6 +87,9 @@ class State:
     # What `sample` calls now: the student, or its average. Both are made after the teacher's setup, which sees None.
     generator: Denoiser = field(default=cast(Denoiser, None), init=False)
     ema: Denoiser = field(default=cast(Denoiser, None), init=False)
+    # What becomes the average as the generator trains: the same network, or, where ranks share it, one in pieces, of
+    # which the first rank's `ema` is made whole before it draws.
+    average: Denoiser = field(default=cast(Denoiser, None), init=False)
     teacher_score: Relay = field(init=False)
     balance: dict[str, Tensor] = field(factory=dict)  # norms at x behind weight = "auto": the method's, the term's
     made: dict[tuple[str, int, int, int], Tensor] = field(factory=dict)  # x that trained the generator, by Step.x
@@ -183,6 +196,22 @@ class State:
         network = copy.deepcopy(self.generator) if source is None else self.with_dropout(source)
         network.compute_dtype = self.compute_dtype
         return network.to(self.device, self.dtype).requires_grad_(True)
+
+    def add_copy(self, name: str, of: str = "generator", average: Callable[[], float] | None = None) -> Denoiser:
+        """A frozen copy of a network that trains, checkpointed, in evaluation mode; "teacher" is one too.
+
+        `average`: the share of the old that stays when the copy follows its network after each iteration (parameters
+        only); None: it stays as it is. Raises UsageError for a name that is taken, and for an unknown network.
+        """
+        known: dict[str, Any] = {"teacher": self.teacher and self.teacher.network, **self.networks}
+        if name in self.copies:
+            raise UsageError(f"two copies of this recipe want the name {name!r}")
+        if known.get(of) is None:
+            names = ", ".join(name for name, network in known.items() if network is not None)
+            raise UsageError(f"a copy {name!r} of {of!r}: the networks here are {names}")
+        module = copy.deepcopy(known[of]).eval().requires_grad_(False)
+        self.copies[name] = Copy(module, known[of], average)
+        return cast(Denoiser, module)
 
     def new_network(self, choice: Choice[Network], seed: int = 0) -> Denoiser:
         """A network of random weights for images like the data set's, which a result can be rebuilt from."""

@@ -223,8 +223,21 @@ class Step:
 
     def pull(self, grad: Tensor, params: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The gradient of the generator's parameters that a gradient at x [N,C,H,W] amounts to; x keeps its graph."""
+        if self.state.ranks.shards > 1:
+            return self._pull_pieces(grad, params)
         # Every term pulls through the same graph. Zeros, not None, where x does not depend on a parameter: they add up.
         return torch.autograd.grad(self._pass(), params, grad, retain_graph=not self.recompute, materialize_grads=True)
+
+    def _pull_pieces(self, grad: Tensor, params: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The same, of a generator in pieces: `backward` alone knows where its weights are; pieces come out summed."""
+        before = [p.grad for p in params]
+        for p in params:
+            p.grad = None
+        self._pass().backward(grad, retain_graph=not self.recompute)
+        pulled = tuple(torch.zeros_like(p) if p.grad is None else p.grad for p in params)
+        for p, was in zip(params, before, strict=True):
+            p.grad = was
+        return pulled
 
     def _pass(self) -> Tensor:
         return self.sample() if self.recompute else self._graph

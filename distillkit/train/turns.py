@@ -5,7 +5,7 @@ The device decides that by itself: the CPU learns of it in `check`, which is cal
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from distillkit.api import Diverged, PluginError, Turn
 from distillkit.train.auxiliary import auxiliary_gradients, due
+from distillkit.train.ranks import pieces
 from distillkit.train.state import State
 from distillkit.train.step import Step, seed_masks
 
@@ -73,7 +74,8 @@ def critic_gradients(state: State, turn: Turn, step: Step) -> Tensor:
     loss = losses.sum() / step.batch
     critics = [p for name in turn.trains if name != "generator" for p in state.updaters[name].params]
     # To the critics alone: a critic's loss must not push the generator, which may share the graph in this turn.
-    loss.backward(inputs=critics, retain_graph="generator_loss" in turn.losses)
+    with only(state, turn, critics, step) as ends:
+        loss.backward(inputs=ends, retain_graph="generator_loss" in turn.losses)
     return loss.detach().double()
 
 
@@ -89,9 +91,45 @@ def method_gradients(state: State, turn: Turn, step: Step) -> Tensor:
         loss = state.hook.generator_loss(state=state, step=step, teacher_score=state.teacher_score)
     loss = per_image(loss, "generator_loss", step).sum() / step.batch
     # A loss of real images alone (consistency models) never made x: to ask for it now would cost a pass.
-    x = [step.x] if step.x_was_used else []
-    loss.backward(inputs=x + state.updaters["generator"].params)
+    with only(state, turn, state.updaters["generator"].params, step, x=step.x_was_used) as ends:
+        loss.backward(inputs=ends)
     return loss.detach().double()
+
+
+@contextmanager
+def only(
+    state: State, turn: Turn, params: Sequence[Tensor], step: Step, x: bool = False
+) -> Iterator[list[Tensor] | None]:
+    """Inside, `backward` adds gradients to `params`, and to the step's images where `x`, and to no others.
+
+    -> the `inputs` to give it; None for networks in pieces: within a pass their weights are other tensors, and so what
+    is not asked for is computed and left out.
+    """
+    if state.ranks.shards == 1:
+        yield [*params, *([step.x] if x else [])]
+        return
+    asked = set(map(id, params))
+    others: list[Tensor] = [p for name in turn.trains for p in state.updaters[name].params if id(p) not in asked]
+    if not x and step.x_was_used:
+        others.append(step.x)
+    with aside(others):
+        yield None
+
+
+@contextmanager
+def aside(tensors: Sequence[Tensor]) -> Iterator[None]:
+    """Inside, these have no gradients; what they get is lost, and what they had is put back.
+
+    Put aside, not kept in place: FSDP adds to the gradients that there are.
+    """
+    before = [t.grad for t in tensors]
+    for t in tensors:
+        t.grad = None
+    try:
+        yield
+    finally:
+        for t, grad in zip(tensors, before, strict=True):
+            t.grad = grad
 
 
 def per_image(loss: Tensor, hook: str, step: Step) -> Tensor:
@@ -104,6 +142,7 @@ def per_image(loss: Tensor, hook: str, step: Step) -> Tensor:
 @contextmanager
 def training(state: State, turn: Turn) -> Iterator[None]:
     """Inside, the networks of the turn train; outside, all are in evaluation mode and get no weight gradients."""
+    state.ranks.give_back()  # whether a weight trains is seen when it is borrowed
     # All others stay frozen: gradients still pass through them to x, but none of their weights [P] is computed, nor
     # kept; and in evaluation mode, for with dropout a loss would ask another critic at every call.
     for name in turn.trains:
@@ -115,6 +154,7 @@ def training(state: State, turn: Turn) -> Iterator[None]:
     try:
         yield
     finally:
+        state.ranks.give_back()
         for name in turn.trains:
             state.networks[name].eval()
             for p in state.updaters[name].params:
@@ -125,6 +165,7 @@ def training(state: State, turn: Turn) -> Iterator[None]:
 
 def update(state: State, turn: Turn, losses: dict[str, Tensor]) -> Tensor:
     """Step the optimizers of the turn -> skipped, bool []: a loss or a gradient is not finite, and nothing changes."""
+    state.ranks.give_back()  # the optimizers move pieces: what is borrowed would stay behind
     reduce(state, turn, losses)
     # Norms stay on the device: to read one here would make the CPU wait for the GPU in every turn of every iteration.
     norms = {name: state.updaters[name].norm() for name in turn.trains}
@@ -154,8 +195,8 @@ def reduce(state: State, turn: Turn, losses: dict[str, Tensor]) -> None:
         lambda: [f"{at} {list(p.shape)}{'' if p.grad is None else ', a gradient'}" for at, p in params.items()],
     )
     state.ranks.sum_(list(losses.values()))
-    # One without a gradient stays without: of zeros, AdamW would make a decay.
-    state.ranks.sum_([p.grad for p in params.values() if p.grad is not None])
+    # One without a gradient stays without: of zeros, AdamW would make a decay. Those of pieces were summed in the pass.
+    state.ranks.sum_([p.grad for p in params.values() if p.grad is not None and not pieces.cut(p)])
 
 
 def check(state: State) -> None:

@@ -10,7 +10,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import torch
+    from torch import Tensor, nn
 
     from distillkit.train.records import Records
 
@@ -33,6 +34,7 @@ class Ranks:
     rank = 0
     size = 1
     listening = False  # on the first rank: whether the others wait for its word
+    shards = 1  # ranks that share each network: each of them holds a piece of every tensor; 1: all of it
     # Inside, no signal interrupts: a rank that leaves a collective halfway leaves the others waiting.
     undisturbed: Callable[[], AbstractContextManager[None]] = staticmethod(nullcontext)
 
@@ -72,6 +74,23 @@ class Ranks:
     def gathered(self, rows: Tensor) -> Tensor:
         """The rows of all ranks, in order, however many each has; no gradient."""
         return rows
+
+    # Networks in pieces.
+
+    def divide(self, networks: Sequence[nn.Module], device: torch.device, trained: int) -> None:
+        """Cut networks, which are built, into pieces where ranks share them; `trained`: parameters with moments.
+
+        Raises UsageError where they cannot be shared as was asked.
+        """
+
+    def give_back(self) -> None:
+        """Keep of all networks this rank's pieces alone, as they are now; passes borrow the others' again."""
+
+    def norm(self, grads: Sequence[Tensor]) -> Tensor:
+        """Norm [] of gradients that are summed, all pieces together; not finite if any of them is not."""
+        from torch.nn.utils import get_total_norm
+
+        return get_total_norm(grads)
 
     # Agreement.
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from distillkit.api import DistillkitError, Lost, Preempted, UsageError
+from distillkit.api import Lost, UsageError
+from distillkit.train.ranks import pieces, through
 from distillkit.train.ranks.alone import Ranks, Snapshot
 from distillkit.train.ranks.assemble import assemble
+from distillkit.train.ranks.said import portable, told
 from distillkit.train.records import Records
+
+if TYPE_CHECKING:
+    from distillkit.train.ranks.sharded import Sharded
 
 T = TypeVar("T")
 BUCKET = 25 * 2**20  # bytes added up at once: few collectives, and no second copy of all gradients
@@ -58,8 +63,10 @@ class Wire(Protocol):
 class Group(Ranks):
     """This process among several."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, shard: int | None = None) -> None:
+        """`shard`: ranks that are to share each network; None: as many as it takes."""
         self.wire, self.rank, self.size = wire, wire.rank, wire.size
+        self.asked_shards, self.sharded = shard, cast("Sharded | None", None)
         self.count: dict[str, list[int]] = {}  # collectives so far and their bytes, by name
         self._agreed: Callable[[], list[int]] | None = None
         self._checked: set[str] = set()
@@ -81,11 +88,11 @@ class Group(Ranks):
                 t.copy_(part.view_as(t))
 
     def sum(self, x: Tensor) -> Tensor:
-        added: Tensor = _Sum.apply(x, self)  # type: ignore[no-untyped-call]
+        added: Tensor = through.Sum.apply(x, self)  # type: ignore[no-untyped-call]
         return added
 
     def gather(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
-        gathered: Tensor = _Gather.apply(rows, self, list(counts))  # type: ignore[no-untyped-call]
+        gathered: Tensor = through.Gather.apply(rows, self, list(counts))  # type: ignore[no-untyped-call]
         return gathered
 
     def gather_rows(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
@@ -101,6 +108,39 @@ class Group(Ranks):
 
     def gathered(self, rows: Tensor) -> Tensor:
         return self.gather_rows(rows, self.wire.collect(len(rows)))
+
+    # Networks in pieces.
+
+    def divide(self, networks: Sequence[nn.Module], device: torch.device, trained: int) -> None:
+        shards = pieces.needed(networks, device, trained, self.size) if self.asked_shards is None else self.asked_shards
+        if self.size % shards:
+            raise UsageError(f"--shard {shards}: the number of processes, {self.size}, is no multiple of it")
+        if shards == 1:
+            return
+        from distillkit.train.ranks.sharded import Sharded
+
+        self.spread(({f"{i}/{k}": t for i, net in enumerate(networks) for k, t in net.state_dict().items()}, {}))
+        self.shards, self.sharded = shards, Sharded(networks, self.size, shards, device, self.refuse_alone)
+
+    def refuse_alone(self) -> None:
+        """Raises UsageError where the first rank is at work by itself: a pass needs the pieces of all."""
+        if self.listening:
+            raise UsageError("a network in pieces cannot be asked by one process alone: not with --shard")
+
+    def give_back(self) -> None:
+        if self.sharded:
+            self.sharded.reshard()
+
+    def norm(self, grads: Sequence[Tensor]) -> Tensor:
+        if not any(pieces.cut(grad) for grad in grads):
+            return super().norm(grads)
+        parts = [pieces.local(grad) for grad in grads if pieces.cut(grad)]
+        squares = sum((part.double().square().sum() for part in parts), torch.zeros((), dtype=torch.float64))
+        self.sum_([squares])
+        # Where ranks have the same pieces, each was counted so often.
+        squares = squares * self.shards / self.size
+        squares = sum((grad.double().square().sum() for grad in grads if not pieces.cut(grad)), squares)
+        return squares.sqrt().to(grads[0].dtype)
 
     # Agreement.
 
@@ -170,6 +210,8 @@ class Group(Ranks):
 
     def spread(self, snapshot: Snapshot) -> Snapshot:
         tensors, meta = snapshot
+        own = {name: t for name, t in tensors.items() if pieces.cut(t)}  # each rank has read its own
+        tensors = {name: t for name, t in tensors.items() if name not in own}
         # Kinds of devices: "cuda" is another one of them in each process.
         shapes = {name: (t.shape, t.dtype, t.device.type) for name, t in tensors.items()}
         shapes, meta = self.wire.tell((shapes, meta))
@@ -180,7 +222,9 @@ class Group(Ranks):
             flat = tensors[name].contiguous().reshape(-1).view(torch.uint8)
             self._note("spread", flat)
             self.wire.send_(flat)
-        return tensors, meta
+            if flat.data_ptr() != tensors[name].data_ptr():
+                tensors[name].copy_(flat.view(tensors[name].dtype).view(tensors[name].shape))
+        return tensors | own, meta
 
     def assemble(self, make: Callable[[], list[Tensor]]) -> tuple[list[Tensor], Exception | None]:
         self._note("assemble")
@@ -240,24 +284,6 @@ class Group(Ranks):
             words[word](**facts)
 
 
-def portable(error: BaseException) -> DistillkitError:
-    """An error that other ranks can raise."""
-    if isinstance(error, DistillkitError):
-        return error
-    if isinstance(error, Exception):
-        return Lost(f"rank 0: {type(error).__name__}: {error}")
-    return Preempted(f"rank 0 was stopped: {error or type(error).__name__}")
-
-
-def told(one: Any, other: Any) -> str:
-    """Say in what `one` is not `other`."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return ", ".join(f"{key} {value}" for key, value in one.items() if other.get(key) != value) or "nothing else"
-    if isinstance(one, list) and isinstance(other, list):
-        return "; ".join(str(part) for part in one if part not in other)[:200] or f"{len(one)} of them"
-    return str(one)
-
-
 def buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
     """Neighbours of one dtype, up to BUCKET bytes."""
     bucket: list[Tensor] = []
@@ -270,29 +296,3 @@ def buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
         size += tensor.numel() * tensor.element_size()
     if bucket:
         yield bucket
-
-
-class _Sum(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, ranks: Group) -> Tensor:
-        ctx.ranks, total = ranks, x.clone()
-        ranks.sum_([total])
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
-        total = upstream.clone()
-        ctx.ranks.sum_([total])
-        return total, None
-
-
-class _Gather(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, ranks: Group, counts: list[int]) -> Tensor:
-        ctx.at, ctx.n, ctx.size = sum(counts[: ranks.rank]), len(rows), ranks.size
-        return ranks.gather_rows(rows, counts)
-
-    @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
-        # The engine divides the term by the ranks, each of which sends the gradient to its own rows alone.
-        return upstream[ctx.at : ctx.at + ctx.n] * ctx.size, None, None

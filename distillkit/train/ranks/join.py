@@ -11,8 +11,10 @@ TIMEOUT = "DISTILLKIT_TIMEOUT"  # seconds that another process may be silent
 SECONDS = 300.0
 
 
-def join() -> Ranks:
-    """Join the other processes; alone where there are none. Raises UsageError without a GPU for this one, and Lost."""
+def join(shard: int | None = None) -> Ranks:
+    """Join the other processes, `shard` of which are to share each network (None: as many as it takes).
+
+    Alone where there are none. Raises UsageError without a GPU for this one, and Lost."""
     if os.environ.get("WORLD_SIZE", "1") == "1":
         return Ranks()
     import torch  # one process alone may find that there is nothing to do, and never need it
@@ -25,4 +27,4 @@ def join() -> Ranks:
         if local >= torch.cuda.device_count():
             raise UsageError(f"process {local} of this machine has no GPU: torch sees {torch.cuda.device_count()}")
         torch.cuda.set_device(local)
-    return Group(Distributed(float(os.environ.get(TIMEOUT) or SECONDS)))
+    return Group(Distributed(float(os.environ.get(TIMEOUT) or SECONDS)), shard)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any, ClassVar
 
 import torch
@@ -83,7 +82,8 @@ class Pair(GeneratorLoss):
         if self.config.features is not None:
             self.phi = state.embedding(self.config.features)
         if self.moves():
-            self.target = copy.deepcopy(state.generator).requires_grad_(False).train()  # dropout, with equal masks
+            self.target = state.add_copy("target", average=lambda: self.schedule(state)[1])  # Eq. (8)
+            self.target.train()  # dropout, with equal masks
 
     def moves(self) -> bool:
         """Whether the target is another network than the student."""
@@ -102,21 +102,12 @@ class Pair(GeneratorLoss):
         f, target = twice(state.generator, self.target or state.generator, (x_t, t), (x_r, r), step.labels)
         return weight(c.weight, t, r, c.sigma_data) * distance(c.distance, f, target, c.huber_c, self.phi)
 
-    @hookimpl
-    def after_step(self, state: State) -> None:
-        """Eq. (8), parameters only."""
-        if self.target is not None:
-            student = [p.detach() for p in state.networks["generator"].parameters()]
-            target: list[Tensor] = list(self.target.parameters())
-            torch._foreach_lerp_(target, student, 1 - self.schedule(state)[1])
-
-    def state_dict(self) -> dict[str, Any]:
-        return {} if self.target is None else {f"target.{name}": p for name, p in self.target.state_dict().items()}
-
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        if self.target is None:
-            return super().load_state_dict(state)
-        self.target.load_state_dict({name.removeprefix("target."): p for name, p in state.items()})
+        old = {name.removeprefix("target."): p for name, p in state.items() if name.startswith("target.")}
+        if self.target is not None and old:  # checkpoints of 0.1, where the target was no copy of the engine's
+            self.target.load_state_dict(old)
+            return
+        super().load_state_dict(state)
 
 
 def twice(

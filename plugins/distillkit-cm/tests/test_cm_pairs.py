@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,8 +14,11 @@ from distillkit_cm.ct import Ct, adaptive
 from distillkit_cm.weights import weight
 from torch import Tensor, nn
 
-from distillkit.api import UsageError
+from distillkit.api import InputError, UsageError
 from distillkit.noise import rho_grid
+from distillkit.testing import toy_state
+from distillkit.train import snapshot
+from distillkit.train.iterate import iterate
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
@@ -143,7 +147,7 @@ class Dropping(nn.Module):
 @pytest.mark.parametrize("mu", [0.0, 0.9])
 def test_student_and_target_drop_the_same_units(data: dict[str, Tensor], mu: float) -> None:
     loss, student = Cd(Cd.Config(mu=mu)), Dropping()
-    state = SimpleNamespace(generator=student, teacher=object())
+    state = SimpleNamespace(generator=student, teacher=object(), add_copy=lambda name, average: deepcopy(student))
     loss.setup(state)
     step = Replay(data["x_start"], data["noise"], torch.tensor([1, 2, 3, 4]), 18)
     assert loss.generator_loss(state, step, lambda x, sigma, labels: x).abs().max() == 0
@@ -151,19 +155,30 @@ def test_student_and_target_drop_the_same_units(data: dict[str, Tensor], mu: flo
 
 
 def test_the_target_follows_the_student_and_is_checkpointed() -> None:
-    loss, student = Cd(Cd.Config(mu=0.75)), nn.Linear(2, 1)
-    state = SimpleNamespace(generator=student, teacher=object(), networks={"generator": student})
-    loss.setup(state)
-    before = loss.target.weight.clone()
-    with torch.no_grad():
-        student.weight.add_(1.0)
-    loss.after_step(state)
-    torch.testing.assert_close(loss.target.weight, before + 0.25)
-    other = Cd(Cd.Config(mu=0.75))
-    other.setup(state)
-    other.load_state_dict(loss.state_dict())
-    assert torch.equal(other.target.weight, loss.target.weight)
+    state = toy_state(generator_loss={"use": "cd", "mu": 0.75}, sample={"use": "few-step"})
+    loss = state.components["generator_loss"]
+    before = [p.clone() for p in loss.target.parameters()]
+    iterate(state)
+    for old, new, student in zip(before, loss.target.parameters(), state.generator.parameters(), strict=True):
+        torch.testing.assert_close(new, 0.75 * old + 0.25 * student)
+    other = toy_state(generator_loss={"use": "cd", "mu": 0.75}, sample={"use": "few-step"})
+    snapshot.restore(other, *snapshot.capture(state))
+    for a, b in zip(other.components["generator_loss"].target.parameters(), loss.target.parameters(), strict=True):
+        assert torch.equal(a, b)
     assert not any(p.requires_grad for p in loss.target.parameters())
+
+
+def test_a_target_of_a_checkpoint_of_0_1_is_read_and_a_missing_one_is_refused() -> None:
+    state = toy_state(generator_loss={"use": "cd", "mu": 0.75}, sample={"use": "few-step"})
+    tensors, meta = snapshot.capture(state)
+    target = {key.removeprefix("copies/target/"): t + 1 for key, t in tensors.items() if key.startswith("copies/")}
+    others = {key: t for key, t in tensors.items() if not key.startswith("copies/")}
+    old = others | {f"components/generator_loss/target.{key}": t for key, t in target.items()}
+    snapshot.restore(state, old, meta)
+    for key, tensor in state.components["generator_loss"].target.state_dict().items():
+        assert torch.equal(tensor, target[key])
+    with pytest.raises(InputError, match="no copy 'target'"):
+        snapshot.restore(state, others, meta)
 
 
 def test_cd_needs_a_teacher() -> None:

@@ -52,6 +52,10 @@ class EdmPrecond(nn.Module):
         raw: SongUNet | DhariwalUNet | Edm2UNet = getattr(self, self.inner)
         return raw
 
+    def blocks(self) -> list[nn.Module]:
+        """The layers of the encoder, then those of the decoder."""
+        return [*self.raw.enc.values(), *self.raw.dec.values()]
+
     def scalings(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """c_skip, c_out, c_in, c_noise, each of sigma's shape; boundary 0 is EDM's form."""
         s, b = self.sigma_data, self.boundary if self.boundary_in_training or not self.training else 0.0

@@ -1,0 +1,141 @@
+"""What several processes do for tests/ranks/test_sharded.py: `python cases.py FOLDER`, started once for all of them."""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from distillkit.api import UsageError
+from distillkit.testing import toys
+from distillkit.testing.training import run
+from distillkit.train.build import build
+from distillkit.train.ranks import pieces
+from distillkit.train.ranks.group import Group
+from distillkit.train.ranks.join import join
+from distillkit.train.ranks.sharded import Sharded
+from distillkit.train.state import State
+
+EL = {"auxiliary_loss": [{"use": "embedding", "real_batch": 16, "embeddings": [{"use": "pixels"}]}]}
+GDD = {"projection": 4, "width": 16, "embedding": 8, "cmap": 4, "r1_every": 2, "end_size": 4}
+SLOW = {"warmup_kimg": 0.0}
+CASES: dict[str, dict[str, Any]] = {
+    "sid": {"generator_loss": {"use": "sid", "lr": 1e-3, **SLOW}},
+    "sid joint": {"generator_loss": {"use": "sid", "lr": 1e-3, "shared_forward": True, **SLOW}},
+    "sida el": {
+        "generator_loss": {"use": "sida", "lr": 1e-3, "generator_after_kimg": 0.0, "gan_after_kimg": 0.0, **SLOW},
+        **EL,
+    },
+    "dmd2": {"generator_loss": {"use": "dmd2", "lr": 1e-3, "dfake_gen_update_ratio": 2, "taps": [], **SLOW}},
+    "cd": {"generator_loss": {"use": "cd"}, "sample": {"use": "few-step"}},
+    "cd el": {"generator_loss": {"use": "cd"}, "sample": {"use": "few-step"}, **EL},
+    "gdd": {"generator_loss": {"use": "gdd", **GDD}, "run": {"micro_batch": 4}},
+}
+BASE: dict[str, Any] = {
+    "run": {"kimg": 0.8, "precision": "fp64", "threads": 1},
+    "generator": {"optimizer": {"lr": 1e-3, "clip_norm": 1.0}, "ema": "power"},
+}
+
+
+def state_of(ranks: Group, tables: dict[str, Any]) -> State:
+    return build(toys.toy_recipe(**toys.merged(BASE, tables)), toys.catalog(), ranks)
+
+
+def weights(state: State) -> dict[str, torch.Tensor]:
+    """All parameters and averages, whole."""
+    networks = {**state.networks, "average": state.average, **{n: c.module for n, c in state.copies.items()}}
+    return {
+        name: torch.cat([pieces.whole(p).flatten() for p in network.parameters()]) for name, network in networks.items()
+    }
+
+
+def difference(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
+    return max(float((a[name] - b[name]).norm() / a[name].norm()) for name in a)
+
+
+def compared(ranks: Group, tables: dict[str, Any], shards: int) -> dict[str, float]:
+    """|mode 3 - mode 2| / |mode 2| of the weights after 4 and 20 iterations."""
+    ranks.asked_shards = ranks.shards = 1
+    ranks.sharded = None
+    whole = state_of(ranks, tables)
+    start = weights(whole)
+    run(whole, 4)
+    four = weights(whole)
+    run(whole, 16)
+    twenty = weights(whole)
+    ranks.asked_shards = shards
+    cut = state_of(ranks, tables)
+    found = {"0": difference(start, weights(cut)), "moved": difference(start, twenty)}
+    assert ranks.shards == shards and all(
+        pieces.cut(p) for n in cut.networks.values() for p in n.parameters() if p.ndim
+    )
+    run(cut, 4)
+    found["4"] = difference(four, weights(cut))
+    run(cut, 16)
+    found["20"] = difference(twenty, weights(cut))
+    return found
+
+
+def penalty(ranks: Group) -> float:
+    """A penalty on the gradient at x of a network without curvature: its way back passes no output."""
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Linear(5, 7), nn.LeakyReLU(), nn.Linear(7, 1)).double()
+    net = copy.deepcopy(plain)
+    sharded = Sharded([net], ranks.size, ranks.size, torch.device("cpu"), lambda: None)
+    x = torch.randn(2 * ranks.size, 5, dtype=torch.float64)
+    for network, rows in ((plain, x), (net, x[2 * ranks.rank : 2 * ranks.rank + 2])):
+        at = rows.clone().requires_grad_()
+        (grad,) = torch.autograd.grad(network(at).sum(), at, create_graph=True)
+        grad.square().sum().backward()
+    sharded.reshard()
+    pairs = [(a.grad, b.grad) for a, b in zip(plain.parameters(), net.parameters(), strict=True)]
+    return max(float((a - pieces.whole(b)).abs().max()) for a, b in pairs if a is not None and b is not None)
+
+
+def refusals(ranks: Group) -> dict[str, Any]:
+    """What is said of what cannot work."""
+    said: dict[str, Any] = {}
+    for name, shards, micro in (("odd", 3, None), ("unequal", 2, 8)):
+        ranks.asked_shards = shards
+        try:
+            state_of(ranks, {"run": {"micro_batch": micro}} if micro else {})
+        except UsageError as error:
+            said[name] = str(error)
+    ranks.asked_shards = 2
+    state = state_of(ranks, CASES["sida el"])
+    ranks.listening, said["alone"] = True, []
+    x = torch.zeros(1, *state.dataset.shape, dtype=state.dtype)
+    for call in (state.networks["fake_score"], state.networks["fake_score"].encoder):
+        try:
+            call(x, torch.ones(1, 1, 1, 1, dtype=state.dtype))
+        except UsageError as error:
+            said["alone"].append(str(error))
+    ranks.listening = False
+    return said
+
+
+def main(folder: Path, names: list[str]) -> None:
+    torch.set_num_threads(1)
+    ranks = join()
+    assert isinstance(ranks, Group)
+    found: dict[str, Any] = {}
+    for name in names or CASES:
+        begun = time.perf_counter()
+        found[name] = compared(ranks, CASES[name], ranks.size)
+        if ranks.first:
+            print(name, found[name], f"{time.perf_counter() - begun:.1f} s", flush=True)
+    if not names:
+        found |= {"penalty": penalty(ranks), **refusals(ranks)}
+    if ranks.first:
+        (folder / "found.json").write_text(json.dumps(found))
+    ranks.leave(well=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
