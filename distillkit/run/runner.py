@@ -15,6 +15,7 @@ from distillkit.disk import manifest, rundir
 from distillkit.disk.results import Outcome
 from distillkit.disk.rundir import RunDir
 from distillkit.recipe import shipped
+from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
 from distillkit.run import extension, inputs, lookup, trust
 from distillkit.run.claim import claimed
@@ -23,6 +24,7 @@ from distillkit.run.lookup import Found
 from distillkit.run.nodes import Change, Node, graph, texts
 from distillkit.show import report
 from distillkit.show.screen import Screen
+from distillkit.train.ranks import shares
 from distillkit.train.ranks.alone import Ranks
 
 
@@ -76,6 +78,8 @@ def run(
     if resume or again:
         found[-1] = Found(target)
     remarks = set(lookup.remarks(nodes, found))
+    if ranks is not None:
+        share(lookup.unfinished(nodes, found), ranks.size)
     if not told:
         _tell(lookup.rows(nodes, found), remarks, screen)
         if target is None and found[-1].run is None and (text := lookup.shorter(asked, known)):
@@ -102,6 +106,13 @@ def run(
         made = RunDir.open(outcomes[node.recipe.path.resolve()].run_dir)
         refuse_sick([(node, None if last or collapsed or made.status() != "collapsed" else made)])
     return list(outcomes.values())
+
+
+def share(recipes: Iterable[Recipe], size: int) -> None:
+    """Warn of processes that wait. Raises UsageError for a batch that has not work for all."""
+    for recipe in recipes:
+        if told := shares.check(recipe.run.batch, recipe.run.micro_batch, size):
+            warnings.warn(f"{recipe.name}: {told}", stacklevel=2)
 
 
 def refuse_sick(parents: Iterable[tuple[Node, RunDir | None]]) -> None:

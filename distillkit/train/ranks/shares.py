@@ -1,0 +1,23 @@
+"""Whether a batch is work for so many processes."""
+
+from __future__ import annotations
+
+from distillkit.api import UsageError
+
+
+def check(batch: int, micro_batch: int | None, size: int) -> str:
+    """What to know of a batch on `size` processes; "" where there is nothing. Raises UsageError if one has no work."""
+    units = batch // (micro_batch or 1)
+    if size > units and micro_batch is None:
+        raise UsageError(f"run.batch = {batch} gives work to at most {batch} processes, not {size}")
+    if size > units:
+        # Never changed to fit without a word: it is part of the recipe, and of the method where that is per pass.
+        smaller = next((n for n in range(batch // size, 0, -1) if batch % n == 0), 0)
+        instead = f"; {smaller} would do for {size}" if smaller else ""
+        raise UsageError(
+            f"run.micro_batch = {micro_batch} makes {units} passes, for at most {units} processes{instead}"
+        )
+    if micro_batch is None or units % size == 0:  # shares that differ by one image are as good as equal
+        return ""
+    share = {2: "half"}.get(most := -(-units // size), f"{1 / most:.0%}")
+    return f"{units} passes: {size - units % size} of {size} processes wait {share} of the time"
