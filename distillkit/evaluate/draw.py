@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Literal, cast
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from distillkit.api import Images, Sample
 from distillkit.evaluate import serve, share
+from distillkit.evaluate.health import VALUES
 from distillkit.evaluate.share import Asked, Net
 from distillkit.seeds import CHUNK, SEED_BLOCK, Labels
 from distillkit.train.state import State
@@ -56,7 +58,9 @@ class Drawer:
     ) -> Tensor:
         """Features net(x) [n,D] of those images, `batch` at a time; the images stay where they are made."""
         state, asked = self.state, self._asked(n, seed, labels, first)
-        keep = KEPT if self.drawn is None or len(self.drawn.x) < min(n, KEPT) else 0
+        # As many as the real ones beside them, see health: large images are not all held.
+        keep = min(n, KEPT, max(VALUES // math.prod(state.dataset.shape), 64))
+        keep = keep if self.drawn is None or len(self.drawn.x) < keep else 0
         if not self._shared:
             found = share.embedded(state, asked, net, batch, keep)
         elif serve.portable(state, net):

@@ -63,8 +63,8 @@ class Fid(Published):
     def evaluate(self, state: State, draw: Draw) -> dict[str, float]:
         """`fid` or `fd`, its standard error and its floor."""
         c, fake = self.config, [Sums() for _ in range(PARTS)]
-        for i, x in enumerate(self.generated(state, draw)):
-            fake[i * c.batch * PARTS // c.images].add(self.features(x)["penultimate"])
+        for i, found in enumerate(self.generated(state, draw)):
+            fake[i * c.batch * PARTS // c.images].add(found)
         real = self._measure_real(state)
         name = self.features.distance
         parts = [part for part in fake if part.count]

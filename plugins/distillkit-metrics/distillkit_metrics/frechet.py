@@ -6,8 +6,6 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from statistics import fmean, stdev
 
-from torch import Tensor
-
 from distillkit.api import (
     Choice,
     Draw,
@@ -23,12 +21,11 @@ from distillkit.api import (
     ge,
     hookimpl,
 )
-from distillkit_metrics import pairs, suspicion
+from distillkit_metrics import embed, pairs, suspicion
 from distillkit_metrics.facts import check_teacher, drawn
 from distillkit_metrics.layers import Layers
 from distillkit_metrics.manifold import Measured
-from distillkit_metrics.memorised import Memory
-from distillkit_metrics.pixels import check_finite
+from distillkit_metrics.pixels import CHUNK
 from distillkit_metrics.real import Real
 
 PAIRS = 6  # of generated and training images, shown
@@ -138,20 +135,20 @@ class Frechet(Evaluate):
         final = at_the_end(state)
         seeds = range(c.first_seed, c.first_seed + (max(c.seeds, c.final_seeds) if final else c.seeds))
         blocks = [self._block(state, real, draw, seed) for seed in seeds]
-        found = mean_and_spread([metrics for _, _, metrics in blocks]) | real.floors
+        found = mean_and_spread([metrics for _, metrics in blocks]) | real.floors
         if final and state.figures is not None:
-            x, fake, _ = blocks[0]
-            self._show_pairs(state, state.figures, real.memory, x, fake)
+            self._show_pairs(state, state.figures, real, draw, blocks[0][0])
         return found
 
-    def _block(self, state: State, real: Real, draw: Draw, seed: int) -> tuple[Tensor, Layers, Measured]:
-        """Images, their layers and metrics. Raises Diverged for images that are not finite."""
-        x, labels = draw(self.config.images, seed=seed, labels=real.labels(state.dataset, seed))
-        check_finite(x, f"generated images (seed {seed})")
-        return x, *real.compare(x, labels)
+    def _block(self, state: State, real: Real, draw: Draw, seed: int) -> tuple[Layers, Measured]:
+        """Layers of images and their metrics. Raises Diverged for images that are not finite."""
+        labels = real.labels(state.dataset, seed)
+        return real.compare(embed.generated(draw, real.net, self.config.images, CHUNK, seed, labels), labels)
 
-    def _show_pairs(self, state: State, folder: Path, memory: Memory, x: Tensor, fake: Layers) -> None:
-        """The generated images nearest to a training image, above those."""
-        index, training, distance = memory.closest(fake.main, PAIRS)
-        name = f"nearest-{self.config.sampler.name}.png" if self.config.sampler else "nearest.png"
-        pairs.write(folder / name, x[index], state.dataset.pixels(training), distance, memory.near)
+    def _show_pairs(self, state: State, folder: Path, real: Real, draw: Draw, fake: Layers) -> None:
+        """The images of the first seed that are nearest to a training image, above those."""
+        c, labels = self.config, real.labels(state.dataset, self.config.first_seed)
+        index, training, distance = real.memory.closest(fake.main, PAIRS)
+        x = embed.picked(draw, index, c.images, c.first_seed, labels)
+        name = f"nearest-{c.sampler.name}.png" if c.sampler else "nearest.png"
+        pairs.write(folder / name, x, state.dataset.pixels(training), distance, real.memory.near)

@@ -38,6 +38,7 @@ class InceptionScore(Published):
     """
 
     better = {"inception_score": "higher"}
+    probabilities = True
 
     @frozen(kw_only=True)
     class Config(PublishedConfig):
@@ -67,10 +68,10 @@ class InceptionScore(Published):
         if self._ceiling is None and self.config.floor:
             size = len(state.dataset)
             index = shuffled(0, "evaluate/real", 0, min(self.config.images, size), size)
-            self._ceiling, _ = self._score(self.real(state, state.dataset, index))
+            self._ceiling, _ = self._score(map(self.net.of, self.real(state, state.dataset, index)))
             self._told["ceiling"] = f"{len(index)} training images"
         found = {"inception_score": mean, "inception_score_sd": sd}
         return found if self._ceiling is None else {**found, "inception_score_ceiling": self._ceiling}
 
     def _score(self, parts: Iterable[Tensor]) -> tuple[float, float]:
-        return inception_score(torch.cat([self.features.probabilities(x).cpu() for x in parts]), self.config.splits)
+        return inception_score(torch.cat([p.cpu() for p in parts]), self.config.splits)

@@ -44,7 +44,7 @@ class PrecisionRecall(Published):
     def evaluate(self, state: State, draw: Draw) -> dict[str, float]:
         """Precision, recall, their standard errors and their ceilings."""
         real = self._measure_real(state)
-        shares = compared(real, self.gathered(self.generated(state, draw)), self.config.k)
+        shares = compared(real, torch.cat([*self.generated(state, draw)]), self.config.k)
         return _named(shares) | self._ceilings
 
     def _measure_real(self, state: State) -> Tensor:
@@ -52,7 +52,7 @@ class PrecisionRecall(Published):
         if self._real is None:
             size = len(state.dataset)
             index = shuffled(0, "evaluate/real", 0, min(self.config.max_real, size), size)
-            self._real = self.gathered(self.real(state, state.dataset, index))
+            self._real = self.embedded(self.real(state, state.dataset, index))
             digest = reference.digest(state.dataset, self.config.batch)
             self._told["reference"] = f"{len(index)} of {size} training images, sha256 of all {digest}"
             if self.config.floor:
@@ -63,7 +63,7 @@ class PrecisionRecall(Published):
         """Of one split of all real images into two sides as large as generated and real ones, or like them."""
         pool = real
         if state.held_out is not None:
-            test = self.gathered(self.real(state, state.held_out, torch.arange(len(state.held_out))))
+            test = self.embedded(self.real(state, state.held_out, torch.arange(len(state.held_out))))
             pool = torch.cat([real, test])
         pool = pool[shuffled(0, "evaluate/ceiling", 0, len(pool), len(pool)).to(pool.device)]
         n, m = sides(self.config.images, len(real), len(pool))

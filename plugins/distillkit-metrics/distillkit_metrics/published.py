@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -25,8 +25,11 @@ from distillkit.api import (
     in_,
     optional,
 )
+from distillkit_metrics import embed
 from distillkit_metrics.facts import check_teacher, drawn
-from distillkit_metrics.pixels import check_finite, quantised
+from distillkit_metrics.pixels import quantised
+
+TOGETHER = 4096  # images that are asked for at once, for all processes to share
 
 
 @frozen(kw_only=True)
@@ -45,6 +48,7 @@ class Published(Evaluate):
     """Base: draws `images` images in parts and prepares the features."""
 
     tiny = {"images": 24}
+    probabilities: ClassVar[bool] = False  # of classes; else the penultimate layer
 
     @property
     def labels_of_protocol(self) -> str:
@@ -58,6 +62,7 @@ class Published(Evaluate):
         check_teacher(self.config.sampler, state)
         self.features = self.config.features.build()
         self.features.prepare(state.dataset, state.held_out, state.cache)
+        self.net = embed.Levels(self.features, self.probabilities)
         self._told: dict[str, str] = {}
         if state.dataset.label_dim:
             told = {"random": "uniform, drawn from each image's seed", "dataset": "of random training images"}
@@ -73,14 +78,15 @@ class Published(Evaluate):
         return drawn(c.images, range(c.seed, c.seed + 1), c.features, self.features, c.sampler) | self._told
 
     def generated(self, state: State, draw: Draw) -> Iterator[Tensor]:
-        """Parts x [n,C,H,W] in 8-bit levels, on the run's device. Raises Diverged for images that are not finite."""
+        """Features [n,D] of the generated images, in parts of `batch`. Raises Diverged where images are not finite."""
         c = self.config
         draw = draw if c.sampler is None else draw.teacher(c.sampler.build())
-        for first in range(0, c.images, c.batch):
-            n = min(c.batch, c.images - first)
-            x = draw(n, seed=c.seed, labels=self._labels(state.dataset, first, n), first=first).x
-            check_finite(x, "generated images")
-            yield quantised(x).to(state.device)
+        size = c.batch * max(TOGETHER // c.batch, 1)
+        for first in range(0, c.images, size):
+            n = min(size, c.images - first)
+            labels = self._labels(state.dataset, first, n)
+            found = embed.generated(draw, self.net, n, c.batch, c.seed, labels, first)
+            yield from found.to(self.net.home).split(c.batch)
 
     def _labels(self, dataset: Dataset, first: int, n: int) -> Tensor | Literal["random"] | None:
         if self.labels == "random":
@@ -92,6 +98,6 @@ class Published(Evaluate):
         """Parts x [n,C,H,W] of the images `index` [N], on the run's device."""
         return (quantised(dataset.pixels(part)).to(state.device) for part in index.split(self.config.batch))
 
-    def gathered(self, parts: Iterable[Tensor]) -> Tensor:
-        """Features [N,D] of all parts, float32."""
-        return torch.cat([self.features(x)["penultimate"] for x in parts])
+    def embedded(self, parts: Iterable[Tensor]) -> Tensor:
+        """Features [N,D] of all parts of real images, float32."""
+        return torch.cat([self.net.of(x) for x in parts])

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from distillkit.api import Dataset, Features
-from distillkit_metrics import floors
+from distillkit_metrics import embed, floors
 from distillkit_metrics.layers import Layers, Near
 from distillkit_metrics.manifold import Measured, mean
 from distillkit_metrics.memorised import DOUBLE, NEAR, Memory
-from distillkit_metrics.pixels import Content, measured, measured_set
+from distillkit_metrics.pixels import Content, measured_set
 from distillkit_metrics.statistics import Moments, extrapolated, principal_axes
 from distillkit_metrics.strata import chosen, class_of, fewest, strata
 
@@ -41,6 +41,7 @@ class Real:
         content = Content(train)
         by_name = measured_set(features, train, content)
         self.digest = content.hexdigest()
+        self.net = embed.Layers(features, {name: layer.shape[1] for name, layer in by_name.items()})
         self.axes = principal_axes(by_name["spatial"], SPATIAL_AXES) if "spatial" in by_name else None
         self.train = self.layers(by_name, self.classes)
         self.moments = self.train.moments()
@@ -79,9 +80,9 @@ class Real:
             self.agreement = mean(by_name["logits"].argmax(1) == classes, layers.groups)
         return layers
 
-    def compare(self, x: Tensor, labels: Tensor | None) -> tuple[Layers, Measured]:
-        """Layers of generated images x [n,C,H,W] of `labels` [n,L], and every metric with its standard error."""
-        by_name = measured(self.features, x)
+    def compare(self, found: Tensor, labels: Tensor | None) -> tuple[Layers, Measured]:
+        """Layers of images with features `found` [n,D] by `net` and `labels` [n,L], and every metric with its error."""
+        by_name = self.net.apart(found)
         classes = None if labels is None else labels.argmax(1).cpu()
         fake = self.layers(by_name, classes)
         metrics = fake.distances(self.moments) | self.near.compare(fake)
