@@ -12,8 +12,13 @@ import torch
 from distillkit.api import Dataset, Evaluate
 from distillkit.api.deprecated import deprecated
 from distillkit.disk.results import SUFFIXES, table
+from distillkit.evaluate import serve
 from distillkit.evaluate.draw import Drawer
+from distillkit.testing import toys
 from distillkit.testing.component import ComponentContract
+from distillkit.testing.ranks import simulated
+from distillkit.train.ranks.group import Group
+from distillkit.train.state import State
 
 
 class DatasetContract(ComponentContract):
@@ -95,7 +100,9 @@ class EvaluateContract(ComponentContract):
         return self._measure()
 
     def _measure(self) -> dict[str, float]:
-        state = self.state()
+        return self._measured(self.state())
+
+    def _measured(self, state: State) -> dict[str, float]:
         found: list[dict[str, float]] = state.evaluators[0].call(state=state, draw=Drawer.student(state))
         assert len(found) == 1
         return found[0]
@@ -108,6 +115,20 @@ class EvaluateContract(ComponentContract):
 
     def test_it_repeats_exactly(self, metrics: dict[str, float]) -> None:
         assert self._measure() == metrics
+
+    def test_several_processes_measure_the_numbers_of_one(self) -> None:
+        double: toys.Tables = {"run": {"precision": "fp64"}}  # a share is another batch, with other roundings
+
+        def rank(ranks: Group) -> dict[str, float]:
+            state = self.state(ranks, **double)
+            if not ranks.first:
+                ranks.listen(serve.words(state))
+                return {}
+            with ranks.leading():
+                return self._measured(state)
+
+        alone = self._measured(self.state(None, **double))
+        assert simulated(2, rank)[0] == pytest.approx(alone, rel=1e-4, abs=1e-6, nan_ok=True)
 
     def test_floors_and_spreads_belong_to_a_metric(self, metrics: dict[str, float]) -> None:
         for name in metrics:
