@@ -64,7 +64,7 @@ def wanted(args: Namespace) -> bool:
 
 
 def task_of(args: Namespace, command: Sequence[str], on_cpu: bool = False) -> launch.Task:
-    """The command, as `args` says how often and where; `on_cpu`: more processes than GPUs are no mistake."""
+    """The command, as `args` says how often and where; `on_cpu`: more processes than GPUs, which none uses."""
     nnodes, node, master = args.nnodes, args.node_rank, args.master
     if nnodes is None and node is None and master is None:
         nnodes, node, master = launch.nodes_of_slurm(os.environ) or (1, 0, ("127.0.0.1", 0))
@@ -76,7 +76,7 @@ def task_of(args: Namespace, command: Sequence[str], on_cpu: bool = False) -> la
     return launch.Task(
         command=command, nproc=_here(args, on_cpu), nnodes=nnodes, node=node,
         master=("127.0.0.1", 0) if nnodes == 1 else master, restarts=args.restarts or 0,
-        timeout=args.timeout or launch.TIMEOUT,
+        timeout=args.timeout or launch.TIMEOUT, environment={"CUDA_VISIBLE_DEVICES": ""} if on_cpu else {},
     )  # fmt: skip
 
 
@@ -96,7 +96,7 @@ def _here(args: Namespace, on_cpu: bool) -> int:
         return there
     number = int(args.nproc)
     if 0 < there < number and not on_cpu:
-        raise UsageError(f"--nproc {number}, but torch sees {there} GPUs here")
+        raise UsageError(f"--nproc {number}, but torch sees {there} GPU{'s' * (there > 1)} here")
     return number
 
 

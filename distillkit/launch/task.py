@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from attrs import frozen
+from attrs import field, frozen
 
 from distillkit.api import Lost
 
@@ -27,6 +27,7 @@ class Task:
     master: tuple[str, int] = ("127.0.0.1", 0)  # host and port of node 0
     restarts: int = 0  # after a process was lost
     timeout: float = TIMEOUT
+    environment: Mapping[str, str] = field(factory=dict)  # of each process, over ours
 
     @property
     def at(self) -> str:

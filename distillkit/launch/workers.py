@@ -63,6 +63,7 @@ class Workers:
         environment.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # C++ frames are for nobody: we say what happened
         if name := interface(place.address):  # the name of a host may stand for 127.0.1.1
             environment.setdefault("GLOO_SOCKET_IFNAME", name)
+        environment |= task.environment
         if rank == 0:
             return self._popen(environment, None)
         with open(self._log(rank), "ab") as log:

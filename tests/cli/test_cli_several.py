@@ -77,6 +77,7 @@ def test_under_srun_with_a_task_on_each_node_nothing_need_be_named(run: Run) -> 
 
 def test_on_the_cpu_there_may_be_more_processes_than_gpus(run: Run) -> None:
     assert run("--nproc", "8", "--set", 'run.device="cpu"', gpus=4)[0] == 0
+    assert run.tasks[0].environment == {"CUDA_VISIBLE_DEVICES": ""}  # else each would look for one of its own
 
 
 def test_one_process_for_each_gpu(run: Run) -> None:

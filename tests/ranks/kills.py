@@ -36,9 +36,9 @@ def kill(launcher: subprocess.Popen[bytes], rank: int) -> bool:
     return False
 
 
-def trial(runs: Path, draw: random.Random) -> str:
+def trial(runs: Path, seconds: float, draw: random.Random) -> str:
     """One run with one kill, anywhere from the first import to the last save -> what became of it."""
-    launcher, delay, rank = start(runs, "--restarts", "1"), 12 * draw.random(), draw.randrange(2)
+    launcher, delay, rank = start(runs, "--restarts", "1"), seconds * draw.random(), draw.randrange(2)
     time.sleep(delay)
     hit = launcher.poll() is None and kill(launcher, rank)
     code = launcher.wait()
@@ -53,12 +53,13 @@ def main() -> int:
     args = parser.parse_args()
     draw, same = random.Random(args.seed), 0
     with tempfile.TemporaryDirectory() as folder:
-        whole = Path(folder, "whole")
+        whole, begun = Path(folder, "whole"), time.monotonic()
         code = start(whole).wait()
+        seconds = 0.9 * (time.monotonic() - begun)
         wanted = bits(whole)
         print(f"undisturbed: exit code {code}; {wanted[:12]}", flush=True)
         for i in range(args.n):
-            told = trial(Path(folder, str(i)), draw)
+            told = trial(Path(folder, str(i)), seconds, draw)
             same += told.endswith(f"exit code 0; {wanted[:12]}")
             print(f"{i:2}  {told}", flush=True)
     print(f"{same} of {args.n} ended in the same bits")

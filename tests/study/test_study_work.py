@@ -180,3 +180,14 @@ def test_runs_of_a_study_that_was_killed_save_and_end(runs):
 
 def test_a_run_that_is_in_training_elsewhere_is_waited_for(runs):
     assert "--wait" in job("a").arguments(runs)
+
+
+def test_a_run_of_a_study_that_torchrun_started_knows_nothing_of_that(runs, tmp_path, monkeypatch):
+    told = tmp_path / "told"
+    (tmp_path / "run.py").write_text(f"import os, json\nopen({str(told)!r}, 'w').write(json.dumps(dict(os.environ)))\n")
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.setenv(name, "1")
+    done(runs, job("a"))
+    seen = json.loads(told.read_text())
+    assert [name for name in seen if name.startswith(("RANK", "WORLD_", "LOCAL_", "MASTER_", "TORCHELASTIC_"))] == []
+    assert seen["OMP_NUM_THREADS"] == "1"

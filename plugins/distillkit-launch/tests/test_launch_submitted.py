@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -63,3 +65,28 @@ def test_without_submitit_the_way_out_is_one_line(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install 'distillkit-launch\[slurm\]'"):
         slurm().submit([["true"]], 1, 0, tmp_path / "logs")
+
+
+@pytest.mark.parametrize(
+    ("code", "state", "again"), [(6, "RUNNING", True), (75, "COMPLETING", False), (0, "RUNNING", False)]
+)
+def test_a_job_of_slurm_that_lost_a_process_goes_back_into_the_queue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, state: str, again: bool
+) -> None:
+    """With stand-ins for what SLURM brings; what goes back has no exit code yet."""
+    from distillkit_launch.queue import Work
+
+    for name, does in {"squeue": f"echo {state}", "scontrol": f'echo "$@" > {tmp_path / "told"}'}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    for name, value in {"SLURM_JOB_ID": "11", "SLURM_ARRAY_JOB_ID": "10", "SLURM_ARRAY_TASK_ID": "3"}.items():
+        monkeypatch.setenv(name, value)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert Work(["sh", "-c", f"exit {code}"], tmp_path / "noted")() == code
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    told = tmp_path / "told"
+    assert (told.exists(), (tmp_path / "noted").exists()) == (again, not again)
+    assert not again or told.read_text() == "requeue 10_3\n"
