@@ -12,7 +12,7 @@ from distillkit.api import PluginError, Term, Turn
 from distillkit.api.slots import AuxiliarySlot
 from distillkit.train.ranks import pieces
 from distillkit.train.state import Part, State
-from distillkit.train.step import Step, Whole, seed_masks
+from distillkit.train.step import Step, Whole, counts_as, seed_masks
 
 DECAY = 0.9  # of the averaged gradient norms behind weight = "auto"
 
@@ -43,10 +43,13 @@ def auxiliary_gradients(state: State, turn: Turn, steps: list[Step], active: lis
     method = [step.x.grad for step in steps if step.x.grad is not None]
     at_x = len(method) == len(steps)
     # ||dL/dx|| over [batch,C,H,W]: where gradients meet, a term can be measured without a pass of the generator.
-    norm = norm_of_rows(state, method) if at_x else norm_at_parameters(state)
+    norm = torch.zeros(())
+    if any(part.slot.weight == "auto" for part in active):
+        norm = norm_of_rows(state, method) if at_x else norm_at_parameters(state)
     for index, part in enumerate(active):
         # For each term: what one draws leaves the masks of the next as they were.
-        with seed_masks(state, own.first, own.n, turn.name, "auxiliary_loss", index):
+        masks = seed_masks(state, own.first, own.n, turn.name, "auxiliary_loss", index)
+        with masks, state.records.weighing(counts_as(own)):
             terms = part.call(state=state, step=whole)
         for term in terms:
             state.record(f"loss/{part.name}", term.value)
@@ -104,7 +107,12 @@ def add_at_parameters(state: State, steps: list[Step], part: Part, grad: Tensor,
     weight = balanced(state, part.name, part.slot.ratio, method, norm)
     state.record(f"grad_norm/{part.name}", weight * norm)
     for p, g in zip(params, total, strict=True):
-        p.grad = weight * g if p.grad is None else p.grad + weight * g
+        before = p.grad if state.ranks.size == 1 else state.added.get(p)
+        after = weight * g if before is None else before + weight * g
+        if state.ranks.size == 1:
+            p.grad = after
+        else:
+            state.added[p] = after
 
 
 def balanced(state: State, name: str, ratio: float, method: Tensor, term: Tensor) -> Tensor:
@@ -134,12 +142,18 @@ def norm_of_rows(state: State, parts: list[Tensor]) -> Tensor:
 
 def norm_at_parameters(state: State) -> Tensor:
     """Norm [] of the method's gradient at the generator's parameters, of all ranks together."""
-    return summed_norm(state, [p.grad for p in state.updaters["generator"].params if p.grad is not None])
+    params = [p for p in state.updaters["generator"].params if p.grad is not None]
+    grads = [cast(Tensor, p.grad) for p in params]
+    norm = summed_norm(state, grads)
+    # Put aside: what comes to parameters from here on is added up by the update, this is.
+    if state.ranks.size > 1:
+        state.added.update(zip(params, grads, strict=True))
+        for p in params:
+            p.grad = None
+    return norm
 
 
 def summed_norm(state: State, grads: list[Tensor]) -> Tensor:
-    """Norm [] of the sum over ranks of gradients that the update will add up itself."""
-    if state.ranks.size > 1:  # pieces come summed out of the pass
-        grads = [grad if pieces.cut(grad) else grad.clone() for grad in grads]
-        state.ranks.sum_([grad for grad in grads if not pieces.cut(grad)])
+    """Norm [] of the sum over ranks of gradients, each of which is replaced by its sum."""
+    state.ranks.sum_([grad for grad in grads if not pieces.cut(grad)])  # pieces come summed out of the pass
     return state.ranks.norm(grads) if grads else torch.zeros(())

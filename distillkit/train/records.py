@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -11,7 +14,8 @@ class Records:
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, Tensor | int] = {}
+        self.counts: dict[str, Tensor | float] = {}
+        self.weight: float = 1
 
     def add(self, name: str, value: Tensor | float, skipped: Tensor | None = None) -> None:
         """Add a value []; where `skipped`, bool [], is True, it is as if there had been none."""
@@ -19,8 +23,20 @@ class Records:
         value = torch.as_tensor(value).detach().double()
         if skipped is not None:
             value = torch.where(skipped, 0.0, value)
+        # A rank with more rows says more of the batch: the mean of all is then that of one process.
+        if self.weight != 1:
+            value = value * self.weight
         self.sums[name] = self.sums[name] + value if name in self.sums else value
-        self.counts[name] = self.counts.get(name, 0) + (1 if skipped is None else ~skipped)
+        self.counts[name] = self.counts.get(name, 0) + (self.weight if skipped is None else ~skipped)
+
+    @contextmanager
+    def weighing(self, weight: float) -> Iterator[None]:
+        """Inside, what is recorded is of a pass of so many images, in those of a pass on average."""
+        self.weight = weight
+        try:
+            yield
+        finally:
+            self.weight = 1
 
     def means(self) -> dict[str, float]:
         """By name, of what there is; waits for the device."""
@@ -31,9 +47,14 @@ class Records:
         self.counts.clear()
 
     def state(self) -> dict[str, list[float]]:
-        return {name: [float(total), int(self.counts[name])] for name, total in self.sums.items()}
+        return {name: [float(total), number(self.counts[name])] for name, total in self.sums.items()}
 
     def load(self, state: dict[str, list[float]], device: torch.device) -> None:
         self.sums = {name: torch.tensor(total, dtype=torch.float64) for name, (total, _) in state.items()}
         self.sums = {name: total.to(device) for name, total in self.sums.items()}
-        self.counts = {name: int(count) for name, (_, count) in state.items()}
+        self.counts = {name: count for name, (_, count) in state.items()}
+
+
+def number(count: Tensor | float) -> float:
+    """A count, whole where the passes are alike; waits for the device."""
+    return count.item() if isinstance(count, Tensor) else count

@@ -92,6 +92,7 @@ class State:
     average: Denoiser = field(default=cast(Denoiser, None), init=False)
     teacher_score: Relay = field(init=False)
     balance: dict[str, Tensor] = field(factory=dict)  # norms at x behind weight = "auto": the method's, the term's
+    added: dict[Tensor, Tensor] = field(factory=dict)  # gradients that the ranks have added up before the update
     made: dict[tuple[str, int, int, int], Tensor] = field(factory=dict)  # x that trained the generator, by Step.x
     order: dict[str, tuple[tuple[int, int], Tensor]] = field(factory=dict)  # by turn: first and number, which images
     records: Records = field(factory=Records)

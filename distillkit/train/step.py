@@ -30,6 +30,13 @@ def seed_masks(state: State, first: int, n: int, *parts: int | str) -> AbstractC
     return noise.masks(seed, first, n, state.device)
 
 
+def counts_as(step: Step) -> float:
+    """What a number of this pass counts for in a mean over passes: 1, but where ranks hold unequal shares."""
+    # Not a float where all are alike: counts of one process, and of equal passes, stay whole numbers.
+    share = step.n * step.state.ranks.size
+    return share / step.batch if step.of_batch and share != step.batch else 1
+
+
 class Step:
     """Rows `first ... first+n-1` of the global batch of `turn`; everything random is a function of (seed, row).
 

@@ -15,7 +15,7 @@ from distillkit.api import Diverged, PluginError, Turn
 from distillkit.train.auxiliary import auxiliary_gradients, due
 from distillkit.train.ranks import pieces
 from distillkit.train.state import State
-from distillkit.train.step import Step, seed_masks
+from distillkit.train.step import Step, counts_as, seed_masks
 
 
 def take(state: State, turn: Turn) -> Tensor:
@@ -68,7 +68,7 @@ def critic_gradients(state: State, turn: Turn, step: Step) -> Tensor:
     Where the generator trains in the same turn, the graph is kept for its loss.
     """
     # Seeded per hook, and by the row: a part that draws more or less cannot shift the masks of the next one.
-    with seed_masks(state, step.first, step.n, turn.name, "critic_loss"):
+    with asking(state, turn, step, "critic_loss"):
         losses = per_image(critic_loss(state, turn, step), "critic_loss", step)
     # sum / batch, not mean(): gradients of micro-batches add up to that of the mean over the global batch.
     loss = losses.sum() / step.batch
@@ -79,6 +79,13 @@ def critic_gradients(state: State, turn: Turn, step: Step) -> Tensor:
     return loss.detach().double()
 
 
+@contextmanager
+def asking(state: State, turn: Turn, step: Step, hook: str) -> Iterator[None]:
+    """Inside, masks are those of the rows of `step`, and what is recorded counts as so many images."""
+    with seed_masks(state, step.first, step.n, turn.name, hook), state.records.weighing(counts_as(step)):
+        yield
+
+
 def critic_loss(state: State, turn: Turn, step: Step) -> Tensor:
     """The critics' loss [N] in this turn: the turn's own, or the method's."""
     loss: Tensor = state.hook.critic_loss(state=state, step=step) if turn.asks is None else turn.asks(state, step)
@@ -87,7 +94,7 @@ def critic_loss(state: State, turn: Turn, step: Step) -> Tensor:
 
 def method_gradients(state: State, turn: Turn, step: Step) -> Tensor:
     """Add the gradients of mean generator_loss at x, and at parameters it reaches directly -> share of the loss []."""
-    with seed_masks(state, step.first, step.n, turn.name, "generator_loss"):
+    with asking(state, turn, step, "generator_loss"):
         loss = state.hook.generator_loss(state=state, step=step, teacher_score=state.teacher_score)
     loss = per_image(loss, "generator_loss", step).sum() / step.batch
     # A loss of real images alone (consistency models) never made x: to ask for it now would cost a pass.
@@ -197,6 +204,10 @@ def reduce(state: State, turn: Turn, losses: dict[str, Tensor]) -> None:
     state.ranks.sum_(list(losses.values()))
     # One without a gradient stays without: of zeros, AdamW would make a decay. Those of pieces were summed in the pass.
     state.ranks.sum_([p.grad for p in params.values() if p.grad is not None and not pieces.cut(p)])
+    # After the sum: what auxiliary terms compared at the parameters was added up for that already.
+    for p, summed in state.added.items():
+        p.grad = summed if p.grad is None else summed + p.grad
+    state.added.clear()
 
 
 def check(state: State) -> None:

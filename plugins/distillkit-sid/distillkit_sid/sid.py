@@ -139,7 +139,7 @@ class Sid(GeneratorLoss):
             return [x, *outputs], keep
         for t in (x, *outputs):
             keep &= ~t.isnan().flatten(1).any(1)
-        state.record("dropped_images", (~keep).sum())
+        state.record("dropped_images", (~keep).sum() * (state.batch / len(x)))  # of a batch, of which this is a part
         rows = (~keep).view(-1, 1, 1, 1)
         if x.requires_grad:  # the networks' derivatives may be NaN there, and 0 * NaN is NaN
             x.register_hook(lambda grad: grad.masked_fill(rows, 0))
