@@ -11,7 +11,6 @@ from distillkit.api.explained import explained
 from distillkit.cli import arguments, panel, screen, several
 from distillkit.cli.console import console, tell
 from distillkit.disk.results import Outcome
-from distillkit.run.signals import Stopped
 from distillkit.train.ranks import join
 from distillkit.train.ranks.alone import Ranks
 
@@ -59,9 +58,9 @@ def main(args: Namespace) -> int:
         known = explained(error) if isinstance(error, Exception) else None
         ranks.fail(known.exit_code if known else 1, str(known or error) or type(error).__name__)
         ranks.leave(well=False)
-        if ranks.first or isinstance(error, Stopped):
+        if ranks.first or known is None:
             raise
-        return known.exit_code if known else 1
+        return known.exit_code
     ranks.leave(well=True)
     return 0
 

@@ -20,6 +20,7 @@ from torch.distributed import distributed_c10d
 from torch.distributed.rendezvous import rendezvous
 
 from distillkit.api import Diverged, Lost, Preempted
+from distillkit.train.ranks.beat import WORDS, Ear, Heart
 
 T = TypeVar("T")
 PATIENCE = timedelta(minutes=10)  # until the first iteration: downloads, classifiers, compilation
@@ -42,6 +43,9 @@ class Distributed:
             )  # fmt: skip
         except RuntimeError as error:
             raise Lost(f"cannot join the other processes: {short(error)}") from error
+        self.words = 0  # of the first rank so far
+        self.heart = Heart(self.store.clone()) if self.rank == 0 else None
+        self.heard = self.store.clone()  # a connection of its own: one that waits keeps it
 
     def sum_(self, flat: Tensor) -> None:
         with self.wrapped():
@@ -64,10 +68,24 @@ class Distributed:
             dist.broadcast(tensor, 0)
 
     def tell(self, thing: Any) -> Any:
+        self.words += 1
+        if self.rank == 0:
+            with self.wrapped():
+                self.store.add(WORDS, 1)
+        else:
+            self.listen()
         box = [thing]
         with self.wrapped():
             dist.broadcast_object_list(box, 0, device=torch.device("cpu"))
         return box[0]
+
+    def listen(self) -> None:
+        """Wait for the first rank's next word: it may work by itself for longer than a rank is silent, and lives."""
+        ear = Ear(self.heard, self.words)
+        if not ear.wait(self.seconds):
+            raise self.lost(RuntimeError(f"timed out: rank 0 has shown no sign of life for {self.seconds:g} s"))
+        if ear.error:
+            raise self.lost(RuntimeError(ear.error))
 
     def collect(self, thing: Any) -> list[Any]:
         boxes: list[Any] = [None] * self.size
@@ -149,6 +167,8 @@ class Distributed:
 
         `well`: no error; else they may not be where this one is, and no collective is tried.
         """
+        if self.heart is not None:
+            self.heart.stop()
         if well:
             with suppress(RuntimeError):  # the first one is gone
                 dist.barrier()
