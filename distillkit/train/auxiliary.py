@@ -76,12 +76,15 @@ def add(state: State, steps: list[Step], x: Tensor, part: Part, term: Term, meth
     ranks = state.ranks.size
     # An adaptive weight of a term's own paper comes before ours, which knows nothing of the term.
     weight = term.weight if part.slot.weight == "auto" and term.weight is not None else part.slot.weight
+    norm: Tensor | None = None  # of what comes to the images, where it was added up already
     if weight == "auto":
         # At x alone: the weight balances norms there, and says nothing of another way to the parameters.
         grad = torch.autograd.grad(term.value / ranks, x)[0] if term.grad is None else term.grad / ranks
         if not at_x:
             return add_at_parameters(state, steps, part, grad, method)
-        grad = grad * balanced(state, part.name, part.slot.ratio, method, norm_of_rows(state, rows_of(steps, grad)))
+        norm = norm_of_rows(state, rows_of(steps, grad))
+        balance = balanced(state, part.name, part.slot.ratio, method, norm)
+        grad, norm = grad * balance, norm * balance
     elif term.grad is not None:
         grad = weight * term.grad / ranks
     else:
@@ -91,7 +94,7 @@ def add(state: State, steps: list[Step], x: Tensor, part: Part, term: Term, meth
         grad = x.grad
     if grad is not None:
         parts = rows_of(steps, grad)
-        state.record(f"grad_norm/{part.name}", norm_of_rows(state, parts))
+        state.record(f"grad_norm/{part.name}", norm_of_rows(state, parts) if norm is None else norm)
         for step, rows in zip(steps, parts, strict=True):
             # A copy: autograd may add to .grad in place, and rows are a view of the batch's.
             step.x.grad = rows.clone() if step.x.grad is None else step.x.grad + rows

@@ -36,6 +36,7 @@ from distillkit.recipe.schema import Generator, Recipe, logged_names
 from distillkit.registry import Catalog
 from distillkit.train import manager as managers
 from distillkit.train.optim import Updater
+from distillkit.train.ranks import shares
 from distillkit.train.ranks.alone import Ranks
 from distillkit.train.state import Part, State
 
@@ -132,6 +133,7 @@ def setup(state: State, hooks: pluggy.PluginManager, catalog: Catalog) -> None:
     if not any("generator" in turn.trains for turn in state.turns):
         state.turns = [*default_turns(state), *state.turns]
     check_turns(state)
+    shares.check_statistics(state.networks, state.batch, recipe.run.micro_batch, state.ranks.size)
     share(state)
     for name, network in state.networks.items():
         # After `setup`, which may add to `state.frozen`: what an optimizer holds is fixed from here on.

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from distillkit.api import DistillkitError
     from distillkit.train.records import Records
 
 T = TypeVar("T")
@@ -101,8 +102,8 @@ class Ranks:
     def settle(self) -> None:
         """Wait for what `agree` began."""
 
-    def alike(self, what: str, facts: Callable[[], Any]) -> None:
-        """Raises UsageError unless `facts` are the same on all ranks."""
+    def alike(self, what: str, facts: Callable[[], Any], refused: type[DistillkitError] | None = None) -> None:
+        """Raises `refused`, by default UsageError, unless `facts` are the same on all ranks."""
 
     def together(self, make: Callable[[], T]) -> T:
         """What `make` gives here, once it has succeeded on all ranks; else the first error, on all of them."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from distillkit.api import Lost, UsageError
+from distillkit.api import DistillkitError, Lost, UsageError
 from distillkit.train.ranks import pieces, through
 from distillkit.train.ranks.alone import Ranks, Snapshot
 from distillkit.train.ranks.assemble import assemble
@@ -155,7 +155,7 @@ class Group(Ranks):
             self._agreed()
         self._agreed = None
 
-    def alike(self, what: str, facts: Callable[[], Any]) -> None:
+    def alike(self, what: str, facts: Callable[[], Any], refused: type[DistillkitError] | None = None) -> None:
         if what in self._checked:
             return
         self._checked.add(what)
@@ -163,7 +163,8 @@ class Group(Ranks):
         mine, *others = self.wire.collect(facts())
         for rank, theirs in enumerate(others, 1):
             if theirs != mine:
-                raise UsageError(f"{what}: rank {rank} has {told(theirs, mine)}, rank 0 {told(mine, theirs)}")
+                text = f"{what}: rank {rank} has {told(theirs, mine)}, rank 0 {told(mine, theirs)}"
+                raise (refused or UsageError)(text)
 
     def together(self, make: Callable[[], T]) -> T:
         made, error = None, None

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 from distillkit.api import UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def check(batch: int, micro_batch: int | None, size: int) -> str:
@@ -21,3 +27,16 @@ def check(batch: int, micro_batch: int | None, size: int) -> str:
         return ""
     share = {2: "half"}.get(most := -(-units // size), f"{1 / most:.0%}")
     return f"{units} passes: {size - units % size} of {size} processes wait {share} of the time"
+
+
+def check_statistics(networks: Mapping[str, nn.Module], batch: int, micro_batch: int | None, size: int) -> None:
+    """Raises UsageError where a network that trains has statistics of a pass, and no recipe says what a pass is."""
+    if size == 1 or micro_batch is not None:
+        return
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    for name, network in networks.items():
+        if any(isinstance(module, _BatchNorm) for module in network.modules()):
+            n = next(n for n in range(batch // size, 0, -1) if batch % n == 0)
+            what = f"{n} = what {size} processes hold" if n * size == batch else f"{n} would do for {size} processes"
+            raise UsageError(f"{name} normalises over a pass: name run.micro_batch ({what})")
