@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from distillkit import launch
 from distillkit.api.errors import UsageError
 from distillkit.api.explained import explained
 from distillkit.cli import arguments, panel, screen, several
@@ -31,6 +33,8 @@ def add(parser: ArgumentParser) -> None:
     parser.add_argument("--again", action="store_true", help="run even what is finished with the same fingerprint")
     arguments.trust(parser)
     parser.add_argument("--smoke", action="store_true", help="try the wiring: tiny networks, random images, two ticks")
+    parser.add_argument("--shard", type=arguments.whole(1, 1024), metavar="N",
+                        help="processes that share each network, which one GPU cannot hold; 1: none")  # fmt: skip
     several.add(parser)
 
 
@@ -45,7 +49,7 @@ def main(args: Namespace) -> int:
     from distillkit.run import leash
 
     leash.obey()
-    ranks = join.join()
+    ranks = join.join(args.shard)
     try:
         if ranks.first:
             with ranks.leading():
@@ -96,6 +100,8 @@ def check(args: Namespace) -> None:
         raise UsageError("--resume goes on with a run as it is: no --set, --seed, --seeds, --again")
     if args.extend and (args.resume or args.seeds or args.seed is not None or args.again or args.smoke):
         raise UsageError("--extend RUN --set run.kimg=N: no --resume, --seed, --seeds, --again, --smoke")
+    if (args.shard or 1) > 1 and args.nproc is None and not launch.joined(os.environ, srun=True):
+        raise UsageError("--shard N goes with several processes: --nproc N")
     if args.smoke and (args.resume or args.seeds):
         raise UsageError("--smoke runs a RECIPE once: no --resume, no --seeds")
     if not args.smoke and args.teacher_seeds and args.seed is None and not args.seeds:

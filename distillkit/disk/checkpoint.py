@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from distillkit.api.errors import FULL, InputError, ResourceError
-from distillkit.disk import files, manifest
+from distillkit.disk import files, manifest, shards
 
 STATE = "state.json"
 RUN = "run"  # key of meta: the fingerprint of the run that saves, so that checkpoints of two cannot be mistaken
@@ -29,10 +29,17 @@ _GROUP = re.compile(r"\w[\w.-]*")
 
 
 def save(
-    folder: Path, nimg: int, tensors: dict[str, Tensor], meta: dict[str, Any], keep: int, pinned: Collection[str] = ()
+    folder: Path,
+    nimg: int,
+    tensors: dict[str, Tensor],
+    meta: dict[str, Any],
+    keep: int,
+    pinned: Collection[str] = (),
+    others: Callable[[Path], dict[str, Any]] | None = None,
 ) -> Path:
     """Save `tensors` (any shapes; one file per name before the first "/") and `meta` (JSON values) after `nimg` images.
 
+    `others` adds files of other ranks to the unfinished folder -> their entries in the manifest.
     Of the older checkpoints the newest `keep` (this one included) and those named in `pinned` stay.
     Raises ResourceError when the disk is full; the earlier checkpoints are then as they were.
     """
@@ -42,7 +49,7 @@ def save(
     try:
         folder.mkdir(exist_ok=True)
         _clean(folder)
-        _write(tmp, path.name, tensors, state)
+        _write(tmp, path.name, tensors, state, others)
         _make_way(path)
         os.rename(tmp, path)
         files.fsync(folder)
@@ -161,7 +168,9 @@ def _encode(meta: dict[str, Any]) -> bytes:
     return json.dumps(meta).encode()
 
 
-def _write(tmp: Path, name: str, tensors: dict[str, Tensor], state: bytes) -> None:
+def _write(
+    tmp: Path, name: str, tensors: dict[str, Tensor], state: bytes, others: Callable[[Path], dict[str, Any]] | None
+) -> None:
     tmp.mkdir()
     files.write_new(tmp / STATE, state)
     for group in sorted({key.partition("/")[0] for key in tensors}):
@@ -173,7 +182,7 @@ def _write(tmp: Path, name: str, tensors: dict[str, Tensor], state: bytes) -> No
             if key.partition("/")[0] == group
         }
         _save_file(content, tmp / f"{group}.safetensors")
-    manifest.write(tmp, name)
+    manifest.write(tmp, name, others(tmp) if others else {})
     files.fsync(tmp)
 
 
@@ -202,8 +211,12 @@ def _load(path: Path, device: torch.device | str, run: str) -> tuple[dict[str, T
     tensors: dict[str, Tensor] = {}
     try:
         meta = json.loads(manifest.or_damaged(path / STATE, files.read))
+        pieces = shards.Pieces([path / name for name in sorted(names) if shards.is_one(name)])
+        tensors |= {key: value.to(device) for key, value in pieces.whole()}
+        pieces.close()
         for name in names:
-            if name.endswith(".safetensors"):  # copied: what it gives may be a view of the mapped file
+            if name.endswith(".safetensors") and not shards.is_one(name):
+                # Copied: what it gives may be a view of the mapped file.
                 tensors |= {key: value.to(device, copy=True) for key, value in load_file(path / name).items()}
     except (SafetensorError, ValueError, RecursionError) as error:
         raise manifest.Damaged(str(error)) from error

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,15 @@ class Damaged(Exception):
     """The checkpoint is not what was saved; the message names the file and the hashes."""
 
 
-def write(folder: Path, name: str) -> None:
-    """Hash every file of `folder` into its manifest; `name` is what the folder will be called."""
+def write(folder: Path, name: str, known: Mapping[str, Any] | None = None) -> None:
+    """Hash every file of `folder` into its manifest; `name` is what the folder will be called.
+
+    `known`: entries of files that their writers have hashed.
+    """
+    known = known or {}
     entries = {
-        path.name: {"sha256": files.sha256(path), "size": path.stat().st_size} for path in sorted(folder.iterdir())
+        path.name: known.get(path.name) or {"sha256": files.sha256(path), "size": path.stat().st_size}
+        for path in sorted(folder.iterdir())
     }
     files.write_new(folder / NAME, _encode(name, entries)[0])
 
@@ -36,6 +41,14 @@ def check(folder: Path) -> list[str]:
     for name, digest in expected.items():
         _compare(name, digest, or_damaged(folder / name, files.sha256))
     return list(expected)
+
+
+def names(folder: Path) -> list[str]:
+    """Names of the files that the manifest has, unchecked. Raises ValueError where it is not as it was written."""
+    try:
+        return list(_expected(folder))
+    except Damaged as damage:
+        raise ValueError(str(damage)) from damage
 
 
 def seal(folder: Path) -> None:

@@ -12,7 +12,7 @@ from distillkit.disk.results import Outcome
 from distillkit.evaluate import serve
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
-from distillkit.run import stage
+from distillkit.run import pieces, stage
 from distillkit.run.deliver import delivered
 from distillkit.run.loop import Loop
 from distillkit.run.signals import StopRequest
@@ -32,7 +32,7 @@ def execute(ranks: Ranks, recipe: Recipe, outcomes: Mapping[str, Outcome], threa
         torch.set_num_threads(threads)
         with delivered(outcomes, ranks) as here:
             state = stage.built(recipe, here, Catalog.installed(), ranks)
-        ranks.listen({})  # it prepares the folder, or finds the checkpoint to go on from
+        ranks.listen(pieces.words(state))  # it prepares the folder, or finds the checkpoint to go on from
         snapshot.restore(state, *ranks.spread(snapshot.capture(state)))
         state.records.clear()  # what it had recorded is its to report
         loop = Following(state, stop)
@@ -65,7 +65,7 @@ class Following(Loop):
 
     def save(self, must: bool) -> None:
         self.tick()
-        self.ranks.listen({})
+        self.ranks.listen(pieces.words(self.state))
 
     def preempted(self, signal: str) -> Preempted:
         return Preempted(f"{signal}: the first process has saved")

@@ -11,6 +11,7 @@ from distillkit.api import Preempted
 from distillkit.evaluate import evaluation
 from distillkit.run.signals import StopRequest
 from distillkit.show.screen import Bar
+from distillkit.train import ema
 from distillkit.train.iterate import iterate
 from distillkit.train.state import State
 
@@ -30,19 +31,20 @@ class Loop:
         if state.nimg == 0:
             self.leisurely(self.begin)
         elif state.nimg < state.total:
-            self.leisurely(self.look)  # what was due at the checkpoint, if the process died in it
+            self.show()  # what was due at the checkpoint, if the process died in it
         with self.progress() as bar:
             bar.advance(state.nimg)
             while state.nimg < state.total and not self.returned:
                 start = time.perf_counter()
-                iterate(state)
+                with self.ranks.lending():
+                    iterate(state)
                 self.seconds += time.perf_counter() - start
                 self.ranks.hurry()
                 bar.advance(state.batch)
                 self.maintain(bar)
         self.ranks.settle()
         if not self.returned:
-            self.leisurely(self.look)
+            self.show()
 
     def maintain(self, bar: Bar) -> None:
         """What is due between iterations. Saving comes first: nothing after it can lose what was trained."""
@@ -57,7 +59,13 @@ class Loop:
         if stop:
             raise self.preempted(self.stop.requested or "a signal to another process")
         if due and not finished:
-            self.leisurely(self.look)
+            self.show()
+
+    def show(self) -> None:
+        """Measure and draw the average as it is now."""
+        with self.ranks.lending():
+            ema.show(self.state)
+        self.leisurely(self.look)
 
     def stage_due(self, finished: bool) -> bool:
         """Whether a checkpoint and pictures are due by the count of images."""

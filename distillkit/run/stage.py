@@ -24,7 +24,7 @@ from distillkit.disk.rundir import RunDir
 from distillkit.recipe import used_distributions, with_checkpoint
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
-from distillkit.run import extension, finish
+from distillkit.run import extension, finish, pieces
 from distillkit.run.deliver import delivered
 from distillkit.run.logged import LoggedScreen
 from distillkit.run.signals import StopRequest
@@ -79,6 +79,8 @@ def train(
 ) -> None:  # fmt: skip
     state.figures = run.path / "figures"
     with state.ranks.leading():
+        if state.ranks.shards > 1:
+            pieces.seen(state, run.path)
         extension.check(state, run)
         if begun := extension.begin(run):
             logged.line(begun)

@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from distillkit.disk.rundir import RunDir
 from distillkit.evaluate import evaluation
 from distillkit.evaluate.best import Keeper
 from distillkit.evaluate.draw import Drawer
-from distillkit.run import guard, postmortem
+from distillkit.run import guard, pieces, postmortem
 from distillkit.run.examine import Examiner
 from distillkit.run.guard import Watch
 from distillkit.run.loop import Loop
@@ -28,6 +29,7 @@ from distillkit.show import formats
 from distillkit.show.screen import Bar, Screen
 from distillkit.train import snapshot, turns
 from distillkit.train.optim import lr_at
+from distillkit.train.ranks.pieces import cut
 from distillkit.train.state import Part, State
 
 SHARE = 0.02  # of the time may go into checkpoints that only the clock asks for
@@ -53,12 +55,17 @@ class Training(Loop):
 
     def resume(self) -> bool:
         """Go back to the newest good checkpoint, and cut the log there -> whether there was one."""
-        found = checkpoint.load_newest(self.run.checkpoints, self.state.device, self.run.fingerprint)
+        shared = self.ranks.shards > 1  # then each rank reads its own rows, and here the files are checked
+        where = "meta" if shared else self.state.device
+        found = checkpoint.load_newest(self.run.checkpoints, where, self.run.fingerprint)
         if found is None:
             self.log.truncate(-1)
             return False
         tensors, meta, self.saved = found
-        snapshot.restore(self.state, tensors, meta)
+        if shared:
+            pieces.restored(self.state, self.saved)
+        else:
+            snapshot.restore(self.state, tensors, meta)
         torch.set_num_threads(meta["threads"])  # another count would add up in another order
         self.seconds = self.seconds_saved = meta["seconds"]
         self.tick_from = tuple(meta["tick_from"])
@@ -90,6 +97,8 @@ class Training(Loop):
 
     def postmortem(self) -> str:
         """Keep what made the run diverge -> what was seen."""
+        if self.ranks.shards > 1:
+            return "its networks lie in pieces, and nothing of them was kept"
         try:
             return postmortem.keep(self.state, self.run.path / postmortem.FOLDER)
         except Exception as error:  # it must not take the place of what it explains
@@ -243,12 +252,16 @@ class Training(Loop):
         self.run.check()
         start = time.perf_counter()
         tensors, meta = snapshot.capture(self.state)
+        tensors = {key: tensor for key, tensor in tensors.items() if not cut(tensor)}
         meta |= {"seconds": self.seconds, "tick_from": list(self.tick_from), "best": self.keeper.saved()}
         meta |= {checkpoint.RUN: self.run.fingerprint, "logged": self.log.logged}
         keep = self.state.recipe.run.keep_checkpoints
         self.log.sync()
         try:
-            self.saved = checkpoint.save(self.run.checkpoints, self.state.nimg, tensors, meta, keep, self.pinned)
+            self.saved = checkpoint.save(
+                self.run.checkpoints, self.state.nimg, tensors, meta, keep, self.pinned,
+                partial(pieces.written, self.state) if self.ranks.shards > 1 else None,
+            )  # fmt: skip
         except ResourceError as error:
             if must:
                 raise

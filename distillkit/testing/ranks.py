@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import torch
@@ -91,6 +92,9 @@ class _Thread:
     def most(self, flags: list[int]) -> Callable[[], list[int]]:
         found = [max(several) for several in zip(*self.collect(flags), strict=True)]
         return lambda: found
+
+    def used(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def hurry(self, on: bool) -> None:
         pass

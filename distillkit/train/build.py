@@ -166,6 +166,10 @@ def share(state: State) -> None:
         state.average = whole
         return
     batch, micro = state.batch, state.recipe.run.micro_batch
+    for place, component in state.components.items():
+        if place.startswith("evaluate.") and "after_step" in vars(type(component)):
+            name = type(component).__name__
+            raise UsageError(f"{place}: {name} follows the weights of each step, which lie in pieces (--shard)")
     held = state.ranks.counts(batch, micro)
     if micro is not None and len(set(held)) > 1:  # in each pass all lend their pieces
         raise UsageError(

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from distillkit.api import Denoiser
 from distillkit.recipe.schema import Generator
 from distillkit.train.ranks import pieces
+
+if TYPE_CHECKING:
+    from distillkit.train.state import State
 
 
 def beta(settings: Generator, nimg: int, batch: int) -> float:
@@ -25,6 +30,15 @@ def beta(settings: Generator, nimg: int, batch: int) -> float:
         halflife = min(halflife, settings.ema_rampup_ratio * nimg)
     # At 0 images the half-life is 0: 0.5^(batch / tiny) = 0, the average starts as a copy.
     return float(0.5 ** (batch / max(halflife, 1e-8)))
+
+
+@torch.no_grad()
+def show(state: State) -> None:
+    """Make `state.ema`, which is drawn with, what the average is now; all ranks that share it call this together."""
+    if state.average is not state.ema:
+        pairs = zip(state.ema.state_dict().values(), state.average.state_dict().values(), strict=True)
+        for whole, piece in pairs:
+            whole.copy_(pieces.whole(piece))
 
 
 @torch.no_grad()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from distillkit.api import InputError
+from distillkit.train.ranks import pieces
 from distillkit.train.state import State
 
 
@@ -59,6 +61,21 @@ def restore(state: State, tensors: dict[str, Tensor], meta: dict[str, Any]) -> N
     except (KeyError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise InputError(f"the checkpoint does not fit this recipe: {reason}") from error
+
+
+def cuts(state: State) -> Callable[[str], Tensor | None]:
+    """By name in a snapshot: the tensor like which it is cut where ranks share networks; None for what is whole."""
+    known = {key: tensor for key, tensor in capture(state)[0].items() if pieces.cut(tensor)}
+
+    def like(key: str) -> Tensor | None:
+        group, name, rest = (*key.split("/", 2), "", "")[:3]
+        number, _, what = rest.partition("/")
+        if group == "optimizers" and name in state.updaters and number.isdigit() and what != "step":
+            p = state.updaters[name].params[int(number)]  # moments are there after the first step alone
+            return p if pieces.cut(p) else None
+        return known.get(key)
+
+    return like
 
 
 def under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

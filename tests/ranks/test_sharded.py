@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,11 +17,15 @@ import torch
 from torch import nn
 
 from distillkit.api import UsageError
-from distillkit.testing import toy_state
+from distillkit.disk import checkpoint, shards
+from distillkit.testing import toy_state, toys
+from distillkit.train import snapshot
+from distillkit.train.build import build
 
 pytestmark = pytest.mark.ranks
 HERE = Path(__file__).parent
-CASES = ["sid", "sid joint", "sida el", "dmd2", "cd", "cd el", "gdd"]  # of cases.py
+cases: Any = SimpleNamespace(**runpy.run_path(str(HERE / "cases.py")))
+CASES = list(cases.CASES)
 
 
 def started(size: int, folder: Path, *names: str) -> dict[str, Any]:
@@ -68,8 +74,45 @@ def test_unequal_numbers_of_passes_are_refused(found: dict[str, Any]) -> None:
     assert found["unequal"].startswith("run.micro_batch = 8 makes 1 passes, which 2 processes cannot share equally")
 
 
+def test_a_metric_that_follows_weights_by_itself_is_refused(found: dict[str, Any]) -> None:
+    wanted = "evaluate.0: PowerEma follows the weights of each step, which lie in pieces (--shard)"
+    assert found["follows"] == wanted
+
+
 def test_processes_that_cannot_be_grouped_are_refused(found: dict[str, Any]) -> None:
     assert found["odd"] == "--shard 3: the number of processes, 2, is no multiple of it"
+
+
+def test_a_checkpoint_goes_from_two_processes_to_three_to_one_and_back(tmp_path: Path) -> None:
+    started(2, tmp_path, "moved")
+    names = {path.name for path in next(tmp_path.glob("kimg-*")).iterdir()}
+    assert {"state-00000-of-00002.safetensors", "state-00001-of-00002.safetensors", "state.json"} <= names
+    assert started(3, tmp_path, "moved")["unlike"] == ""
+    found = checkpoint.load_newest(tmp_path, "cpu")
+    assert found is not None and "state-00002-of-00003.safetensors" in {path.name for path in found[2].iterdir()}
+    first, _ = checkpoint.load(min(tmp_path.glob("kimg-*")), "cpu")
+    tensors, meta, _ = found
+    state = build(toys.toy_recipe(**toys.merged(cases.BASE, cases.CASES["cd el"])), toys.catalog())
+    snapshot.restore(state, tensors, meta)
+    again, meta = snapshot.capture(state)
+    assert set(again) == set(first) and all(torch.equal(again[key], first[key]) for key in first)
+    assert any(key.startswith("optimizers/") for key in first) and any(key.startswith("copies/") for key in first)
+    checkpoint.save(tmp_path, meta["nimg"] + 1, again, meta, 9)
+    assert started(2, tmp_path, "moved")["unlike"] == ""
+
+
+def test_a_missing_file_of_pieces_is_damage(tmp_path: Path) -> None:
+    rows = torch.arange(12.0).view(4, 3)
+    for i, part in enumerate((rows[:2], rows[2:])):
+        shards.write(tmp_path / shards.name(i, 2), {"a": (part, rows.shape)})
+    both = sorted(tmp_path.iterdir())
+    pieces = shards.Pieces(both)
+    assert torch.equal(pieces.rows("a", 1, 3), rows[1:3]) and pieces.rows("a", 0, 0).shape == (0, 3)
+    with pytest.raises(ValueError, match="1 of 2 files of pieces are there"):
+        shards.Pieces(both[:1])
+    shards.write(tmp_path / "state-00000-of-00001.safetensors", {"a": (rows[:2], rows.shape)})
+    with pytest.raises(ValueError, match="the pieces of a are not 4 rows"):
+        shards.Pieces([tmp_path / "state-00000-of-00001.safetensors"])
 
 
 def test_copies_of_two_names_and_of_known_networks_alone() -> None:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -84,6 +84,10 @@ class Ranks:
         Raises UsageError where they cannot be shared as was asked.
         """
 
+    def lending(self) -> AbstractContextManager[None]:
+        """Around passes, in which ranks lend each other their pieces. Raises Lost where one of them is gone."""
+        return nullcontext()
+
     def give_back(self) -> None:
         """Keep of all networks this rank's pieces alone, as they are now; passes borrow the others' again."""
 
@@ -158,6 +162,6 @@ class Ranks:
         """On the first rank, while it leads: tell the others a word, and do with them inside what it means."""
         yield
 
-    def listen(self, words: dict[str, Callable[..., None]]) -> dict[str, Any]:
+    def listen(self, words: Mapping[str, Callable[..., Any]]) -> dict[str, Any]:
         """On the others: do what the first rank asks for until its work is over -> what it says at the end."""
         return {}

@@ -12,7 +12,7 @@ from distillkit.api import Lost
 from distillkit.api.explained import explained
 
 if TYPE_CHECKING:
-    from distillkit.train.ranks.group import Wire
+    from distillkit.train.ranks.wire import Wire
 
 Kind = tuple[torch.Size, torch.dtype]
 

@@ -25,6 +25,7 @@ from distillkit.train.ranks.beat import WORDS, Ear, Heart
 T = TypeVar("T")
 PATIENCE = timedelta(minutes=10)  # until the first iteration: downloads, classifiers, compilation
 AWHILE = timedelta(seconds=2)  # for a rank that failed to say why
+OF_WIRES = "gloo", "NCCL", "imed out", "Connection", "socket"  # in errors of collectives that torch makes by itself
 REASON, ENDED = "distillkit/reason", "distillkit/ended"
 
 
@@ -113,6 +114,16 @@ class Distributed:
         try:
             yield
         except RuntimeError as error:
+            raise self.lost(error) from error
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """The same for what uses it by itself, among whose errors are others."""
+        try:
+            yield
+        except RuntimeError as error:
+            if not any(sign in str(error) for sign in OF_WIRES):
+                raise
             raise self.lost(error) from error
 
     def lost(self, error: Exception) -> Lost:

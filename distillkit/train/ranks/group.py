@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from distillkit.train.ranks import pieces, through
 from distillkit.train.ranks.alone import Ranks, Snapshot
 from distillkit.train.ranks.assemble import assemble
 from distillkit.train.ranks.said import portable, told
+from distillkit.train.ranks.wire import Wire
 from distillkit.train.records import Records
 
 if TYPE_CHECKING:
@@ -21,43 +22,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 BUCKET = 25 * 2**20  # bytes added up at once: few collectives, and no second copy of all gradients
-
-
-class Wire(Protocol):
-    """What carries numbers and objects between ranks; raises Lost where another is gone."""
-
-    rank: int
-    size: int
-
-    def sum_(self, flat: Tensor) -> None:
-        """Replace by the sum over ranks, the same bits on all."""
-
-    def gather(self, rows: Tensor) -> Tensor:
-        """[M, ...] of each rank -> [size * M, ...]."""
-
-    def bring(self, rows: Tensor) -> list[Tensor]:
-        """[M, ...] of each rank, on a CPU -> all of them on the first rank; [] on the others."""
-
-    def send_(self, tensor: Tensor) -> None:
-        """Replace by the first rank's."""
-
-    def tell(self, thing: Any) -> Any:
-        """The first rank's, on all."""
-
-    def collect(self, thing: Any) -> list[Any]:
-        """Those of all ranks, on all."""
-
-    def most(self, flags: list[int]) -> Callable[[], list[int]]:
-        """Begin to find the largest over ranks of each -> waits for them."""
-
-    def hurry(self, on: bool) -> None:
-        """Whether from now on no rank is silent for long."""
-
-    def fail(self, code: int, text: str) -> None:
-        """Leave word of why this rank ends."""
-
-    def leave(self, well: bool) -> None:
-        """End together."""
 
 
 class Group(Ranks):
@@ -126,6 +90,9 @@ class Group(Ranks):
         """Raises UsageError where the first rank is at work by itself: a pass needs the pieces of all."""
         if self.listening:
             raise UsageError("a network in pieces cannot be asked by one process alone: not with --shard")
+
+    def lending(self) -> AbstractContextManager[None]:
+        return self.wire.used() if self.sharded else nullcontext()
 
     def give_back(self) -> None:
         if self.sharded:
@@ -275,7 +242,7 @@ class Group(Ranks):
         yield
         self.listening = True
 
-    def listen(self, words: dict[str, Callable[..., None]]) -> dict[str, Any]:
+    def listen(self, words: Mapping[str, Callable[..., Any]]) -> dict[str, Any]:
         while True:
             word, facts = self.wire.tell(None)
             if word == "raise":
