@@ -16,14 +16,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.ranks.jobs import Job, exit_of, outcome, recipe
 
 TIMEOUT = 10.0  # seconds that a rank may be silent
-ALLOWED = TIMEOUT + 60
+ALLOWED = TIMEOUT + 60  # that all others may take to leave
 MASTER = "10.78.0.1"
 
 
@@ -33,12 +33,15 @@ def main() -> int:
     parser.add_argument("--n", type=int, default=20, help="kills (20)")
     parser.add_argument("--nproc", type=int, default=2, help="ranks (2)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rank", type=int, help="which to stop (each in turn)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="distillkit-failures-") as name:
         folder = Path(name)
         if args.what == "kills":
             return kills(folder, args.n, args.nproc, args.seed)
-        return stop(folder, args.nproc) if args.what == "stop" else cut(folder)
+        if args.what == "stop":
+            return stop(folder, args.nproc, range(args.nproc) if args.rank is None else [args.rank])
+        return cut(folder)
 
 
 def kills(folder: Path, n: int, nproc: int, seed: int) -> int:
@@ -73,9 +76,9 @@ def kills(folder: Path, n: int, nproc: int, seed: int) -> int:
     return int(well < n)
 
 
-def stop(folder: Path, nproc: int) -> int:
+def stop(folder: Path, nproc: int, ranks: Iterable[int]) -> int:
     bad = 0
-    for rank in range(nproc):
+    for rank in ranks:
         job = Job(
             recipe(folder, kimg=1000), folder / f"stop-{rank}", "--nproc", str(nproc), "--timeout", f"{TIMEOUT:g}"
         )
