@@ -41,14 +41,14 @@ def add(parser: ArgumentParser) -> None:
 def main(args: Namespace) -> int:
     """Run everything that was asked for -> exit code."""
     check(args)
+    from distillkit.run import leash
+
+    leash.obey()
     code = several.launched(args)
     if code is not None:
         return code
     if args.smoke:
         return _smoke(args)
-    from distillkit.run import leash
-
-    leash.obey()
     ranks = join.join(args.shard)
     try:
         if ranks.first:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from distillkit.launch.workers import free_port
 
 pytestmark = pytest.mark.ranks
 DISTILLKIT = [sys.executable, "-m", "distillkit"]
@@ -97,3 +100,23 @@ def test_a_lost_process_is_named_in_the_last_line(tmp_path: Path) -> None:
     assert code == 6
     assert told.splitlines()[-1].startswith("error: rank 1 (host ")
     assert "Traceback" not in told and ".cpp" not in told
+
+
+def test_a_process_that_waits_for_one_that_never_comes_leaves_on_a_signal(tmp_path: Path) -> None:
+    place = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    command = [*DISTILLKIT, *RUN, str(tmp_path)]
+    waiting = subprocess.Popen(
+        command, env=AROUND | place, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    until(lambda: listens(int(place["MASTER_PORT"])))
+    time.sleep(0.5)
+    waiting.terminate()
+    assert ended(waiting) == (143, "stopped by SIGTERM\n")
+
+
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        return True
+    except OSError:
+        return False

@@ -38,7 +38,7 @@ class Distributed:
         self.code = 0  # what this rank ends with
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         try:
-            self.store, self.rank, self.size = next(rendezvous("env://", timeout=PATIENCE))
+            self.store, self.rank, self.size = attended(lambda: next(rendezvous("env://", timeout=PATIENCE)))
             dist.init_process_group(
                 backend, store=self.store, rank=self.rank, world_size=self.size, timeout=PATIENCE
             )  # fmt: skip
@@ -192,6 +192,25 @@ class Distributed:
         together = self.code in (Diverged.exit_code, Preempted.exit_code)
         wait = timedelta(seconds=self.seconds) if together else AWHILE
         self._ask(lambda: self.store.wait([ENDED], wait), wait)
+
+
+def attended(work: Callable[[], T]) -> T:
+    """What it gives, made in a thread: a signal ends the wait for it, which torch's own code would not notice."""
+    found: list[T] = []
+    errors: list[RuntimeError] = []
+
+    def run() -> None:
+        try:
+            found.append(work())
+        except RuntimeError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return found[0]
 
 
 def short(error: Exception) -> str:

@@ -30,7 +30,9 @@ class Work:
 
     def __call__(self) -> int:
         signal.signal(signal.SIGTERM, self._pass_on)
-        with subprocess.Popen(self.command, start_new_session=True) as self.running:
+        # It saves and leaves when we end, also where we are killed: the pipe to it closes then.
+        environment, pipe = os.environ | {"DISTILLKIT_ENDS_WITH_STDIN": "1"}, subprocess.PIPE
+        with subprocess.Popen(self.command, stdin=pipe, env=environment, start_new_session=True) as self.running:
             code = self.running.wait()
         self.running = None
         if os.environ.get("SLURM_PROCID", "0") == "0" and not (code in AGAIN and requeued()):

@@ -22,7 +22,9 @@ pytestmark = [
 CODE = "import sys, pathlib; print('hello'); pathlib.Path(sys.argv[1]).touch(); sys.exit(int(sys.argv[2]))"
 WAITS = """
 import signal, sys, pathlib, time
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+from distillkit.run import leash
+leash.obey()
+signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path(sys.argv[1] + "-saved").touch(), sys.exit(75)))
 pathlib.Path(sys.argv[1]).touch()
 time.sleep(60)
 """
@@ -44,15 +46,20 @@ def test_each_job_of_an_array_runs_its_command_and_tells_its_exit_code(tmp_path:
     assert "hello" in jobs[0].log.read_text() and len({job.id for job in jobs}) == 3
 
 
-def test_a_job_that_is_taken_out_of_the_queue_has_an_exit_code(tmp_path: Path) -> None:
+def test_a_job_that_is_taken_out_of_the_queue_saves_and_has_an_exit_code(tmp_path: Path) -> None:
     (job,) = slurm().submit([[sys.executable, "-c", WAITS, str(tmp_path / "ran")]], 1, 0, tmp_path / "logs")
-    until = time.monotonic() + 60
-    while not (tmp_path / "ran").exists():
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    appears(tmp_path / "ran")
     assert job.poll() is None
     job.terminate()
     assert job.wait() in (75, 143)
+    appears(tmp_path / "ran-saved")  # it left nothing running
+
+
+def appears(path: Path) -> None:
+    until = time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < until, f"no {path}"
+        time.sleep(0.1)
 
 
 def test_without_slurm_the_way_out_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
