@@ -190,7 +190,8 @@ class Training(Loop):
     def leisurely(self, work: Callable[[], None]) -> None:
         """Do work that a signal may end at any point, since the newest checkpoint has all that was trained."""
         try:
-            with self.stop.at_once(), self.ranks.leading() as end:
+            # A signal that came before is told to the others too: they listen already.
+            with self.ranks.leading() as end, self.stop.at_once():
                 work()
                 end["returned"] = self.returned
         except Stopped as stopped:

@@ -16,6 +16,7 @@ import pytest
 from torch import nn
 
 from distillkit import api
+from distillkit.evaluate.draw import Drawer
 from distillkit.testing import toy_state, toy_step
 from distillkit.testing.networks import ATTRIBUTES
 from distillkit.train.state import State
@@ -23,7 +24,7 @@ from distillkit.train.step import Step
 
 ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
-TABLE = re.compile(r"^\| (`(?:state|step)\..*?) \|", re.MULTILINE)  # the first column
+TABLE = re.compile(r"^\| (`(?:state|step|draw)\..*?) \|", re.MULTILINE)  # the first column
 PLUGINS = [
     path
     for folder in ("plugins", "distillkit/builtin", "distillkit/new/templates")
@@ -61,7 +62,7 @@ def members(protocol: type) -> set[str]:
     return {name for name in named if not name.startswith("_")}
 
 
-@pytest.mark.parametrize(("protocol", "real"), [(api.State, State), (api.Step, Step)])
+@pytest.mark.parametrize(("protocol", "real"), [(api.State, State), (api.Step, Step), (api.Draw, Drawer)])
 def test_the_engine_has_every_method_with_the_promised_arguments(protocol: type, real: type) -> None:
     methods = {name: method for name, method in vars(protocol).items() if inspect.isfunction(method)}
     for name in members(protocol) & set(methods):
@@ -77,7 +78,7 @@ def test_the_engine_has_every_method_with_the_promised_arguments(protocol: type,
 def test_every_member_is_there_when_a_run_has_been_set_up() -> None:
     state = toy_state()
     step = toy_step(state)
-    for promise, real in ((api.State, state), (api.Step, step)):
+    for promise, real in ((api.State, state), (api.Step, step), (api.Draw, Drawer.student(state))):
         for name in sorted(members(promise)):
             getattr(real, name)
 
@@ -107,11 +108,11 @@ def test_mypy_takes_the_engines_classes_for_what_the_api_promises(tmp_path: Path
 
 def test_the_tables_of_the_documents_are_the_protocols() -> None:
     rows = " ".join(row.group(1) for row in TABLE.finditer(DOCS))
-    for name, promise in (("state", api.State), ("step", api.Step)):
+    for name, promise in (("state", api.State), ("step", api.Step), ("draw", api.Draw)):
         told = set(re.findall(rf"`{name}\.(\w+)", rows))
         assert told == members(promise)
     calls = {f"{name}.{method}": arguments for name, method, arguments in re.findall(r"`(\w+)\.(\w+)\(([^)]*)\)", rows)}
-    for name, promise in (("state", api.State), ("step", api.Step)):
+    for name, promise in (("state", api.State), ("step", api.Step), ("draw", api.Draw)):
         for method in [key for key, value in vars(promise).items() if inspect.isfunction(value) and key[0] != "_"]:
             promised = [str(one).partition(":")[0] for one in list(_parameters(promise, method))[1:]]
             assert [one.partition("=")[0] for one in calls[f"{name}.{method}"].split(", ") if one] == promised, method
