@@ -58,11 +58,11 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.parametrize("name", CASES)
 def test_networks_in_pieces_train_the_weights_of_whole_ones(found: dict[str, Any], name: str) -> None:
     numbers = found[name]
-    assert numbers["0"] == 0 and numbers["moved"] > 1e-3, "the case proves nothing"
+    assert numbers["0"] == 0 and numbers["moved"] > 1e-4, "the case proves nothing"
     assert numbers["4"] <= 1e-10 and numbers["20"] <= 1e-9
 
 
-def test_a_gradient_that_passes_no_output_is_summed_too(found: dict[str, Any]) -> None:
+def test_a_penalty_on_gradients_reaches_the_weights(found: dict[str, Any]) -> None:
     assert found["penalty"] < 1e-12
 
 

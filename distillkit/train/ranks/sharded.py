@@ -62,11 +62,6 @@ class Sharded:
     def reshard(self) -> None:
         """Give back all that was borrowed: weights that were not would miss the next update."""
         for module in self.modules:
-            for group in module._get_fsdp_state()._fsdp_param_groups:
-                # A penalty on gradients may reach weights and no output, where FSDP listens: it is told so here.
-                if any(p.unsharded_param.grad is not None for p in group.fsdp_params if hasattr(p, "_unsharded_param")):
-                    group.post_backward()
-                    group.finalize_backward()
             module.reshard()
 
 
