@@ -18,9 +18,12 @@ from torch import nn
 
 from distillkit.api import UsageError
 from distillkit.disk import checkpoint, shards
+from distillkit.run import pieces
 from distillkit.testing import toy_state, toys
+from distillkit.testing.ranks import simulated
 from distillkit.train import snapshot
 from distillkit.train.build import build
+from distillkit.train.ranks.group import Group
 
 pytestmark = pytest.mark.ranks
 HERE = Path(__file__).parent
@@ -101,13 +104,25 @@ def test_a_checkpoint_goes_from_two_processes_to_three_to_one_and_back(tmp_path:
     assert started(2, tmp_path, "moved")["unlike"] == ""
 
 
+def test_a_folder_that_a_process_does_not_see_is_refused_on_all(tmp_path: Path) -> None:
+    def refused(group: Group) -> str:
+        folder = tmp_path if group.first else tmp_path / "another disk"
+        with pytest.raises(UsageError) as refusal:
+            pieces.words(SimpleNamespace(ranks=group))["see"](path=str(folder / "mark"))
+        return str(refusal.value)
+
+    (tmp_path / "mark").touch()
+    for said in simulated(2, refused):
+        assert said.startswith("--shard: rank 1 (") and said.endswith("give --runs a folder that all share")
+
+
 def test_a_missing_file_of_pieces_is_damage(tmp_path: Path) -> None:
     rows = torch.arange(12.0).view(4, 3)
     for i, part in enumerate((rows[:2], rows[2:])):
         shards.write(tmp_path / shards.name(i, 2), {"a": (part, rows.shape)})
     both = sorted(tmp_path.iterdir())
-    pieces = shards.Pieces(both)
-    assert torch.equal(pieces.rows("a", 1, 3), rows[1:3]) and pieces.rows("a", 0, 0).shape == (0, 3)
+    found = shards.Pieces(both)
+    assert torch.equal(found.rows("a", 1, 3), rows[1:3]) and found.rows("a", 0, 0).shape == (0, 3)
     with pytest.raises(ValueError, match="1 of 2 files of pieces are there"):
         shards.Pieces(both[:1])
     shards.write(tmp_path / "state-00000-of-00001.safetensors", {"a": (rows[:2], rows.shape)})
