@@ -27,6 +27,7 @@ ROOMS = {
     "distances": "shared maths: how far apart two images are",
     "seeds": "images by seed, as published evaluations number them",
     "device": "what a run computes on",
+    "kit": "the device that the testing kit's contracts compute on: an option of pytest",
     "registry": "what is installed",
     "disk": "what survives a crash: all that a run writes goes through here",
     "assets": "published files",

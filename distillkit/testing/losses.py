@@ -100,6 +100,8 @@ class TrainingContract(ComponentContract):
         return weights(run(self.state(ranks, **tables), steps))
 
     def test_several_processes_train_the_weights_of_one(self) -> None:
+        if toys.device().type != "cpu":
+            pytest.skip("the processes are threads here, and autograd has one thread per device for all of them")
         for tables in self.variants():
             double = toys.merged(tables, {"run": {"precision": "fp64"}})
             if self.batch_level:  # a pass is what the recipe says, whoever makes it

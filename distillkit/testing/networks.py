@@ -29,14 +29,16 @@ class NetworkContract(ComponentContract):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             net: Denoiser = self.choice.build().module(resolution, channels, label_dim)
-            return toys.perturbed(net).eval()
+            return toys.perturbed(net).eval().to(toys.device())
 
     def inputs(self, net: Denoiser, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor | None]:
         """x [N,C,H,W], sigma [N,1,1,1], labels [N,L] | None."""
         generator = torch.Generator().manual_seed(1)
         x = torch.randn(N, net.channels, net.resolution, net.resolution, generator=generator)
         labels = torch.eye(net.label_dim)[torch.arange(N) % net.label_dim].to(dtype) if net.label_dim else None
-        return x.to(dtype), torch.tensor([0.1, 1.0, 20.0], dtype=dtype).reshape(N, 1, 1, 1), labels
+        sigma = torch.tensor([0.1, 1.0, 20.0], dtype=dtype).reshape(N, 1, 1, 1)
+        here = toys.device()
+        return x.to(here, dtype), sigma.to(here), None if labels is None else labels.to(here)
 
     @pytest.fixture
     def net(self) -> Denoiser:
@@ -53,8 +55,8 @@ class NetworkContract(ComponentContract):
 
     def test_sigma_may_be_one_number_for_all(self, net: Denoiser) -> None:
         x, _, labels = self.inputs(net)
-        D = net(x, torch.full((N, 1, 1, 1), 0.7), labels)
-        for sigma in (torch.tensor(0.7), torch.full((1, 1, 1, 1), 0.7)):
+        D = net(x, x.new_full((N, 1, 1, 1), 0.7), labels)
+        for sigma in (torch.tensor(0.7), x.new_full((1, 1, 1, 1), 0.7)):
             torch.testing.assert_close(net(x, sigma, labels), D)
 
     def test_it_depends_on_image_noise_level_and_labels(self, net: Denoiser) -> None:
@@ -85,7 +87,7 @@ class NetworkContract(ComponentContract):
         if labels is not None:
             torch.testing.assert_close(net(x, sigma, None), net(x, sigma, torch.zeros_like(labels)))
         if net.augment_dim:
-            zeros = torch.zeros(N, net.augment_dim)
+            zeros = x.new_zeros(N, net.augment_dim)
             torch.testing.assert_close(net(x, sigma, labels), net(x, sigma, labels, zeros))
 
     def test_weights_come_from_the_global_generator(self) -> None:
@@ -110,7 +112,7 @@ class NetworkContract(ComponentContract):
     def test_every_weight_gets_a_gradient(self, net: Denoiser) -> None:
         net.requires_grad_(True)
         x, sigma, labels = self.inputs(net)
-        augment_labels = torch.ones(N, net.augment_dim) if net.augment_dim else None
+        augment_labels = x.new_ones(N, net.augment_dim) if net.augment_dim else None
         net(x, sigma, labels, augment_labels).square().sum().backward()
         unused = [name for name, p in net.named_parameters() if p.grad is None]
         assert not unused, f"no gradient: {', '.join(unused)}"
@@ -138,7 +140,7 @@ class NetworkContract(ComponentContract):
             both = net.encoder_decoder(x, sigma, labels)
             torch.testing.assert_close(both, (D, logits))
         if isinstance(net, LogVar) and net.logvar_channels:
-            for level, n in ((torch.tensor(0.7), 1), (torch.full((N,), 0.7), N), (sigma, N)):
+            for level, n in ((torch.tensor(0.7), 1), (x.new_full((N,), 0.7), N), (sigma, N)):
                 assert net.logvar(level).shape == (n, 1, 1, 1)
             assert net.logvar(sigma).requires_grad, "the estimated error does not train"
         if isinstance(net, ForcedNormalization):

@@ -18,8 +18,9 @@ from distillkit.testing.component import ComponentContract
 
 
 def drawn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Unit normal numbers that leave the global generator alone."""
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+    """Unit normal numbers that leave the global generator alone, on `pytest --device`."""
+    numbers = torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return numbers.to(toys.device(), dtype)
 
 
 class EmbeddingContract(ComponentContract):
@@ -32,7 +33,7 @@ class EmbeddingContract(ComponentContract):
 
     def module(self, resolution: int = 8, channels: int = 3, seed: int = 0) -> nn.Module:
         net: nn.Module = self.choice.build().module(resolution, channels, seed)
-        return net
+        return net.to(toys.device())
 
     def test_features_are_flat_and_finite_for_every_image_shape(self) -> None:
         for resolution in self.resolutions:
@@ -74,7 +75,7 @@ class BackboneContract(ComponentContract):
 
     def maps(self, x: Tensor, seed: int = 0) -> list[Tensor]:
         state = self.state()
-        net = self.choice.build().module(state)
+        net = self.choice.build().module(state).to(state.device)
         assert not net.training and not any(p.requires_grad for p in net.parameters())
         labels = toys.toy_step(state).labels
         rows = None if labels is None else labels[: len(x)]
@@ -111,13 +112,13 @@ class KernelContract(ComponentContract):
         return kernel
 
     def test_its_derivative_is_the_slope_of_its_profile(self, kernel: Kernel) -> None:
-        r, h = torch.linspace(0.05, 6, 40, dtype=torch.float64), 1e-5
+        r, h = torch.linspace(0.05, 6, 40, dtype=torch.float64, device=toys.device()), 1e-5
         _, dk = kernel.profile(r.clone())
         slope = (kernel.profile(r + h)[0] - kernel.profile(r - h)[0]) / (2 * h)
         torch.testing.assert_close(dk, slope, rtol=1e-6, atol=1e-8)
 
     def test_at_zero_distance_both_are_finite(self, kernel: Kernel) -> None:
-        k, dk = kernel.profile(torch.zeros(3, dtype=torch.float64))
+        k, dk = kernel.profile(torch.zeros(3, dtype=torch.float64, device=toys.device()))
         assert k.isfinite().all() and dk.isfinite().all()
 
     def test_its_matrix_is_symmetric_and_positive(self, kernel: Kernel) -> None:
@@ -126,7 +127,7 @@ class KernelContract(ComponentContract):
         K = kernel.profile(r)[0]
         torch.testing.assert_close(K, K.T)
         if self.conditionally:
-            centre = torch.eye(12, dtype=K.dtype) - 1 / 12
+            centre = torch.eye(12, dtype=K.dtype, device=K.device) - 1 / 12
             K = centre @ K @ centre
         lowest = float(torch.linalg.eigvalsh(K)[0])
         assert lowest > -1e-9, f"smallest eigenvalue {lowest:g}"
@@ -203,7 +204,7 @@ class FeaturesContract(ComponentContract):
         return features
 
     def _images(self) -> Tensor:
-        return self.state().dataset.images(torch.arange(6))
+        return self.state().dataset.images(torch.arange(6)).to(toys.device())
 
     def test_they_are_flat_float32_by_name(self, features: Features) -> None:
         found = features(self._images())
@@ -223,7 +224,7 @@ class FeaturesContract(ComponentContract):
         if type(features).probabilities is not Features.probabilities:
             p = features.probabilities(self._images())
             assert p.ndim == 2 and p.dtype == torch.float32
-            torch.testing.assert_close(p.sum(1), torch.ones(len(p)))
+            torch.testing.assert_close(p.sum(1), torch.ones_like(p[:, 0]))
 
     def test_what_comes_from_the_cache_is_what_was_put_there(self, features: Features, tmp_path: Path) -> None:
         found, cached = features(self._images()), self._prepared(tmp_path)(self._images())

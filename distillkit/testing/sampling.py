@@ -40,7 +40,8 @@ class Watched(nn.Module):
 def latents(state: State, n: int = 4) -> tuple[Tensor, Tensor | None]:
     """z [n,C,H,W] and labels [n,L] for it."""
     z = torch.randn(n, *state.dataset.shape, generator=torch.Generator().manual_seed(0))
-    return z.to(state.device, state.dtype), state.dataset.labels(torch.arange(n))
+    labels = state.dataset.labels(torch.arange(n))
+    return z.to(state.device, state.dtype), None if labels is None else labels.to(state.device, state.dtype)
 
 
 class SampleContract(ComponentContract):
@@ -104,7 +105,8 @@ class TeacherScoreContract(ComponentContract):
     def noisy(self, state: State, sigma: float) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """x [N,C,H,W], x_sigma, sigma [N,1,1,1], labels of real images."""
         index = torch.arange(min(32, len(state.dataset)))
-        x, labels = state.dataset.images(index).to(state.dtype), state.dataset.labels(index)
+        x, labels = state.dataset.images(index).to(state.device, state.dtype), state.dataset.labels(index)
+        labels = None if labels is None else labels.to(state.device, state.dtype)
         n = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).to(x)
         return x, x + sigma * n, x.new_full((len(x), 1, 1, 1), sigma), labels
 

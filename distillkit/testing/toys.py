@@ -24,6 +24,8 @@ from distillkit.api import (
     ge,
     hookimpl,
 )
+from distillkit.device import pick_device
+from distillkit.kit import chosen
 from distillkit.networks import network_file
 from distillkit.recipe import read
 from distillkit.recipe.layer import Layer, overlay
@@ -116,7 +118,7 @@ TOYS = {"dataset": ToyImages, "teacher_score": ToyTeacher, "generator_loss": Toy
 
 DEFAULTS: Tables = {
     "schema": 1,
-    "run": {"kimg": 0.08, "batch": 8, "device": "cpu"},
+    "run": {"kimg": 0.08, "batch": 8},
     "dataset": {"use": "toy"},
     "teacher_score": {"use": "toy"},
     "generator": {"init": "teacher", "optimizer": {"lr": 1e-3}},
@@ -162,16 +164,21 @@ def merged(*layers: Tables) -> Tables:
 
 
 def toy_recipe(**tables: Any) -> Recipe:
-    """The toy recipe with `tables` over it, written as TOML and read like any other."""
+    """The toy recipe with `tables` over it, written as TOML and read like any other; it runs on `pytest --device`."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "toy.toml")
-        path.write_text(toml(merged(DEFAULTS, tables)), encoding="utf-8")
+        path.write_text(toml(merged(DEFAULTS, {"run": {"device": chosen["device"]}}, tables)), encoding="utf-8")
         return read(path, catalog=catalog())
 
 
 def toy_state(ranks: Ranks | None = None, **tables: Any) -> State:
     """The state of the toy recipe before its first iteration; `ranks`: this process among several, None: alone."""
     return build(toy_recipe(**tables), catalog(), ranks)
+
+
+def device() -> torch.device:
+    """What the contracts compute on: `pytest --device`."""
+    return pick_device(chosen["device"])
 
 
 def toy_step(state: State, turn: str = "generator", first: int = 0, n: int | None = None) -> Step:

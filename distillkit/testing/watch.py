@@ -67,9 +67,17 @@ class Operations(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Args = (), kwargs: Keywords | None = None) -> Any:
         name = func.overloadpacket.__name__
-        if name in WAITING or (name in INDEXING and masked(args[1])):
+        if name in WAITING or (name in INDEXING and masked(args[1])) or blocks(name, args, kwargs or {}):
             self.note(name)
         return func(*args, **(kwargs or {}))
+
+
+def blocks(name: str, args: Args, kwargs: Keywords) -> bool:
+    """Whether this copies from one device to another and the host waits; never so where all is on the CPU."""
+    if name == "_to_copy":
+        to, at = torch.device(kwargs.get("device") or args[0].device), args[0].device
+        return to.type != at.type and not kwargs.get("non_blocking")
+    return name == "copy_" and args[0].device.type != args[1].device.type and not any(args[2:])
 
 
 def masked(indices: Any) -> bool:
