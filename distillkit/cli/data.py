@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections import Counter
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,11 +37,13 @@ def add(parser: ArgumentParser) -> None:
                       help="how cameras were held: obey EXIF (default), or leave it as EDM's tool does")  # fmt: skip
     pack.add_argument("--skip-damaged", action="store_true", help="leave out what cannot be read, and name it")
     pack.add_argument("--vae", metavar="FILE", help="write latents of this autoencoder instead, as EDM2 does")
+    pack.add_argument("--device", default="auto", metavar="NAME", help="the autoencoder's: cpu, cuda (%(default)s)")
     stats = actions.add_parser("stats", help="write mean and covariance of features, a reference for fid")
     stats.add_argument("path", type=Path, metavar="PATH", help="a folder, a .zip, a .npz, or CIFAR-10's .tar.gz")
     stats.add_argument("out", type=Path, metavar="OUT.npz", help="must not exist")
     stats.add_argument("--features", default="inception", metavar="NAME", help="as in a recipe (%(default)s)")
     stats.add_argument("--network", type=Path, metavar="FILE", help="its key `network`: a TorchScript file")
+    stats.add_argument("--device", default="auto", metavar="NAME", help="the network's: cpu, cuda (%(default)s)")
     check = actions.add_parser("check", help="read every image of a data set and say what it holds")
     check.add_argument("path", type=Path, metavar="PATH", help="a folder, a .zip, a .npz, or CIFAR-10's .tar.gz")
     check.add_argument("--latents", action="store_true", help="a folder or .zip of latents")
@@ -84,7 +87,7 @@ def _pack(args: Namespace) -> int:
 
     turned = {} if args.orientation is None else {"orientation": args.orientation}
     dataset = _dataset(args.source, labels=args.labels == "auto", **turned)
-    encode = args.vae and _encoder(args.vae)
+    encode = args.vae and _encoder(args.vae, args.device)
     pictures = dataset.pictures(Path.cwd())
     packed = pack(
         pictures, args.out, args.resolution, args.transform, encode or None,
@@ -101,14 +104,15 @@ def _pack(args: Namespace) -> int:
     return 0
 
 
-def _encoder(vae: str) -> Any:
+def _encoder(vae: str, device: str) -> Any:
     """Load what makes latents of an image; `vae`: an autoencoder's path, or the name of an asset. Raises InputError."""
     from distillkit.assets.folder import folder
     from distillkit.assets.locate import located
+    from distillkit.device import pick_device
 
     latents = _part("dataset", use="latents", path="images", vae=located(vae, folder()))
     latents.require()
-    return latents.encode
+    return partial(latents.encode, device=pick_device(device, "--device"))
 
 
 def _check(args: Namespace) -> int:
@@ -148,7 +152,7 @@ def _stats(args: Namespace) -> int:
     dataset, features = _dataset(args.path), _part("features", use=args.features, **network)
     dataset.open(Path.cwd())
     features.prepare(dataset, dataset.held_out(), cache())
-    mu, sigma = moments(features, dataset, CHUNK, pick_device("auto"))
+    mu, sigma = moments(features, dataset, CHUNK, pick_device(args.device, "--device"))
     file = BytesIO()
     np.savez(file, mu=mu, sigma=sigma)
     write_atomic(args.out, file.getvalue())

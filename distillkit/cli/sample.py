@@ -24,7 +24,7 @@ def add(parser: ArgumentParser) -> None:
                          help="X.png: a sheet; X.npz; X.zip: as EDM; X: a folder of PNGs (%(default)s)")  # fmt: skip
     parser.add_argument("--batch", type=arguments.whole(1, arguments.IMAGES), default=256, metavar="N",
                          help="images in a pass (%(default)s)")  # fmt: skip
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where (%(default)s)")
+    parser.add_argument("--device", default="auto", metavar="NAME", help="cpu, cuda, cuda:1, xpu (%(default)s)")
     parser.add_argument("--force", action="store_true", help="overwrite what is there")
 
 
@@ -42,7 +42,7 @@ def main(args: Namespace) -> int:
 
     writer(args.out)
     refuse_existing(args.out, args.force)
-    student, device = load(args.run), pick_device(args.device)
+    student, device = load(args.run), pick_device(args.device, "--device")
     torch.set_num_threads(threads.choose())
     first = SEED_BLOCK * args.seed
     seeds = args.seeds or list(range(first, first + (args.n or 64)))

@@ -128,7 +128,8 @@ def masks_kept(device: torch.device | str = "cpu") -> Iterator[None]:
     now = here.masks
     calls = now.calls if now else 0
     device = torch.device(device)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    kind = device.type if device.type in ("cuda", "xpu") else None
+    with torch.random.fork_rng(devices=[device] if kind else [], device_type=kind or "cuda"):
         try:
             yield
         finally:

@@ -27,6 +27,7 @@ from distillkit.recipe import shipped
 
 # attrs types a bound by its number: an int is none for floats, and a default of 0.05 hides that None is allowed.
 FINITE: Callable[[Any, Any, float], None] = and_(gt(0), lt(math.inf))
+DEVICES = "auto", "cpu", "cuda", *(f"cuda:{i}" for i in range(8)), "mps", "xpu"
 POSITIVE: Callable[[Any, Any, Any], None] = optional(gt(0))
 
 
@@ -69,8 +70,8 @@ class Run:
     batch: int = field(validator=ge(1))  # images per iteration, over all micro-batches
     micro_batch: int | None = field(default=None, validator=optional(ge(1)))  # images per forward pass
     seed: int = field(default=0, validator=and_(ge(0), lt(2**32)))  # of every random number of the run
-    device: str = field(default="auto", validator=in_(("auto", "cpu", "cuda")), metadata=NO_BITS)
-    """with "auto": a GPU where there is one"""
+    device: str = field(default="auto", validator=in_(DEVICES), metadata=NO_BITS)
+    """auto, cpu, cuda, cuda:1, xpu; with "auto": a CUDA GPU where there is one"""
     precision: str = field(default="fp32", validator=in_(("fp32", "tf32", "bf16", "fp64")))
     """what networks compute in; weights are float32 but for "fp64"."""
     threads: int | None = field(default=None, validator=optional(ge(1)), metadata=NO_BITS)

@@ -50,6 +50,8 @@ def build(recipe: Recipe, catalog: Catalog, ranks: Ranks | None = None) -> State
     `ranks`: this process among those of the run; None: it is alone.
     """
     device = pick_device(recipe.run.device)
+    if device.index is not None and ranks is not None and ranks.size > 1:
+        raise UsageError(f'run.device = "{recipe.run.device}" is one device, and {ranks.size} processes want one each')
     if device.type == "cuda":
         # Set both ways: an earlier run of this process may have left its own.
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = recipe.run.precision == "tf32"

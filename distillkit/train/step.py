@@ -25,8 +25,8 @@ def seed_masks(state: State, first: int, n: int, *parts: int | str) -> AbstractC
     seed = noise.fold(state.seed, state.nimg, *parts)
     # For networks that draw from torch's own generators; torch.manual_seed asks every kind of device, for 0.1 ms.
     torch.default_generator.manual_seed(seed + first)
-    if state.device.type == "cuda":
-        torch.cuda.manual_seed(seed + first)
+    if state.device.type in ("cuda", "xpu"):
+        getattr(torch, state.device.type).manual_seed(seed + first)
     return noise.masks(seed, first, n, state.device)
 
 

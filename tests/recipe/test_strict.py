@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from distillkit.recipe.schema import DEVICES
+
+DEVICE = "must be one of " + ", ".join(f'"{name}"' for name in DEVICES)
 WRONG_TYPES = [
     ("run.batch", '"64"', 'expected an integer, got the string "64" | without quotes: 64'),
     ("run.batch", "64.7", "expected an integer, got 64.7 | "),
@@ -16,8 +19,8 @@ WRONG_TYPES = [
     ("run.kimg", "nan", "nan is no value to work with | "),
     ("run.kimg", "{}", "expected a number, got a table | "),
     ("run.device", "3", "expected a string, got 3 | "),
-    ("run.device", '"gpu"', 'must be one of "auto", "cpu", "cuda", got "gpu" | did you mean "cpu"?'),
-    ("run.device", '"cdua"', 'must be one of "auto", "cpu", "cuda", got "cdua" | did you mean "cuda"?'),
+    ("run.device", '"gpu"', f'{DEVICE}, got "gpu" | did you mean "xpu"?'),
+    ("run.device", '"cdua"', f'{DEVICE}, got "cdua" | did you mean "cuda"?'),
     ("run.seed", "-1", "must be >= 0: -1 | "),
     ("dataset.flip", '"false"', 'expected true or false, got the string "false" | without quotes: false'),
     ("dataset.flip", "1", "expected true or false, got 1 | "),

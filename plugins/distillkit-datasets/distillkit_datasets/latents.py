@@ -90,11 +90,14 @@ class Latents(FileSet):
         z = (x.float() - _column(self._bias).to(x.device)) / _column(self._scale).to(x.device)
         return self._vae.decode(z).float() / 127.5 - 1
 
-    def encode(self, pixels: np.ndarray) -> np.ndarray:
-        """What is stored of an image uint8 [H,W,3]: mean and std float32 [2C,h,w]. Raises UsageError without a VAE."""
+    def encode(self, pixels: np.ndarray, device: torch.device | str = "cpu") -> np.ndarray:
+        """What is stored of an image uint8 [H,W,3]: mean and std float32 [2C,h,w], computed on `device`.
+
+        Raises UsageError without a VAE.
+        """
         if self._vae is None:
             raise UsageError("latents are made by a VAE: name one")
-        return self._vae.encode(pixels)
+        return self._vae.encode(pixels, device)
 
     def pictures(self, root: Path) -> Iterator[Picture]:
         """Raises UsageError."""

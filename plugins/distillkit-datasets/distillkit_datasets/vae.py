@@ -46,12 +46,12 @@ class Vae:
             raise InputError(f"{self.path}: a VAE {MISSING}")
 
     @torch.no_grad()
-    def encode(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixels uint8 [H,W,3] -> mean and std of the posterior, float32 [2C,h,w]."""
+    def encode(self, pixels: np.ndarray, device: torch.device | str = "cpu") -> np.ndarray:
+        """Pixels uint8 [H,W,3] -> mean and std of the posterior, float32 [2C,h,w]; computed on `device`."""
         if pixels.shape[2] != 3:
             raise InputError(f"{pixels.shape[2]} channels, but the VAE encodes 3: red, green, blue")
-        net = self._module(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-        x = torch.from_numpy(pixels).permute(2, 0, 1)[None].to(next(net.parameters()).device).float() / 255
+        net = self._module(torch.device(device))
+        x = torch.from_numpy(pixels).permute(2, 0, 1)[None].to(device).float() / 255
         posterior = net.encode(x).latent_dist
         return torch.cat([posterior.mean, posterior.std], dim=1)[0].float().cpu().numpy()
 
