@@ -66,6 +66,11 @@ class Training(Loop):
             pieces.restored(self.state, self.saved)
         else:
             snapshot.restore(self.state, tensors, meta)
+        if (before := meta.get("device", self.device)) != self.device:
+            self.screen.warn(
+                f"it was trained on {before} and goes on on {self.device}: other noise, so not the bits of one run"
+                f' in one place; with run.device = "{before}" it would have them'
+            )
         torch.set_num_threads(meta["threads"])  # another count would add up in another order
         self.seconds = self.seconds_saved = meta["seconds"]
         self.tick_from = tuple(meta["tick_from"])
@@ -77,6 +82,10 @@ class Training(Loop):
         for row in self.log.read():
             self.watch.see(row)
         return True
+
+    @property
+    def device(self) -> str:
+        return self.state.device.type
 
     def progress(self) -> AbstractContextManager[Bar]:
         return self.screen.progress(str(self.run.info["recipe"]), self.state.total, "img")

@@ -31,10 +31,12 @@ def capture(state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 tensors[f"components/{place}/{key}"] = value
             else:
                 kept.setdefault(place, {})[key] = value
+    # Device: its random numbers are others than another kind's for the same seed.
     # Threads: sums of another number of threads add up in another order, to other bits.
     meta = {
         "nimg": state.nimg, "iteration": state.iteration, "nonfinite": state.skips.in_a_row(), "skipped": state.skipped,
         "records": state.records.state(), "components": kept, "threads": torch.get_num_threads(),
+        "device": state.device.type,
     }  # fmt: skip
     return tensors, meta
 
