@@ -87,10 +87,15 @@ def load_newest(
     return None
 
 
-def load(path: Path, device: torch.device | str, run: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Load tensors on `device` and meta of one checkpoint. Raises InputError if it is damaged or gone."""
+def load(
+    path: Path, device: torch.device | str, run: str = "", only: str | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Load tensors on `device` and meta of one checkpoint; `only`: those whose names begin with "only/".
+
+    Raises InputError if it is damaged or gone.
+    """
     try:
-        return _load(path, device, run)
+        return _load(path, device, run, only)
     except manifest.Damaged as damage:
         raise InputError(f"checkpoint {path} is damaged: {damage}") from damage
 
@@ -206,16 +211,19 @@ def _explain(error: OSError, path: Path, tensors: dict[str, Tensor]) -> Resource
     return ResourceError(text)
 
 
-def _load(path: Path, device: torch.device | str, run: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _load(
+    path: Path, device: torch.device | str, run: str, only: str | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     names = manifest.check(path)
     tensors: dict[str, Tensor] = {}
     try:
         meta = json.loads(manifest.or_damaged(path / STATE, files.read))
         pieces = shards.Pieces([path / name for name in sorted(names) if shards.is_one(name)])
-        tensors |= {key: value.to(device) for key, value in pieces.whole()}
+        wanted = ((key, value) for key, value in pieces.whole() if only in (None, key.partition("/")[0]))
+        tensors |= {key: value.to(device) for key, value in wanted}
         pieces.close()
         for name in names:
-            if name.endswith(".safetensors") and not shards.is_one(name):
+            if name.endswith(".safetensors") and not shards.is_one(name) and only in (None, name.partition(".")[0]):
                 # Copied: what it gives may be a view of the mapped file.
                 tensors |= {key: value.to(device, copy=True) for key, value in load_file(path / name).items()}
     except (SafetensorError, ValueError, RecursionError) as error:

@@ -67,7 +67,8 @@ class Keeper:
         """Put the best average into `state.ema`; None where that is the last one. Raises InputError if it is lost."""
         if self.best is None or self.best.nimg == self.state.nimg:
             return None
-        tensors, _ = checkpoint.load(checkpoints / self.best.checkpoint, self.state.device, run)
+        # On the CPU, and nothing else of it: networks and optimizers of the run are alive on the device.
+        tensors, _ = checkpoint.load(checkpoints / self.best.checkpoint, "cpu", run, only="ema")
         self.state.ema.load_state_dict(snapshot.under(tensors, "ema/generator/"))
         serve.send_average(self.state)  # which draws with the others
         return self.best

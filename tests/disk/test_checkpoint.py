@@ -19,7 +19,7 @@ from torch import Tensor
 
 from distillkit.api import ResourceError
 from distillkit.disk import checkpoint
-from distillkit.disk.checkpoint import load_newest, name, prune, save
+from distillkit.disk.checkpoint import load, load_newest, name, prune, save
 
 FEW = settings(max_examples=60, deadline=None, derandomize=True)
 VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
@@ -66,6 +66,11 @@ def test_tensors_of_every_kind_come_back_bit_for_bit(tmp_path: Path) -> None:
     found, _, path = load_newest(tmp_path, "cpu")
     assert same(found, given)
     assert {file.stem for file in path.glob("*.safetensors")} == {"networks", "ema", "scalar", "components"}
+
+
+def test_one_file_of_a_checkpoint_is_loaded_alone(tmp_path: Path) -> None:
+    path = save(tmp_path, 1, {"networks/a": torch.ones(2), "ema/b": torch.zeros(3)}, {}, keep=1)
+    assert list(load(path, "cpu", only="ema")[0]) == ["ema/b"]
 
 
 def test_loaded_tensors_do_not_depend_on_the_files(tmp_path: Path) -> None:
@@ -190,7 +195,7 @@ import resource, sys, warnings
 from pathlib import Path
 import torch
 from distillkit.api import ResourceError
-from distillkit.disk.checkpoint import load_newest, name, prune, save
+from distillkit.disk.checkpoint import load, load_newest, name, prune, save
 folder = Path(sys.argv[1])
 def state(nimg): return {"networks/w": torch.full((3000,), float(nimg)), "ema/w": torch.full((100,), float(nimg))}
 save(folder, 1, state(1), {"pad": "x" * 2000}, keep=1)
