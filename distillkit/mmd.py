@@ -138,10 +138,14 @@ def _dtype(a: Tensor) -> torch.dtype:
 @contextmanager
 def _full_precision(device: torch.device) -> Iterator[None]:
     """Distances by expansion lose their digits under autocast or in TF32."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
+    # By backend: torch's older switch for all of them raises once somebody has used the newer ones.
+    backends = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined] # torch forgot it
+    before = [backend.fp32_precision for backend in backends]
+    for backend in backends:
+        backend.fp32_precision = "ieee"
     try:
         with torch.autocast(device.type, enabled=False):
             yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision

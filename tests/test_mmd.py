@@ -145,6 +145,17 @@ def test_autocast_changes_nothing() -> None:
         assert torch.equal(plain, mmd.mmd2(fake, real, KERNELS[0], 16.0))
 
 
+def test_torchs_newer_switches_of_tf32_neither_stop_it_nor_stay_changed() -> None:
+    matmul = torch.backends.cuda.matmul
+    before, a, b = matmul.fp32_precision, rows(9, 3, 0), rows(7, 3, 1)
+    plain = mmd.mmd2(a, b, KERNELS[0], 2.0)
+    try:
+        matmul.fp32_precision = "tf32"
+        assert torch.equal(mmd.mmd2(a, b, KERNELS[0], 2.0), plain) and matmul.fp32_precision == "tf32"
+    finally:
+        matmul.fp32_precision = before
+
+
 @pytest.mark.parametrize(("n", "biased"), [(1, False), (0, True)])
 def test_too_few_rows_are_an_error_that_gives_the_shapes(n: int, biased: bool) -> None:
     with pytest.raises(ValueError, match=rf"fake \[{n}, 3\], real \[4, 3\]"):
