@@ -69,11 +69,12 @@ class Student:
         return images(self.sample, list(seeds), given, self, next(self.network.parameters()), batch)
 
     def sample(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Unit normal z [N,C,H,W], labels [N,L] -> x [N,C,H,W], where the network is."""
+        """Unit normal z [N,C,H,W], labels [N,L] -> x [N,C,H,W] where z is; computed where the network is."""
         weight = next(self.network.parameters())
         state = WithoutRun(self.network, self.card.get("seed", 0), weight.device, weight.dtype)
-        x: Tensor = self._hook.sample(state=state, z=z, labels=labels)
-        return x
+        labels = None if labels is None else labels.to(weight.device)
+        x: Tensor = self._hook.sample(state=state, z=z.to(weight.device), labels=labels)
+        return x.to(z.device)  # drawing may have left the network on a GPU: that is no concern of who has z
 
     def decode(self, x: Tensor) -> Tensor:
         """The pixels [n,c,h,w] in [-1,1] of what the sampler makes, x [n,C,H,W]: x itself unless those are latents."""

@@ -78,7 +78,7 @@ class Regression(AuxiliaryLoss):
         index = noise.shuffled(state.seed, "regression/pairs", state.iteration * n, n, self.config.pairs)
         share = state.rows(n)  # of this rank
         index = index[share]
-        pairs = {name: t.to(state.device, state.dtype) for name, t in self.pairs[index].items()}
+        pairs = {name: t.to(state.device, state.dtype, non_blocking=True) for name, t in self.pairs[index].items()}
         with noise.masks_of(share.start, len(index)):
             x = state.hook.sample(state=state, z=pairs["z"], labels=pairs.get("labels"))
         at_once = n if state.micro_batch == state.batch else state.micro_batch

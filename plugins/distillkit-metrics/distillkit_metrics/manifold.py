@@ -28,9 +28,9 @@ def radii(points: Tensor, k: int) -> Tensor:
 class Inside:
     """Who lies in whose balls, counted over parts of the real images: booleans [n,M], real by generated."""
 
-    def __init__(self, fakes: int) -> None:
-        self.by_fake = torch.zeros(fakes, dtype=torch.int64)  # pairs of each generated image
-        self.alone = torch.zeros(fakes, dtype=torch.int64)  # real images that have this one and no other
+    def __init__(self, fakes: int, device: torch.device) -> None:
+        self.by_fake = torch.zeros(fakes, dtype=torch.int64, device=device)  # pairs of each generated image
+        self.alone = torch.zeros_like(self.by_fake)  # real images that have this one and no other
         self.met, self.reals = 0, 0  # real images that have any
 
     def add(self, pairs: Tensor) -> None:
@@ -71,7 +71,7 @@ def compared(
     own = radii(fake, k_precision)
     around = dict(known or {})
     around |= {k: radii(real, k) for k in (k_precision, k_coverage) if k and k not in around}
-    precise, recalled, covered = (Inside(len(fake)) for _ in range(3))
+    precise, recalled, covered = (Inside(len(fake), fake.device) for _ in range(3))
     for at in range(0, len(real), ROWS):
         part = slice(at, at + ROWS)
         d = distances(real[part], fake)

@@ -26,7 +26,8 @@ def mp_silu(x: Tensor) -> Tensor:
 
 def mp_sum(a: Tensor, b: Tensor, t: float) -> Tensor:
     """The share 1 - t of a and t of b, rescaled. Source: arXiv:2312.02696, Eq. (88)."""
-    return a.lerp(b, t) / math.hypot(1 - t, t)
+    # A GPU's autocast doubles images in float32, and what is added to them is bfloat16.
+    return a.lerp(b.to(a.dtype), t) / math.hypot(1 - t, t)
 
 
 def mp_cat(a: Tensor, b: Tensor, t: float) -> Tensor:
