@@ -260,14 +260,18 @@ class Whole(Step):
             stream=own.stream, of_batch=True,
         )  # fmt: skip
         self._own, self._counts = own, counts
+        self._x: Tensor | None = None
 
     @property
     def own(self) -> Step:
         return self._own
 
-    @cached_property
+    @property
     def x(self) -> Tensor:
-        return self.gather(self._own.x)
+        # No cached_property: before Python 3.12 that holds a lock while it waits for the other ranks.
+        if self._x is None:
+            self._x = self.gather(self._own.x)
+        return self._x
 
     def gather(self, rows: Tensor) -> Tensor:
         return self.state.ranks.gather(rows, self._counts)
