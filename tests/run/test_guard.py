@@ -21,7 +21,7 @@ from distillkit.disk import checkpoint
 from distillkit.disk.rundir import RunDir
 from distillkit.recipe import read
 from distillkit.registry import Catalog
-from distillkit.run import training
+from distillkit.run import loop
 from distillkit.run.training import Training
 from distillkit.testing import tiny_recipe
 from distillkit.train import snapshot, turns
@@ -232,7 +232,7 @@ def test_a_diverged_run_keeps_its_batch_names_the_tensor_and_has_a_page(
 
     sick = {"now": False}
     monkeypatch.setattr(MlpDenoiser, "forward", forward)
-    monkeypatch.setattr(training, "iterate", lambda state: (sick.update(now=state.iteration >= 50), iterate(state)))
+    monkeypatch.setattr(loop, "iterate", lambda state: (sick.update(now=state.iteration >= 50), iterate(state)))
     path = points()
     code, folder = run(path)
     assert (code, RunDir.open(folder).status()) == (4, "diverged")
