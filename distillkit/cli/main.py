@@ -15,6 +15,7 @@ from distillkit import __version__
 from distillkit.api.explained import explained
 from distillkit.cli.plain import plain_streams
 from distillkit.run.signals import Stopped, StopRequest
+from distillkit.train.ranks.ending import Ending
 
 BY_SIGNAL = 128  # and its number
 INTERRUPTED = BY_SIGNAL + SIGINT
@@ -42,21 +43,26 @@ COMMANDS = {  # a module here each, with add(parser) and main(args)
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command line -> exit code (design: 0 done, 1 bug, 2 usage, 3 input, ... 130 interrupted)."""
+    ending = Ending() if argv is None else None  # None: not a process of its own
     with plain_streams():
-        return _run(sys.argv[1:] if argv is None else argv)
+        code = _run(sys.argv[1:] if argv is None else argv)
+    if ending is not None:
+        ending.code = code
+    return code
 
 
 def _run(argv: list[str]) -> int:
-    try:
-        args = parser(next((text for text in argv if not text.startswith("-")), "")).parse_args(argv)
-        args.argv = argv  # for the commands that start themselves again
-    except SystemExit as leave:  # argparse: 0 after --help, 2 after a wrong argument
-        return int(leave.code or 0)
-    with warnings.catch_warnings():
+    # A signal while modules are imported is kept: raised there it may be lost, or end in a traceback.
+    with StopRequest() as stop, warnings.catch_warnings():
+        try:
+            args = parser(next((text for text in argv if not text.startswith("-")), "")).parse_args(argv)
+            args.argv = argv  # for the commands that start themselves again
+        except SystemExit as leave:  # argparse: 0 after --help, 2 after a wrong argument
+            return int(leave.code or 0)
         warnings.showwarning = _show_warning
         try:
             command = import_module(f"distillkit.cli.{args.command}")
-            with StopRequest() as stop, stop.at_once():  # what trains has one of its own, which saves
+            with stop.at_once():  # what trains has one of its own, which saves
                 code: int = command.main(args)
             sys.stdout.flush()
             return code

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from distillkit.api import DistillkitError
+from distillkit.train.ranks.ending import Ending
 from distillkit.train.ranks.group import Group
 from distillkit.train.ranks.join import join
 
@@ -78,8 +79,10 @@ def _clocks(ranks: Any) -> list[float]:
 
 
 if __name__ == "__main__":
+    ending = Ending()
     try:
-        raise SystemExit(main(Path(sys.argv[1]), Path(sys.argv[2])))
+        ending.code = main(Path(sys.argv[1]), Path(sys.argv[2]))
     except DistillkitError as error:
         print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+        ending.code = error.exit_code
+    raise SystemExit(ending.code)
