@@ -23,22 +23,23 @@ from distillkit.train.ranks.alone import Ranks
 
 def follow(ranks: Ranks) -> None:
     """Do what the first rank asks for until it has finished. Raises what ended it."""
-    ranks.listen({"stage": lambda **facts: execute(ranks, **facts)})
-
-
-def execute(ranks: Ranks, recipe: Recipe, outcomes: Mapping[str, Outcome], threads: int) -> None:
-    """Train one recipe beside the first rank, see `stage.execute`."""
+    # Never at once, not even between two recipes: the first one, which got the signal too, says what comes of it.
     with StopRequest() as stop:
-        torch.set_num_threads(threads)
-        with delivered(outcomes, ranks) as here:
-            state = stage.built(recipe, here, Catalog.installed(), ranks)
-        ranks.listen(pieces.words(state))  # it prepares the folder, or finds the checkpoint to go on from
-        snapshot.restore(state, *ranks.spread(snapshot.capture(state)))
-        state.records.clear()  # what it had recorded is its to report
-        loop = Following(state, stop)
-        loop.train()
-        loop.leisurely(lambda: None)  # it writes the result
-        loop.leisurely(lambda: None)  # and the page
+        ranks.listen({"stage": lambda **facts: execute(ranks, stop, **facts)})
+
+
+def execute(ranks: Ranks, stop: StopRequest, recipe: Recipe, outcomes: Mapping[str, Outcome], threads: int) -> None:
+    """Train one recipe beside the first rank, see `stage.execute`."""
+    torch.set_num_threads(threads)
+    with delivered(outcomes, ranks) as here:
+        state = stage.built(recipe, here, Catalog.installed(), ranks)
+    ranks.listen(pieces.words(state))  # it prepares the folder, or finds the checkpoint to go on from
+    snapshot.restore(state, *ranks.spread(snapshot.capture(state)))
+    state.records.clear()  # what it had recorded is its to report
+    loop = Following(state, stop)
+    loop.train()
+    loop.leisurely(lambda: None)  # it writes the result
+    loop.leisurely(lambda: None)  # and the page
 
 
 class Following(Loop):
