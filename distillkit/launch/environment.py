@@ -25,9 +25,12 @@ def joined(environ: MutableMapping[str, str], *, srun: bool = True) -> bool:
     missing = [name for name in NEEDED if name not in environ]
     if missing:
         raise UsageError(f"{there[0]} is set but {missing[0]} is not: start with --nproc, or unset it")
-    rank, size = (_number(environ, name) for name in ("RANK", "WORLD_SIZE"))
+    rank, size, port = (_number(environ, name) for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"))
+    _number(environ, "LOCAL_RANK", "0")
     if rank >= size:
         raise UsageError(f"RANK = {rank}, but WORLD_SIZE = {size}: ranks are from 0 to {size - 1}")
+    if not 0 < port < 65_536:
+        raise UsageError(f"MASTER_PORT = {port}: ports are from 1 to 65535")
     return True
 
 

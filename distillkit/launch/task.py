@@ -14,6 +14,7 @@ from distillkit.api import Lost
 TIMEOUT = 300.0  # seconds that a process waits for another
 SAVING = 600.0  # that a process may take to save and leave
 LEAVING = 15.0  # ... where there is nothing to save
+KNOWN = range(2, 6)  # exit codes of errors that users cause, or their machines
 
 
 @frozen(kw_only=True)
@@ -77,11 +78,15 @@ def outcome(ends: Sequence[End], stopped: bool) -> Outcome:
     bad = [end for end in ends if end.code and not end.pressed]
     if not bad:
         return Outcome(0)
+    if stopped:  # all of them were: what came of it is for rank 0 to say, whoever left before it
+        bad.sort(key=lambda end: end.rank)
     first = next((end for end in bad if not end.lost), None)
     if first is None:  # nobody but those who miss another: is it one that had to be ended?
         first = next((end for end in ends if end.pressed and end.code < 0), bad[0])
     elif first.code > 0:
-        return Outcome(first.code, first.told, said=any(end.rank == 0 and end.code == first.code for end in bad))
+        # What a rank knew before it ended it told the others, so rank 0 has said that as well.
+        told = {first.code, Lost.exit_code} if first.code in KNOWN and not first.reason else {first.code}
+        return Outcome(first.code, first.told, said=any(end.rank == 0 and end.code in told for end in bad))
     elif stopped:
         return Outcome(128 - first.code, f"stopped by {signal_name(-first.code)}")
     said = first.code > 0 and any(end.rank == 0 for end in bad)

@@ -33,9 +33,10 @@ def test_half_of_it_is_refused_with_what_is_missing(name: str) -> None:
         joined({k: v for k, v in TORCHRUN.items() if k != name})
 
 
-@pytest.mark.parametrize("wrong", [{"RANK": "x"}, {"RANK": "4"}, {"WORLD_SIZE": "-1"}, {"RANK": ""}])
+@pytest.mark.parametrize("wrong", [{"RANK": "x"}, {"RANK": "4"}, {"WORLD_SIZE": "-1"}, {"RANK": ""},
+                                   {"MASTER_PORT": "abc"}, {"MASTER_PORT": "99999"}, {"LOCAL_RANK": "z"}])  # fmt: skip
 def test_numbers_that_cannot_be_are_refused(wrong: dict[str, str]) -> None:
-    with pytest.raises(UsageError, match=r"RANK|WORLD_SIZE"):
+    with pytest.raises(UsageError, match=r"RANK|WORLD_SIZE|MASTER_PORT"):
         joined(TORCHRUN | wrong)
 
 
