@@ -54,5 +54,5 @@ def named(error: Exception | None, rank: int) -> Exception | None:
         return None
     known = explained(error)
     if known is None:
-        return RuntimeError(f"rank {rank}: {type(error).__name__}: {error}")
+        return RuntimeError(" ".join(f"rank {rank}: {type(error).__name__}: {error}".split()))
     return type(known)(f"rank {rank}: {known}")

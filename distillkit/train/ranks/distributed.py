@@ -142,7 +142,8 @@ class Distributed:
     def fail(self, code: int, text: str) -> None:
         """Say why this rank ends, before it does; the first to say so counts."""
         self.code = code
-        said = json.dumps({"rank": self.rank, "host": socket.gethostname(), "code": code, "text": text[:500]})
+        text = " ".join(text.split())[:500]
+        said = json.dumps({"rank": self.rank, "host": socket.gethostname(), "code": code, "text": text})
         self._ask(lambda: self.store.compare_set(REASON, "", said), AWHILE)
 
     def reason(self) -> str:
@@ -197,12 +198,12 @@ class Distributed:
 def attended(work: Callable[[], T]) -> T:
     """What it gives, made in a thread: a signal ends the wait for it, which torch's own code would not notice."""
     found: list[T] = []
-    errors: list[RuntimeError] = []
+    errors: list[Exception] = []
 
     def run() -> None:
         try:
             found.append(work())
-        except RuntimeError as error:
+        except Exception as error:
             errors.append(error)
 
     thread = threading.Thread(target=run, daemon=True)

@@ -141,7 +141,7 @@ class Group(Ranks):
             raise
         except Exception as own:
             error = own
-        for rank, theirs in enumerate(self.wire.collect(None if error is None else portable(error))):
+        for rank, theirs in enumerate(self.wire.collect(None if error is None else portable(error, self.rank))):
             if theirs is not None and rank == self.rank and error is not None:
                 raise error
             if theirs is not None:

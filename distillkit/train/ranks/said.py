@@ -7,12 +7,13 @@ from typing import Any
 from distillkit.api import DistillkitError, Lost, Preempted
 
 
-def portable(error: BaseException) -> DistillkitError:
-    """An error that other ranks can raise."""
+def portable(error: BaseException, rank: int = 0) -> DistillkitError:
+    """An error that other ranks can raise; of another than the first, they say by themselves whose it is."""
     if isinstance(error, DistillkitError):
         return error
     if isinstance(error, Exception):
-        return Lost(f"rank 0: {type(error).__name__}: {error}")
+        text = " ".join(f"{type(error).__name__}: {error}".split())  # told in one line
+        return Lost(text if rank else f"rank 0: {text}")
     return Preempted(f"rank 0 was stopped: {error or type(error).__name__}")
 
 
