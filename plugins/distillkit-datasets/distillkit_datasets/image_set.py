@@ -137,12 +137,17 @@ class ImageSet(Dataset):
 
     def images(self, index: Tensor) -> Tensor:
         """Images x [n,C,H,W] float32 in [-1,1] of int64 index [n]: u/127.5 - 1 of bytes u."""
-        return self._at(index).float() / 127.5 - 1
+        # In place: new memory takes longer than the arithmetic.
+        return self._at(index).to(torch.float32, copy=True).div_(127.5).sub_(1)
 
     def _at(self, index: Tensor) -> Tensor:
         """What is stored [n,C,H,W] of int64 index [n], mirrored where the index says so."""
         rows = self._rows[index % len(self._rows)]
-        x = self._memory[rows] if self._memory is not None else torch.stack([self._pixels(i) for i in rows.tolist()])
+        x = (
+            taken(self._memory, rows)
+            if self._memory is not None
+            else torch.stack(list(map(self._pixels, rows.tolist())))
+        )
         return torch.where((index >= len(self._rows)).view(-1, 1, 1, 1), x.flip(-1), x) if self._flip else x
 
     def labels(self, index: Tensor) -> Tensor | None:
@@ -209,6 +214,16 @@ class ImageSet(Dataset):
                 advice = ""
             else:
                 first = first or shape
+
+
+def taken(x: Tensor, rows: Tensor) -> Tensor:
+    """x[rows] of images [N,C,H,W] in memory, its strides included: whole images are copied, not number by number."""
+    if not (x.is_contiguous() or x.permute(0, 2, 3, 1).is_contiguous()):  # one image does not lie behind the other
+        return x[rows]
+    size = x[0].numel()
+    whole = x.as_strided((len(x), size), (size, 1)).index_select(0, rows)
+    # Networks compute in the layout of what they are given: another one would be other bits.
+    return whole.as_strided((len(rows), *x.shape[1:]), (size, *x.stride()[1:]))
 
 
 def shape_fault(shape: tuple[int, ...], first: tuple[int, ...]) -> str:

@@ -6,12 +6,14 @@ import pickletools
 import struct
 import tarfile
 from io import BytesIO, StringIO
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from distillkit_datasets.cifar10 import Cifar10
+from distillkit_datasets.image_set import taken
 from distillkit_datasets.npz_set import Npz
 
 from distillkit.api import InputError
@@ -35,6 +37,25 @@ def opened(folder: Path, **keys: object) -> Npz:
 def test_colour_images_may_lie_any_way(layout: str, tmp_path: Path) -> None:
     array = {"NHWC": U, "NCHW": U.transpose(0, 3, 1, 2).copy(), "Fortran": np.asfortranarray(U)}[layout]
     assert torch.equal(npz(tmp_path, array).images(torch.arange(6)), X)
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 4, 4), (5, 1, 4, 4), (5, 2, 1, 1), (1, 3, 4, 4)])
+def test_rows_are_those_of_an_index_in_the_same_layout_however_the_images_lie(shape: tuple[int, ...]) -> None:
+    numbers = torch.arange(2 * 5 * 3 * 16, dtype=torch.uint8)[: 2 * np.prod(shape)].view(2 * shape[0], *shape[1:])
+    rows = torch.tensor([shape[0] - 1, 0, 0])
+    for order in permutations(range(4)):
+        stored = numbers.permute(order).contiguous().permute([order.index(i) for i in range(4)])
+        for x in (stored, stored[shape[0] :], stored[::2], stored.flip(-1)):
+            found = taken(x, rows)
+            assert torch.equal(found, x[rows])
+            assert found.stride() == x[rows].stride()
+
+
+def test_bytes_become_the_same_floats_and_the_stored_ones_stay(tmp_path: Path) -> None:
+    levels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
+    dataset = npz(tmp_path, levels)
+    for _ in range(2):
+        assert torch.equal(dataset.images(torch.tensor([0])), torch.from_numpy(levels)[None].float() / 127.5 - 1)
 
 
 def test_grey_images_need_no_channel(tmp_path: Path) -> None:
