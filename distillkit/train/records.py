@@ -12,10 +12,14 @@ from torch import Tensor
 class Records:
     """Sums and counts by name since the last tick."""
 
-    def __init__(self) -> None:
+    def __init__(self, share: float = 1) -> None:
+        """`share`: what a number of this process counts for; those of all ranks count as that of one alone.
+
+        So a tick that began on one process and went on with four is the mean over its iterations still.
+        """
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, Tensor | float] = {}
-        self.weight: float = 1
+        self.share = self.weight = share
 
     def add(self, name: str, value: Tensor | float, skipped: Tensor | None = None) -> None:
         """Add a value []; where `skipped`, bool [], is True, it is as if there had been none."""
@@ -23,20 +27,21 @@ class Records:
         value = torch.as_tensor(value).detach().double()
         if skipped is not None:
             value = torch.where(skipped, 0.0, value)
-        # A rank with more rows says more of the batch: the mean of all is then that of one process.
-        if self.weight != 1:
+        count: Tensor | float = self.weight if skipped is None else ~skipped
+        if self.weight != 1:  # alone counts stay whole numbers
             value = value * self.weight
+            count = self.weight if skipped is None else ~skipped * self.weight
         self.sums[name] = self.sums[name] + value if name in self.sums else value
-        self.counts[name] = self.counts.get(name, 0) + (self.weight if skipped is None else ~skipped)
+        self.counts[name] = self.counts.get(name, 0) + count
 
     @contextmanager
     def weighing(self, weight: float) -> Iterator[None]:
-        """Inside, what is recorded is of a pass of so many images, in those of a pass on average."""
+        """Inside, what is recorded counts so much: a rank with more rows says more of the batch."""
         self.weight = weight
         try:
             yield
         finally:
-            self.weight = 1
+            self.weight = self.share
 
     def means(self) -> dict[str, float]:
         """By name, of what there is; waits for the device."""

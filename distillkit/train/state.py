@@ -103,6 +103,8 @@ class State:
 
     def __attrs_post_init__(self) -> None:
         self.skips = Skips(self.device)
+        if self.ranks.size > 1:
+            self.records = Records(1 / self.ranks.size)
         self.teacher_score = Relay(self)
 
     @property

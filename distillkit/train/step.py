@@ -31,10 +31,8 @@ def seed_masks(state: State, first: int, n: int, *parts: int | str) -> AbstractC
 
 
 def counts_as(step: Step) -> float:
-    """What a number of this pass counts for in a mean over passes: 1, but where ranks hold unequal shares."""
-    # Not a float where all are alike: counts of one process, and of equal passes, stay whole numbers.
-    share = step.n * step.state.ranks.size
-    return share / step.batch if step.of_batch and share != step.batch else 1
+    """What a number of this pass counts for: 1 where it is one of the recipe's passes, else its share of the batch."""
+    return step.n / step.batch if step.of_batch and step.n != step.batch else 1
 
 
 class Step:

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from distillkit.testing import toys
 from distillkit.testing.ranks import simulated
-from distillkit.testing.training import run
-from distillkit.train import ema
+from distillkit.testing.training import copied, run
+from distillkit.train import ema, snapshot
 from distillkit.train.ranks.alone import Ranks, passes
 from distillkit.train.ranks.group import BUCKET, Group
 from distillkit.train.state import State
@@ -172,3 +172,26 @@ def test_a_step_of_one_process_is_its_own_and_counts_as_one() -> None:
     assert step.own is step and step.gather(step.x) is step.x
     run(state, 1)
     assert all(type(count) is int for _, count in state.records.state().values()) and not state.added
+
+
+@pytest.mark.parametrize("micro_batch", [None, 2], ids=["one pass", "four passes"])
+def test_a_tick_that_began_on_one_process_and_went_on_with_several_is_the_mean_over_its_iterations(
+    micro_batch: int | None,
+) -> None:
+    tables = {"run": {"precision": "fp64"} | ({"micro_batch": micro_batch} if micro_batch else {})}
+    tables |= {"generator_loss": {"use": "sida", "generator_after_kimg": 0.0, "gan_after_kimg": 0.0}}
+    alone, begun = toys.toy_state(**tables), run(toys.toy_state(**tables), 1)
+    want = run(alone, 4).records.means()
+    tensors, meta = copied(begun)
+
+    def go_on(ranks: Group) -> dict[str, float]:
+        state = toys.toy_state(ranks, **tables)
+        snapshot.restore(state, {name: tensor.clone() for name, tensor in tensors.items()}, meta)
+        if not ranks.first:
+            state.records.clear()
+        run(state, 3)
+        ranks.collect(state.records)
+        return state.records.means()
+
+    found, *_ = simulated(2, go_on)
+    assert found == {name: pytest.approx(value, rel=1e-9, abs=1e-12) for name, value in want.items()}
