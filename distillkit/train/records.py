@@ -30,7 +30,7 @@ class Records:
         count: Tensor | float = self.weight if skipped is None else ~skipped
         if self.weight != 1:  # alone counts stay whole numbers
             value = value * self.weight
-            count = self.weight if skipped is None else ~skipped * self.weight
+            count = self.weight if skipped is None else (~skipped).double() * self.weight
         self.sums[name] = self.sums[name] + value if name in self.sums else value
         self.counts[name] = self.counts.get(name, 0) + count
 
