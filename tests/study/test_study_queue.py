@@ -120,10 +120,10 @@ def test_a_signal_to_the_study_cancels_its_jobs(runs, scheduler) -> None:
     def interrupt() -> None:
         while not (runs / "slow-started").exists():
             time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=interrupt).start()
-    with pytest.raises(Preempted, match="SIGINT: stopped, its jobs are cancelled; the same command goes on"):
+    with pytest.raises(Preempted, match="SIGTERM: stopped, its jobs are cancelled; the same command goes on"):
         done(runs, scheduler, job("slow"))
     assert scheduler.jobs[0].wait() == 75 and (runs / "slow-saved").exists()
 
