@@ -104,7 +104,7 @@ def cut(folder: Path) -> int:
             wrap = ["ip", "netns", "exec", machine]
             jobs.append(Job(path, folder / f"node-{node}" / "runs", *more, wrap=wrap))
         jobs[0].training()
-        ip("-n", there, "link", "set", "dkv1", "down")
+        ip("-n", there, "link", "set", "dkw1", "down")
         start, bad = time.monotonic(), 0
         for node, job in enumerate(jobs):
             code, said = job.end()
@@ -127,15 +127,15 @@ def no_namespaces() -> str:
 
 @contextmanager
 def two_machines() -> Iterator[tuple[str, str]]:
-    """Names of two namespaces, MASTER and 10.78.0.2, joined by a pair of virtual interfaces, dkv0 and dkv1."""
+    """Names of two namespaces, MASTER and 10.78.0.2, joined by a pair of virtual interfaces, dkw0 and dkw1."""
     names = f"dk-m0-{os.getpid()}", f"dk-m1-{os.getpid()}"
     try:
         for name in names:
             ip("netns", "add", name)
-        ip("link", "add", "dkv0", "netns", names[0], "type", "veth", "peer", "name", "dkv1", "netns", names[1])
+        ip("link", "add", "dkw0", "netns", names[0], "type", "veth", "peer", "name", "dkw1", "netns", names[1])
         for k, name in enumerate(names):
-            ip("-n", name, "addr", "add", f"10.78.0.{k + 1}/24", "dev", f"dkv{k}")
-            ip("-n", name, "link", "set", f"dkv{k}", "up")
+            ip("-n", name, "addr", "add", f"10.78.0.{k + 1}/24", "dev", f"dkw{k}")
+            ip("-n", name, "link", "set", f"dkw{k}", "up")
             ip("-n", name, "link", "set", "lo", "up")
         yield names
     finally:
