@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -196,18 +197,21 @@ def reduce(state: State, turn: Turn, losses: dict[str, Tensor]) -> None:
 
     Sums, never means: a loss is divided by the global batch already, so ranks may hold unequal shares of it.
     """
-    params = {f"{name}.{i}": p for name in turn.trains for i, p in enumerate(state.updaters[name].params)}
-    state.ranks.alike(
-        f"gradients of turn {turn.name!r}",
-        lambda: [f"{at} {list(p.shape)}{'' if p.grad is None else ', a gradient'}" for at, p in params.items()],
-    )
+    params = [p for name in turn.trains for p in state.updaters[name].params]
+    state.ranks.alike(f"gradients of turn {turn.name!r}", partial(described, state, turn))
     state.ranks.sum_(list(losses.values()))
     # One without a gradient stays without: of zeros, AdamW would make a decay. Those of pieces were summed in the pass.
-    state.ranks.sum_([p.grad for p in params.values() if p.grad is not None and not pieces.cut(p)])
+    state.ranks.sum_([p.grad for p in params if p.grad is not None and not pieces.cut(p)])
     # After the sum: what auxiliary terms compared at the parameters was added up for that already.
     for p, summed in state.added.items():
         p.grad = summed if p.grad is None else summed + p.grad
     state.added.clear()
+
+
+def described(state: State, turn: Turn) -> list[str]:
+    """The parameters that `turn` trains: which, their shapes, whether they have a gradient."""
+    params = [(f"{name}.{i}", p) for name in turn.trains for i, p in enumerate(state.updaters[name].params)]
+    return [f"{at} {list(p.shape)}{'' if p.grad is None else ', a gradient'}" for at, p in params]
 
 
 def check(state: State) -> None:

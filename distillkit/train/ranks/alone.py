@@ -20,13 +20,18 @@ T = TypeVar("T")
 Snapshot = tuple[dict[str, Any], dict[str, Any]]  # tensors by name, and JSON values
 
 
+def share(n: int, rank: int, size: int) -> slice:
+    """A rank's part of n items of any work, as equal as can be."""
+    return slice(n * rank // size, n * (rank + 1) // size)
+
+
 def passes(batch: int, micro_batch: int | None, rank: int, size: int) -> list[tuple[int, int]]:
     """(first, n) of each forward pass of a rank: a share of the rows, or of the micro-batches, as equal as can be."""
-    unit = micro_batch or 1
-    first, stop = (batch // unit * k // size for k in (rank, rank + 1))
     if micro_batch is None:
-        return [(first, stop - first)]
-    return [(i * unit, unit) for i in range(first, stop)]
+        rows = share(batch, rank, size)
+        return [(rows.start, rows.stop - rows.start)]
+    units = share(batch // micro_batch, rank, size)
+    return [(i * micro_batch, micro_batch) for i in range(units.start, units.stop)]
 
 
 class Ranks:
@@ -54,7 +59,7 @@ class Ranks:
 
     def rows(self, n: int) -> slice:
         """This rank's share of n items of any work."""
-        return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
+        return share(n, self.rank, self.size)
 
     # Tensors.
 
