@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,15 @@ import pytest
 
 from distillkit import launch
 from distillkit.launch import workers
+
+
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """A shell starts its background jobs deaf to Ctrl-C, and so would be what the tests start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
 
 # It leaves with 75 on a signal, as a run that saves; every process notes its environment in a folder.
 STAND_IN = """

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,15 @@ def test_each_job_of_an_array_runs_its_command_and_tells_its_exit_code(tmp_path:
     assert "hello" in jobs[0].log.read_text() and len({job.id for job in jobs}) == 3
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """submitit ends its local jobs by SIGINT, to which a shell starts its background jobs deaf."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 def test_a_job_that_is_taken_out_of_the_queue_saves_and_has_an_exit_code(tmp_path: Path) -> None:
     (job,) = slurm().submit([[sys.executable, "-c", WAITS, str(tmp_path / "ran")]], 1, 0, tmp_path / "logs")
     appears(tmp_path / "ran")
