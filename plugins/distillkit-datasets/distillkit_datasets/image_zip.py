@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from distillkit_datasets.held_out import PictureSet
-from distillkit_datasets.zipsafe import ENTRY_BYTES, open_zip, read
+from distillkit_datasets.zipsafe import ENTRY_BYTES, open_zip
 
 
 class ImageZip(PictureSet):
@@ -20,4 +19,4 @@ class ImageZip(PictureSet):
 def in_zip(path: Path, largest: int = ENTRY_BYTES) -> tuple[list[str], Callable[[str], bytes]]:
     """The names in a zip and what reads one. Raises InputError for a zip whose directory is harmful."""
     archive = open_zip(path, largest=largest)
-    return [info.filename for info in archive.infolist() if not info.is_dir()], partial(read, archive)
+    return archive.files(), archive.read

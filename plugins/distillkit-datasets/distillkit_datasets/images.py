@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from io import BytesIO
-from pathlib import PurePosixPath
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -35,7 +34,10 @@ class Decoded:
 
 
 def suffix(name: str) -> str:
-    return PurePosixPath(name).suffix.lower()
+    """As pathlib has it, which makes an object of each of a million names."""
+    name = name[name.rfind("/") + 1 :]
+    at = name.rfind(".")
+    return name[at:].lower() if 0 < at < len(name) - 1 else ""
 
 
 def is_image(name: str) -> bool:

@@ -14,7 +14,7 @@ from distillkit_datasets.arrays import Arrays
 from distillkit_datasets.held_out import SplitImageSet
 from distillkit_datasets.labels import Labels
 from distillkit_datasets.npy import header
-from distillkit_datasets.zipsafe import one_line, open_zip
+from distillkit_datasets.zipsafe import as_zipfile, one_line, open_zip
 
 SHOWN = 6  # arrays in a message
 LARGEST = 16 << 30  # bytes of an array; it is held in memory
@@ -26,7 +26,7 @@ class Npz(SplitImageSet):
     """Images in a npz: `images` uint8 [N,H,W,C], [N,C,H,W] or [N,H,W], and `labels` whole numbers [N]."""
 
     def _read(self, path: Path) -> Arrays:
-        with open_zip(path, largest=LARGEST, small=SMALL) as archive:
+        with as_zipfile(open_zip(path, largest=LARGEST, small=SMALL)) as archive:
             try:
                 images, labels = array(archive, IMAGES), array(archive, LABELS)
                 if images is None:
