@@ -22,6 +22,7 @@ from distillkit.api import (
     Optimizer,
     Sample,
     TeacherScore,
+    added_later,
 )
 from distillkit.recipe import shipped
 
@@ -74,6 +75,8 @@ class Run:
     """auto, cpu, cuda, cuda:1, xpu; with "auto": a CUDA GPU where there is one"""
     precision: str = field(default="fp32", validator=in_(("fp32", "tf32", "bf16", "fp64")))
     """what networks compute in; weights are float32 but for "fp64"."""
+    channels_last: bool = field(default=False, metadata=added_later(as_before=False))
+    """images and weights of convolutions lie in memory with their channels side by side (docs/speed.md)"""
     threads: int | None = field(default=None, validator=optional(ge(1)), metadata=NO_BITS)
     """threads of the CPU; unset: probed at the start"""
     tick_kimg: float | None = field(default=None, validator=optional(gt(0)), metadata=NO_BITS)

@@ -34,6 +34,7 @@ from distillkit.networks import imported, network_file
 from distillkit.recipe.made_for import misused_by
 from distillkit.recipe.schema import Generator, Recipe, logged_names
 from distillkit.registry import Catalog
+from distillkit.train import levers
 from distillkit.train import manager as managers
 from distillkit.train.optim import Updater
 from distillkit.train.ranks import shares
@@ -151,6 +152,7 @@ def setup(state: State, hooks: pluggy.PluginManager, catalog: Catalog) -> None:
     ]:
         if each is not None:
             cast(Denoiser, each).compute_dtype = state.compute_dtype
+    levers.apply(state)
 
 
 def share(state: State) -> None:

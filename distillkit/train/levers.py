@@ -1,0 +1,83 @@
+"""Levers: keys of a recipe that make its iterations faster or smaller and leave its mathematics alone.
+
+One row each, applied when all networks of the run exist. What does not go together is refused in a line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from typing import Any
+
+from attrs import frozen
+
+from distillkit.api import UsageError
+from distillkit.recipe.schema import Recipe
+from distillkit.train import layout
+from distillkit.train.state import State
+
+
+@frozen(kw_only=True)
+class Lever:
+    """A key, what it does to a run, and what `plan --tune` tries of it."""
+
+    key: str  # as a recipe names it: "run.compile"
+    on: Any = True  # the value that is tried
+    off: Any = False  # the value with which all is as without the key
+    apply: Callable[[State], None] = lambda state: None  # on the meta device too, where memory is counted
+    refuses: Callable[[State], str] = lambda state: ""  # why it cannot be here; "": it can
+    numbers: str  # what it changes in them, in a few words
+
+    def value(self, recipe: Recipe) -> Any:
+        return reduce(getattr, self.key.split("."), recipe)
+
+    def pulled(self, recipe: Recipe) -> bool:
+        return bool(self.value(recipe) != self.off)
+
+
+# In the order in which they are applied: what wraps a network's parts comes after what changes them.
+LEVERS = (
+    Lever(
+        key="run.channels_last", numbers="rounding: other kernels add up in another order",
+        apply=lambda state: layout.channels_last(denoisers(state).values()),
+        refuses=lambda state: "" if any(map(layout.convolves, denoisers(state).values())) else "no network convolves",
+    ),
+)  # fmt: skip
+
+# What may stand beside a lever, and is not one: whether it is there.
+BESIDE: dict[str, Callable[[State], bool]] = {
+    "--nproc": lambda state: state.ranks.size > 1,
+    "--shard": lambda state: state.ranks.shards > 1,
+    "run.micro_batch": lambda state: state.recipe.run.micro_batch is not None,
+    'run.precision = "bf16"': lambda state: state.recipe.run.precision == "bf16",
+}
+# Pairs that do not go together, of keys of levers and names above, and why.
+APART: dict[tuple[str, str], str] = {
+    ("run.channels_last", "--shard"): "FSDP cuts weights that lie in the usual order alone",
+}
+
+
+def apply(state: State) -> None:
+    """Pull the levers of the recipe. Raises UsageError for one that cannot be pulled here, or beside another."""
+    pulled = [lever for lever in LEVERS if lever.pulled(state.recipe)]
+    there = {lever.key for lever in pulled} | {name for name, is_there in BESIDE.items() if is_there(state)}
+    for (one, other), why in APART.items():
+        if {one, other} <= there:
+            raise UsageError(f"{one} does not go with {other}: {why}")
+    for lever in pulled:
+        if why := lever.refuses(state):
+            raise UsageError(f"{lever.key}: {why}")
+        lever.apply(state)
+
+
+def denoisers(state: State) -> dict[str, Any]:
+    """The denoisers of a run, each once, by a name: those that train, the teacher, the average, copies."""
+    named: dict[str, Any] = {
+        **state.networks, "teacher": state.teacher and state.teacher.network, "average": state.average,
+        "drawn average": state.ema, **{f"copy {name}": copy.module for name, copy in state.copies.items()},
+    }  # fmt: skip
+    found: dict[int, tuple[str, Any]] = {}
+    for name, network in named.items():
+        if hasattr(network, "compute_dtype"):  # heads of discriminators are no denoisers
+            found.setdefault(id(network), (name, network))
+    return dict(found.values())

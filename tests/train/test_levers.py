@@ -1,0 +1,158 @@
+"""Each lever, alone and beside whatever a run may have: the numbers of a run without it, or refused in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from distillkit.api import UsageError
+from distillkit.recipe import fingerprint
+from distillkit.testing import toys
+from distillkit.testing.ranks import simulated
+from distillkit.testing.training import copied, differences, gradients, run, weights
+from distillkit.train import levers, snapshot
+from distillkit.train.levers import LEVERS
+from distillkit.train.state import State
+
+UNET = {"use": "edm-ddpmpp", "model_channels": 8, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4]}
+SID = {
+    "teacher_score": {"use": "toy", "network": {**UNET, "dropout": 0.1}},
+    "generator_loss": {"use": "sid", "noise": "lognormal"},
+}
+KEYS = [lever.key for lever in LEVERS]
+ITERATIONS = 3
+
+
+def tables(*keys: str, **more: Any) -> dict[str, Any]:
+    """SiD on a small U-Net with dropout, with the levers of these keys pulled."""
+    found: dict[str, Any] = toys.merged(SID, more)
+    for lever in LEVERS:
+        if lever.key in keys:
+            *path, name = lever.key.split(".")
+            table: dict[str, Any] = {name: lever.on}
+            for part in reversed(path):
+                table = {part: table}
+            found = toys.merged(found, table)
+    return found
+
+
+def trained(*keys: str, **more: Any) -> State:
+    return run(toys.toy_state(**tables(*keys, **more)), ITERATIONS)
+
+
+def alike(one: State, other: State, tolerance: float) -> None:
+    """Asserts that the weights of two runs are the same to a share of how far training moved them."""
+    start = weights(toys.toy_state(**SID))
+    ours, theirs = weights(one), weights(other)
+    for name in ours:
+        way = (theirs[name].double() - start[name].double()).norm() + 1e-30
+        assert (ours[name].double() - theirs[name].double()).norm() <= tolerance * way, name
+
+
+def ranks_of(size: int, **tables: Any) -> State:
+    return simulated(size, lambda ranks: run(toys.toy_state(ranks, **tables), ITERATIONS))[0]
+
+
+FP64 = {"run": {"precision": "fp64"}}
+BF16 = {"run": {"precision": "bf16"}}
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_in_float64_a_lever_changes_rounding_alone(key: str) -> None:
+    alike(trained(key, **FP64), trained(**FP64), 1e-8)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_with_micro_batches_too(key: str) -> None:
+    more = {"run": {"precision": "fp64", "micro_batch": 4}}
+    alike(trained(key, **more), trained(**FP64), 1e-8)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_on_two_processes_too(key: str) -> None:
+    alike(ranks_of(2, **tables(key, **FP64)), trained(**FP64), 1e-8)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_in_bf16_gradients_are_no_further_from_those_of_float64(key: str) -> None:
+    def of(*keys: str, **more: Any) -> list[tuple[str, Tensor]]:
+        return [(name, g.double()) for name, g in gradients(toys.toy_state(**tables(*keys, **more)))]
+
+    for (name, exact), (_, plain), (_, ours) in zip(of(**FP64), of(**BF16), of(key, **BF16), strict=True):
+        assert (ours - exact).norm() <= 1.5 * (plain - exact).norm(), name
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_run_that_was_interrupted_goes_on_to_the_same_bits(key: str) -> None:
+    through = trained(key)
+    begun = run(toys.toy_state(**tables(key)), 1)
+    resumed = toys.toy_state(**tables(key))
+    snapshot.restore(resumed, *copied(begun))
+    assert not differences(copied(run(resumed, ITERATIONS - 1)), copied(through))
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_names_shapes_and_copies_of_networks_are_those_without_it(key: str) -> None:
+    def described(state: State) -> dict[str, tuple[torch.Size, torch.dtype]]:
+        return {name: (tensor.shape, tensor.dtype) for name, tensor in snapshot.capture(state)[0].items()}
+
+    assert described(trained(key)) == described(trained())
+
+
+@pytest.mark.parametrize("one", KEYS)
+@pytest.mark.parametrize("other", KEYS)
+def test_two_levers_go_together_or_are_refused(one: str, other: str) -> None:
+    if (one, other) in levers.APART or (other, one) in levers.APART:
+        with pytest.raises(UsageError, match="does not go with"):
+            trained(one, other, **FP64)
+    elif one < other:
+        alike(trained(one, other, **FP64), trained(**FP64), 1e-8)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_lever_that_is_off_leaves_the_fingerprint_as_it_was(key: str) -> None:
+    def of(**tables: Any) -> str:
+        return fingerprint(toys.toy_recipe(**tables), {}, {})
+
+    (lever,) = [lever for lever in LEVERS if lever.key == key]
+    assert lever.off == lever.value(toys.toy_recipe(**tables()))
+    assert of(**tables(key)) != of(**tables())
+
+
+@pytest.mark.parametrize(("pair", "why"), levers.APART.items())
+def test_what_does_not_go_together_is_refused_in_one_line(
+    pair: tuple[str, str], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside: dict[str, Callable[[State], bool]] = {name: lambda state: True for name in levers.BESIDE}
+    monkeypatch.setattr(levers, "BESIDE", beside)
+    with pytest.raises(UsageError) as refusal:
+        toys.toy_state(**tables(*(key for key in pair if key in KEYS)))
+    assert "\n" not in str(refusal.value)
+    assert refusal.value.exit_code == 2
+
+
+def test_channels_last_is_refused_where_nothing_convolves() -> None:
+    with pytest.raises(UsageError, match=r"run.channels_last: no network convolves"):
+        toys.toy_state(run={"channels_last": True})
+
+
+def test_with_channels_last_weights_and_what_convolutions_make_have_that_layout(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    state = toys.toy_state(**tables("run.channels_last"))
+    made: list[Tensor] = []
+    convolution = torch.nn.functional.conv2d
+
+    def watched(*given: Any, **more: Any) -> Tensor:
+        made.append(convolution(*given, **more))
+        return made[-1]
+
+    monkeypatch.setattr(torch.nn.functional, "conv2d", watched)
+    run(state, 1)
+    assert len(made) > 20
+    weights = [p for network in levers.denoisers(state).values() for p in network.parameters() if p.ndim == 4]
+    assert all(x.is_contiguous(memory_format=torch.channels_last) for x in (*made, *weights))
