@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Iterator
 from struct import unpack_from
 
+from attrs import evolve
+
 from distillkit.api import InputError, frozen
 
 PIXELS = 4096 * 4096
@@ -15,7 +17,8 @@ EXTRAS = 100  # profiles of a PNG, each unpacked, or parts of a JPEG's EXIF, eac
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")  # neither a stuffed 0xff nor a restart within a scan
 BARE, FRAMES = {0x01, 0xD8}, {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # without a length; with the size
-END, SCAN, APP1 = 0xD9, 0xDA, 0xE1
+END, SCAN, APP1, APP2 = 0xD9, 0xDA, 0xE1, 0xE2
+QUIET = {b"IHDR", b"IDAT", b"IEND", b"pHYs", b"gAMA", b"sRGB", b"cHRM", b"sBIT", b"tIME"}  # chunks
 
 
 @frozen
@@ -27,6 +30,8 @@ class Header:
     grey: bool = False
     depth: int = 8  # bits of a sample
     clear: tuple[int, ...] | None = None  # a PNG's transparent colour, in samples of `depth` bits
+    quiet: bool = False  # Pillow has nothing to warn of: no EXIF, no animation, no palette
+    plain: bool = False  # a quiet PNG of 8-bit grey or RGB, row by row
 
 
 UNKNOWN = Header(1, 1)  # of a file whose header makes no sense
@@ -49,19 +54,21 @@ def check_size(width: int, height: int) -> None:
 def _png(data: bytes) -> Header:
     if len(data) < 33 or data[12:16] != b"IHDR":
         return UNKNOWN
-    width, height, depth, kind = unpack_from(">2I2B", data, 16)
+    width, height, depth, kind, packing, filtering, interlaced = unpack_from(">2I5B", data, 16)
     check_size(width, height)
-    clear, profiles = None, 0
-    for i, (name, at, length) in enumerate(_chunks(data)):
+    clear, profiles, quiet = None, 0, True
+    for i, (name, at, length) in enumerate(chunks(data)):
+        quiet = quiet and name in QUIET
         profiles += name == b"iCCP"
         if i >= PARTS or profiles > EXTRAS:
             raise InputError(f"more than {PARTS} chunks" if i >= PARTS else f"more than {EXTRAS} colour profiles")
         if name == b"tRNS" and kind in (0, 2) and length == (2 if kind == 0 else 6) and at + length <= len(data):
             clear = unpack_from(f">{length // 2}H", data, at)
-    return Header(width, height, kind in (0, 4), depth, clear)
+    plain = quiet and kind in (0, 2) and (depth, packing, filtering, interlaced) == (8, 0, 0, 0)
+    return Header(width, height, kind in (0, 4), depth, clear, quiet, plain)
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Name, place and length of each chunk's content."""
     at = len(PNG)
     while at + 8 <= len(data):
@@ -73,10 +80,11 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _jpeg(data: bytes) -> Header:
-    size, scans, tags, between, end = UNKNOWN, 0, 0, 0, len(JPEG)
+    size, scans, tags, between, end, quiet = UNKNOWN, 0, 0, 0, len(JPEG), True
     for i, (kind, at, start) in enumerate(_segments(data)):
         if not scans:
             between, end = between + start - end, at + _length(data, kind, at)
+        quiet = quiet and kind != APP1 and not (kind == APP2 and data[at + 2 : at + 5] == b"MPF")
         scans, tags = scans + (kind == SCAN), tags + (kind == APP1 and data[at + 2 : at + 6] == b"Exif")
         if scans > SCANS or tags > EXTRAS or i >= PARTS:
             told = f"more than {EXTRAS} parts of EXIF" if tags > EXTRAS else f"more than {PARTS} segments"
@@ -87,7 +95,7 @@ def _jpeg(data: bytes) -> Header:
             check_size(width, height)
     if between + (0 if scans else len(data) - end) > PARTS:
         raise InputError(f"more than {PARTS} bytes between its segments")
-    return size
+    return evolve(size, quiet=quiet and size is not UNKNOWN)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -111,8 +119,8 @@ def _webp(data: bytes) -> Header:
         return Header(1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little"))
     if kind == b"VP8L":
         bits = int.from_bytes(data[21:25], "little")
-        return Header(1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF))
+        return Header(1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF), quiet=True)
     if kind == b"VP8 ":
         width, height = (int.from_bytes(data[at : at + 2], "little") & 0x3FFF for at in (26, 28))
-        return Header(width, height)
+        return Header(width, height, quiet=True)
     return UNKNOWN

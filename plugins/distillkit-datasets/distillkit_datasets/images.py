@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from io import BytesIO
 
 import numpy as np
@@ -10,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from distillkit.api import InputError, frozen
 from distillkit_datasets.headers import UNKNOWN, Header, check_size, header
+from distillkit_datasets.plain_png import plain_png
 from distillkit_datasets.zipsafe import one_line
 
 FORMATS = ("PNG", "JPEG", "WEBP")
@@ -66,12 +69,8 @@ def decode(name: str, data: bytes, *, upright: bool = True) -> Decoded:
     """
     try:
         head = header(data)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            warnings.simplefilter("error", UserWarning)
-            warnings.filterwarnings("ignore", HARMLESS)
-            with Image.open(BytesIO(data), formats=FORMATS) as image:
-                pixels, turn = loaded(image, head), _orientation(image)
+        with nullcontext() if head.quiet else _warnings_as_errors():
+            return _decoded(data, head, upright)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -80,6 +79,33 @@ def decode(name: str, data: bytes, *, upright: bool = True) -> Decoded:
         raise InputError(f"{name}: no PNG, JPEG or WebP image") from error
     except Exception as error:  # a damaged file makes Pillow raise nearly anything: SyntaxError, struct.error ...
         raise InputError(f"{name}: damaged image ({one_line(error)})") from error
+
+
+def decode_beside(data: bytes) -> np.ndarray | None:
+    """Pixels uint8 [H,W,C] of an image, in any thread; None: `decode` must judge it, in the main thread."""
+    try:
+        head = header(data)
+        return _decoded(data, head, upright=False).pixels if head.quiet else None
+    except Exception:  # told when it is its turn
+        return None
+
+
+@contextmanager
+def _warnings_as_errors() -> Iterator[None]:
+    """What Pillow warns of and what may change pixels is refused; the filters belong to the whole process."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        warnings.simplefilter("error", UserWarning)
+        warnings.filterwarnings("ignore", HARMLESS)
+        yield
+
+
+def _decoded(data: bytes, head: Header, upright: bool) -> Decoded:
+    """Raises nearly anything."""
+    if head.plain and (pixels := plain_png(data, head)) is not None:
+        return Decoded(pixels, False)
+    with Image.open(BytesIO(data), formats=FORMATS) as image:
+        pixels, turn = loaded(image, head), 1 if head.quiet else _orientation(image)
     return Decoded(np.ascontiguousarray(TURNS[turn](pixels) if upright else pixels), turn != 1)
 
 

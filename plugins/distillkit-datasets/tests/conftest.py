@@ -57,6 +57,8 @@ def refused(
     loads: list[object] = []
     load = ImageFile.ImageFile.load
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: loads.append(image) or load(image))
+    frombytes = Image.frombytes
+    monkeypatch.setattr(Image, "frombytes", lambda *given: loads.append(given) or frombytes(*given))
 
     def check(path: Path, message: str, decoded: bool = False, flags: Sequence[str] = ()) -> None:
         events: list[str] = []
