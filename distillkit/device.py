@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import torch
@@ -28,3 +29,23 @@ def pick_device(name: str, where: str = "run.device") -> torch.device:
             gpus = {0: "no GPU", 1: "1 GPU"}.get(count, f"{count} GPUs")
             raise UsageError(f'{where} = "{name}", but torch sees {gpus} of that kind here; write "cpu" or "auto"')
     return torch.device(name)
+
+
+def settle(device: torch.device, tf32: bool, deterministic: bool) -> None:
+    """Set what torch keeps for the whole process: an earlier run may have left its own.
+
+    `deterministic`: the same numbers in every run on the same GPU; where an operation has no such form torch raises.
+    On a CPU every run has the same bits as it is.
+    """
+    if device.type != "cuda":
+        return
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+    # Shapes stay the same all run long: the search for the fastest kernels is made once. It may find others next time.
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.backends.cudnn.deterministic = deterministic
+    torch.use_deterministic_algorithms(deterministic)
+    if deterministic:
+        # cuBLAS reads it once, at its first call; what somebody wrote there before us counts.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        # Nothing here reads memory that it did not write.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

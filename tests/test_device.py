@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+
 import pytest
 import torch
 
 from distillkit.api import UsageError
-from distillkit.device import pick_device
+from distillkit.api.explained import explained
+from distillkit.device import pick_device, settle
 
 
 @pytest.mark.parametrize(
@@ -31,3 +35,37 @@ def test_a_device_that_is_here_is_taken(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert pick_device("auto").type == "cuda"
     assert pick_device("cuda:1") == torch.device("cuda:1")
+
+
+@pytest.fixture
+def of_torch() -> Iterator[None]:
+    """What `settle` sets, put back."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32
+    yield
+    cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32 = before
+    torch.use_deterministic_algorithms(False)
+
+
+def test_one_run_leaves_no_determinism_to_the_next(of_torch: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    settle(torch.device("cuda"), tf32=False, deterministic=True)
+    assert torch.are_deterministic_algorithms_enabled() and not torch.backends.cudnn.benchmark
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"  # somebody's own
+    settle(torch.device("cuda"), tf32=True, deterministic=False)
+    assert not torch.are_deterministic_algorithms_enabled() and torch.backends.cudnn.benchmark
+    assert torch.backends.cuda.matmul.allow_tf32
+
+
+def test_a_cpu_needs_no_setting_for_determinism(of_torch: None) -> None:
+    settle(torch.device("cpu"), tf32=False, deterministic=True)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_what_torch_cannot_do_in_order_is_told_by_its_key(of_torch: None) -> None:
+    torch.use_deterministic_algorithms(True)
+    with pytest.raises(RuntimeError) as caught:  # one that a CPU has no ordered form of either
+        torch.empty(2).put_(torch.tensor([0, 0]), torch.ones(2), accumulate=False)
+    told = explained(caught.value)
+    assert told is not None and told.exit_code == 2
+    assert str(told) == "run.deterministic: put_ adds up in no fixed order here; set it to false"

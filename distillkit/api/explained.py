@@ -20,7 +20,7 @@ def explained(error: BaseException) -> DistillkitError | None:
     if short := _of_memory(error):
         return ResourceError(f"out of memory: {short}; lower run.micro_batch, or --batch")
     if not isinstance(error, OSError):
-        return None
+        return _of_order(str(error)) if isinstance(error, RuntimeError) else None
     where, why = _name(error), error.strerror or type(error).__name__
     if error.errno in FULL:
         return ResourceError(f"disk full: {why}: {where}; make room, then the same command again")
@@ -37,6 +37,16 @@ def _of_memory(error: BaseException) -> str:
     if isinstance(error, RuntimeError) and any(word in text for word in _MEMORY):
         return text[text.find("you tried") :] if "you tried" in text else text
     return ""
+
+
+def _of_order(text: str) -> DistillkitError | None:
+    """What torch says under `run.deterministic` of an operation whose sums have no fixed order."""
+    if "Deterministic behavior" in text and "CUBLAS_WORKSPACE_CONFIG" in text:
+        return UsageError("run.deterministic: the environment has to say CUBLAS_WORKSPACE_CONFIG=:4096:8")
+    name, found, _ = text.partition(" does not have a deterministic implementation")
+    if not found:
+        return None
+    return UsageError(f"run.deterministic: {name.split()[-1]} adds up in no fixed order here; set it to false")
 
 
 def _name(error: OSError) -> str:

@@ -77,6 +77,8 @@ class Run:
     """what networks compute in; weights are float32 but for "fp64"."""
     channels_last: bool = field(default=False, metadata=added_later(as_before=False))
     """images and weights of convolutions lie in memory with their channels side by side (docs/speed.md)"""
+    deterministic: bool = field(default=False, metadata=NO_BITS)
+    """on a GPU: the same bits in every run on that kind of GPU, slower; a CPU always has them"""
     threads: int | None = field(default=None, validator=optional(ge(1)), metadata=NO_BITS)
     """threads of the CPU; unset: probed at the start"""
     tick_kimg: float | None = field(default=None, validator=optional(gt(0)), metadata=NO_BITS)

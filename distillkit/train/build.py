@@ -29,7 +29,7 @@ from distillkit.api import (
     UsageError,
 )
 from distillkit.assets.folder import cache
-from distillkit.device import pick_device
+from distillkit.device import pick_device, settle
 from distillkit.networks import imported, network_file
 from distillkit.recipe.made_for import misused_by
 from distillkit.recipe.schema import Generator, Recipe, logged_names
@@ -53,11 +53,7 @@ def build(recipe: Recipe, catalog: Catalog, ranks: Ranks | None = None) -> State
     device = pick_device(recipe.run.device)
     if device.index is not None and ranks is not None and ranks.size > 1:
         raise UsageError(f'run.device = "{recipe.run.device}" is one device, and {ranks.size} processes want one each')
-    if device.type == "cuda":
-        # Set both ways: an earlier run of this process may have left its own.
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = recipe.run.precision == "tf32"
-        # Shapes stay the same all run long: the search for the fastest kernels is made once.
-        torch.backends.cudnn.benchmark = True
+    settle(device, recipe.run.precision == "tf32", recipe.run.deterministic)
     dataset = opened(recipe)
     load = lambda path: imported.load_network(Path.cwd() / path, catalog)  # noqa: E731
     return assemble(recipe, catalog, device, dataset, load, ranks or Ranks())
