@@ -31,13 +31,15 @@ class Device:
 
 
 def device(gigabytes: float | None, name: str) -> Device:
-    """Choose the memory to fit into: as asked, else of the GPU, else what main memory is free; `name`: run.device."""
+    """Choose the memory to fit into: as asked, else of the GPU that is run.device, `name`, else what is free here."""
     if gigabytes is not None:
         return Device(memory=gigabytes * GB, source="as asked")
     import torch
 
-    if name != "cpu" and torch.cuda.is_available():
-        facts = torch.cuda.get_device_properties(0)
+    kind, _, number = name.partition(":")
+    gpus, index = torch.xpu if kind == "xpu" else torch.cuda, int(number or 0)
+    if kind != "cpu" and gpus.is_available() and index < gpus.device_count():
+        facts = gpus.get_device_properties(index)
         return Device(memory=facts.total_memory, source=facts.name)
     return main_memory(Path("/proc/meminfo"))
 
@@ -79,9 +81,13 @@ def verdict(stages: list[Stage], memory: Device) -> str:
 
 
 def _smaller(stage: Stage) -> str:
-    if stage.recipe.run.precision in ("fp32", "tf32", "fp64"):
-        return 'try run.precision = "bf16", or a smaller network'
-    return "take a smaller network"
+    run = stage.recipe.run
+    keys = {
+        "run.checkpoint_activations = true": not run.checkpoint_activations,
+        'run.precision = "bf16"': run.precision != "bf16",
+    }
+    untried = [key for key, left in keys.items() if left]
+    return f"try {', '.join(untried)}, or a smaller network" if untried else "take a smaller network"
 
 
 def size(value: float, unit: str) -> str:

@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import attrs
 import pytest
@@ -124,13 +125,25 @@ def stage(micro: int) -> Stage:
         (32, 20, "fits: 17 GB with run.micro_batch = 32 ", "18 GB usable"),
         (16, 20, "fits: 9 GB with run.micro_batch = 16 ", "; run.micro_batch = 32 would fit too"),
         (64, 20, "does not fit: 33 GB with run.micro_batch = 64 ", "; fits with run.micro_batch = 32 (17 GB)"),
-        (64, 1, "does not fit: 33 GB with", 'nor with run.micro_batch = 1 (1.5 GB); try run.precision = "bf16", '
-                                            "or a smaller network"),
+        (64, 1, "does not fit: 33 GB with", "nor with run.micro_batch = 1 (1.5 GB); try run.checkpoint_activations = "
+                                            'true, run.precision = "bf16", or a smaller network'),
     ],
 )  # fmt: skip
 def test_the_verdict_names_the_micro_batch_that_fits(micro: int, memory: float, first: str, last: str) -> None:
     said = fit.verdict([stage(micro)], fit.device(memory, "auto"))
     assert said.startswith(first) and said.endswith(last)
+
+
+def test_the_memory_is_that_of_the_gpu_which_the_recipe_names(monkeypatch) -> None:
+    sizes = [8e9, 80e9]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(sizes))
+    facts = [SimpleNamespace(total_memory=size, name=f"GPU {i}") for i, size in enumerate(sizes)]
+    monkeypatch.setattr(torch.cuda, "get_device_properties", facts.__getitem__)
+    found = [fit.device(None, name) for name in ("auto", "cuda", "cuda:1", "cuda:7", "cpu", "xpu")]
+    assert [device.source.partition(",")[0] for device in found[:3]] == ["GPU 0", "GPU 0", "GPU 1"]
+    assert [device.memory for device in found[:3]] == [8e9, 8e9, 80e9]
+    assert all(device.source.endswith("no GPU") for device in found[3:])
 
 
 def test_memory_is_what_linux_calls_available_and_elsewhere_all_there_is(tmp_path: Path, monkeypatch) -> None:
