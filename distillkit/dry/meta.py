@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from types import TracebackType
 from typing import Any, Self
 
 import torch
@@ -14,8 +15,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import flop_registry
 
+from distillkit import noise
 from distillkit.dry.memo import Memo
 from distillkit.dry.uncompiled import uncompiled
+from distillkit.noise.masks import masks_again
 
 DEVICE = torch.device("meta")
 HALVES = (torch.float32, torch.bfloat16, torch.float16)
@@ -74,11 +77,12 @@ class Live(TorchDispatchMode):
 def blank() -> Iterator[Live]:
     """Inside, tensors of the meta device are counted, and autocast does there what it does on a GPU."""
     before, torch.autocast = torch.autocast, Autocast  # type: ignore[misc, assignment]
+    again, noise.masks_again = noise.masks_again, _computed_again
     try:
         with uncompiled(), Live() as live, _Out(live):
             yield live
     finally:
-        torch.autocast = before  # type: ignore[misc]
+        torch.autocast, noise.masks_again = before, again  # type: ignore[misc]
 
 
 class _Out(TorchFunctionMode):
@@ -109,7 +113,7 @@ LOW = {
 FULL = {
     torch.group_norm, F.group_norm, torch.layer_norm, F.layer_norm, F.softmax, torch.softmax, Tensor.softmax, torch.exp,
     Tensor.exp, torch.log, Tensor.log, torch.pow, Tensor.pow, torch.rsqrt, Tensor.rsqrt, torch.sum, Tensor.sum,
-    torch.norm, Tensor.norm, F.softplus, F.mse_loss,
+    torch.norm, Tensor.norm, F.softplus, F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss, F.interpolate,
 }  # fmt: skip
 
 
@@ -151,3 +155,27 @@ class Autocast(TorchFunctionMode):
         if id(value) not in self.cast:
             self.cast[id(value)] = value, value.to(dtype)
         return self.cast[id(value)][1]
+
+
+class _Again(Autocast):
+    """What torch.autocast was in a first pass, and the masks that it drew."""
+
+    def __init__(self, masks: AbstractContextManager[None], dtype: torch.dtype | None) -> None:
+        super().__init__("meta", dtype, dtype is not None)
+        self.masks = masks
+
+    def __enter__(self) -> Self:
+        self.masks.__enter__()
+        return super().__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        self.masks.__exit__(kind, error, trace)
+
+
+def _computed_again() -> tuple[AbstractContextManager[None], AbstractContextManager[Any]]:
+    """`noise.masks_again`, and autocast again, which torch itself puts back where it is torch's own."""
+    first, second = masks_again()
+    return first, _Again(second, Autocast.entered[-1].dtype) if Autocast.entered else second

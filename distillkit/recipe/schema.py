@@ -77,6 +77,8 @@ class Run:
     """what networks compute in; weights are float32 but for "fp64"."""
     channels_last: bool = field(default=False, metadata=added_later(as_before=False))
     """images and weights of convolutions lie in memory with their channels side by side (docs/speed.md)"""
+    checkpoint_activations: bool = field(default=False, metadata=NO_BITS)
+    """blocks of networks keep their inputs alone and are computed again in the backward pass (docs/speed.md)"""
     deterministic: bool = field(default=False, metadata=NO_BITS)
     """on a GPU: the same bits in every run on that kind of GPU, slower; a CPU always has them"""
     threads: int | None = field(default=None, validator=optional(ge(1)), metadata=NO_BITS)

@@ -13,7 +13,7 @@ from attrs import frozen
 
 from distillkit.api import UsageError
 from distillkit.recipe.schema import Recipe
-from distillkit.train import layout
+from distillkit.train import layout, recompute
 from distillkit.train.state import State
 
 
@@ -41,6 +41,11 @@ LEVERS = (
         key="run.channels_last", numbers="rounding: other kernels add up in another order",
         apply=lambda state: layout.channels_last(denoisers(state).values()),
         refuses=lambda state: "" if any(map(layout.convolves, denoisers(state).values())) else "no network convolves",
+    ),
+    Lever(
+        key="run.checkpoint_activations", numbers="none",
+        apply=lambda state: recompute.recompute(differentiated(state)),
+        refuses=lambda state: recompute.refused(differentiated(state)),
     ),
 )  # fmt: skip
 
@@ -81,3 +86,9 @@ def denoisers(state: State) -> dict[str, Any]:
         if hasattr(network, "compute_dtype"):  # heads of discriminators are no denoisers
             found.setdefault(id(network), (name, network))
     return dict(found.values())
+
+
+def differentiated(state: State) -> list[Any]:
+    """The networks through which gradients may go; the average's do not."""
+    teacher = state.teacher and state.teacher.network
+    return [*state.networks.values(), *([teacher] if teacher else []), *(copy.module for copy in state.copies.values())]

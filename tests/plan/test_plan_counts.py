@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from distillkit import noise
 from distillkit.assets.table import table
 from distillkit.dry import parts
 from distillkit.dry.meta import Live, blank
@@ -133,8 +134,9 @@ def test_the_work_is_what_flop_counter_mode_sees_in_a_real_iteration(
     assert cost.flops == counter.get_total_flops()
 
 
-def test_the_memory_is_that_of_a_real_iteration(recipe: Callable[..., Path], tmp_path: Path) -> None:
-    path, sets = recipe("sid"), ("run.batch=64", "run.micro_batch=32")
+@pytest.mark.parametrize("lever", ["run.batch=64", "run.checkpoint_activations=true"])
+def test_the_memory_is_that_of_a_real_iteration(recipe: Callable[..., Path], tmp_path: Path, lever: str) -> None:
+    path, sets = recipe("sid"), ("run.batch=64", "run.micro_batch=32", lever)
     with Live(torch.device("cpu")) as live:
         state = engine.build(read(path, sets), Catalog.installed())
         iterate(state)
@@ -174,8 +176,25 @@ def test_bf16_layers_take_less_than_fp32_ones_and_more_than_half(recipe: Callabl
     assert 0.5 * full < half < full
 
 
+def test_blocks_computed_again_are_those_of_the_first_pass_in_bf16_too(
+    recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    path, again = recipe("sid"), "run.checkpoint_activations=true"
+    full, half = (planned(path, tmp_path, "run.batch=64", again, f'run.precision="{p}"').cost for p in ("fp32", "bf16"))
+    assert 0.5 * full.largest.peak < half.largest.peak < full.largest.peak
+    assert full.flops == half.flops
+    once = planned(path, tmp_path, "run.batch=64").cost
+    assert 1.2 * once.flops < full.flops < 4 / 3 * once.flops  # where gradients go, one more forward pass
+
+
+def test_a_resized_image_is_in_full_precision_under_autocast() -> None:
+    with blank(), torch.autocast("meta", torch.bfloat16):
+        x = torch.empty(1, 3, 4, 4, device="meta", dtype=torch.bfloat16)
+        assert torch.nn.functional.interpolate(x, scale_factor=2).dtype == torch.float32
+
+
 def test_counting_leaves_no_trace_in_torch() -> None:
-    autocast = torch.autocast
+    autocast, again = torch.autocast, noise.masks_again
     with blank() as live:
         kept = torch.empty(3, 5, device="meta")
         assert live.bytes == 60
@@ -183,4 +202,4 @@ def test_counting_leaves_no_trace_in_torch() -> None:
         (kept + kept).sum()
         assert (live.bytes, live.peak) == (60, 124)  # a view takes nothing; a sum and its total are gone
         assert [kept.sum().item(), bool(kept.sum()), kept[0].tolist()] == [1.0, True, [1.0] * 5]
-    assert torch.autocast is autocast
+    assert torch.autocast is autocast and noise.masks_again is again

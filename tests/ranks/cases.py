@@ -62,6 +62,12 @@ CASES: dict[str, dict[str, Any]] = {
     "dmd2": {"generator_loss": {"use": "dmd2", "lr": 1e-3, "dfake_gen_update_ratio": 2, "taps": [], **SLOW}},
     "cd": {"generator_loss": {"use": "cd", "mu": 0.9}, "sample": {"use": "few-step"}},
     "cd el": {"generator_loss": {"use": "cd", "mu": 0.9}, "sample": {"use": "few-step"}, **EL},
+    "sid recomputed": {
+        "teacher_score": {"use": "toy", "network": DDPMPP},
+        "generator": {"dropout": 0.1},
+        "generator_loss": {"use": "sid", "lr": 1e-3, **SLOW},
+        "run": {"checkpoint_activations": True},
+    },
     "gdd": {"generator_loss": {"use": "gdd", **GDD}, "run": {"micro_batch": 4}},
 }
 BASE: dict[str, Any] = {

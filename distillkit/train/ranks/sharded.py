@@ -13,6 +13,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 
 from distillkit.api import Blocks, EncoderDecoder, EncoderFeatures, LogVar
+from distillkit.train.recompute import names_blocks
 
 BIG = 10_000_000  # parameters of a module that is borrowed by itself, where a network names no blocks
 # What methods call of a network beside `forward`: without this they meet pieces.
@@ -77,8 +78,8 @@ def called(network: nn.Module) -> Iterator[nn.Module]:
 
 def units(root: nn.Module) -> list[nn.Module]:
     """Parts that are borrowed one after the other, inner ones first."""
-    if isinstance(root, Blocks):
-        return list(root.blocks())
+    if names_blocks(root):
+        return list(cast(Blocks, root).blocks())
     inside = [
         module for module in root.modules() if module is not root and type(module).forward is not nn.Module.forward
     ]
