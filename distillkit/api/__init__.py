@@ -35,6 +35,7 @@ from distillkit.api.kinds import (
     TeacherScore,
 )
 from distillkit.api.launch import Launch, Submitted
+from distillkit.api.logger import Logger, RunInfo
 from distillkit.api.logits import record_logits
 from distillkit.api.network import (
     Blocks,
@@ -53,11 +54,9 @@ from distillkit.api.types import Draw, Images, Optimizer, Picture, Term, Turn
 __all__ = [
     "FILE", "KINDS", "NO_BITS", "PROGRAM", "Augment", "AuxiliaryLoss", "Backbone", "Blocks", "Choice", "Component",
     "Dataset", "Denoise", "Denoiser", "DistillkitError", "Diverged", "Draw", "Embedding", "EncoderDecoder",
-    "EncoderFeatures",
-    "Evaluate", "Features", "ForcedNormalization", "GeneratorLoss", "Guidance", "Hooks", "Images", "Importer",
-    "InputError", "Kernel", "Launch", "LogVar", "Lost", "Network", "OncePerTurn", "Optimizer", "Picture", "PluginError",
-    "Preempted", "Rebuildable", "ResourceError", "Sample", "Sampling", "State", "Step", "Submitted", "TeacherScore",
-    "Term", "Turn",
-    "UsageError", "Use", "added_later", "and_", "deep_iterable", "field", "frozen", "ge", "gt", "hookimpl", "hookspec",
-    "in_", "le", "lt", "min_len", "optional", "record_logits",
+    "EncoderFeatures", "Evaluate", "Features", "ForcedNormalization", "GeneratorLoss", "Guidance", "Hooks", "Images",
+    "Importer", "InputError", "Kernel", "Launch", "LogVar", "Logger", "Lost", "Network", "OncePerTurn", "Optimizer",
+    "Picture", "PluginError", "Preempted", "Rebuildable", "ResourceError", "RunInfo", "Sample", "Sampling", "State",
+    "Step", "Submitted", "TeacherScore", "Term", "Turn", "UsageError", "Use", "added_later", "and_", "deep_iterable",
+    "field", "frozen", "ge", "gt", "hookimpl", "hookspec", "in_", "le", "lt", "min_len", "optional", "record_logits",
 ]  # fmt: skip

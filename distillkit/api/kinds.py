@@ -10,6 +10,7 @@ from distillkit.api.component import Component
 from distillkit.api.dataset import Dataset
 from distillkit.api.deprecated import deprecated
 from distillkit.api.launch import Launch
+from distillkit.api.logger import Logger
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -219,6 +220,6 @@ KINDS: dict[str, type[Component]] = {
     cls.kind: cls
     for cls in (
         Dataset, TeacherScore, Guidance, Network, Sample, GeneratorLoss, AuxiliaryLoss,
-        Evaluate, Augment, Embedding, Backbone, Kernel, Features, Importer, Launch,
+        Evaluate, Augment, Embedding, Backbone, Kernel, Features, Importer, Logger, Launch,
     )
 }  # fmt: skip

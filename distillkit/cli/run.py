@@ -31,6 +31,8 @@ def add(parser: ArgumentParser) -> None:
     parser.add_argument("--take-over", action="store_true", help="from a dead process of another host, at once")
     parser.add_argument("--reuse-collapsed", action="store_true", help="take runs that collapsed for finished ones")
     parser.add_argument("--again", action="store_true", help="run even what is finished with the same fingerprint")
+    parser.add_argument("--log", action="append", default=[], metavar="NAME",
+                        help="a further logger, such as tensorboard; may be given more than once")  # fmt: skip
     arguments.trust(parser)
     parser.add_argument("--smoke", action="store_true", help="try the wiring: tiny networks, random images, two ticks")
     parser.add_argument("--shard", type=arguments.whole(1, 1024), metavar="N",
@@ -84,7 +86,7 @@ def _lead(args: Namespace, ranks: Ranks) -> None:
             None if args.extend else args.recipe, sets=sets, seed=everywhere, resume=args.resume,
             extend=args.recipe if args.extend else None, runs=args.runs, again=args.again,
             wait=args.wait, take_over=args.take_over, collapsed=args.reuse_collapsed, screen=live,
-            told=bool(args.seeds), trusted=args.trust, ranks=ranks,
+            told=bool(args.seeds), trusted=args.trust, ranks=ranks, logs=args.log,
         )  # fmt: skip
         students.append(outcomes[-1])
         tell(out, panel.outcome(students[-1]))

@@ -81,12 +81,16 @@ def remarks(state: State, metrics: Mapping[str, float], screen: Screen) -> list[
 
 def protocol(state: State, screen: Screen) -> dict[str, dict[str, str]]:
     """Collect what each evaluate component says of its numbers, and show it."""
-    parts = components(state)
-    found = {name: part.protocol for name, part in parts.items()}
-    told = {name: {str(k): str(v) for k, v in value.items()} for name, value in found.items() if value}
+    told = protocols(state)
     for name, facts in told.items():
         screen.line(f"{name}: " + "; ".join(f"{key}: {value}" for key, value in facts.items()))
     return told
+
+
+def protocols(state: State) -> dict[str, dict[str, str]]:
+    """What each evaluate component says of its numbers, by its name."""
+    found = {name: part.protocol for name, part in components(state).items()}
+    return {name: {str(k): str(v) for k, v in value.items()} for name, value in found.items() if value}
 
 
 def one_step(state: State, parts: list[Part], screen: Screen, failed: Failed) -> dict[str, float]:

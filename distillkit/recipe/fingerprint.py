@@ -77,13 +77,13 @@ def used_numerics(recipe: Recipe, catalog: Catalog) -> dict[str, str]:
 
 
 def choices(value: Any) -> Iterator[Choice[Any]]:
-    """Every Choice inside a recipe or a config, outer before inner."""
+    """Every Choice inside a recipe or a config that may change a result, outer before inner."""
     if isinstance(value, Choice):
         yield value
         yield from choices(value.slot)
         yield from choices(value.config)
     elif attrs.has(type(value)):
-        for attribute in attrs.fields(type(value)):
+        for attribute in filter(changes_bits, attrs.fields(type(value))):
             yield from choices(getattr(value, attribute.name))
     elif isinstance(value, list | tuple):
         for entry in value:

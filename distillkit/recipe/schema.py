@@ -18,6 +18,7 @@ from distillkit.api import (
     Dataset,
     Evaluate,
     GeneratorLoss,
+    Logger,
     Network,
     Optimizer,
     Sample,
@@ -158,6 +159,7 @@ class Tables:
     generator_loss: Choice[GeneratorLoss]  # the method
     auxiliary_loss: tuple[Choice[AuxiliaryLoss], ...] = ()  # further losses beside the method's
     evaluate: tuple[Choice[Evaluate], ...] = ()  # what is measured of the student
+    logger: tuple[Choice[Logger], ...] = field(default=(), metadata=NO_BITS)  # who else is told of a run as it goes
     about: About = field(factory=About, metadata=NO_BITS)  # what the recipe is, in words
 
 

@@ -117,7 +117,8 @@ def pages(training: Training, outcomes: Mapping[str, Outcome], catalog: Catalog)
     """Draw real images, teacher and student, and write the report; where that fails, the next call makes it."""
     state, run = training.state, training.run
     try:
-        evaluation.write_comparison(state, run, teacher_drawer(state, outcomes.get("teacher_score"), catalog))
+        path = evaluation.write_comparison(state, run, teacher_drawer(state, outcomes.get("teacher_score"), catalog))
+        training.loggers.picture(path, f"{run.info['recipe']}, beside real images and the teacher", state.nimg)
     except Exception as error:
         training.failed("the comparison picture", error)
     try:

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from distillkit.api import Choice
-from distillkit.api.keys import names_file
+from distillkit.api.keys import changes_bits, names_file
 from distillkit.assets.folder import folder
 from distillkit.assets.locate import located
 from distillkit.disk import content
@@ -38,6 +38,8 @@ def _named(value: Any, at: Key, wanted: Callable[[Any], bool]) -> Iterator[tuple
             yield from _named(part, (*at, n), wanted)
     elif attrs.has(type(value)):
         for key, attribute in fields(type(value)).items():
+            if not changes_bits(attribute):  # a logger's files are written
+                continue
             part = getattr(value, attribute.name)
             if not isinstance(part, str):
                 yield from _named(part, (*at, key), wanted)

@@ -32,6 +32,8 @@ def refuse(nodes: Sequence[Node], found: Sequence[RunDir | None], sets: Sequence
         if run is not None and run.ended:
             cards[key] = network_file.read_card(run.path / "result")
             continue
+        for choice in node.recipe.logger:
+            choice.build()  # which needs a package, maybe
         if any(str(path) not in cards for path in node.sources.values()):
             continue  # its parent could not be tried: files are missing
         try:

@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+import attrs
+
 from distillkit.api import DistillkitError, Diverged, InputError, UsageError
 from distillkit.assets.folder import folder as assets
 from distillkit.assets.locate import pin, require
 from distillkit.disk import manifest, rundir
 from distillkit.disk.results import Outcome
 from distillkit.disk.rundir import RunDir
-from distillkit.recipe import shipped
+from distillkit.recipe import choice_from_table, shipped
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
 from distillkit.run import extension, inputs, lookup, trust
@@ -45,6 +47,7 @@ def run(
     told: bool = False,
     trusted: Sequence[str] = (),
     ranks: Ranks | None = None,
+    logs: Sequence[str] = (),
 ) -> list[Outcome]:
     """Run a recipe and the recipes it builds on -> their outcomes, the asked one last.
 
@@ -55,7 +58,7 @@ def run(
     `take_over`: an owner on another host is not watched for signs of life. `collapsed`: take a run that collapsed for a
     finished one; else it is run again, and as a parent it raises Diverged. `told`: the plan was shown. With a `change`
     (see `graph`) the recipes are no more those of their files, and nothing is tried before. `ranks`: this process, the
-    first of several, the others of which listen; None: it is alone.
+    first of several, the others of which listen; None: it is alone. `logs`: names of loggers beside the recipes' own.
     """
     catalog, screen = Catalog.installed(), EnduringScreen(screen)
     target = RunDir.open(folder) if (folder := resume or extend) else None
@@ -68,6 +71,7 @@ def run(
     if target is not None:
         nodes[-1] = (extension.resumed if resume else extension.longer)(target, nodes[-1])
     known = rundir.known(runs, collapsed)
+    nodes = [attrs.evolve(node, recipe=logged(node.recipe, logs, catalog)) for node in nodes]
     found = lookup.plan(nodes, known)
     *parents, asked = nodes
     refuse_sick(zip(parents, (old.collapsed for old in found), strict=False))
@@ -106,6 +110,15 @@ def run(
         made = RunDir.open(outcomes[node.recipe.path.resolve()].run_dir)
         refuse_sick([(node, None if last or collapsed or made.status() != "collapsed" else made)])
     return list(outcomes.values())
+
+
+def logged(recipe: Recipe, names: Sequence[str], catalog: Catalog) -> Recipe:
+    """The recipe with further loggers, by their names. Raises RecipeProblems for unknown ones."""
+    known = {choice.name for choice in recipe.logger}
+    for name in names:
+        catalog.find("logger", name)  # which hints at the distribution to install
+    more = [choice_from_table("logger", {"use": name}, catalog, where="--log") for name in names if name not in known]
+    return attrs.evolve(recipe, logger=(*recipe.logger, *more))
 
 
 def share(recipes: Iterable[Recipe], size: int) -> None:

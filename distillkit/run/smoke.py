@@ -38,7 +38,7 @@ def small(recipe: Recipe, folder: Path, catalog: Catalog) -> Recipe:
     stood_in = mapped(metrics, lambda asset: stand_ins.measuring(asset, folder))
     # Metrics may have other names where other features are measured in.
     run = short(recipe.run, keep_best=bool(metrics) and stood_in == metrics)
-    recipe = attrs.evolve(recipe, run=run, dataset=data, evaluate=stood_in)
+    recipe = attrs.evolve(recipe, run=run, dataset=data, evaluate=stood_in, logger=())
     tables = ("generator", "sample", "generator_loss", "auxiliary_loss", "evaluate")
     return attrs.evolve(
         recipe, **{name: tiny(getattr(recipe, name), lambda part: unpublished(part, catalog)) for name in tables}

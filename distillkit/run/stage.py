@@ -27,6 +27,7 @@ from distillkit.registry import Catalog
 from distillkit.run import extension, finish, pieces
 from distillkit.run.deliver import delivered
 from distillkit.run.logged import LoggedScreen
+from distillkit.run.loggers import Loggers
 from distillkit.run.signals import StopRequest
 from distillkit.run.training import Training
 from distillkit.show import report
@@ -84,15 +85,18 @@ def train(
         extension.check(state, run)
         if begun := extension.begin(run):
             logged.line(begun)
-        training = Training(state, run, logged, stop)
+        loggers = Loggers(recipe.logger, run, logged)
+        training = Training(state, run, logged, stop, loggers)
         if training.resume():
             logged.line(f"resumed at {state.nimg / 1000:g} kimg")
     if state.ranks.size > 1:  # these weights are everybody's, whatever a component drew when it was made
         state.ranks.spread(snapshot.capture(state))
-    training.train()
-    metrics = training.measured or {}
-    training.leisurely(lambda: finish.result(training, recipe, metrics, outcomes, catalog))
-    training.leisurely(lambda: finish.pages(training, outcomes, catalog))
+    with loggers.told(recipe, state.nimg) as outcome:
+        training.train()
+        metrics = training.measured or {}
+        training.leisurely(lambda: finish.result(training, recipe, metrics, outcomes, catalog))
+        training.leisurely(lambda: finish.pages(training, outcomes, catalog))
+        outcome |= {"reason": run.status(), "metrics": metrics}
 
 
 def decided_threads(recipe: Recipe, run: RunDir) -> int:

@@ -23,6 +23,7 @@ from distillkit.evaluate.draw import Drawer
 from distillkit.run import guard, pieces, postmortem
 from distillkit.run.examine import Examiner
 from distillkit.run.guard import Watch
+from distillkit.run.loggers import Loggers
 from distillkit.run.loop import Loop
 from distillkit.run.signals import Stopped, StopRequest
 from distillkit.show import formats
@@ -38,9 +39,9 @@ SHARE = 0.02  # of the time may go into checkpoints that only the clock asks for
 class Training(Loop):
     """A run in progress: the state, where it is written, who watches."""
 
-    def __init__(self, state: State, run: RunDir, screen: Screen, stop: StopRequest) -> None:
+    def __init__(self, state: State, run: RunDir, screen: Screen, stop: StopRequest, loggers: Loggers) -> None:
         super().__init__(state, stop)
-        self.run, self.screen = run, screen
+        self.run, self.screen, self.loggers = run, screen, loggers
         self.log = MetricsLog(run.metrics)
         self.tick_from = (0, 0.0)  # images and seconds at the last tick
         self.saved: Path | None = None  # the newest good checkpoint
@@ -118,6 +119,7 @@ class Training(Loop):
         """Add a row to the log; where the disk is full, together with the next one."""
         for sign in self.watch.see(row):
             self.screen.warn(f"collapsed at {formats.kimg(row['nimg'])} kimg: {sign}")
+        self.loggers.row(row, evaluation.protocols(self.state))
         self.unwritten.append(row)
         try:
             while self.unwritten:
@@ -156,7 +158,8 @@ class Training(Loop):
 
     def picture(self, draw: Drawer) -> None:
         try:
-            evaluation.write_grid(self.state, self.run, draw)
+            path, nimg = evaluation.write_grid(self.state, self.run, draw), self.state.nimg
+            self.loggers.picture(path, f"{self.run.info['recipe']}, {formats.kimg(nimg)} kimg", nimg)
         except Exception as error:
             self.failed("the picture", error)
 
@@ -276,5 +279,7 @@ class Training(Loop):
             if must:
                 raise
             self.screen.warn(f"{error}; training goes on, the next checkpoint tries again")
+        else:
+            self.loggers.tell("checkpoint_saved", self.saved)
         self.seconds_saved = self.seconds
         self.saving += time.perf_counter() - start

@@ -2,7 +2,18 @@
 
 import pytest
 
-for _part in ("component", "data", "importers", "launching", "losses", "networks", "parts", "replay", "sampling"):
+for _part in (
+    "component",
+    "data",
+    "importers",
+    "launching",
+    "loggers",
+    "losses",
+    "networks",
+    "parts",
+    "replay",
+    "sampling",
+):
     pytest.register_assert_rewrite(f"distillkit.testing.{_part}")  # failures show the values
 
 from distillkit.testing.component import ComponentContract  # noqa: E402
@@ -10,6 +21,7 @@ from distillkit.testing.contracts import CONTRACTS  # noqa: E402
 from distillkit.testing.data import DatasetContract, EvaluateContract  # noqa: E402
 from distillkit.testing.importers import ImporterContract  # noqa: E402
 from distillkit.testing.launching import LaunchContract  # noqa: E402
+from distillkit.testing.loggers import LoggerContract  # noqa: E402
 from distillkit.testing.losses import AuxiliaryLossContract, GeneratorLossContract  # noqa: E402
 from distillkit.testing.networks import NetworkContract  # noqa: E402
 from distillkit.testing.parts import (  # noqa: E402
@@ -27,7 +39,7 @@ from distillkit.testing.toys import save_network, tiny_recipe, toy_recipe, toy_s
 __all__ = [
     "CONTRACTS", "Affine", "AugmentContract", "AuxiliaryLossContract", "BackboneContract", "ComponentContract",
     "DatasetContract", "EmbeddingContract", "EvaluateContract", "FeaturesContract", "GeneratorLossContract",
-    "GuidanceContract", "ImporterContract", "KernelContract", "LaunchContract", "NetworkContract", "SampleContract",
-    "TeacherScoreContract", "lognormal_draw", "replayed", "save_network", "simulated", "tiny_recipe", "toy_recipe",
-    "toy_state", "toy_step",
+    "GuidanceContract", "ImporterContract", "KernelContract", "LaunchContract", "LoggerContract", "NetworkContract",
+    "SampleContract", "TeacherScoreContract", "lognormal_draw", "replayed", "save_network", "simulated",
+    "tiny_recipe", "toy_recipe", "toy_state", "toy_step",
 ]  # fmt: skip

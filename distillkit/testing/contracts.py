@@ -6,6 +6,7 @@ from distillkit.testing.component import ComponentContract
 from distillkit.testing.data import DatasetContract, EvaluateContract
 from distillkit.testing.importers import ImporterContract
 from distillkit.testing.launching import LaunchContract
+from distillkit.testing.loggers import LoggerContract
 from distillkit.testing.losses import AuxiliaryLossContract, GeneratorLossContract
 from distillkit.testing.networks import NetworkContract
 from distillkit.testing.parts import (
@@ -23,6 +24,6 @@ CONTRACTS: dict[str, type[ComponentContract]] = {
         DatasetContract, TeacherScoreContract, GuidanceContract, NetworkContract, SampleContract,
         GeneratorLossContract, AuxiliaryLossContract, EvaluateContract, AugmentContract, EmbeddingContract,
         BackboneContract, KernelContract,
-        FeaturesContract, ImporterContract, LaunchContract,
+        FeaturesContract, ImporterContract, LoggerContract, LaunchContract,
     )
 }  # fmt: skip

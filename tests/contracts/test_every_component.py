@@ -220,6 +220,7 @@ NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("importer", "pkl"): {"files": write_pickle},
     **{("importer", name): {"files": write_state_dict} for name in ("bin", "pt", "pth", "safetensors")},
     ("kernel", "energy"): {"conditionally": True},
+    ("logger", "wandb"): {"config": {"mode": "offline", "machine": False}, "kill": lambda self, it: it.run.finish(1)},
 }
 
 
