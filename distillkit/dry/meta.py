@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,8 +14,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
-from torch.utils.flop_counter import flop_registry
+from torch.utils._pytree import tree_leaves
 
 from distillkit import noise
 from distillkit.dry.memo import Memo
@@ -22,6 +23,7 @@ from distillkit.noise.masks import masks_again
 
 DEVICE = torch.device("meta")
 HALVES = (torch.float32, torch.bfloat16, torch.float16)
+GARBAGE = 100_000  # objects between two looks for it: graphs are made of many, and none of them is
 COPY = torch.ops.aten.copy_.default
 READ = torch.ops.aten._local_scalar_dense.default  # what float(t), int(t), bool(t) and t.item() come to
 
@@ -35,10 +37,15 @@ class Live(TorchDispatchMode):
     def __init__(self, device: torch.device = DEVICE) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # torch has not typed it
         self.device = device
-        self.bytes = self.peak = self.flops = 0
+        self.bytes = self.peak = 0
         self.reads = 0  # numbers that were asked for, and made up
         self.memo = Memo()
-        self.known: set[int] = set()  # storages; views share one
+        self.known: dict[int, object] = {}  # storages, and what waits for their end; views share one
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled here, and a wrapper against it costs as much as the rest of a call."""
+        return False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -49,27 +56,30 @@ class Live(TorchDispatchMode):
         if func is COPY and args[1].is_meta and not args[0].is_meta:
             return args[0]  # weights into a buffer that is made on the CPU whatever the device
         out = self.memo(func, args, kwargs or {})
-        if count := flop_registry.get(getattr(func, "_overloadpacket", None)):
-            self.flops += count(*args, **(kwargs or {}), out_val=out)
-        for value in tree_leaves(out):
+        for value in (out,) if isinstance(out, Tensor) else tree_leaves(out):
             if isinstance(value, Tensor) and value.device == self.device:
                 self._see(value.untyped_storage())
         return out
 
     def restart(self) -> None:
         """Look for the peak, and count work, from here on."""
-        self.peak, self.flops = self.bytes, 0
+        self.peak, self.memo.flops = self.bytes, 0
+
+    @property
+    def flops(self) -> int:
+        """Work since `restart`."""
+        return self.memo.flops
 
     def _see(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage._cdata, storage.nbytes()
+        key = storage._cdata
         if key not in self.known:
-            self.known.add(key)
+            size = storage.nbytes()
+            self.known[key] = weakref.ref(storage, partial(self._gone, key, size))
             self.bytes += size
             self.peak = max(self.peak, self.bytes)
-            weakref.finalize(storage, self._gone, key, size)
 
-    def _gone(self, key: int, size: int) -> None:
-        self.known.discard(key)
+    def _gone(self, key: int, size: int, _: object) -> None:
+        del self.known[key]
         self.bytes -= size
 
 
@@ -78,29 +88,34 @@ def blank() -> Iterator[Live]:
     """Inside, tensors of the meta device are counted, and autocast does there what it does on a GPU."""
     before, torch.autocast = torch.autocast, Autocast  # type: ignore[misc, assignment]
     again, noise.masks_again = noise.masks_again, _computed_again
+    often = gc.get_threshold()
+    gc.set_threshold(GARBAGE, *often[1:])
     try:
-        with uncompiled(), Live() as live, _Out(live):
+        with uncompiled(), Live() as live, _ways_out(live):
             yield live
     finally:
         torch.autocast, noise.masks_again = before, again  # type: ignore[misc]
+        gc.set_threshold(*often)
 
 
-class _Out(TorchFunctionMode):
+@contextmanager
+def _ways_out(live: Live) -> Iterator[None]:
     """The ways out of the meta device that never reach a dispatcher: a list is of ones, a copy stays where it is."""
+    tolist, cpu = Tensor.tolist, Tensor.cpu
 
-    def __init__(self, live: Live) -> None:
-        super().__init__()
-        self.live = live
+    def ones(x: Tensor) -> Any:
+        if not x.is_meta:
+            return tolist(x)
+        live.reads += 1
+        return torch.ones(x.shape, dtype=x.dtype, device="cpu").tolist()
 
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func is Tensor.tolist and args[0].is_meta:
-            self.live.reads += 1
-            return torch.ones(args[0].shape, dtype=args[0].dtype, device="cpu").tolist()
-        if func is Tensor.cpu and args[0].is_meta:
-            return args[0]
-        return func(*args, **(kwargs or {}))
+    # Put before torch's own, which Tensor inherits: a mode of functions would stand before all the others too.
+    Tensor.tolist = ones  # type: ignore[assignment, method-assign]
+    Tensor.cpu = lambda x, *args, **named: x if x.is_meta else cpu(x, *args, **named)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del Tensor.tolist, Tensor.cpu
 
 
 F = torch.nn.functional
@@ -144,10 +159,13 @@ class Autocast(TorchFunctionMode):
         if self.dtype is not None and self.entered[-1] is self:
             to = self.dtype if func in LOW else torch.float32 if func in FULL else None
         if to is not None:
-            args, kwargs = tree_map(lambda value: self._to(value, to), (args, kwargs or {}))
+            args = tuple([self._to(value, to) for value in args])
+            kwargs = {name: self._to(value, to) for name, value in (kwargs or {}).items()}
         return func(*args, **(kwargs or {}))
 
     def _to(self, value: Any, dtype: torch.dtype) -> Any:
+        if isinstance(value, list | tuple):  # einsum's operands
+            return [self._to(part, dtype) for part in value]
         if not isinstance(value, Tensor) or value.dtype not in HALVES or value.dtype == dtype:
             return value
         if not (value.is_leaf and value.requires_grad and dtype == self.dtype):

@@ -23,6 +23,9 @@ class _Standin(ModuleType):
         self.asked.append(fn)
         return fn
 
+    def graph_break(self) -> None:
+        """What optimizers say at each step."""
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # the import system's own questions
             raise AttributeError(name)

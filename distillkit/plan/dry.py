@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import attrs
 import torch
@@ -19,6 +19,7 @@ from distillkit.train import turns
 from distillkit.train.state import State
 
 SCALARS = 4096  # bytes: sums and averages of single numbers
+FUSED = ("adam", "adamw")  # one kernel each, on every device that trains
 PASSES = 2  # micro-batches of an iteration here, at most: further ones add work in proportion, and no memory
 
 
@@ -60,7 +61,13 @@ def build(recipe: Recipe, cards: Mapping[str, Card], catalog: Catalog) -> State:
             p.grad = torch.empty_like(p)
         updater.optimizer.step()
         updater.optimizer.zero_grad()
+        if updater.settings.name in FUSED:  # here it is a dozen of operations for each parameter: much time for nothing
+            updater.optimizer.step = _nothing_more
     return state
+
+
+def _nothing_more() -> None:
+    """A step of an optimizer whose kernel does no counted work and needs no memory beside its moments."""
 
 
 def cost(state: State, live: Live, batch: int, few: Cost) -> Cost:
@@ -68,14 +75,22 @@ def cost(state: State, live: Live, batch: int, few: Cost) -> Cost:
     micro = few.micro_batch
     if batch <= few.batch:
         return few
-    if not state.auxiliaries:  # each micro-batch by itself
-        return _grown(few, attrs.evolve(few, batch=0, turns=tuple(map(_nothing, few.turns))), batch)
-    return _grown(_iterate(state, live, (PASSES + 1) * micro, micro), few, batch)
+    by_themselves = _grown(few, attrs.evolve(few, batch=0, turns=tuple(map(_nothing, few.turns))), batch)
+    whole = {turn.name for turn in state.turns if state.auxiliaries and "generator_loss" in turn.losses}
+    if not whole:  # each micro-batch by itself
+        return by_themselves
+    more = _iterate(state, live, (PASSES + 1) * micro, micro, whole)
+    less = attrs.evolve(few, turns=tuple(turn for turn in few.turns if turn.name in whole))
+    grown = {turn.name: turn for turn in _grown(more, less, batch).turns}
+    return attrs.evolve(by_themselves, turns=tuple(grown.get(turn.name, turn) for turn in by_themselves.turns))
 
 
-def small(state: State, live: Live, batch: int, micro: int) -> Cost:
-    """Count iterations of a few micro-batches: the memory of many, but for what each image keeps to the end."""
-    return _iterate(state, live, min(PASSES * micro, batch), micro)
+def small(state: State, live: Live, batch: int, micro: int, asked: Collection[str] = ()) -> Cost:
+    """Count iterations of a few micro-batches: the memory of many, but for what each image keeps to the end.
+
+    Of the turns that are `asked` for; by default of all.
+    """
+    return _iterate(state, live, min(PASSES * micro, batch), micro, asked)
 
 
 def _nothing(turn: TurnCost) -> TurnCost:
@@ -93,15 +108,16 @@ def _grown(larger: Cost, smaller: Cost, batch: int) -> Cost:
     return attrs.evolve(larger, batch=batch, turns=tuple(grown))
 
 
-def _iterate(state: State, live: Live, batch: int, micro: int) -> Cost:
+def _iterate(state: State, live: Live, batch: int, micro: int, asked: Collection[str] = ()) -> Cost:
     """Count an iteration in which every turn is due, and another if the first one made something to keep."""
+    due = [turn for turn in state.turns if not asked or turn.name in asked]
     run = attrs.evolve(state.recipe.run, batch=batch, micro_batch=micro)
     state.recipe = attrs.evolve(state.recipe, run=run)
     state.nimg, state.iteration = max(state.total - batch, 0), 0  # all waiting is over
     while True:
         state.made.clear()
         before = live.bytes
-        found = Cost(batch=batch, micro_batch=micro, turns=tuple(_take(state, live, turn) for turn in state.turns))
+        found = Cost(batch=batch, micro_batch=micro, turns=tuple(_take(state, live, turn) for turn in due))
         state.made.clear()
         state.records.clear()
         if live.bytes <= before + SCALARS:

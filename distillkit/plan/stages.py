@@ -110,7 +110,8 @@ def _measured(stage: Stage, state: State, live: Live) -> Stage:
     few, slope = dry.small(state, live, run.batch, micro), 0.0
     cost = dry.cost(state, live, run.batch, few)
     if other != micro:
-        apart = dry.small(state, live, run.batch, other).largest.peak - few.largest.peak
+        name = few.largest.name
+        apart = dry.small(state, live, run.batch, other, [name]).largest.peak - few.largest.peak
         slope = apart / (other - micro)
     held = tuple(roles(state, live.bytes))
     return attrs.evolve(stage, cost=cost, slope=slope, roles=held, forward=_forward(state, live))
