@@ -1,4 +1,4 @@
-"""Nothing is compiled while a recipe is tried: torch need not import its compiler, 2 s, to say so of a function."""
+"""Where nothing is compiled torch need not import its compiler, 1 to 2 s, to say of a function that it must not be."""
 
 from __future__ import annotations
 

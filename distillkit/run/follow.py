@@ -9,6 +9,7 @@ import torch
 
 from distillkit.api import Preempted
 from distillkit.disk.results import Outcome
+from distillkit.dry.uncompiled import uncompiled
 from distillkit.evaluate import serve
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
@@ -24,7 +25,7 @@ from distillkit.train.ranks.alone import Ranks
 def follow(ranks: Ranks) -> None:
     """Do what the first rank asks for until it has finished. Raises what ended it."""
     # Never at once, not even between two recipes: the first one, which got the signal too, says what comes of it.
-    with StopRequest() as stop:
+    with StopRequest() as stop, uncompiled():
         ranks.listen({"stage": lambda **facts: execute(ranks, stop, **facts)})
 
 

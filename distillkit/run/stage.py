@@ -21,6 +21,7 @@ from distillkit.assets.locate import located
 from distillkit.disk import checkpoint, files
 from distillkit.disk.results import Outcome
 from distillkit.disk.rundir import RunDir
+from distillkit.dry.uncompiled import uncompiled
 from distillkit.recipe import used_distributions, with_checkpoint
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
@@ -47,7 +48,7 @@ def execute(
 
     The caller holds the run's lock; other ranks listen.
     """
-    with guarded(run), StopRequest() as stop:
+    with guarded(run), StopRequest() as stop, uncompiled():
         run.exit.unlink(missing_ok=True)  # how an earlier session ended is no longer true
         with LoggedScreen(screen, run.log) as logged, shown_warnings(logged):
             number = decided_threads(recipe, run)

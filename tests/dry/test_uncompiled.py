@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 TRIED = """
 import sys
@@ -37,12 +38,28 @@ with uncompiled():
 """
 
 
-def run(code: str) -> None:
-    subprocess.run([sys.executable, "-c", code], check=True)
+RUN = """
+import sys
+from pathlib import Path
+from distillkit.cli.main import main
+from distillkit.testing import tiny_recipe
+
+Path("r.toml").write_text(tiny_recipe("edm", generator={"network": {"use": "mlp", "width": 8}}, evaluate=None))
+assert main(["run", "r.toml"]) == 0
+assert "torch._dynamo.utils" not in sys.modules, "the compiler was imported"
+"""
+
+
+def run(code: str, folder: Path | None = None) -> None:
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=folder)
 
 
 def test_the_compiler_is_not_imported_and_what_it_must_skip_is_not_forgotten() -> None:
     run(TRIED)
+
+
+def test_a_run_that_compiles_nothing_does_not_import_the_compiler(tmp_path: Path) -> None:
+    run(RUN, tmp_path)
 
 
 def test_who_asks_for_the_compiler_has_it() -> None:
