@@ -18,7 +18,7 @@ def choose(limit: int | None = None) -> int:
     counts = [n for n in (1, 2, 4, 8, 16, 32, 64) if n <= limit]
     if counts == [1]:
         return 1
-    times = {}
+    times: dict[int, float] = {}
     for n in counts:
         torch.set_num_threads(n)
         times[n] = probe(FIGHT * min(times.values(), default=math.inf))

@@ -19,7 +19,7 @@ def probed(monkeypatch: pytest.MonkeyPatch, seconds: dict[int, float]) -> list[i
     """Fake the probe by the current thread count -> the counts it was asked at."""
     asked: list[int] = []
 
-    def probe() -> float:
+    def probe(most: float) -> float:
         asked.append(torch.get_num_threads())
         return seconds[asked[-1]]
 
@@ -57,3 +57,11 @@ def test_one_allowed_thread_needs_no_probe(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_probe_measures_some_time() -> None:
     assert threads.probe() > 0
+
+
+def test_a_probe_that_is_lost_ends_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(1000))
+    monkeypatch.setattr(threads.time, "perf_counter", lambda: next(clock))
+    assert threads.probe(most=0.5) > 0.5
+    assert next(clock) == 2 * 3  # three repeats of five decide a median
+    assert threads.probe(most=1.5) == 1
