@@ -7,6 +7,8 @@ from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from pathlib import Path
 
+from distillkit.cli.runs import run_path
+
 IMAGES = 1_000_000  # at most
 
 
@@ -60,12 +62,15 @@ def runs(command: ArgumentParser) -> None:
 
 def student(command: ArgumentParser) -> None:
     """Add RUN, a student in any form."""
-    command.add_argument("run", type=Path, metavar="RUN", help="a run, a result folder or a student.safetensors")
+    command.add_argument("run", type=run_path, metavar="RUN",
+                         help="a run or its number, a result folder or a student.safetensors")  # fmt: skip
 
 
 def run(command: ArgumentParser) -> None:
     """Add RUN, a run's folder."""
-    command.add_argument("run", type=Path, metavar="RUN", help="a run directory, such as runs/0003-digits_sid")
+    command.add_argument(
+        "run", type=run_path, metavar="RUN", help="a run, such as runs/0003-digits_sid, or 3 for short"
+    )
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:

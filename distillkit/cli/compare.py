@@ -14,13 +14,15 @@ from rich.text import Text
 
 from distillkit.cli import arguments
 from distillkit.cli.console import console
+from distillkit.cli.runs import run_path
 from distillkit.compare import Comparison, Run, compare, matrix, tables, write_page
 
 GAP = 2  # characters between columns
 
 
 def add(parser: ArgumentParser) -> None:
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run directories; seeds are grouped")
+    parser.add_argument("runs", type=run_path, nargs="+", metavar="RUN",
+                        help="run directories, or their numbers; seeds are grouped")  # fmt: skip
     parser.add_argument("--baseline", metavar="NAME", help="a recipe, a group or a run (default: the first RUN's)")
     parser.add_argument("--metric", dest="metrics", action="append", default=[], metavar="NAME",
                          help="draw this one's curves, such as frechet/fd (may be repeated; default: two)")  # fmt: skip

@@ -12,6 +12,7 @@ from distillkit.api.errors import UsageError
 from distillkit.api.explained import explained
 from distillkit.cli import arguments, panel, screen, several
 from distillkit.cli.console import console, tell
+from distillkit.cli.runs import run_path
 from distillkit.disk.results import Outcome
 from distillkit.train.ranks import join
 from distillkit.train.ranks.alone import Ranks
@@ -24,7 +25,7 @@ def add(parser: ArgumentParser) -> None:
     seeds.add_argument("--seeds", type=arguments.seeds, metavar="0,1,2", help="run once for each, show mean and spread")
     parser.add_argument("--teacher-seeds", action="store_true",
                         help="give the seed to the recipes it builds on too, such as a teacher")  # fmt: skip
-    parser.add_argument("--resume", type=Path, metavar="RUN", help="instead of a recipe: go on with this run")
+    parser.add_argument("--resume", type=run_path, metavar="RUN", help="instead of a recipe: go on with this run")
     parser.add_argument("--extend", action="store_true",
                         help="RECIPE is a run: train it on, to --set run.kimg=N, in a folder of its own")  # fmt: skip
     parser.add_argument("--wait", action="store_true", help="where another process has this run, wait for it to end")

@@ -18,7 +18,33 @@ from distillkit.recipe.schema import Recipe, Tables
 from distillkit.recipe.shown import is_list, is_table
 from distillkit.recipe.structure import converter
 from distillkit.recipe.values import Complaint, Misfit
+from distillkit.recipe.write import tables
 from distillkit.registry import Catalog, NotOffered, Unusable
+
+STUDY = {"cell", "vary"}  # tables of a study's file alone
+
+
+def keys_meant(path: Path, sets: Sequence[str], text: str, catalog: Catalog) -> str:
+    """The whole keys that a setting of the recipe's last names may mean, such as lr=1e-4; "": it names a table."""
+    key = text.partition("=")[0].strip()
+    if key.partition(".")[0] in {*fields(Tables), "extends"}:
+        return ""
+    try:
+        whole = tables(read(path, [other for other in sets if other is not text], catalog))
+    except RecipeProblems:
+        return ""
+    found = [name for name in dotted(whole) if name.endswith(f".{key}")]
+    return " or ".join(found[:4]) + (", ..." if len(found) > 4 else "")
+
+
+def dotted(table: Mapping[str, Any], before: str = "") -> Iterator[str]:
+    """Every key within tables and lists of tables, as --set has it."""
+    for key, value in table.items():
+        yield f"{before}{key}"
+        within = dict(enumerate(value)) if is_list(value) else value
+        if isinstance(within, dict):
+            tables_within = {k: part for k, part in within.items() if isinstance(value, dict) or isinstance(part, dict)}
+            yield from dotted(tables_within, f"{before}{key}.")
 
 
 def read(path: Path | str, sets: Sequence[str] = (), catalog: Catalog | None = None) -> Recipe:
@@ -29,10 +55,15 @@ def read(path: Path | str, sets: Sequence[str] = (), catalog: Catalog | None = N
     """
     path, catalog = Path(path), catalog or Catalog.installed()
     layer, problems = load(path), []
+    for key in STUDY & layer.data.keys():
+        origin, hint = layer.origin((key,)), f"distillkit study {path}"
+        raise RecipeProblems(path, [Problem(origin.file, origin.line, key, "this is a study, not a recipe", hint)])
     for text in sets:
         found = override(layer, text)
         if isinstance(found, Problem):
             problems.append(found)
+        elif meant := keys_meant(path, sets, text, catalog):
+            problems.append(Problem("--set", None, text.partition("=")[0].strip(), "unknown key", f"write {meant}"))
         else:
             layer = found
     method = _method(layer, catalog)

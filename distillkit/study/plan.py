@@ -74,7 +74,10 @@ class Study(Tables):
 
 def read(path: Path, catalog: Catalog) -> Study:
     """Read a study file. Raises RecipeProblems with all problems at once."""
-    layer, problems = load(path), []
+    layer, problems = load(shipped.asked(str(path))), []
+    for key in sorted({"run", "generator_loss", "dataset"} & layer.data.keys()):
+        wrong = f"it has [{key}]: this is a recipe, not a study"
+        raise RecipeProblems(path, [Problem(path.name, None, "", wrong, f"distillkit run {path}")])
 
     def report(key: Any, message: str, hint: str = "") -> None:
         origin = layer.origin(key)

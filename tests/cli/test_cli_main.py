@@ -95,7 +95,7 @@ def test_python_dash_m_is_the_same_command():
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["fly"], ["run", "--seeds", "1,x", "a.toml"], ["run", "--seeds", "1,1", "a.toml"],
+    [["fly"], ["run", "--seeds", "1,x", "a.toml"], ["run", "--seeds", "1,1", "a.toml"],
      ["run", "--seed", "-1", "a.toml"], ["run", "--seed", "1", "--seeds", "1,2", "a.toml"], ["check"], ["report"]],
 )  # fmt: skip
 def test_a_wrong_command_line_is_2(arguments, capsys):

@@ -1,0 +1,64 @@
+"""What `distillkit` alone says: the commands in groups, and three lines to begin with."""
+
+from __future__ import annotations
+
+import argparse
+from difflib import get_close_matches
+
+GROUPS = {  # a module here for each command, with add(parser) and main(args)
+    "train": {
+        "run": "run a recipe, and first the recipes it builds on",
+        "check": "show the resolved recipe and the plan, or check many; run nothing",
+        "plan": "say what a recipe takes, and whether it fits; run and download nothing",
+        "study": "run many recipes and seeds from one file, and compare them",
+        "launch": "run a recipe on machines of a scheduler, or print what does",
+    },
+    "look": {
+        "compare": "show runs side by side, and write a page of their curves",
+        "report": "write the report.html of a run again",
+        "eval": "measure the student of a finished run again",
+    },
+    "use a student": {
+        "sample": "draw images of a finished student",
+        "export": "write a finished student in a format of others, and compare the two",
+    },
+    "recipes, data, networks": {
+        "recipes": "list the recipes that come with distillkit, or copy one to edit",
+        "data": "pack images into a data set, check one, or measure it for fid",
+        "assets": "list the published files that recipes name, or download them",
+        "convert": "turn a network of another make (.pkl, .bin, .pt) into ours",
+    },
+    "plugins and this machine": {
+        "plugins": "list what a recipe can name, or explain one",
+        "new": "start a plugin: a distribution that installs, passes its tests and runs",
+        "schema": "print a JSON Schema of recipes, for an editor that completes and checks them",
+        "doctor": "say whether everything is here that a run needs",
+    },
+}
+COMMANDS = {name: told for group in GROUPS.values() for name, told in group.items()}
+EXAMPLES = {
+    "distillkit run digits_sid": "a teacher and its one-step student, in minutes",
+    "distillkit sample 2": "draw with the student, run 2 of runs/",
+    "distillkit plugins": "what recipes of your own may name",
+}
+
+
+class Overview(argparse.ArgumentParser):
+    """The parser of the whole command line, whose help has the commands in groups."""
+
+    def format_help(self) -> str:
+        lines = ["usage: distillkit COMMAND ...   (distillkit COMMAND --help explains one)", "", str(self.description)]
+        for group, commands in GROUPS.items():
+            lines += ["", group, *(f"  {name:9}{told}" for name, told in commands.items())]
+        wide = max(map(len, EXAMPLES))
+        lines += ["", "to begin with", *(f"  {line:{wide}}   {told}" for line, told in EXAMPLES.items())]
+        return "\n".join([*lines, "", "options: --help, --version", ""])
+
+
+def unknown(command: str) -> str:
+    """What is said of a command that there is not; "": there is."""
+    if command in COMMANDS:
+        return ""
+    near = get_close_matches(command, COMMANDS, n=1)
+    meant = f"did you mean {near[0]}?   " if near else ""
+    return f"no command {command[:40]!r}; {meant}distillkit alone lists them"
