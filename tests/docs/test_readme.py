@@ -48,7 +48,7 @@ def test_the_gate_runs_the_test_command_of_the_readme():
 
 def test_the_table_has_every_command_that_help_has(capsys):
     main(["--help"])
-    helped = set(re.findall(r"^    (\w+)  ", capsys.readouterr().out, re.M))
+    helped = set(re.findall(r"^  (\w+)  ", capsys.readouterr().out, re.M)) - {"distillkit"}
     assert helped == set(re.findall(r"^\| `distillkit (\w+)", PAGE, re.M))
 
 
