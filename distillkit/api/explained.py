@@ -11,6 +11,7 @@ _SHORT = (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN)
 _NAMES = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM)
 # What RuntimeErrors say that stand for memory: torch on a CPU, oneDNN inside it, C++.
 _MEMORY = ("DefaultCPUAllocator", "could not create a primitive", "could not create a memory", "std::bad_alloc")
+_COMPILER = ("torch._dynamo.exc", "torch._inductor.exc")
 
 
 def explained(error: BaseException) -> DistillkitError | None:
@@ -19,8 +20,12 @@ def explained(error: BaseException) -> DistillkitError | None:
         return error
     if short := _of_memory(error):
         return ResourceError(f"out of memory: {short}; lower run.micro_batch, or --batch")
-    if not isinstance(error, OSError):
-        return _of_order(str(error)) if isinstance(error, RuntimeError) else None
+    if isinstance(error, OSError):
+        return _of_system(error)
+    return _of_compiler(error) or (_of_order(str(error)) if isinstance(error, RuntimeError) else None)
+
+
+def _of_system(error: OSError) -> DistillkitError | None:
     where, why = _name(error), error.strerror or type(error).__name__
     if error.errno in FULL:
         return ResourceError(f"disk full: {why}: {where}; make room, then the same command again")
@@ -47,6 +52,17 @@ def _of_order(text: str) -> DistillkitError | None:
     if not found:
         return None
     return UsageError(f"run.deterministic: {name.split()[-1]} adds up in no fixed order here; set it to false")
+
+
+def _of_compiler(error: BaseException) -> DistillkitError | None:
+    """What a backend raised, or what torch's compiler says by itself."""
+    if isinstance(error, RuntimeError) and "does not currently support double backward" in str(error):
+        return UsageError("a loss here takes gradients of gradients, which compiled networks have not: no run.compile")
+    if type(error).__module__ not in _COMPILER:
+        return None
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    told = lines[1] if len(lines) > 1 and lines[0].endswith("raised:") else lines[0]
+    return ResourceError(f"torch cannot compile: {told[:200]}; without run.compile it need not")
 
 
 def _name(error: OSError) -> str:

@@ -5,6 +5,7 @@ An ability is a Protocol: `isinstance(network, EncoderFeatures)` asks for it, an
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
@@ -163,3 +164,8 @@ class ForcedNormalization(Protocol):
 
     def force_normalization(self, on: bool) -> None:
         """Whether training overwrites weights by their normalised values; what the network computes is the same."""
+
+
+# What methods call of a network beside `forward`.
+METHODS = sorted({name for ability in (EncoderDecoder, EncoderFeatures, LogVar) for name, member in
+                  inspect.getmembers(ability, inspect.isfunction) if not name.startswith("_")})  # fmt: skip

@@ -14,7 +14,7 @@ from distillkit.noise.levels import (
     lognormal,
     rho_grid,
 )
-from distillkit.noise.masks import dropout, masks, masks_again, masks_kept, masks_of
+from distillkit.noise.masks import dropout, in_a_pass, masks, masks_again, masks_kept, masks_of
 from distillkit.noise.order import shuffled
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "edm_weight",
     "fold",
     "heun_step",
+    "in_a_pass",
     "lognormal",
     "masks",
     "masks_again",

@@ -91,6 +91,11 @@ def row_seeds(seed: int, first: int, n: int, device: torch.device | str) -> Tens
     return z ^ (z >> 31) & (2**33 - 1)
 
 
+def in_a_pass() -> bool:
+    """Whether this thread is in a pass of a turn: its masks are by number."""
+    return here.masks is not None
+
+
 @contextmanager
 def masks(seed: int, first: int, n: int, device: torch.device | str = "cpu") -> Iterator[None]:
     """Inside, `dropout` in this thread draws the masks of rows first ... first+n-1 of `seed`, call by call."""

@@ -76,6 +76,8 @@ class Run:
     """auto, cpu, cuda, cuda:1, xpu; with "auto": a CUDA GPU where there is one"""
     precision: str = field(default="fp32", validator=in_(("fp32", "tf32", "bf16", "fp64")))
     """what networks compute in; weights are float32 but for "fp64"."""
+    compile: bool = field(default=False, metadata=added_later(as_before=False))
+    """the networks' passes in training are compiled by torch.compile (docs/speed.md)"""
     channels_last: bool = field(default=False, metadata=added_later(as_before=False))
     """images and weights of convolutions lie in memory with their channels side by side (docs/speed.md)"""
     checkpoint_activations: bool = field(default=False, metadata=NO_BITS)

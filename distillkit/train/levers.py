@@ -13,7 +13,7 @@ from attrs import frozen
 
 from distillkit.api import UsageError
 from distillkit.recipe.schema import Recipe
-from distillkit.train import layout, recompute
+from distillkit.train import compiled, layout, recompute
 from distillkit.train.state import State
 
 
@@ -47,6 +47,10 @@ LEVERS = (
         apply=lambda state: recompute.recompute(differentiated(state)),
         refuses=lambda state: recompute.refused(differentiated(state)),
     ),
+    Lever(
+        key="run.compile", numbers="rounding: operations are fused, and sums are taken in another order",
+        apply=lambda state: compile_passes(state),
+    ),
 )  # fmt: skip
 
 # What may stand beside a lever, and is not one: whether it is there.
@@ -58,6 +62,8 @@ BESIDE: dict[str, Callable[[State], bool]] = {
 }
 # Pairs that do not go together, of keys of levers and names above, and why.
 APART: dict[tuple[str, str], str] = {
+    ("run.compile", "--shard"): "a compiled pass has no place where weights are lent",
+    ("run.compile", "run.checkpoint_activations"): "compiled blocks cannot drop again what they dropped",
     ("run.channels_last", "--shard"): "FSDP cuts weights that lie in the usual order alone",
 }
 
@@ -92,3 +98,13 @@ def differentiated(state: State) -> list[Any]:
     """The networks through which gradients may go; the average's do not."""
     teacher = state.teacher and state.teacher.network
     return [*state.networks.values(), *([teacher] if teacher else []), *(copy.module for copy in state.copies.values())]
+
+
+def compile_passes(state: State) -> None:
+    """Compile what passes in training call: all but the average, which is drawn with as those do who load it."""
+    if state.device.type == "meta":
+        return
+    compiled.ready(state.device, state.cache)
+    for name, network in denoisers(state).items():
+        if network is not state.average and network is not state.ema:
+            compiled.compiles(network, name in state.networks)

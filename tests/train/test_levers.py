@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,11 +15,11 @@ from distillkit.recipe.fingerprint import WITHOUT_EFFECT_ON_RESULT
 from distillkit.testing import toys
 from distillkit.testing.ranks import simulated
 from distillkit.testing.training import copied, differences, gradients, run, weights
-from distillkit.train import levers, snapshot
+from distillkit.train import compiled, levers, snapshot
 from distillkit.train.levers import LEVERS
 from distillkit.train.state import State
 
-UNET = {"use": "edm-ddpmpp", "model_channels": 8, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4]}
+UNET = {"use": "edm-ddpmpp", "model_channels": 8, "channel_mult": [1], "num_blocks": 1, "attn_resolutions": [8]}
 SID = {
     "teacher_score": {"use": "toy", "network": {**UNET, "dropout": 0.1}},
     "generator_loss": {"use": "sid", "noise": "lognormal"},
@@ -27,6 +27,19 @@ SID = {
 KEYS = [lever.key for lever in LEVERS]
 NO_BITS = {f"run.{key}" for key in WITHOUT_EFFECT_ON_RESULT} & {*KEYS}
 ITERATIONS = 3
+
+
+@pytest.fixture(autouse=True)
+def quick_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The graphs of torch's compiler without its kernels, which take a C++ compiler and minutes."""
+    monkeypatch.setattr(compiled, "BACKEND", "eager")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forgotten() -> Iterator[None]:
+    """Tests share what is compiled; who comes after them has a compiler that knows nothing."""
+    yield
+    torch.compiler.reset()
 
 
 def tables(*keys: str, **more: Any) -> dict[str, Any]:
@@ -90,9 +103,9 @@ def test_in_bf16_gradients_are_no_further_from_those_of_float64(key: str) -> Non
 
 @pytest.mark.parametrize("key", KEYS)
 def test_a_run_that_was_interrupted_goes_on_to_the_same_bits(key: str) -> None:
-    through = trained(key)
-    begun = run(toys.toy_state(**tables(key)), 1)
-    resumed = toys.toy_state(**tables(key))
+    through = trained(key, **FP64)
+    begun = run(toys.toy_state(**tables(key, **FP64)), 1)
+    resumed = toys.toy_state(**tables(key, **FP64))
     snapshot.restore(resumed, *copied(begun))
     assert not differences(copied(run(resumed, ITERATIONS - 1)), copied(through))
 
@@ -102,7 +115,7 @@ def test_names_shapes_and_copies_of_networks_are_those_without_it(key: str) -> N
     def described(state: State) -> dict[str, tuple[torch.Size, torch.dtype]]:
         return {name: (tensor.shape, tensor.dtype) for name, tensor in snapshot.capture(state)[0].items()}
 
-    assert described(trained(key)) == described(trained())
+    assert described(trained(key, **FP64)) == described(trained(**FP64))
 
 
 @pytest.mark.parametrize("one", KEYS)

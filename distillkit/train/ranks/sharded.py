@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from typing import Any, cast
@@ -12,13 +11,11 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 
-from distillkit.api import Blocks, EncoderDecoder, EncoderFeatures, LogVar
+from distillkit.api import Blocks
+from distillkit.api.network import METHODS
 from distillkit.train.recompute import names_blocks
 
 BIG = 10_000_000  # parameters of a module that is borrowed by itself, where a network names no blocks
-# What methods call of a network beside `forward`: without this they meet pieces.
-METHODS = sorted({name for ability in (EncoderDecoder, EncoderFeatures, LogVar) for name, member in
-                  inspect.getmembers(ability, inspect.isfunction) if not name.startswith("_")})  # fmt: skip
 
 
 class Sharded:

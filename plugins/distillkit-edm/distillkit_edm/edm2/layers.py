@@ -14,8 +14,9 @@ SILU = 0.596  # root mean square of silu(n), n ~ N(0,1)
 
 def normalize(x: Tensor, dims: tuple[int, ...]) -> Tensor:
     """x over its root mean square along `dims` (+ 1e-4). Source: arXiv:2312.02696, Eq. (47)."""
-    norm = torch.linalg.vector_norm(x, dim=dims, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
-    unit: Tensor = x / (EPS + norm * math.sqrt(1 / math.prod(x.shape[dim] for dim in dims))).to(x.dtype)
+    wide = x.dtype if x.dtype == torch.float64 else torch.float32  # torch.promote_types would break a compiled graph
+    norm = torch.linalg.vector_norm(x, dim=dims, keepdim=True, dtype=wide)
+    unit: Tensor = x / (EPS + norm * math.sqrt(1 / math.prod([x.shape[dim] for dim in dims]))).to(x.dtype)
     return unit
 
 

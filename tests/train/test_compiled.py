@@ -1,0 +1,154 @@
+"""run.compile: what is compiled, when, and what a user reads where it cannot be."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from distillkit import noise
+from distillkit.api import ResourceError, UsageError
+from distillkit.api.explained import explained
+from distillkit.testing import toys
+from distillkit.testing.training import run
+from distillkit.train import compiled
+from distillkit.train.state import State
+
+SMALL = {"run": {"compile": True}, "generator_loss": {"use": "sid", "noise": "lognormal"}}
+CXX = shutil.which("g++") and Path(sysconfig.get_path("include"), "Python.h").is_file()
+
+
+class Counted:
+    """A backend that runs graphs as they are, and knows how many it was given and how often they ran."""
+
+    def __init__(self) -> None:
+        self.graphs = self.calls = 0
+
+    def __call__(self, graph: Any, inputs: Any) -> Any:
+        self.graphs += 1
+
+        def call(*given: Any) -> Any:
+            self.calls += 1
+            return graph(*given)
+
+        return call
+
+
+@pytest.fixture
+def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counted]:
+    torch.compiler.reset()
+    made = Counted()
+    monkeypatch.setattr(compiled, "BACKEND", made)
+    yield made
+    torch.compiler.reset()
+
+
+def pictures(state: State, network: Any) -> Tensor:
+    x = torch.zeros(5, *state.dataset.shape, device=state.device)
+    return network(x, 1.0)
+
+
+def test_passes_of_a_turn_are_compiled_and_nothing_is_compiled_after_the_second_iteration(backend: Counted) -> None:
+    state = run(toys.toy_state(**SMALL), 2)
+    graphs, calls = backend.graphs, backend.calls
+    assert graphs > 1  # `ready` compiles one by itself
+    run(state, 3)
+    assert backend.graphs == graphs
+    assert backend.calls > calls
+
+
+def test_pictures_and_metrics_are_drawn_as_by_a_network_that_was_loaded(backend: Counted) -> None:
+    state = run(toys.toy_state(**SMALL), 1)
+    calls = backend.calls
+    for network in (state.generator, state.ema, state.teacher.network):
+        pictures(state, network)
+    assert backend.calls == calls
+    with noise.masks(0, 0, 5):  # in a pass of a turn
+        pictures(state, state.ema)
+        assert backend.calls == calls, "the average was compiled"
+        pictures(state, state.generator)
+    assert backend.calls > calls
+
+
+def test_a_copy_of_a_compiled_network_is_a_network_of_its_own(backend: Counted) -> None:
+    state = toys.toy_state(**SMALL)
+    twin = copy.deepcopy(state.generator)
+    for p in twin.parameters():
+        p.data.add_(1)
+    with noise.masks(0, 0, 5):
+        assert not torch.equal(pictures(state, twin), pictures(state, state.generator))
+    assert twin.state_dict().keys() == toys.toy_state().generator.state_dict().keys()
+
+
+def test_forward_mode_derivatives_take_the_network_as_it_is(backend: Counted) -> None:
+    state = toys.toy_state(**SMALL)
+    x, calls = torch.zeros(5, *state.dataset.shape), backend.calls
+    with noise.masks(0, 0, 5):
+        _, moved = torch.func.jvp(lambda x: state.generator(x, 1.0), (x,), (torch.ones_like(x),))
+    assert moved.abs().max() > 0
+    assert backend.calls == calls
+
+
+def test_gradients_of_gradients_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.compiler.reset()
+    monkeypatch.setattr(compiled, "BACKEND", "aot_eager")
+    state = toys.toy_state(**SMALL)
+    x = torch.zeros(5, *state.dataset.shape).requires_grad_()
+    with pytest.raises(RuntimeError) as error, noise.masks(0, 0, 5):
+        (grad,) = torch.autograd.grad(state.generator(x, 1.0).square().sum(), x, create_graph=True)
+        grad.square().sum().backward()
+    torch.compiler.reset()
+    known = explained(error.value)
+    assert isinstance(known, UsageError)
+    assert "no run.compile" in str(known)
+
+
+def test_without_a_compiler_the_run_ends_before_it_trains(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import torch._inductor.config as inductor
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    torch.compiler.reset()
+    with inductor.patch({"cpp.cxx": (None, "no-such-compiler")}), pytest.raises(ResourceError) as refusal:
+        toys.toy_state(**SMALL)
+    torch.compiler.reset()
+    assert str(refusal.value).startswith("run.compile = true: torch cannot compile: ")
+    assert "\n" not in str(refusal.value)
+    assert "compiler" in str(refusal.value)
+
+
+def test_what_is_compiled_is_kept_in_our_folder_or_in_the_users(
+    backend: Counted, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setenv("DISTILLKIT_HOME", str(tmp_path))
+    toys.toy_state(**SMALL)
+    assert Path(compiled.os.environ["TORCHINDUCTOR_CACHE_DIR"]) == tmp_path / "compiled"
+    compiled.os.environ["TORCHINDUCTOR_CACHE_DIR"] = "/mine"
+    toys.toy_state(**SMALL)
+    assert compiled.os.environ["TORCHINDUCTOR_CACHE_DIR"] == "/mine"
+
+
+@pytest.mark.skipif(not CXX, reason="torch's compiler needs g++ and Python.h")
+def test_by_the_real_compiler_numbers_are_the_same_to_rounding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.compiler.reset()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    x = torch.ones(4, 2, 8, 8)
+    network = toys.toy_state(run={"compile": True}).generator.requires_grad_(True)
+
+    def passed() -> list[Tensor]:
+        out = network(x, 1.0)
+        return [out, *torch.autograd.grad(out.square().sum(), list(network.parameters()))]
+
+    plain = passed()
+    with noise.masks(0, 0, 4):
+        fast = passed()
+    torch.compiler.reset()
+    assert not all(map(torch.equal, fast, plain)), "nothing was compiled"
+    torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-6)
