@@ -12,7 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from distillkit.mmd import mmd2
+from distillkit.mmd import mmd2, self_mean
 from distillkit.testing import toy_state
 from distillkit.train.iterate import iterate
 from distillkit.train.state import State
@@ -55,7 +55,9 @@ METHODS = (
     Method("CD + EL", {"use": "cd", "mu": 0.9}, {"F": 9, "f": 2, "m": 1}, terms=EL),
     Method("teacher (edm)", {"use": "edm"}, {"F": 3}),
     Method("EL beside SiD", {"use": "sid"}, {"f": 2, "m": 1}, terms=EL),
-    Method("EL beside SiD, bank_mb = 0", {"use": "sid"}, {"f": 2, "r": 1, "m": 1}, terms=[{**EL[0], "bank_mb": 0}]),
+    Method(
+        "EL beside SiD, bank_mb = 0", {"use": "sid"}, {"f": 2, "r": 1, "m": 1, "s": 1}, terms=[{**EL[0], "bank_mb": 0}]
+    ),
 )
 
 
@@ -134,7 +136,8 @@ def costs(state: State, method: Method) -> Iterator[tuple[str, int]]:
         yield "f", flops(lambda: term.nets[0](x))
         yield "r", flops(lambda: term.nets[0](real))
         fake, real = (term.nets[0](images).requires_grad_() for images in (x, real))
-        yield "m", flops(lambda: mmd2(fake, real.detach(), term.kernel, 1.0))
+        yield "m", flops(lambda: mmd2(fake, real.detach(), term.kernel, 1.0, real_real=torch.zeros(())))
+        yield "s", flops(lambda: self_mean(real, term.kernel, 1.0))
 
 
 def frozen_cost(state: State, given: tuple[torch.Tensor, ...]) -> int:

@@ -1,6 +1,6 @@
 """What a further loss costs: CPU time of an iteration of each host of el_digits.toml, beside the host as it is.
 
-Usage: OMP_NUM_THREADS=1 python benchmarks/term_cost.py [--repeats 30]        prints a table in Markdown
+Usage: OMP_NUM_THREADS=1 python benchmarks/term_cost.py [--repeats 30]    prints a table in Markdown
 
 Images to a target, times these ratios, are seconds to the target that no other work on the machine disturbed.
 """
@@ -31,6 +31,7 @@ SETS = {  # at their full rate from the first iteration; few pairs, which are as
 TERMS = {
     "itself": None,
     "EL": '{use="embedding"}',
+    "EL, copies = 4": '{use="embedding", copies=4}',
     "EL on pixels": '{use="embedding", embeddings=[{use="pixels"}]}',
     "FD-loss": '{use="frechet", population=2000}',
 }
@@ -50,17 +51,20 @@ def iterations(host: str, term: str | None, folder: Path, catalog: Catalog) -> C
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=30, help="iterations of each, at least (%(default)s)")
-    repeats = parser.parse_args().repeats
+    parser.add_argument("--hosts", nargs="+", choices=HOSTS, default=HOSTS, help="all, if none are named")
+    parser.add_argument("--terms", nargs="+", choices=list(TERMS)[1:], default=list(TERMS)[1:], help="all, likewise")
+    given = parser.parse_args()
     torch.set_num_threads(1)
     catalog = Catalog.installed()
-    print("| | ms an iteration | " + " | ".join(list(TERMS)[1:]) + " |\n|---|---|" + "---|" * (len(TERMS) - 1))
+    print("| | ms an iteration | " + " | ".join(given.terms) + " |\n|---|---|" + "---|" * len(given.terms))
     with tempfile.TemporaryDirectory() as folder:
         teacher(Path(folder), catalog)
-        for host in HOSTS:
-            loops = {name: iterations(host, term, Path(folder), catalog) for name, term in TERMS.items()}
-            times = measure(loops, max(5, repeats // PERIOD.get(host, 1)))
+        for host in given.hosts:
+            terms = {name: TERMS[name] for name in ("itself", *given.terms)}
+            loops = {name: iterations(host, term, Path(folder), catalog) for name, term in terms.items()}
+            times = measure(loops, max(5, given.repeats // PERIOD.get(host, 1)))
             own = times["itself"][:, 0]
-            ratios = (ratio(times[name][:, 0], own) for name in list(TERMS)[1:])
+            ratios = (ratio(times[name][:, 0], own) for name in given.terms)
             cells = " | ".join(f"{middle:.2f} ({low:.2f} ... {high:.2f})" for middle, low, high in ratios)
             print(f"| {host} | {np.median(own) / PERIOD.get(host, 1):.0f} | {cells} |", flush=True)
 

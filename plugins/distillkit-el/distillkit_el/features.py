@@ -2,35 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from distillkit.api import State
+from distillkit.api import Kernel, State
+from distillkit.mmd import arguments
 
 BLOCK = 256  # images per forward pass through an embedding
 
 
 class RealFeatures:
-    """Features of real images by index: from a bank of the whole set where it fits in `bank_mb`, else computed."""
+    """Features of real images by index: from a bank of the whole set where it fits in `bank_mb`, else computed.
 
-    def __init__(self, state: State, nets: list[nn.Module], dtype: torch.dtype, bank_mb: float) -> None:
+    `kernel`: given, what it takes of each pair of images is kept as well, if that fits beside the features.
+    """
+
+    def __init__(
+        self, state: State, nets: list[nn.Module], dtype: torch.dtype, bank_mb: float, kernel: Kernel | None = None
+    ) -> None:
         dataset = state.dataset
         self.dataset, self.nets, self.device, self.dtype = dataset, nets, state.device, dtype
         one = self._images(torch.tensor([0]))
         widths = [embed(net, one).shape[1] for net in nets]
-        fits = len(dataset) * sum(widths) * dtype.itemsize <= bank_mb * 2**20
-        self.bank = self._fill(widths, state) if fits else None
+        room, size = bank_mb * 2**20 / dtype.itemsize, len(dataset)
+        self.bank = self._fill(widths, state) if size * sum(widths) <= room else None
+        self.pairs: list[Tensor] | None = None  # [N * N], of each embedding
+        self.upper: Tensor | None = None  # places i < j of a step's images
+        if self.bank is not None and kernel is not None and size * (sum(widths) + size * len(nets)) <= room:
+            self.pairs = [arguments(features, kernel).view(-1) for features in self.bank]
 
-    def __call__(self, index: Tensor) -> Iterator[Tensor]:
-        """Features [M,D] of int64 index [M], one embedding after the other."""
-        if self.bank is not None:
-            index = index.to(self.device, non_blocking=True)
-            yield from (features[index] for features in self.bank)
-        else:
+    def __call__(self, index: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Features [M,D] of int64 index [M], one embedding after the other, and what is kept of their pairs i < j."""
+        if self.bank is None:
             images = self._images(index)
-            yield from (embed(net, images) for net in self.nets)
+            yield from ((embed(net, images), None) for net in self.nets)
+            return
+        index = index.to(self.device, non_blocking=True)
+        features = (features.index_select(0, index) for features in self.bank)
+        if self.pairs is None:
+            yield from ((of, None) for of in features)
+            return
+        if self.upper is None or self.upper.shape[1] != len(index) * (len(index) - 1) // 2:
+            self.upper = torch.triu_indices(len(index), len(index), 1, device=self.device)
+        i, j = (index.index_select(0, side) for side in self.upper)
+        at = i.mul_(len(self.dataset)).add_(j)
+        yield from zip(features, (pairs.index_select(0, at) for pairs in self.pairs), strict=True)
 
     def _fill(self, widths: list[int], state: State) -> list[Tensor]:
         # Always the same blocks of neighbours, so that a resumed run, and any number of ranks, finds the same bits.
@@ -49,10 +67,15 @@ class RealFeatures:
         return self.dataset.images(index).to(self.device, self.dtype, non_blocking=True)
 
 
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Their rows, without a copy where there is one part."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+
+
 @torch.no_grad()
 def embed(net: nn.Module, x: Tensor) -> Tensor:
     """Features [N,D] of images x [N,C,H,W]; no graph."""
-    return torch.cat([net(part) for part in x.split(BLOCK)])
+    return joined([net(part) for part in x.split(BLOCK)])
 
 
 def pull_back(
@@ -65,8 +88,8 @@ def pull_back(
     """
     if len(x) <= BLOCK:
         leaves = [part.requires_grad_() for part in x.detach().split(at_once)]
-        value = loss(torch.cat([net(leaf) for leaf in leaves]))
-        return value.detach(), torch.cat(torch.autograd.grad(value, leaves))
+        value = loss(joined([net(leaf) for leaf in leaves]))
+        return value.detach(), joined(torch.autograd.grad(value, leaves))
     features = embed(net, x).requires_grad_()
     value = loss(features)
     (upstream,) = torch.autograd.grad(value, features)

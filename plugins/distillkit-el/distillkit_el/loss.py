@@ -39,7 +39,7 @@ from distillkit.api import (
     min_len,
     optional,
 )
-from distillkit.mmd import bandwidth2, mmd2
+from distillkit.mmd import Pooled, mean_at, mmd2
 from distillkit_el.bandwidth import Bandwidths
 from distillkit_el.features import RealFeatures, pull_back
 from distillkit_el.modes import joint, per_class
@@ -68,7 +68,7 @@ class EmbeddingLoss(AuxiliaryLoss):
         bandwidth_ema: float = field(default=0.99, validator=and_(ge(0), lt(1)))  # decay of its average, per step
         real_batch: int = field(default=256, validator=ge(1))  # real images per step
         bank_mb: float = field(default=1024, validator=ge(0))
-        """megabytes for the features of the whole data set, if they fit; 0: never kept"""
+        """megabytes for the features of the whole data set, and for its pairs, if they fit; 0: never kept"""
         refresh_every: int | None = field(default=None, validator=optional(ge(1)))
         """iterations between new embeddings; unset: the same in the whole run"""
         mode: str = field(default="marginal", validator=in_(("marginal", "joint", "per_class")))
@@ -107,25 +107,30 @@ class EmbeddingLoss(AuxiliaryLoss):
         """(a), the mean over embeddings [], and its gradient at x [N,C,H,W]; one embedding at a time."""
         if self.real is None:  # only now: the bank takes a pass over the data
             bank_mb = 0 if self.config.refresh_every else self.config.bank_mb
-            self.real = RealFeatures(state, self.nets, self.dtype, bank_mb)
+            kernel = self.kernel if self.config.mode == "marginal" and not self.biased else None
+            self.real = RealFeatures(state, self.nets, self.dtype, bank_mb, kernel)
         index = self._index(state)
         x = step.own.x.detach().to(self.dtype)  # each rank embeds its own rows; what is compared is the whole batch
         values, gradient = [], torch.zeros_like(x)
-        for i, real in enumerate(self.real(index)):
-            compare = partial(self._compare, state, step, index, i, real)
+        for i, (real, pairs) in enumerate(self.real(index)):
+            compare = partial(self._compare, state, step, index, i, real, pairs)
             value, d = pull_back(self.nets[i], x, compare, at_once=state.micro_batch)
             state.record(f"embedding/{self.names[i]}", value)
             values.append(value)
             gradient += d / len(self.nets)
         return torch.stack(values).mean(), gradient.to(step.own.x.dtype)
 
-    def _compare(self, state: State, step: Step, index: Tensor, i: int, real: Tensor, fake: Tensor) -> Tensor:
-        """(b) of embedding i between fake [N,D], of this rank's rows, and real [M,D] -> []."""
+    def _compare(
+        self, state: State, step: Step, index: Tensor, i: int, real: Tensor, pairs: Tensor | None, fake: Tensor
+    ) -> Tensor:
+        """(b) of embedding i between fake [N,D], of this rank's rows, and real [M,D], with its pairs -> []."""
         fake = step.gather(fake)
-        s2 = self.bandwidths.update(i, bandwidth2(fake, real, self.config.bandwidth))
-        mmd = partial(mmd2, kernel=self.kernel, biased=self.biased)
+        pool = Pooled(fake, real, self.kernel)
+        s2 = self.bandwidths.update(i, pool.bandwidth2(self.config.bandwidth))
         if self.config.mode == "marginal":
-            return mmd(fake, real, s2=s2)
+            known = None if pairs is None else mean_at(pairs, self.kernel, s2)
+            return pool.mmd2(s2, biased=self.biased, real_real=known)
+        mmd = partial(mmd2, kernel=self.kernel, biased=self.biased)
         real_labels = state.dataset.labels(index)
         if self.config.mode == "per_class":
             ours = step.labels_cpu

@@ -100,11 +100,27 @@ def test_the_bank_gives_the_values_of_no_bank_and_reads_each_image_once() -> Non
 
 
 def test_a_bank_that_does_not_fit_is_not_made() -> None:
-    at, needed = state(), SIZE * (4 + 3) * 4 / 2**20
-    for bank_mb, made in ((needed, True), (0.99 * needed, False)):
+    at, features, pairs = state(), SIZE * (4 + 3) * 4 / 2**20, 2 * SIZE**2 * 4 / 2**20
+    for bank_mb, made in (
+        (features + pairs, (True, True)), (0.99 * (features + pairs), (True, False)), (0.99 * features, (False, False))
+    ):  # fmt: skip
         part = loss(at, bank_mb=bank_mb)
         run(part, at, images())
-        assert (part.real.bank is not None) == made
+        assert (part.real.bank is not None, part.real.pairs is not None) == made
+
+
+@pytest.mark.parametrize("keys", [{"estimator": "biased"}, {"mode": "joint"}, {"mode": "per_class"}])
+def test_pairs_are_kept_only_where_the_mean_over_them_is_a_term(keys: dict[str, Any]) -> None:
+    at = state()
+    part = loss(at, **keys)
+    run(part, at, images(), torch.eye(2)[torch.arange(8) % 2])
+    assert part.real.bank is not None and part.real.pairs is None
+
+
+def test_known_pairs_of_real_images_give_the_value_to_rounding() -> None:
+    at = state(dtype=torch.float64)
+    banked, plain = (run(loss(at, bank_mb=mb), at, images().double())[0] for mb in (1, 0))
+    torch.testing.assert_close(banked, plain, rtol=1e-12, atol=0)
 
 
 def test_real_images_depend_on_the_seed_and_on_images_seen_alone() -> None:

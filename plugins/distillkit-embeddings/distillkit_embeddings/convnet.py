@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from distillkit.api import Embedding, field, frozen, ge, in_
-from distillkit_embeddings.layers import Halve, Pool, frozen_module, norm
+from distillkit_embeddings.layers import Halve, Pool, channels_last, frozen_module, norm
 
 
 class ConvNet(Embedding):
@@ -28,6 +28,6 @@ class ConvNet(Embedding):
         for block in range(self.config.depth):
             halve = Halve(side)
             conv = nn.Conv2d(width if block else channels, width, 3, padding=1)
-            layers += [conv, norm(self.config.norm, width), nn.ReLU(), halve]
+            layers += [conv, norm(self.config.norm, width), nn.ReLU(inplace=True), halve]
             side = halve.side
-        return nn.Sequential(*layers, Pool(side), nn.Flatten())
+        return channels_last(nn.Sequential(*layers, Pool(side), nn.Flatten()))

@@ -18,6 +18,12 @@ def frozen_module(build: Callable[[], nn.Module], seed: int) -> nn.Module:
         return build().eval().requires_grad_(False)
 
 
+def channels_last(net: nn.Module) -> nn.Module:
+    """The same network on the layout that its convolutions and averages like best: up to half of the time."""
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch forgot it
+    return net
+
+
 def norm(how: str, width: int) -> nn.GroupNorm:
     """One group sees the whole image and keeps contrast between channels; "instance": each channel by itself."""
     return nn.GroupNorm(1 if how == "group" else width, width)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from distillkit.api import Embedding, field, frozen, ge
-from distillkit_embeddings.layers import Halve, Pool, frozen_module, norm
+from distillkit_embeddings.layers import Halve, Pool, channels_last, frozen_module, norm
 
 
 class Residual(Embedding):
@@ -23,12 +23,12 @@ class Residual(Embedding):
 
     def _build(self, side: int, channels: int) -> nn.Module:
         width = self.config.width
-        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
         for _ in range(self.config.depth):  # pooled before the block: a quarter of the cost, and it sees twice as far
             halve = Halve(side)
             layers += [halve, Block(width)]
             side = halve.side
-        return nn.Sequential(*layers, Pool(side), nn.Flatten())
+        return channels_last(nn.Sequential(*layers, Pool(side), nn.Flatten()))
 
 
 class Block(nn.Module):
@@ -36,7 +36,7 @@ class Block(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.branch = nn.Sequential(norm("group", width), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1))
+        self.branch = nn.Sequential(norm("group", width), nn.ReLU(inplace=True), nn.Conv2d(width, width, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
         h: Tensor = x + self.branch(x)
