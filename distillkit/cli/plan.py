@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from distillkit.api import UsageError
 from distillkit.cli import arguments
 from distillkit.cli.console import console
 from distillkit.plan import fit
@@ -31,39 +32,72 @@ def add(parser: ArgumentParser) -> None:
     parser.add_argument("--measure", action="store_true", help="time a few iterations where no run tells the speed")
     parser.add_argument("--nproc", type=arguments.whole(1, 10_000), metavar="N",
                          help="say what so many processes would do")  # fmt: skip
-    parser.add_argument("--price-per-hour", type=arguments.positive, metavar="X",
-                         help="of the device, for the cost column")  # fmt: skip
+    parser.add_argument("--gpu", type=gpu, metavar="NAME",
+                         help="assume one, by counted work and its data sheet: h100, rtx4090; or here")  # fmt: skip
+    parser.add_argument("--share", type=arguments.positive, metavar="X",
+                         help="of the peak of --gpu that training reaches (0.35)")  # fmt: skip
+    parser.add_argument("--price", "--price-per-hour", type=arguments.positive, metavar="X",
+                         help="of one device for an hour, for the cost column")  # fmt: skip
 
 
 def main(args: Namespace) -> int:
     """Count everything and tell -> exit code; what is missing is told, and no error."""
-    from distillkit.plan.several import several  # torch comes with them: only when there is work
+    from distillkit.plan.several import most_at_once, several  # torch comes with them: only when there is work
     from distillkit.plan.stages import stages
 
+    if args.share and not args.gpu:
+        raise UsageError("--share is of the peak of a GPU: name one, --gpu h100")
+    if (args.share or 0) > 1:
+        raise UsageError(f"--share {args.share:g}: at most 1, which is all of the peak")
     catalog, out = Catalog.installed(), console()
     found = stages(args.recipe, args.sets, args.runs, catalog)
-    speeds = [speed_of(stage, args.measure, catalog) for stage in found]
-    memory = fit.device(args.memory, found[-1].recipe.run.device)
-    out.print(Padding(chain(found, speeds, args.price_per_hour), (1, 0, 1, 0)))
+    speeds = [speed_of(stage, args, catalog) for stage in found]
+    memory = memory_of(args, found[-1].recipe.run.device)
+    price = args.price and args.price * (args.nproc or 1 if args.gpu else 1)
+    out.print(Padding(chain(found, speeds, price), (1, 0, 1, 0)))
     if found[-1].cost is not None:
         show(found[-1], out)
         for line in several(found[-1], args.nproc) if args.nproc else ():
             out.print(Text.assemble((f"on {args.nproc} processes: ", "dim"), line), soft_wrap=True)
-    notes(found, speeds, out)
+    notes(found, speeds, args.gpu, out)
     share = f"{fit.size(memory.usable, 'B')} of {fit.size(memory.memory, 'B')}, {memory.source}"
     out.print(
         Text.assemble(("memory: ", "dim"), f"{share}; the rest is left to the device's own needs"), soft_wrap=True
     )
-    out.print(Text(fit.verdict(found, memory), "bold"), soft_wrap=True)
+    at_once = None if args.nproc is None else (lambda run: most_at_once(run, args.nproc))
+    out.print(Text(fit.verdict(found, memory, at_once), "bold"), soft_wrap=True)
     return 0
 
 
-def speed_of(stage: Stage, measure: bool, catalog: Catalog) -> Speed | None:
-    """Take the speed from a run; else measure it, if that was asked for and what it needs is here. None: unknown."""
+def gpu(text: str) -> str:
+    from distillkit.plan.gpus import GPUS, HERE
+
+    if text.lower() not in (*GPUS, HERE):
+        raise ArgumentTypeError(f"{', '.join(GPUS)} or {HERE}, not {text[:80]!r}")
+    return text.lower()
+
+
+def memory_of(args: Namespace, device: str) -> fit.Device:
+    """What is to be fitted into: as asked, of the GPU that was asked for, or what is here."""
+    from distillkit.plan import gpus
+
+    if args.gpu in (None, gpus.HERE) or args.memory is not None:
+        return fit.device(args.memory, device)
+    return gpus.device(args.gpu)
+
+
+def speed_of(stage: Stage, args: Namespace, catalog: Catalog) -> Speed | None:
+    """Assume the speed of --gpu; else take it from a run; else measure it, if --measure, and what it needs is here.
+
+    None: unknown.
+    """
+    from distillkit.plan.gpus import SHARE, assumed
     from distillkit.plan.speed import logged, measured, trained_with
 
     known = logged(stage.run)
-    if known is None and measure and stage.cost is not None and not trained_with(stage):
+    if args.gpu:
+        return assumed(stage, args.gpu, args.share or SHARE, args.nproc or 1, known.done if known else 0)
+    if known is None and args.measure and stage.cost is not None and not trained_with(stage):
         return measured(stage, catalog)
     return known
 
@@ -120,12 +154,17 @@ def show(stage: Stage, out: Console) -> None:
         out.print(Text(line, "dim"), soft_wrap=True)
 
 
-def notes(found: Sequence[Stage], speeds: Sequence[Speed | None], out: Console) -> None:
+def notes(found: Sequence[Stage], speeds: Sequence[Speed | None], gpu: str | None, out: Console) -> None:
     """Print where the speeds are from, what is missing, and what could not be counted."""
     lines = []
     for stage, speed in zip(found, speeds, strict=True):
-        if speed is None:
-            source = "no run of it in --runs; --measure times a few iterations where data and networks are here"
+        if speed is None and gpu:
+            source = f"unknown: no work was counted, or no peak in {stage.recipe.run.precision} is known of {gpu}"
+        elif speed is None:
+            source = (
+                "no run of it in --runs; --measure times a few iterations where data and networks are here, and "
+                "--gpu h100 assumes a GPU"
+            )
         else:
             source = speed.source
         lines.append(("img/s of " + stage.recipe.name, source))

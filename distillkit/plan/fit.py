@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from distillkit.api import UsageError
 
 if TYPE_CHECKING:
     from distillkit.plan.stages import Stage
+    from distillkit.recipe.schema import Run
 
 GB, PREFIXES = 1e9, ("", "k", "M", "G", "T", "P", "E", "Z")
 FREE = 0.1  # share of the device's memory left to its context, workspaces and gaps between blocks
@@ -62,8 +64,11 @@ def largest(stage: Stage, memory: Device) -> int:
     return max(fitting, default=0)
 
 
-def verdict(stages: list[Stage], memory: Device) -> str:
-    """Say in one line whether all that is left to run fits, and what to change."""
+def verdict(stages: list[Stage], memory: Device, at_once: Callable[[Run], int] | None = None) -> str:
+    """Say in one line whether all that is left to run fits, and what to change.
+
+    `at_once`: images of the largest pass of one process of several; None: of one process alone.
+    """
     left = [stage for stage in stages if not stage.finished]
     unknown = [stage.recipe.name for stage in left if stage.cost is None]
     if unknown:
@@ -72,6 +77,9 @@ def verdict(stages: list[Stage], memory: Device) -> str:
         return "finished: nothing is left to run"
     worst = max(left, key=lambda stage: stage.counted.largest.peak)
     need, micro, best = worst.counted.largest.peak, worst.counted.micro_batch, largest(worst, memory)
+    if at_once is not None and at_once(worst.recipe.run) < micro:
+        micro = at_once(worst.recipe.run)
+        need = worst.peak(micro)
     said = f"{size(need, 'B')} with run.micro_batch = {micro} ({worst.recipe.name}), {size(memory.usable, 'B')} usable"
     if need <= memory.usable:
         return f"fits: {said}" + (f"; run.micro_batch = {best} would fit too" if best > micro else "")

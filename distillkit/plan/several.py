@@ -6,7 +6,18 @@ from collections.abc import Iterator
 
 from distillkit.plan.fit import size
 from distillkit.plan.stages import Stage
+from distillkit.recipe.schema import Run
 from distillkit.train.ranks.alone import passes
+
+
+def most_rows(run: Run, n: int) -> int:
+    """Images of the batch that the process with most of them holds, of `n`."""
+    return max(sum(rows for _, rows in passes(run.batch, run.micro_batch, rank, n)) for rank in range(n))
+
+
+def most_at_once(run: Run, n: int) -> int:
+    """Images of the largest pass of `n` processes."""
+    return max(rows for rank in range(n) for _, rows in passes(run.batch, run.micro_batch, rank, n))
 
 
 def several(stage: Stage, n: int) -> Iterator[str]:
@@ -14,7 +25,7 @@ def several(stage: Stage, n: int) -> Iterator[str]:
     run = stage.recipe.run
     shares = [passes(run.batch, run.micro_batch, rank, n) for rank in range(n)]
     rows = [sum(rows for _, rows in share) for share in shares]
-    largest = max(rows for share in shares for _, rows in share)
+    largest = most_at_once(run, n)
     if min(rows) == 0:
         unit = f"run.micro_batch = {run.micro_batch} makes" if run.micro_batch else f"run.batch = {run.batch} gives"
         yield f"{unit} work for {run.batch // (run.micro_batch or 1)} processes at most, not {n}"
