@@ -32,10 +32,12 @@ def ready(device: torch.device, folder: Path) -> None:
 
     What is compiled is kept in `folder` for later runs, unless the user has named another one to torch.
     """
+    # torch reads it at each compilation; its own default is a folder of /tmp that a reboot empties.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder.absolute() / "compiled"))
     try:
-        import torch._dynamo
+        import torch._dynamo  # seconds, for runs that ask for it
 
+        # torch's 8 are soon used up by networks of one class, and beyond them it goes on uncompiled.
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, FORMS)
         torch.compile(_small, backend=BACKEND)(torch.ones(8, device=device))
     except Exception as error:
@@ -65,10 +67,12 @@ def compiles(network: Any, trains: bool) -> None:
 @cache
 def in_passes(function: Callable[..., Any], backend: str) -> Callable[..., Any]:
     """The function, compiled where it is called in a pass of a turn."""
+    # Sizes of a batch are few and stay: kernels of fixed sizes are faster than those of any.
     fast = torch.compile(function, backend=backend, dynamic=False)
 
     @wraps(function)
     def call(network: nn.Module, *given: Any, **named: Any) -> Any:
+        # Asked at each call: the same network is drawn with between the turns.
         compiled = noise.in_a_pass() and forward_ad._current_level < 0
         return (fast if compiled else function)(network, *given, **named)
 

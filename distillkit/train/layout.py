@@ -12,6 +12,7 @@ from torch import Tensor, nn
 def channels_last(networks: Iterable[Any]) -> None:
     """Lay out the weights [O,I,h,w] of the networks, and whatever images they are called with, by NHWC."""
     for network in networks:
+        # In place: optimizers and averages hold these very parameters.
         network.to(memory_format=torch.channels_last)
         network.register_forward_pre_hook(entering)
 
@@ -22,6 +23,7 @@ def entering(network: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def laid_out(value: Any) -> Any:
+    # Of [N,C,H,W] alone: other inputs, and anything of one pixel, come out as they went in.
     images = isinstance(value, Tensor) and value.ndim == 4 and value[0].numel() > 1  # sigma [N,1,1,1] has no layout
     return value.contiguous(memory_format=torch.channels_last) if images else value
 

@@ -102,6 +102,7 @@ def differentiated(state: State) -> list[Any]:
 
 def compile_passes(state: State) -> None:
     """Compile what passes in training call: all but the average, which is drawn with as those do who load it."""
+    # There shapes and bytes are counted, which are those of the passes as they are written.
     if state.device.type == "meta":
         return
     compiled.ready(state.device, state.cache)
