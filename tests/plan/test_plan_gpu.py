@@ -57,7 +57,7 @@ def test_it_is_called_assumed_with_the_share_and_the_source(capsys: pytest.Captu
     assert "memory: 72 GB of 80 GB, NVIDIA H100 SXM, by its data sheet" in text
     assert "--price" not in text and "?" not in text
     alone = float(re.search(r"([\d.]+) in gaussians_sid", text)[1])
-    other = told(capsys, "--gpu", "H100", "--price", "2.5", "--share", "0.07", "--nproc", "4", *sets)
+    other = told(capsys, "--gpu", "H100", "--price", "2500000", "--share", "0.07", "--nproc", "4", *sets)
     assert "7% (--share)" in other and "on each of 4, and nothing lost between them" in other
     assert float(re.search(r"([\d.]+) in gaussians_sid", other)[1]) == pytest.approx(5 * alone, rel=0.02)
     assert "--memory" not in told(capsys, "--gpu", "l40s", "--memory", "10")
