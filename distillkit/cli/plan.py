@@ -14,6 +14,7 @@ from rich.text import Text
 from distillkit.api import UsageError
 from distillkit.cli import arguments
 from distillkit.cli.console import console
+from distillkit.cli.tuned import tuned
 from distillkit.plan import fit
 from distillkit.registry import Catalog
 from distillkit.show import formats
@@ -30,6 +31,11 @@ def add(parser: ArgumentParser) -> None:
     parser.add_argument("--memory", "--device-memory", type=arguments.positive, metavar="GB",
                          help="of the device (default: of the GPU, else what is available here)")  # fmt: skip
     parser.add_argument("--measure", action="store_true", help="time a few iterations where no run tells the speed")
+    parser.add_argument(
+        "--tune",
+        action="store_true",
+        help="try the levers of docs/speed.md here, in pairs: a minute or two, without compilation",
+    )
     parser.add_argument("--nproc", type=arguments.whole(1, 10_000), metavar="N",
                          help="say what so many processes would do")  # fmt: skip
     parser.add_argument("--gpu", type=gpu, metavar="NAME",
@@ -66,6 +72,8 @@ def main(args: Namespace) -> int:
     )
     at_once = None if args.nproc is None else (lambda run: most_at_once(run, args.nproc))
     out.print(Text(fit.verdict(found, memory, at_once), "bold"), soft_wrap=True)
+    if args.tune:
+        tuned(found[-1], catalog, out)
     return 0
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -60,23 +62,33 @@ def measured(stage: Stage, catalog: Catalog) -> Speed:
 
     Raises InputError where the data or a network are missing.
     """
+    with ready(stage, catalog) as recipe:
+        state = build(recipe, catalog)
+        state.nimg = max(state.total - state.batch * (WARM_UP + ITERATIONS), 0)
+        period = max(turn.every for turn in state.turns)
+        for _ in range(WARM_UP):
+            iterate(state)
+        start, n, seconds = time.perf_counter(), 0, 0.0
+        while not n or n % period or not (seconds >= SECONDS or n >= ITERATIONS):
+            iterate(state)
+            if state.device.type == "cuda":
+                torch.cuda.synchronize()
+            n, seconds = n + 1, time.perf_counter() - start
+    return Speed(img_per_sec=n * state.batch / seconds, source=f"measured now, {n} iterations, {where(state.device)}")
+
+
+def where(device: torch.device) -> str:
+    return torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, threads: {torch.get_num_threads()}"
+
+
+@contextmanager
+def ready(stage: Stage, catalog: Catalog) -> Iterator[Recipe]:
+    """Inside, the recipe can be built and leaves nothing behind; random networks stand in for other recipes'."""
     with TemporaryDirectory(prefix="distillkit-plan-") as place:
         recipe = located(_ready(stage, Path(place), catalog), folder())
         torch.set_num_threads(recipe.run.threads or threads.choose())
         with elsewhere(place):
-            state = build(recipe, catalog)
-            state.nimg = max(state.total - state.batch * (WARM_UP + ITERATIONS), 0)
-            period = max(turn.every for turn in state.turns)
-            for _ in range(WARM_UP):
-                iterate(state)
-            start, n, seconds = time.perf_counter(), 0, 0.0
-            while not n or n % period or not (seconds >= SECONDS or n >= ITERATIONS):
-                iterate(state)
-                if state.device.type == "cuda":
-                    torch.cuda.synchronize()
-                n, seconds = n + 1, time.perf_counter() - start
-    where = torch.cuda.get_device_name() if state.device.type == "cuda" else f"CPU, threads: {torch.get_num_threads()}"
-    return Speed(img_per_sec=n * state.batch / seconds, source=f"measured now, {n} iterations, {where}")
+            yield recipe
 
 
 def _ready(stage: Stage, place: Path, catalog: Catalog) -> Recipe:

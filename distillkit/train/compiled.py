@@ -27,13 +27,15 @@ BACKEND = "inductor"  # tests take one that needs no C++ compiler
 FORMS = 64  # of a function, at most: networks, training or not, sizes of a batch; beyond that torch stops compiling
 
 
-def ready(device: torch.device, folder: Path) -> None:
-    """Compile something small: what is missing here is told before anything trains. Raises ResourceError.
-
-    What is compiled is kept in `folder` for later runs, unless the user has named another one to torch.
-    """
+def keep(folder: Path) -> None:
+    """What is compiled is kept in `folder` for later runs, unless the user has named another one to torch."""
     # torch reads it at each compilation; its own default is a folder of /tmp that a reboot empties.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder.absolute() / "compiled"))
+
+
+def ready(device: torch.device, folder: Path) -> None:
+    """Compile something small: what is missing here is told before anything trains. Raises ResourceError."""
+    keep(folder)
     try:
         import torch._dynamo  # seconds, for runs that ask for it
 
