@@ -26,6 +26,7 @@ class Dataset(Component):
     known_as: ClassVar[str] = ""  # what assets call the images, where the class is for one data set alone
     latent: bool = False  # `decode` makes pixels of what networks see
     class_names: Sequence[str] = ()  # shown in place of numbers, where there are any
+    looks_ahead: bool = False  # wants to be told by `ahead` what comes next
 
     def open(self, root: Path) -> None:
         """Read what is needed; relative paths are relative to `root`. Raises InputError."""
@@ -40,6 +41,9 @@ class Dataset(Component):
     def sampled(self, index: Tensor, randn: Callable[..., Tensor]) -> Tensor:
         """Images [n,C,H,W] for one training step: where they are random, by `randn(*shape)` -> [n, *shape]."""
         return self.images(index)
+
+    def ahead(self, index: Tensor) -> None:
+        """Told, where it `looks_ahead`, that `sampled` will be asked for these: it may begin; no number changes."""
 
     def decode(self, x: Tensor) -> Tensor:
         """What to show and to measure of x [n,C,H,W]: x itself, or the pixels [n,c,h,w] in [-1,1] of latents."""

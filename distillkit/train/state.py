@@ -94,7 +94,7 @@ class State:
     balance: dict[str, Tensor] = field(factory=dict)  # norms at x behind weight = "auto": the method's, the term's
     added: dict[Tensor, Tensor] = field(factory=dict)  # gradients that the ranks have added up before the update
     made: dict[tuple[str, int, int, int], Tensor] = field(factory=dict)  # x that trained the generator, by Step.x
-    order: dict[str, tuple[tuple[int, int], Tensor]] = field(factory=dict)  # by turn: first and number, which images
+    order: dict[str, dict[tuple[int, int], Tensor]] = field(factory=dict)  # by turn, first and number: which images
     records: Records = field(factory=Records)
     nimg: int = 0
     iteration: int = 0

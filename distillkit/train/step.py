@@ -143,7 +143,17 @@ class Step:
     @cached_property
     def real(self) -> Tensor:
         """Real images [N,C,H,W] in [-1,1]."""
-        return self._on_device(self.state.dataset.sampled(self.index, self._data_noise))
+        x = self._on_device(self.state.dataset.sampled(self.index, self._data_noise))
+        if self.state.dataset.looks_ahead:
+            self._tell_ahead()
+        return x
+
+    def _tell_ahead(self) -> None:
+        """Tell the data set which images these rows will hold when the turn comes again."""
+        every = next((turn.every for turn in self.state.turns if turn.name == self.turn), 1)
+        then = self.nimg + every * self.batch
+        if then < self.state.total:
+            self.state.dataset.ahead(self._order(self.turn, then))
 
     @cached_property
     def labels(self) -> Tensor | None:
@@ -175,15 +185,23 @@ class Step:
         return None if labels is None else self._on_device(labels)
 
     def _index(self, turn: str) -> Tensor:
+        return self._order(turn, self.nimg)
+
+    def _order(self, turn: str, nimg: int) -> Tensor:
         # A shuffle for each turn: a critic learns from other images than the generator's loss sees beside it.
-        state, rows = self.state, (self.nimg, self.batch)
-        if turn not in state.order or state.order[turn][0] != rows:
+        state, rows = self.state, (nimg, self.batch)
+        known = state.order.setdefault(turn, {})
+        if rows not in known:
+            for old in [key for key in known if key[0] < self.nimg or key[1] != self.batch]:
+                del known[old]
             # Of the whole batch, once an iteration: micro-batches, and turns on the same images, take parts of it.
-            state.order[turn] = rows, noise.shuffled(state.seed, f"{turn}/data", *rows, len(state.dataset))
-        return state.order[turn][1][self.first : self.first + self.n]
+            known[rows] = noise.shuffled(state.seed, f"{turn}/data", *rows, len(state.dataset))
+        return known[rows][self.first : self.first + self.n]
 
     def _on_device(self, x: Tensor) -> Tensor:
         """A copy that waits for nothing which is under way there."""
+        if self.state.device.type == "cuda" and x.device.type == "cpu":
+            x = x.pin_memory()  # from memory that may be swapped out a copy begins when all before it has ended
         return x.to(self.state.device, self.state.dtype, non_blocking=True)
 
     # Generated images.

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from distillkit.api import InputError
-from distillkit_datasets.images import decode, has_colour, is_image, is_other_image, suffix
+from distillkit_datasets.images import decode, decode_beside, has_colour, is_image, is_other_image, suffix
 from distillkit_datasets.labels import TABLE, Labels, from_folders, from_json
 from distillkit_datasets.told import counted, some, tell
 
@@ -66,6 +66,14 @@ class Files:
         if found.turned:
             self.turned.add(self.names[i])
         return found.pixels.repeat(3, axis=2) if found.pixels.shape[2] == 1 and self.colour else found.pixels
+
+    def beside(self, i: int) -> np.ndarray | None:
+        """The same in any thread; None: `pixels` has to judge it, in the main one."""
+        try:
+            u = decode_beside(self._read(self.names[i]))
+            return u.repeat(3, axis=2) if u is not None and u.shape[2] == 1 and self.colour else u
+        except InputError:  # told when it is its turn
+            return None
 
 
 def hidden(name: str) -> str:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import torch
 from attrs import evolve
 
-from distillkit.api import FILE, InputError, added_later, field, frozen, ge, in_, min_len, optional
+from distillkit.api import FILE, NO_BITS, InputError, added_later, and_, field, frozen, ge, in_, le, min_len, optional
+from distillkit_datasets.ahead import Ahead
 from distillkit_datasets.digits import split
 from distillkit_datasets.files import Files
 from distillkit_datasets.image_set import ImageSet
 
+WORKERS = 2
 MEMORY = 2 << 30  # bytes of pixels that memory = "auto" keeps
 
 
@@ -44,7 +47,7 @@ class SplitImageSet(ImageSet):
     def _second(self, root: Path, path: str) -> ImageSet:
         if self.config.held_out:
             raise InputError("held_out and held_out_path are both given; keep one")
-        shared = ("labels", "memory", "orientation", "vae")
+        shared = ("labels", "memory", "workers", "orientation", "vae")
         keep = {key: getattr(self.config, key) for key in shared if hasattr(self.config, key)}
         twin = type(self)(type(self).Config(path=path, **keep))
         twin.open(root)
@@ -71,9 +74,17 @@ class FileSet(SplitImageSet):
     class Config(SplitImageSet.Config):
         memory: str = field(default="auto", validator=in_(("auto", "memory", "file")))
         """where images are kept; "auto": in memory up to 2 GiB"""
+        workers: int = field(default=WORKERS, validator=and_(ge(0), le(256)), metadata=NO_BITS)
+        """threads that decode the next batch where images are not kept in memory; 0: none"""
 
     def _in_memory(self, nbytes: int) -> bool:
         return self.config.memory == "memory" or (self.config.memory == "auto" and nbytes <= MEMORY)
+
+    def _look_ahead(self, dtype: torch.dtype) -> Ahead | None:
+        source, chosen = cast(Files, self._source), self._chosen
+        if not self.config.workers:
+            return None
+        return Ahead(lambda row: source.beside(int(chosen[row])), self._stored, dtype, self.config.workers)
 
 
 class PictureSet(FileSet):

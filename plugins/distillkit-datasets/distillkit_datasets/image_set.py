@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from distillkit.api import FILE, Dataset, InputError, Picture, field, frozen, ge, gt, min_len, optional
+from distillkit_datasets.ahead import Ahead
 from distillkit_datasets.arrays import Arrays
 from distillkit_datasets.labels import Labels
 from distillkit_datasets.told import counted, some, tell
@@ -54,6 +55,10 @@ class ImageSet(Dataset):
     def _in_memory(self, nbytes: int) -> bool:
         """Whether to decode all images now and keep so many bytes."""
         return False
+
+    def _look_ahead(self, dtype: torch.dtype) -> Ahead | None:
+        """What decodes images of that kind before they are asked for; None: nothing does."""
+        return None
 
     def _packing(self, names: list[str]) -> Sequence[int]:
         """The order in which images are packed."""
@@ -108,6 +113,8 @@ class ImageSet(Dataset):
             self._memory = u if len(self._chosen) == len(u) else u[self._chosen]
         elif self._in_memory(len(self._chosen) * first.nbytes):
             self._memory = self._decoded(torch.from_numpy(first).dtype)
+        self._ahead = self._look_ahead(torch.from_numpy(first).dtype) if self._memory is None else None
+        self.looks_ahead = self._ahead is not None
         self._rows, self._flip = torch.arange(len(self._chosen)), config.xflip
         self._twin: ImageSet | None = None
 
@@ -143,12 +150,22 @@ class ImageSet(Dataset):
     def _at(self, index: Tensor) -> Tensor:
         """What is stored [n,C,H,W] of int64 index [n], mirrored where the index says so."""
         rows = self._rows[index % len(self._rows)]
-        x = (
-            taken(self._memory, rows)
-            if self._memory is not None
-            else torch.stack(list(map(self._pixels, rows.tolist())))
-        )
+        x = taken(self._memory, rows) if self._memory is not None else self._read_now(rows)
         return torch.where((index >= len(self._rows)).view(-1, 1, 1, 1), x.flip(-1), x) if self._flip else x
+
+    def _read_now(self, rows: Tensor) -> Tensor:
+        """What is stored [n,C,H,W] of rows int64 [n], decoded ahead or now. Raises InputError that names an image."""
+        if self._ahead is None or (begun := self._ahead.take(rows)) is None:
+            return torch.stack(list(map(self._pixels, rows.tolist())))
+        x, left = begun
+        for place in left:
+            x[place] = self._pixels(int(rows[place]))
+        return x
+
+    def ahead(self, index: Tensor) -> None:
+        """Begin to decode what `sampled` will be asked for soon."""
+        if self._ahead is not None:
+            self._ahead.begin(self._rows[index % len(self._rows)])
 
     def labels(self, index: Tensor) -> Tensor | None:
         """Labels [n,L] float32 of int64 index [n], one-hot where they are classes; None when unconditional."""

@@ -117,6 +117,13 @@ class LatentFiles(Files):
         """Mean and std float32 [h,w,2C]. Raises InputError that names the file."""
         return decode_npy(f"{self.where}: {self.names[i]}", self._read(self.names[i])).transpose(1, 2, 0)
 
+    def beside(self, i: int) -> np.ndarray | None:
+        """The same; None where it cannot be read."""
+        try:
+            return self.pixels(i)
+        except InputError:  # told when it is its turn
+            return None
+
 
 def _column(numbers: np.ndarray) -> Tensor:
     """Per channel [C,1,1]."""
