@@ -59,7 +59,7 @@ def build(recipe: Recipe, cards: Mapping[str, Card], catalog: Catalog) -> State:
     for updater in state.updaters.values():
         for p in updater.params:
             p.grad = torch.empty_like(p)
-        updater.optimizer.step()
+        updater.step(0, 1)
         updater.optimizer.zero_grad()
         if updater.settings.name in FUSED:  # here it is a dozen of operations for each parameter: much time for nothing
             updater.optimizer.step = _nothing_more

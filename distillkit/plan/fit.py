@@ -92,6 +92,7 @@ def _smaller(stage: Stage) -> str:
     run = stage.recipe.run
     keys = {
         "run.checkpoint_activations = true": not run.checkpoint_activations,
+        "run.offload = true": not run.offload,
         'run.precision = "bf16"': run.precision != "bf16",
     }
     untried = [key for key, left in keys.items() if left]

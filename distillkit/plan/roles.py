@@ -53,7 +53,7 @@ def _trained(name: str, network: nn.Module, state: State) -> Role:
 def _frozen(name: str, networks: list[nn.Module]) -> Role:
     return Role(
         name=name, parameters=sum(p.numel() for network in networks for p in network.parameters()),
-        weights=sum(t.nbytes for network in networks for t in _tensors(network)),
+        weights=sum(t.nbytes for network in networks for t in _tensors(network) if t.is_meta),  # not what the host has
     )  # fmt: skip
 
 

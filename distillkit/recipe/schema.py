@@ -84,6 +84,10 @@ class Run:
     """blocks of networks keep their inputs alone and are computed again in the backward pass (docs/speed.md)"""
     deterministic: bool = field(default=False, metadata=NO_BITS)
     """on a GPU: the same bits in every run on that kind of GPU, slower; a CPU always has them"""
+    ema_device: str | None = field(default=None, validator=optional(in_(("cpu",))), metadata=NO_BITS)
+    """"cpu": a GPU's run keeps the average of the weights in the memory of the host; unset: on the GPU"""
+    offload: bool = field(default=False, metadata=NO_BITS)
+    """a GPU's run keeps optimizers' states and the average in the memory of the host, but while they are used"""
     threads: int | None = field(default=None, validator=optional(ge(1)), metadata=NO_BITS)
     """threads of the CPU; unset: probed at the start"""
     tick_kimg: float | None = field(default=None, validator=optional(gt(0)), metadata=NO_BITS)

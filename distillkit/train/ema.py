@@ -50,8 +50,20 @@ def update(ema: nn.Module | Denoiser, network: nn.Module, beta: float, skipped: 
     # Pieces that are here, where ranks share the networks: an average of pieces is a piece of the average.
     means = [pieces.local(p) for p in ema.parameters()]
     weights = [pieces.local(p) for p in network.parameters()]
+    if means[0].device.type != weights[0].device.type:
+        return _beside(means, weights, 1 - beta, skipped)
     if skipped is None:
         torch._foreach_lerp_(means, weights, 1 - beta)
     else:
         # A weight of 0 in place of an `if`, which would wait to hear whether the update was skipped.
         torch._foreach_lerp_(means, weights, [(~skipped).to(means[0].dtype) * (1 - beta)] * len(means))
+
+
+def _beside(means: list[Tensor], weights: list[Tensor], share: float, skipped: Tensor | None) -> None:
+    """The same for means in the memory of the host: each comes to the device, and goes back."""
+    # On the device, not here: the CPU would have to wait for the weights, and for the word that they were not skipped.
+    by = share if skipped is None else (~skipped).to(weights[0].dtype) * share
+    for mean, weight in zip(means, weights, strict=True):
+        # One after the other: the device holds one more tensor of the network, not one more network.
+        here = mean.to(weight.device, non_blocking=True)
+        mean.copy_(here.lerp_(weight, by), non_blocking=True)

@@ -13,7 +13,7 @@ from attrs import frozen
 
 from distillkit.api import UsageError
 from distillkit.recipe.schema import Recipe
-from distillkit.train import compiled, layout, recompute
+from distillkit.train import compiled, host, layout, recompute
 from distillkit.train.state import State
 
 
@@ -48,6 +48,11 @@ LEVERS = (
         refuses=lambda state: recompute.refused(differentiated(state)),
     ),
     Lever(
+        key="run.ema_device", on="cpu", off=None, numbers="none",
+        apply=lambda state: to_the_host(state, moments=False),
+    ),
+    Lever(key="run.offload", numbers="none", apply=lambda state: to_the_host(state, moments=True)),
+    Lever(
         key="run.compile", numbers="rounding: operations are fused, and sums are taken in another order",
         apply=lambda state: compile_passes(state),
     ),
@@ -60,11 +65,14 @@ BESIDE: dict[str, Callable[[State], bool]] = {
     "run.micro_batch": lambda state: state.recipe.run.micro_batch is not None,
     'run.precision = "bf16"': lambda state: state.recipe.run.precision == "bf16",
 }
+PIECES = "what lies in pieces stays with the ranks, each of which holds little"
 # Pairs that do not go together, of keys of levers and names above, and why.
 APART: dict[tuple[str, str], str] = {
     ("run.compile", "--shard"): "a compiled pass has no place where weights are lent",
     ("run.compile", "run.checkpoint_activations"): "compiled blocks cannot drop again what they dropped",
     ("run.channels_last", "--shard"): "FSDP cuts weights that lie in the usual order alone",
+    ("run.ema_device", "--shard"): PIECES,
+    ("run.offload", "--shard"): PIECES,
 }
 
 
@@ -96,6 +104,7 @@ def denoisers(state: State) -> dict[str, Any]:
 
 def differentiated(state: State) -> list[Any]:
     """The networks through which gradients may go; the average's do not."""
+    # The teacher has frozen weights, but a loss asks for its gradient at the images, and that graph is as large.
     teacher = state.teacher and state.teacher.network
     return [*state.networks.values(), *([teacher] if teacher else []), *(copy.module for copy in state.copies.values())]
 
@@ -109,3 +118,12 @@ def compile_passes(state: State) -> None:
     for name, network in denoisers(state).items():
         if network is not state.average and network is not state.ema:
             compiled.compiles(network, name in state.networks)
+
+
+def to_the_host(state: State, moments: bool) -> None:
+    """Let the average of the weights lie in the memory of the host, and optimizers' states where `moments`."""
+    if state.recipe.run.device == "cpu":  # they do; where memory is counted the device does not say so
+        return
+    state.ema = state.average = host.kept(state.average)
+    for updater in state.updaters.values() if moments else ():
+        updater.offload()

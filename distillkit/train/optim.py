@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from distillkit.api import Optimizer
+from distillkit.train import host
 from distillkit.train.radam import RAdam
 from distillkit.train.ranks import pieces
 from distillkit.train.ranks.alone import Ranks
@@ -50,6 +52,12 @@ class Updater:
             self.held, lr=settings.lr, betas=settings.betas, eps=settings.eps,
             weight_decay=settings.weight_decay, **fused,
         )  # fmt: skip
+        self.moments: host.Moments | None = None  # where they lie with the host
+
+    def offload(self) -> None:
+        """Keep the optimizer's state in the memory of the host, but while it steps."""
+        if self.params[0].device.type != "cpu":
+            self.moments = host.Moments(self.optimizer)
 
     def norm(self) -> Tensor:
         """Norm [] of all gradients together; not finite if any of them is not."""
@@ -72,7 +80,8 @@ class Updater:
         if not self.params[0].is_meta:
             # torch's own door for mixed-precision scalers: the kernel reads the flag on the device.
             self.optimizer.found_inf = None if skipped is None else skipped.float()
-        self.optimizer.step()
+        with nullcontext() if self.moments is None else self.moments.here():
+            self.optimizer.step()
         for p, held in zip(self.params, self.held, strict=True):
             if held is not p:
                 held.grad = None
@@ -91,3 +100,5 @@ class Updater:
             number, name = key.split("/")
             state.setdefault(int(number), {})[name] = pieces.local(value)
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+        if self.moments is not None:
+            self.moments.send()

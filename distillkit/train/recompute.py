@@ -47,6 +47,7 @@ def blocks(module: nn.Module) -> Iterator[nn.Module]:
     if names_blocks(module):
         yield from cast(Blocks, module).blocks()
         return
+    # None within another: the outer one is computed again with all that is in it.
     listed = isinstance(module, nn.ModuleList | nn.ModuleDict)
     for child in module.children():
         if listed and not names_blocks(child) and type(child).forward is not nn.Module.forward:
@@ -66,6 +67,7 @@ def _forgetful(cls: type[nn.Module]) -> type[nn.Module]:
     inner = cls.forward
 
     def forward(self: nn.Module, *args: Any, **keys: Any) -> Any:
+        # Asked in every pass: the same network is drawn with, and graded by a frozen teacher.
         if not torch.is_grad_enabled():
             return inner(self, *args, **keys)
         return checkpoint(partial(inner, self), *args, use_reentrant=False, context_fn=noise.masks_again, **keys)

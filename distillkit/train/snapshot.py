@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from distillkit.api import InputError
+from distillkit.train import host
 from distillkit.train.ranks import pieces
 from distillkit.train.state import State
 
 
 def capture(state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors by "<group>/<owner>/<name>", and the rest."""
+    host.settle(state.device)  # what is on its way to the host would be read too early
     tensors: dict[str, Tensor] = {}
     for name, network in state.networks.items():
         tensors |= {f"networks/{name}/{key}": value for key, value in network.state_dict().items()}

@@ -30,6 +30,7 @@ from distillkit.api import (
 from distillkit.api.deprecated import deprecated
 from distillkit.networks import network_file
 from distillkit.recipe.schema import Recipe
+from distillkit.train import host
 from distillkit.train.optim import Updater
 from distillkit.train.ranks.alone import Ranks
 from distillkit.train.records import Records
@@ -238,8 +239,9 @@ class State:
 
     @contextmanager
     def generating(self, network: Denoise) -> Iterator[None]:
-        """Inside, the sampler calls `network` instead of the student."""
-        student, self.generator = self.generator, cast(Denoiser, network)  # a sampler asks no more of it
+        """Inside, the sampler calls `network`, on the run's device, instead of the student."""
+        # A sampler asks no more of it.
+        student, self.generator = self.generator, cast(Denoiser, host.brought(network, self.device))
         try:
             yield
         finally:

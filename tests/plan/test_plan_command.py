@@ -126,7 +126,7 @@ def stage(micro: int) -> Stage:
         (16, 20, "fits: 9 GB with run.micro_batch = 16 ", "; run.micro_batch = 32 would fit too"),
         (64, 20, "does not fit: 33 GB with run.micro_batch = 64 ", "; fits with run.micro_batch = 32 (17 GB)"),
         (64, 1, "does not fit: 33 GB with", "nor with run.micro_batch = 1 (1.5 GB); try run.checkpoint_activations = "
-                                            'true, run.precision = "bf16", or a smaller network'),
+                                            'true, run.offload = true, run.precision = "bf16", or a smaller network'),
     ],
 )  # fmt: skip
 def test_the_verdict_names_the_micro_batch_that_fits(micro: int, memory: float, first: str, last: str) -> None:

@@ -17,7 +17,7 @@ from distillkit.dry import parts
 from distillkit.dry.meta import Live, blank
 from distillkit.networks import network_file
 from distillkit.plan import dry
-from distillkit.plan.roles import roles
+from distillkit.plan.roles import Role, roles
 from distillkit.plan.stages import Stage, stages
 from distillkit.recipe import choice_from_table, read
 from distillkit.registry import Catalog
@@ -185,6 +185,22 @@ def test_blocks_computed_again_are_those_of_the_first_pass_in_bf16_too(
     assert full.flops == half.flops
     once = planned(path, tmp_path, "run.batch=64").cost
     assert 1.2 * once.flops < full.flops < 4 / 3 * once.flops  # where gradients go, one more forward pass
+
+
+def test_what_lies_with_the_host_takes_none_of_the_devices_memory(recipe: Callable[..., Path], tmp_path: Path) -> None:
+    def counted(*sets: str) -> tuple[dict[str, Role], float]:
+        found = planned(recipe("sid"), tmp_path, "run.batch=64", 'run.device="auto"', *sets)
+        return {role.name: role for role in found.roles}, found.cost.largest.peak
+
+    roles, peak = counted()
+    average, (moved, without) = roles["generator's average"], counted('run.ema_device="cpu"')
+    assert (moved["generator's average"].weights, moved["generator's average"].parameters) == (0, average.parameters)
+    assert peak - without == pytest.approx(average.weights, rel=0.01)
+    moved, without = counted("run.offload=true")
+    moments = sum(role.optimizer for role in roles.values())
+    assert not any(role.optimizer for role in moved.values())
+    assert peak - without == pytest.approx(average.weights + moments, rel=0.01)
+    assert counted('run.device="cpu"', "run.offload=true")[1] == peak
 
 
 def test_a_resized_image_is_in_full_precision_under_autocast() -> None:

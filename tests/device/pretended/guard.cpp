@@ -2,7 +2,10 @@
 // The hooks' class must have this name, which is the key of their registry; streams and devices are number 0, since
 // autograd's engine indexes arrays by them.
 #include <ATen/detail/CUDAHooksInterface.h>
+#include <c10/core/impl/alloc_cpu.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
+
+#include <set>
 
 using c10::Device, c10::DeviceIndex, c10::DeviceType, c10::EventFlag, c10::Stream;
 
@@ -25,6 +28,23 @@ struct Guard final : c10::impl::NoOpDeviceGuardImpl<DeviceType::CUDA> {
 };
 static c10::impl::DeviceGuardImplRegistrar guard(DeviceType::CUDA, new Guard());
 
+// Memory of the host that knows it is pinned: a copy into it is one for which nobody waits.
+struct Pinned final : at::Allocator {
+  static inline std::set<const void*> known;
+  static void free(void* data) {
+    known.erase(data);
+    c10::free_cpu(data);
+  }
+  at::DataPtr allocate(size_t bytes) override {
+    void* data = c10::alloc_cpu(bytes);
+    known.insert(data);
+    return {data, data, &free, Device(DeviceType::CPU)};
+  }
+  at::DeleterFnPtr raw_deleter() const override { return &free; }
+  void copy_data(void* to, const void* from, std::size_t bytes) const override { default_copy_data(to, from, bytes); }
+};
+static Pinned pinned;
+
 struct CUDAHooks final : at::CUDAHooksInterface {
   explicit CUDAHooks(at::CUDAHooksArgs) {}
   void init() const override {}
@@ -35,6 +55,8 @@ struct CUDAHooks final : at::CUDAHooksInterface {
   DeviceIndex deviceCount() const override { return 1; }
   void setCurrentDevice(DeviceIndex) const override {}
   DeviceIndex getCurrentDevice() const override { return 0; }
+  at::Allocator* getPinnedMemoryAllocator() const override { return &pinned; }
+  bool isPinnedPtr(const void* data) const override { return data && pinned.known.count(data); }
 };
 using at::CUDAHooksRegistry;
 using at::RegistererCUDAHooksRegistry;

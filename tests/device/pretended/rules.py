@@ -72,7 +72,10 @@ def note_costs(func: Any, args: Any, kwargs: dict[str, Any], here: list[Tensor],
         if here or not kwargs.get("non_blocking"):
             note("wait" if here else "copy", func)
     elif func is aten.copy_.default and (args[0] in Same(here)) != (args[1] in Same(here)):
-        if args[1] in Same(here) or not (args[2:] and args[2]):
-            note("wait" if args[1] in Same(here) else "copy", func)
+        queued = bool(args[2:] and args[2])
+        if args[1] in Same(here) and not (queued and args[0].is_pinned()):
+            note("wait", func)
+        elif args[0] in Same(here) and not queued:
+            note("copy", func)
     elif func in INDEXING and any(t in Same(here) and t.dtype in (torch.bool, torch.uint8) for t in args[1] or []):
         note("wait", f"{func} by a mask")
