@@ -42,6 +42,7 @@ ROOMS = {
     "run": "recipes to finished runs",
     "launch": "one command as several processes: started, watched, ended",
     "compare": "runs side by side",
+    "watch": "runs followed in a browser while they go",
     "plan": "what a run will take",
     "study": "many runs from one file",
     "builtin": "components, through the same door as plugins",

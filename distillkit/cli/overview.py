@@ -14,6 +14,7 @@ GROUPS = {  # a module here for each command, with add(parser) and main(args)
         "launch": "run a recipe on machines of a scheduler, or print what does",
     },
     "look": {
+        "watch": "show runs in a browser while they go",
         "compare": "show runs side by side, and write a page of their curves",
         "report": "write the report.html of a run again",
         "eval": "measure the student of a finished run again",

@@ -214,7 +214,7 @@ def warn_of_collapse(file: Path) -> None:
 
 def _newest_first(root: Path) -> Iterator[tuple[RunDir, str]]:
     """Open the runs in `root` that can be read, with their status; warns of the others."""
-    for path in reversed([path for path in _runs(root) if not path.is_symlink()]):
+    for path in reversed([path for path in folders(root) if not path.is_symlink()]):
         try:
             run = RunDir.open(path)
             status = run.status()
@@ -229,7 +229,7 @@ def _number(path: Path) -> int:
     return int(match[1]) if match else 0
 
 
-def _runs(root: Path) -> list[Path]:
+def folders(root: Path) -> list[Path]:
     """List the numbered folders in `root`, oldest first."""
     try:
         return sorted((path for path in root.iterdir() if _number(path)), key=_number)
@@ -242,7 +242,7 @@ def _runs(root: Path) -> list[Path]:
 def _reserve(root: Path, name: str, info: dict[str, Any]) -> Path:
     """Take the next number by mkdir of `.new-NNNN`, and give the folder its name when it is complete."""
     label = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:100] or "run"
-    number = max(map(_number, _runs(root)), default=0)
+    number = max(map(_number, folders(root)), default=0)
     while True:
         number += 1
         new = root / f".new-{number:04d}"
@@ -250,7 +250,7 @@ def _reserve(root: Path, name: str, info: dict[str, Any]) -> Path:
             new.mkdir()
         except FileExistsError:
             continue
-        if any(_number(path) == number for path in _runs(root)):  # taken between our look and our mkdir
+        if any(_number(path) == number for path in folders(root)):  # taken between our look and our mkdir
             new.rmdir()
             continue
         for folder in ("samples", "checkpoints"):

@@ -236,8 +236,8 @@ def one(
 
 
 def paged(run: RunDir, screen: Screen) -> None:
-    """Make the page of a finished run that has none: it failed, or a signal came before it."""
-    if run.report.exists():
+    """Make the page of a finished run that has none from after its end: it failed, or a signal came before it."""
+    if run.report.exists() and run.report.stat().st_mtime_ns >= run.exit.stat().st_mtime_ns:
         return
     try:
         report.write_report(run.path, title=str(run.info["recipe"]))

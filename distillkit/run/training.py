@@ -26,7 +26,7 @@ from distillkit.run.guard import Watch
 from distillkit.run.loggers import Loggers
 from distillkit.run.loop import Loop
 from distillkit.run.signals import Stopped, StopRequest
-from distillkit.show import formats
+from distillkit.show import formats, report
 from distillkit.show.screen import Bar, Screen
 from distillkit.train import snapshot, turns
 from distillkit.train.optim import lr_at
@@ -96,6 +96,14 @@ class Training(Loop):
         draw = Drawer.student(self.state)
         self.picture(draw)
         self.glance(draw)
+        self.page()
+
+    def page(self) -> None:
+        """Write the page as far as the run is; the last one is written after the result."""
+        try:
+            report.write_report(self.run.path, title=str(self.run.info["recipe"]))
+        except Exception as error:
+            self.failed("the page", error)
 
     def check(self) -> None:
         """Wait for the device; raises Diverged if too many updates in a row were not finite."""
@@ -153,6 +161,8 @@ class Training(Loop):
         if self.stage_due(finished):
             self.picture(draw)
             self.glance(draw)
+        if not finished:
+            self.page()
         if self.watch.collapsed:
             self.act()
 

@@ -19,7 +19,14 @@ FOOTER = "Written by distillkit from this run's folder; `distillkit report` writ
 
 
 def write_report(run_dir: Path, *, title: str | None = None) -> Path:
-    """Write `run_dir/report.html` and return its path; warns of parts that a run has lost, which are left out.
+    """Write `run_dir/report.html` and return its path, see `rendered`."""
+    path = run_dir / "report.html"
+    files.write_atomic(path, rendered(run_dir, title=title).encode())
+    return path
+
+
+def rendered(run_dir: Path, *, title: str | None = None) -> str:
+    """The page of a run, finished or not; warns of parts that it has lost, which are left out.
 
     Raises InputError for a damaged run.json, exit.json, resolved.toml or result/metrics.json.
     """
@@ -40,9 +47,7 @@ def write_report(run_dir: Path, *, title: str | None = None) -> Path:
         html.section("Resolved recipe", _recipe(run_dir / "resolved.toml")),
         html.section("Made with", _facts(_versions(run_dir))),
     ]
-    path = run_dir / "report.html"
-    files.write_atomic(path, html.page(name, "\n".join(sections), FOOTER).encode())
-    return path
+    return html.page(name, "\n".join(sections), FOOTER)
 
 
 def _header(name: str, run_dir: Path, rows: list[dict[str, Any]]) -> str:

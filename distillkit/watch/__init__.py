@@ -1,0 +1,1 @@
+"""Runs followed in a browser while they go."""
