@@ -15,6 +15,7 @@ from distillkit.cli.main import main
 from distillkit.disk.metrics import MetricsLog
 from distillkit.disk.rundir import RunDir
 from distillkit.run.logged import LoggedScreen
+from distillkit.run.loggers import Loggers
 from distillkit.run.signals import StopRequest
 from distillkit.run.training import Training
 from distillkit.show.screen import QuietScreen
@@ -130,7 +131,8 @@ def test_a_checkpoint_is_due_by_the_clock_unless_saving_takes_too_much(
     make_state: Callable[..., State], tmp_path: Path, minutes: int, seconds: float, saving: float, due: bool
 ) -> None:
     state = make_state(f"run.checkpoint_minutes={minutes}")
-    training = Training(state, RunDir.create(tmp_path / "runs", "x"), QuietScreen(), StopRequest())
+    run, screen = RunDir.create(tmp_path / "runs", "x"), QuietScreen()
+    training = Training(state, run, screen, StopRequest(), Loggers((), run, screen))
     training.seconds, training.saving = seconds, saving
     assert training.overdue() is due
 
