@@ -26,6 +26,7 @@ class Dataset(Component):
     known_as: ClassVar[str] = ""  # what assets call the images, where the class is for one data set alone
     latent: bool = False  # `decode` makes pixels of what networks see
     class_names: Sequence[str] = ()  # shown in place of numbers, where there are any
+    cache: Path | None = None  # a folder that survives the run, given before `open`: name what is in it by its content
     looks_ahead: bool = False  # wants to be told by `ahead` what comes next
 
     def open(self, root: Path) -> None:

@@ -22,6 +22,7 @@ KNOWN: dict[tuple[str, str], str] = {
     ("dataset", "image-zip"): "distillkit-datasets",
     ("dataset", "latents"): "distillkit-datasets",
     ("dataset", "npz"): "distillkit-datasets",
+    ("dataset", "webdataset"): "distillkit-datasets",
     ("embedding", "attention"): "distillkit-embeddings",
     ("embedding", "convnet"): "distillkit-embeddings",
     ("embedding", "lpips-torchscript"): "distillkit-metrics",

@@ -62,6 +62,7 @@ def build(recipe: Recipe, catalog: Catalog, ranks: Ranks | None = None) -> State
 def opened(recipe: Recipe) -> Dataset:
     """The data set, its files read. Raises InputError for one that is empty, or not what its statistics are of."""
     dataset = recipe.dataset.build()
+    dataset.cache = cache()
     dataset.open(Path.cwd())
     if len(dataset) == 0:
         raise InputError(f"dataset {recipe.dataset.name!r} holds no images")

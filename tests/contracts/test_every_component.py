@@ -105,6 +105,15 @@ def write_images(self: Any, folder: Path) -> None:
     with ZipFile(folder / "images.zip", "w") as archive:
         for path in sorted((folder / "images").rglob("*.png")):
             archive.write(path, path.relative_to(folder / "images"))
+    (folder / "shards").mkdir()
+    for shard in range(2):
+        with tarfile.open(folder / f"shards/{shard}.tar", "w") as tar:
+            for i in range(6 * shard, 6 * shard + 6):
+                image = (folder / "images" / "abc"[i % 3] / f"{i}.png").read_bytes()
+                for name, data in ((f"{i}.png", image), (f"{i}.cls", b"%d" % (i % 3))):
+                    info = tarfile.TarInfo(name)
+                    info.size = len(data)
+                    tar.addfile(info, BytesIO(data))
     with ZipFile(folder / "latents.zip", "w") as archive:
         for i, moments in enumerate(np.random.RandomState(0).rand(12, 8, 4, 4).astype(np.float32)):
             file = BytesIO()
@@ -164,6 +173,7 @@ PUBLISHED = {
 NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("dataset", "image-zip"): {"config": {"path": "images.zip", "held_out": 3}, "files": write_images},
     ("dataset", "image-folder"): {"config": {"path": "images", "memory": "file"}, "files": write_images},
+    ("dataset", "webdataset"): {"config": {"path": "shards", "memory": "file", "held_out": 3}, "files": write_images},
     ("dataset", "latents"): {"config": {"path": "latents.zip", "held_out": 3}, "files": write_images},
     ("dataset", "npz"): {"config": {"path": "images.npz", "xflip": True, "held_out": 3}, "files": write_images},
     ("dataset", "cifar10"): {"config": {"path": "cifar.tar.gz"}, "files": write_images},

@@ -126,3 +126,18 @@ def test_a_folder_a_thousand_deep_is_read(tmp_path: Path) -> None:
     finally:
         subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)  # too deep for what pytest does
     assert found is not None and len(found.digest) == 64
+
+
+def test_a_shard_is_its_size_and_bytes_here_and_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    for i in range(3):
+        (shards / f"{i}.tar").write_bytes(bytes([i]) * 100_000)
+    first, one = digest(shards), digest(shards / "0.tar")
+    (shards / "1.tar").write_bytes(b"\1" * 99_999 + b"x")
+    assert digest(shards) != first and digest(shards / "0.tar") == one
+    (shards / "0.tar").write_bytes(bytes(100_001))
+    assert digest(shards / "0.tar") != one
+    with open(shards / "2.tar", "wb") as file:
+        file.truncate(1 << 40)  # a terabyte of nothing: not read whole
+    digest(shards)

@@ -47,9 +47,10 @@ class SplitImageSet(ImageSet):
     def _second(self, root: Path, path: str) -> ImageSet:
         if self.config.held_out:
             raise InputError("held_out and held_out_path are both given; keep one")
-        shared = ("labels", "memory", "workers", "orientation", "vae")
+        shared = ("labels", "memory", "workers", "orientation", "vae", "label")
         keep = {key: getattr(self.config, key) for key in shared if hasattr(self.config, key)}
         twin = type(self)(type(self).Config(path=path, **keep))
+        twin.cache = self.cache
         twin.open(root)
         self._check_alike(twin, path)
         if twin._labels and twin.label_dim < self.label_dim:  # the last classes are not among the held-out images
