@@ -16,7 +16,8 @@ from torch import Tensor
 from distillkit import noise
 from distillkit.api import ResourceError, UsageError
 from distillkit.api.explained import explained
-from distillkit.testing import toys
+from distillkit.cli.main import main
+from distillkit.testing import toys, training
 from distillkit.testing.training import run
 from distillkit.train import compiled
 from distillkit.train.state import State
@@ -94,6 +95,32 @@ def test_forward_mode_derivatives_take_the_network_as_it_is(backend: Counted) ->
         _, moved = torch.func.jvp(lambda x: state.generator(x, 1.0), (x,), (torch.ones_like(x),))
     assert moved.abs().max() > 0
     assert backend.calls == calls
+
+
+def test_in_bf16_images_losses_and_averages_stay_float32(backend: Counted) -> None:
+    seen: list[torch.dtype] = []
+
+    def watched(graph: Any, inputs: Any) -> Any:
+        seen.extend(node.meta["example_value"].dtype for node in graph.graph.nodes if node.op == "call_function"
+                    and isinstance(node.meta.get("example_value"), Tensor))  # fmt: skip
+        return graph
+
+    compiled.BACKEND = watched
+    state = toys.toy_state(**toys.merged(SMALL, {"run": {"precision": "bf16"}}))
+    losses = [loss for turn in state.turns for loss in training.losses(state, turn).values()]
+    run(state, 2)
+    assert torch.bfloat16 in seen, "the layers are not bf16"
+    with noise.masks(0, 0, 5):
+        assert pictures(state, state.generator).dtype == torch.float32
+    assert {loss.dtype for loss in losses} == {torch.float32}
+    assert {p.dtype for net in (*state.networks.values(), state.ema) for p in net.parameters()} == {torch.float32}
+
+
+def test_check_refuses_what_does_not_go_together(capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = Path(__file__).parents[2] / "recipes" / "gaussians_sid.toml"
+    sets = ["--set", "run.compile=true", "--set", "run.checkpoint_activations=true"]
+    assert main(["check", str(recipe), *sets]) == 2
+    assert "run.compile does not go with run.checkpoint_activations" in capsys.readouterr().err
 
 
 def test_gradients_of_gradients_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
