@@ -7,6 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+from distillkit.api import UsageError
 
 
 def channels_last(networks: Iterable[Any]) -> None:
@@ -18,7 +21,13 @@ def channels_last(networks: Iterable[Any]) -> None:
 
 
 def entering(network: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Images come as they come. Methods beside `forward` need no hook: their first convolution changes the layout."""
+    """Images come as they come. Raises UsageError where torch cannot go on.
+
+    Methods beside `forward` need no hook: their first convolution changes the layout.
+    """
+    # torch's forward mode takes group norms apart by views, which this layout does not allow.
+    if forward_ad._current_level >= 0 and any(isinstance(module, nn.GroupNorm) for module in network.modules()):
+        raise UsageError("run.channels_last does not go with forward-mode derivatives of a network with group norms")
     return tuple(laid_out(value) for value in given)
 
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.autograd import forward_ad
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.utils.checkpoint import checkpoint
@@ -68,7 +69,8 @@ def _forgetful(cls: type[nn.Module]) -> type[nn.Module]:
 
     def forward(self: nn.Module, *args: Any, **keys: Any) -> Any:
         # Asked in every pass: the same network is drawn with, and graded by a frozen teacher.
-        if not torch.is_grad_enabled():
+        # A second pass would be without the tangents of forward mode: there all is kept.
+        if not torch.is_grad_enabled() or forward_ad._current_level >= 0:
             return inner(self, *args, **keys)
         return checkpoint(partial(inner, self), *args, use_reentrant=False, context_fn=noise.masks_again, **keys)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from distillkit import noise
 from distillkit.api import UsageError
 from distillkit.recipe import fingerprint
 from distillkit.recipe.fingerprint import WITHOUT_EFFECT_ON_RESULT
@@ -116,6 +117,24 @@ def test_names_shapes_and_copies_of_networks_are_those_without_it(key: str) -> N
         return {name: (tensor.shape, tensor.dtype) for name, tensor in snapshot.capture(state)[0].items()}
 
     assert described(trained(key, **FP64)) == described(trained(**FP64))
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_forward_mode_derivatives_are_those_without_it_or_refused(key: str) -> None:
+    def moved(*keys: str) -> list[Tensor]:
+        """D and its directional derivative along ones, and what a loss of that gives the weights."""
+        state = toys.toy_state(**tables(*keys, **FP64))
+        network = state.generator.train().requires_grad_(True)
+        x = toys.toy_step(state).real
+        with noise.masks(0, 0, len(x)):
+            D, along = torch.func.jvp(lambda x: network(x, 1.0), (x,), (torch.ones_like(x),))
+        return [D, along, *torch.autograd.grad(along.square().sum(), list(network.parameters()), allow_unused=True)]
+
+    if key == "run.channels_last":
+        with pytest.raises(UsageError, match="does not go with forward-mode derivatives of a network with group norms"):
+            moved(key)
+        return
+    torch.testing.assert_close(moved(key), moved(), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("one", KEYS)
