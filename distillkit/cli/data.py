@@ -15,8 +15,19 @@ from distillkit.cli import arguments
 if TYPE_CHECKING:
     from torch import Tensor
 
-NAMES = {".zip": "image-zip", ".npz": "npz", ".tar.gz": "cifar10", ".tgz": "cifar10"}  # of kind dataset, by suffix
-IN_FILES = ("image-zip", "image-folder", "latents")  # every image was decoded once already: no need to keep them
+NAMES = {
+    ".zip": "image-zip",
+    ".npz": "npz",
+    ".tar.gz": "cifar10",
+    ".tgz": "cifar10",
+    ".tar": "webdataset",
+}  # of kind dataset, by suffix
+IN_FILES = (
+    "image-zip",
+    "image-folder",
+    "latents",
+    "webdataset",
+)  # every image was decoded once already: no need to keep them
 CHUNK = 256  # images
 SHOWN = 20  # classes
 
@@ -59,7 +70,7 @@ def dataset_name(path: Path) -> str:
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     if path.is_dir():
-        return "image-folder"
+        return "webdataset" if any(path.glob("*.tar")) else "image-folder"
     for suffix, name in NAMES.items():
         if path.name.lower().endswith(suffix):
             return name

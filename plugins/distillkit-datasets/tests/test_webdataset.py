@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from distillkit_datasets import shard_index, tar_index
+from distillkit_datasets.image_zip import ImageZip
 from distillkit_datasets.webdataset import WebDataset
 from image_files import noise, saved
 from PIL import Image
@@ -230,6 +231,20 @@ def test_a_hostile_shard_is_refused_in_one_line(name: str, tmp_path: Path) -> No
     with pytest.raises(InputError, match=message) as found:
         opened(tmp_path, "x.tar")
     assert "\n" not in str(found.value) and str(found.value).isprintable() and "x.tar" in str(found.value)
+
+
+def test_shards_are_checked_and_packed_as_other_sets_are(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    assert main(["data", "check", "shards"]) == 0 and main(["data", "check", "shards/train-000.tar"]) == 0
+    assert "30" in capsys.readouterr().out
+    assert main(["data", "pack", "shards", "packed.zip"]) == 0
+    packed = ImageZip(ImageZip.Config(path="packed.zip"))
+    packed.open(folder)
+    index = torch.arange(30)
+    assert torch.equal(packed.images(index), opened(folder).images(index))
+    assert torch.equal(packed.labels(index), opened(folder).labels(index))
 
 
 def test_any_byte_changed_is_read_or_refused(tmp_path: Path) -> None:
