@@ -39,7 +39,8 @@ class Loop:
                 with self.ranks.lending():
                     iterate(state)
                 self.seconds += time.perf_counter() - start
-                self.ranks.hurry()
+                if not state.recipe.run.compile:  # else a turn that waits may compile, for minutes, at any time
+                    self.ranks.hurry()
                 bar.advance(state.batch)
                 self.maintain(bar)
         self.ranks.settle()
