@@ -7,8 +7,10 @@ from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from pathlib import Path
 
+from distillkit.api.errors import UsageError
 from distillkit.cli.runs import run_path
 
+STUDENT = "a run or its number, a result folder, a student.safetensors, or digits/sid2a_el"
 IMAGES = 1_000_000  # at most
 
 
@@ -62,8 +64,17 @@ def runs(command: ArgumentParser) -> None:
 
 def student(command: ArgumentParser) -> None:
     """Add RUN, a student in any form."""
-    command.add_argument("run", type=run_path, metavar="RUN",
-                         help="a run or its number, a result folder or a student.safetensors")  # fmt: skip
+    command.add_argument("run", type=student_path, metavar="RUN", help=STUDENT)
+
+
+def student_path(text: str) -> Path:
+    """Find a student: a path, a run by its number, or one that comes along."""
+    from distillkit.networks import shipped
+
+    try:
+        return shipped.found(run_path(text))
+    except UsageError as error:
+        raise ArgumentTypeError(str(error)) from None
 
 
 def run(command: ArgumentParser) -> None:

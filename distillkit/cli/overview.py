@@ -38,8 +38,8 @@ GROUPS = {  # a module here for each command, with add(parser) and main(args)
 }
 COMMANDS = {name: told for group in GROUPS.values() for name, told in group.items()}
 EXAMPLES = {
-    "distillkit run digits_sid": "a teacher and its one-step student, in minutes",
-    "distillkit sample 2": "draw with the student, run 2 of runs/",
+    "distillkit sample digits/sid2a_el": "draw with a student that comes along",
+    "distillkit run digits_sid": "train a teacher and such a student, in minutes",
     "distillkit plugins": "what recipes of your own may name",
 }
 

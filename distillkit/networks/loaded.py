@@ -16,7 +16,7 @@ from distillkit.assets.folder import folder as assets
 from distillkit.assets.locate import located
 from distillkit.device import pick_device
 from distillkit.disk.rundir import warn_of_collapse
-from distillkit.networks import network_file
+from distillkit.networks import network_file, shipped
 from distillkit.networks.card import CALLS
 from distillkit.recipe import choice_from_table
 from distillkit.registry import Catalog
@@ -98,11 +98,11 @@ class Student:
 
 
 def load(path: str | Path) -> Student:
-    """The student of a run, a result folder or a student.safetensors.
+    """The student of a run, a result folder or a student.safetensors, or one that comes along: "digits/sid2a_el".
 
     Raises InputError if files are missing, damaged, or say nothing of a sampler; warns of a run that collapsed.
     """
-    path, catalog = Path(path), Catalog.installed()
+    path, catalog = shipped.found(Path(path)), Catalog.installed()
     card, where = network_file.read_card(path), network_file.files(path)[1]
     warn_of_collapse(where)
     if "sample" not in card:
