@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from distillkit.networks.loaded import Student, load
+    from distillkit.python.calls import check, compare, evaluate, plan, run
+    from distillkit.python.result import Result
 
 __version__ = "0.1.0"
 NUMERICS = 2  # raised where a run's bits change on purpose; in every fingerprint
-__all__ = ["Student", "__version__", "load"]
+__all__ = ["Result", "Student", "__version__", "check", "compare", "evaluate", "load", "plan", "run"]
+# Where each is: with torch, or long to import, so only when it is asked for.
+_LATER = {
+    "load": "distillkit.networks.loaded", "Student": "distillkit.networks.loaded", "Result": "distillkit.python.result",
+    "check": "distillkit.python.calls",
+}  # fmt: skip
+_COMMANDS = ("run", "plan", "compare", "evaluate")  # packages that can be called, see calling.py
 
 
 def __getattr__(name: str) -> Any:
-    """`load` and `Student` bring torch with them: only when they are asked for."""
-    if name in ("load", "Student"):
-        from distillkit.networks import loaded
-
-        return getattr(loaded, name)
+    if name in _COMMANDS:
+        return import_module(f"distillkit.{name}")
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
     raise AttributeError(f"module 'distillkit' has no attribute {name!r}")

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 # The rooms from the ground up: each imports only from itself and from those before it.
 ROOMS = {
     "api": "what a plugin imports, types included; no torch",
+    "calling": "packages that can be called",
     "noise": "shared maths: sigmas, weights, numbers by (seed, image)",
     "mmd": "shared maths: the squared MMD and its gradient",
     "distances": "shared maths: how far apart two images are",
@@ -45,6 +46,7 @@ ROOMS = {
     "watch": "runs followed in a browser while they go",
     "plan": "what a run will take",
     "study": "many runs from one file",
+    "python": "what the commands do, as functions",
     "builtin": "components, through the same door as plugins",
     "testing": "the kit for authors of plugins",
     "new": "a plugin to start from",

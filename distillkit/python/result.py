@@ -1,0 +1,105 @@
+"""A run as an object: its numbers, curves and images."""
+
+from __future__ import annotations
+
+import base64
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distillkit.disk import results
+from distillkit.disk.metrics import MetricsLog
+from distillkit.disk.rundir import RunDir
+from distillkit.show import formats
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from distillkit.networks.loaded import Student
+
+NOT_CURVES = {"what", "nimg", "kimg"}
+
+
+class Result:
+    """One run on disk, read when it is asked; what a run that is under way writes is seen at the next look."""
+
+    def __init__(self, path: str | Path) -> None:
+        """`path`: a run's folder. Raises UsageError for what is none."""
+        self.path = Path(path)
+        self.run = RunDir.open(self.path)
+
+    def __repr__(self) -> str:
+        return f"Result({str(self.path)!r}, {self.status})"
+
+    @property
+    def status(self) -> str:
+        """ "finished", "collapsed", "diverged", "failed" or "unfinished"."""
+        return self.run.status()
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The student's, by "<component>/<name>"; spreads end with "_sd", those of real images with "_floor"."""
+        return dict(self._scores.student)
+
+    @property
+    def teacher(self) -> dict[str, float]:
+        """The teacher's, where they were measured."""
+        return dict(self._scores.teacher)
+
+    @property
+    def curves(self) -> dict[str, dict[str, list[float]]]:
+        """By name {"kimg": [...], "value": [...]}: losses, rates and metrics; `pandas.DataFrame` takes each."""
+        found: dict[str, dict[str, list[float]]] = {}
+        for row in MetricsLog(self.run.metrics).read():
+            for name, value in row.items():
+                if name not in NOT_CURVES and isinstance(value, int | float):
+                    curve = found.setdefault(name, {"kimg": [], "value": []})
+                    curve["kimg"].append(row["nimg"] / 1000)
+                    curve["value"].append(float(value))
+        return found
+
+    @property
+    def recipe(self) -> str:
+        """The resolved recipe, as TOML."""
+        return self.run.resolved.read_text(encoding="utf-8")
+
+    @cached_property
+    def student(self) -> Student:
+        """The student, as `distillkit.load` gives it. Raises InputError where there is none yet."""
+        from distillkit.networks.loaded import load
+
+        return load(self.path)
+
+    def images(self, n: int = 16, seed: int = 0) -> Tensor:
+        """Images [n,C,H,W] in [-1,1] of the student, pixels of latents; the same n and seed, the same images."""
+        return self.student.decode(self.student(n=n, seed=seed))
+
+    @property
+    def _scores(self) -> results.Scores:
+        return results.read_or_last(self.path, MetricsLog(self.run.metrics).read())
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the table of the page, and the newest picture."""
+        rows = [
+            f"<tr><td>{escape(row.name)}</td>{''.join(f'<td>{cell}</td>' for cell in _cells(row))}</tr>"
+            for row in self._scores.rows()
+        ]
+        head = "<tr><th>metric</th><th>teacher</th><th>student</th><th>real v real</th></tr>"
+        table = f"<table>{head}{''.join(rows)}</table>" if rows else ""
+        title = f"<b>{escape(self.path.name)}</b>: {escape(self.status)}"
+        return f"<div>{title}{table}{_picture(self.run.samples)}</div>"
+
+
+def _cells(row: results.Row) -> list[str]:
+    values = (row.teacher, row.teacher_sd), (row.student, row.student_sd), (row.floor, row.floor_sd)
+    return ["" if value is None else formats.with_spread(value, sd) for value, sd in values]
+
+
+def _picture(folder: Path) -> str:
+    """The comparison, else the newest sheet."""
+    found: list[Any] = [*sorted(folder.glob("kimg-*.png")), *folder.glob("comparison.png")]
+    if not found:
+        return ""
+    data = base64.b64encode(found[-1].read_bytes()).decode()
+    return f'<img alt="{escape(found[-1].stem)}" src="data:image/png;base64,{data}">'
