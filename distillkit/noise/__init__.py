@@ -14,7 +14,7 @@ from distillkit.noise.levels import (
     lognormal,
     rho_grid,
 )
-from distillkit.noise.masks import dropout, in_a_pass, masks, masks_again, masks_kept, masks_of
+from distillkit.noise.masks import dropout, in_a_pass, masks, masks_again, masks_from_here, masks_kept, masks_of
 from distillkit.noise.order import shuffled
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "lognormal",
     "masks",
     "masks_again",
+    "masks_from_here",
     "masks_kept",
     "masks_of",
     "rho_grid",

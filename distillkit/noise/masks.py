@@ -107,6 +107,23 @@ def masks(seed: int, first: int, n: int, device: torch.device | str = "cpu") -> 
 
 
 @contextmanager
+def masks_from_here() -> Iterator[None]:
+    """Inside, the same masks as without, and their calls are counted from 0.
+
+    For what is compiled, which knows the number of its first call: it would be another program at each place of a pass.
+    """
+    now = here.masks
+    if now is None:
+        yield
+        return
+    here.masks = inside = Masks(now.seed, now.seeds + now.calls * CALL)
+    try:
+        yield
+    finally:
+        here.masks, now.calls = now, now.calls + inside.calls
+
+
+@contextmanager
 def masks_of(first: int, n: int) -> Iterator[None]:
     """Inside, the rows of this pass are rows first ... first+n-1 of other work than the batch: a share of stored pairs.
 

@@ -75,7 +75,9 @@ def in_passes(function: Callable[..., Any], backend: str) -> Callable[..., Any]:
     @wraps(function)
     def call(network: nn.Module, *given: Any, **named: Any) -> Any:
         # Asked at each call: the same network is drawn with between the turns.
-        compiled = noise.in_a_pass() and forward_ad._current_level < 0
-        return (fast if compiled else function)(network, *given, **named)
+        if not noise.in_a_pass() or forward_ad._current_level >= 0:
+            return function(network, *given, **named)
+        with noise.masks_from_here():
+            return fast(network, *given, **named)
 
     return call

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from distillkit import noise
 from distillkit.api import ResourceError, UsageError
@@ -76,6 +76,23 @@ def test_pictures_and_metrics_are_drawn_as_by_a_network_that_was_loaded(backend:
         assert backend.calls == calls, "the average was compiled"
         pictures(state, state.generator)
     assert backend.calls > calls
+
+
+class Drops(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return noise.dropout(noise.dropout(x, 0.5), 0.25)
+
+
+def test_one_program_serves_all_places_of_a_pass_and_drops_what_it_would_uncompiled(backend: Counted) -> None:
+    x, net = torch.randn(5, 6, dtype=torch.float64), Drops()
+    fast = compiled.in_passes(Drops.forward, backend)
+    with noise.masks(3, 0, 5):
+        plain = [net(x) for _ in range(4)]
+    with noise.masks(3, 0, 5):
+        found = [fast(net, x) for _ in range(2)] + [net(x), fast(net, x)]
+    assert not torch.equal(plain[0], plain[1])
+    assert all(map(torch.equal, found, plain))
+    assert backend.graphs == 1 and backend.calls == 3
 
 
 def test_a_copy_of_a_compiled_network_is_a_network_of_its_own(backend: Counted) -> None:
