@@ -8,7 +8,7 @@ metrics), of any batch size, are not compiled, nor those with forward-mode deriv
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, wraps
 from pathlib import Path
 from types import MethodType
@@ -78,6 +78,14 @@ def in_passes(function: Callable[..., Any], backend: str) -> Callable[..., Any]:
         if not noise.in_a_pass() or forward_ad._current_level >= 0:
             return function(network, *given, **named)
         with noise.masks_from_here():
-            return fast(network, *given, **named)
+            return fast(network, *(tensor(value, given) for value in given), **named)
 
     return call
+
+
+def tensor(value: Any, beside: Sequence[Any]) -> Any:
+    """A noise level that is a number, as a tensor: it would make a program of each of its values."""
+    if not isinstance(value, float):
+        return value
+    device = next((other.device for other in beside if isinstance(other, torch.Tensor)), None)
+    return torch.full((), value, dtype=torch.float64, device=device)

@@ -95,6 +95,16 @@ def test_one_program_serves_all_places_of_a_pass_and_drops_what_it_would_uncompi
     assert backend.graphs == 1 and backend.calls == 3
 
 
+def test_noise_levels_that_are_numbers_make_no_programs_of_their_own(backend: Counted) -> None:
+    state = toys.toy_state(**SMALL)
+    graphs, x = backend.graphs, torch.ones(5, *state.dataset.shape)
+    plain = [state.generator(x, sigma) for sigma in (0.3, 1.7, 80.0)]
+    with noise.masks(0, 0, 5):
+        fast = [state.generator(x, sigma) for sigma in (0.3, 1.7, 80.0)]
+    assert backend.graphs == graphs + 1
+    assert all(map(torch.equal, fast, plain))
+
+
 def test_a_copy_of_a_compiled_network_is_a_network_of_its_own(backend: Counted) -> None:
     state = toys.toy_state(**SMALL)
     twin = copy.deepcopy(state.generator)
