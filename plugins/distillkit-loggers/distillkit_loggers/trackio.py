@@ -25,7 +25,7 @@ class Trackio(Logger):
         self.trackio = package("trackio", "trackio")
 
     def run_started(self, info: RunInfo) -> str:
-        self.told = Told(info.folder)
+        self.told = Told(info.folder, settles=5.0)  # a thread of its own writes
         self.run = self.trackio.init(
             project=self.config.project, name=f"{info.path.name}-{info.id[-8:]}", space_id=self.config.space,
             config=dict(info.recipe), resume="allow", embed=False,
@@ -48,3 +48,4 @@ class Trackio(Logger):
 
     def run_ended(self, outcome: Mapping[str, Any]) -> None:
         self.run.finish()
+        self.told.settle()

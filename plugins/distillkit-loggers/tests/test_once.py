@@ -22,3 +22,11 @@ def test_what_was_told_is_known_in_the_next_session(tmp_path: Path) -> None:
     assert [told.count("step"), told.count("step")] == [0, 1]
     again = Told(tmp_path)
     assert not again.first("tick", 50) and again.first("tick", 51) and again.count("step") == 2
+
+
+def test_what_a_kill_may_have_lost_is_told_again(tmp_path: Path) -> None:
+    told = Told(tmp_path, settles=3600)
+    assert told.first("tick", 50) and not told.first("tick", 50)
+    assert Told(tmp_path).first("tick", 50)
+    told.settle()
+    assert not Told(tmp_path).first("tick", 50)

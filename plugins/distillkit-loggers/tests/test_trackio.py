@@ -24,6 +24,10 @@ class TestTrackio(LoggerContract):
     def _empty(self, _package: None) -> None:
         shutil.rmtree(STORE, ignore_errors=True)
 
+    def kill(self, logger: Any) -> None:
+        logger.run.finish()
+        logger.told.settle()
+
     def rows(self, info: RunInfo) -> list[dict[str, Any]]:
         from trackio.sqlite_storage import SQLiteStorage
 

@@ -75,6 +75,7 @@ class TestWandb(LoggerContract):
 
     def kill(self, logger: Any) -> None:
         logger.run.finish(exit_code=1)  # two runs of one process may not share an id
+        logger.told.settle()
 
 
 def test_without_a_key_nothing_is_sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
