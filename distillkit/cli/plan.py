@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from distillkit.api import UsageError
+from distillkit.api import ResourceError, UsageError
 from distillkit.cli import arguments
 from distillkit.cli.console import console
 from distillkit.cli.tuned import tuned
@@ -30,6 +30,7 @@ def add(parser: ArgumentParser) -> None:
     arguments.recipe(parser)
     parser.add_argument("--memory", "--device-memory", type=arguments.positive, metavar="GB",
                          help="of the device (default: of the GPU, else what is available here)")  # fmt: skip
+    parser.add_argument("--strict", action="store_true", help="end with 5 where it does not fit, or nobody can tell")
     parser.add_argument("--measure", action="store_true", help="time a few iterations where no run tells the speed")
     parser.add_argument(
         "--tune",
@@ -71,10 +72,11 @@ def main(args: Namespace) -> int:
         Text.assemble(("memory: ", "dim"), f"{share}; the rest is left to the device's own needs"), soft_wrap=True
     )
     at_once = None if args.nproc is None else (lambda run: most_at_once(run, args.nproc))
-    out.print(Text(fit.verdict(found, memory, at_once), "bold"), soft_wrap=True)
+    verdict = fit.verdict(found, memory, at_once)
+    out.print(Text(verdict, "bold"), soft_wrap=True)
     if args.tune:
         tuned(found[-1], catalog, out)
-    return 0
+    return ResourceError.exit_code if args.strict and verdict.startswith(fit.NOT) else 0
 
 
 def gpu(text: str) -> str:

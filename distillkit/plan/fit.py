@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 GB, PREFIXES = 1e9, ("", "k", "M", "G", "T", "P", "E", "Z")
 FREE = 0.1  # share of the device's memory left to its context, workspaces and gaps between blocks
+NOT = "does not fit", "cannot tell"  # how a verdict begins that is none to start a run on
 
 
 @frozen(kw_only=True)
@@ -72,7 +73,7 @@ def verdict(stages: list[Stage], memory: Device, at_once: Callable[[Run], int] |
     left = [stage for stage in stages if not stage.finished]
     unknown = [stage.recipe.name for stage in left if stage.cost is None]
     if unknown:
-        return f"cannot tell whether it fits: {', '.join(unknown)} cannot be counted"
+        return f"{NOT[1]} whether it fits: {', '.join(unknown)} cannot be counted"
     if not left:
         return "finished: nothing is left to run"
     worst = max(left, key=lambda stage: stage.counted.largest.peak)
@@ -84,8 +85,8 @@ def verdict(stages: list[Stage], memory: Device, at_once: Callable[[Run], int] |
     if need <= memory.usable:
         return f"fits: {said}" + (f"; run.micro_batch = {best} would fit too" if best > micro else "")
     if best:
-        return f"does not fit: {said}; fits with run.micro_batch = {best} ({size(worst.peak(best), 'B')})"
-    return f"does not fit: {said}; nor with run.micro_batch = 1 ({size(worst.peak(1), 'B')}); {_smaller(worst)}"
+        return f"{NOT[0]}: {said}; fits with run.micro_batch = {best} ({size(worst.peak(best), 'B')})"
+    return f"{NOT[0]}: {said}; nor with run.micro_batch = 1 ({size(worst.peak(1), 'B')}); {_smaller(worst)}"
 
 
 def _smaller(stage: Stage) -> str:

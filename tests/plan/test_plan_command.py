@@ -167,3 +167,8 @@ def test_what_several_processes_would_do(capsys: pytest.CaptureFixture[str]) -> 
     assert "each holds 64 to 128 of 256 images, 64 a pass" in told(capsys, str(GAUSSIANS), "--nproc", "3", *sets)
     text = told(capsys, str(GAUSSIANS), "--nproc", "5", *sets)
     assert "run.micro_batch = 64 makes work for 4 processes at most, not 5" in text
+
+
+@pytest.mark.parametrize(("memory", "strict", "code"), [("1", True, 5), ("1", False, 0), ("1000", True, 0)])
+def test_strictly_a_recipe_that_does_not_fit_is_an_error(memory: str, strict: bool, code: int) -> None:
+    assert main(["plan", "cifar10_cond_sid", "--memory", memory, *["--strict"] * strict]) == code
