@@ -82,15 +82,17 @@ def main() -> None:
     parser.add_argument(
         "--only", action="append", help="a key, again for another one; default: all, and " + " with ".join(TOGETHER)
     )
+    parser.add_argument("--recipe", choices=[*COUNTED], help="one of the two; default: both")
     args = parser.parse_args()
     torch.set_num_threads(1)
     compiled.keep(cache())
     rows: list[list[Lever]] = [[lever] for lever in LEVERS if not args.only or lever.key in args.only]
     if not args.only:
         rows.append([lever for lever in LEVERS if lever.key in TOGETHER])
-    print("| | levers | CPU time, ratio of medians | wall time | first iterations, s |\n|---|---|---|---|---|")
+    print("| | levers | CPU time, ratio of medians | wall time | whole row, s |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as made:
-        for title, (recipe, catalog) in recipes(Path(made), Catalog.installed()).items():
+        known = recipes(Path(made), Catalog.installed())
+        for title, (recipe, catalog) in known.items() if not args.recipe else [(args.recipe, known[args.recipe])]:
             for levers in rows:
                 names = ", ".join(f"`{lever.key}`" for lever in levers)
                 print(
