@@ -1,4 +1,4 @@
-"""What data cost: images a second that `image-zip` gives, decoded before and at each use, and the share of training.
+"""What data cost: images a second that `image-zip` gives, decoded before, at use or ahead, and the share of training.
 
 Usage: OMP_NUM_THREADS=1 python benchmarks/loader.py [--pairs 15]
 """
@@ -28,11 +28,16 @@ from distillkit.train.iterate import iterate
 from distillkit.train.state import State
 
 IMAGES, BATCH = 1024, 64
+KEYS = {
+    "memory": 'memory = "memory"',
+    "file": 'memory = "file"\nworkers = 0',
+    "file, 2 workers": 'memory = "file"\nworkers = 2',
+}
 RECIPE = """schema = 1
 [dataset]
 use = "image-zip"
 path = "{px}.zip"
-memory = "{memory}"
+{keys}
 [generator]
 init = "scratch"
 [generator.network]
@@ -64,9 +69,9 @@ def write_zip(px: int) -> None:
             archive.writestr(f"{i:05d}.png", png.getvalue())
 
 
-def state(px: int, memory: str) -> State:
-    path = Path(f"{px}-{memory}.toml")
-    path.write_text(RECIPE.format(px=px, memory=memory))
+def state(px: int, name: str) -> State:
+    path = Path(f"{px}-{name}.toml")
+    path.write_text(RECIPE.format(px=px, keys=KEYS[name]))
     return build(read(path), Catalog.installed())
 
 
@@ -89,8 +94,10 @@ def reading(dataset: Dataset) -> Callable[[], None]:
     order = torch.randperm(IMAGES, generator=torch.Generator().manual_seed(0)).split(BATCH)
 
     def work() -> None:
-        for index in order:
+        for i, index in enumerate(order):
             dataset.images(index)
+            if dataset.looks_ahead:
+                dataset.ahead(order[(i + 1) % len(order)])
 
     return work
 
@@ -105,12 +112,12 @@ def main() -> None:
         os.chdir(folder)
         for px in (32, 64):
             write_zip(px)
-            states = {memory: state(px, memory) for memory in ("memory", "file")}
-            alone = timed({memory: reading(s.dataset) for memory, s in states.items()}, pairs)
-            runs = timed({memory: partial(iterate, s) for memory, s in states.items()}, pairs)
-            for memory in states:
-                speeds = " | ".join(f"{IMAGES / seconds:,.0f}" for seconds in alone[memory])
-                print(f"| {px} | {memory} | {speeds} | {' | '.join(f'{1e3 * s:.0f}' for s in runs[memory])} |")
+            states = {name: state(px, name) for name in KEYS}
+            alone = timed({name: reading(s.dataset) for name, s in states.items()}, pairs)
+            runs = timed({name: partial(iterate, s) for name, s in states.items()}, pairs)
+            for name in states:
+                speeds = " | ".join(f"{IMAGES / seconds:,.0f}" for seconds in alone[name])
+                print(f"| {px} | {name} | {speeds} | {' | '.join(f'{1e3 * s:.0f}' for s in runs[name])} |")
         os.chdir("/")
 
 
