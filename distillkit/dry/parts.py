@@ -111,18 +111,29 @@ def checkpoints(recipe: Recipe) -> Iterator[str]:
             yield name
 
 
+def shape_of(recipe: Recipe) -> Card | None:
+    """What is known of the images of a released file, as a card has it."""
+    config = recipe.dataset.config
+    known = published()["shape"].get(getattr(config, "path", None))
+    if known is None:
+        return None
+    channels, resolution, classes = known
+    return {"channels": channels, "resolution": resolution, "label_dim": classes if config.labels else 0}
+
+
 def images(recipe: Recipe, cards: Mapping[str, Card], catalog: Catalog) -> Blank:
     """Make the recipe's images: as their files say or, where those are missing, as the first network that draws them.
 
-    Raises InputError for files that are no published ones, and where neither is known.
+    Without a network, as published files are known to be. Raises InputError for files that are no published ones.
     """
     try:
         return Blank.of(opened(located(recipe, folder())))
     except InputError:
-        first = next(checkpoints(recipe), None)
-        if first is None or not wanted(recipe.dataset):
+        first, shape = next(checkpoints(recipe), None), shape_of(recipe)
+        if (first is None and shape is None) or not wanted(recipe.dataset):
             raise
-        card = cards[first] if first in cards else card_of(first, catalog)
+        card = shape if first is None else cards[first] if first in cards else card_of(first, catalog)
+    assert card is not None
     size = published()["images"].get(getattr(recipe.dataset.config, "path", None), recipe.run.batch)
     made = Blank(card["channels"], card["resolution"], card["label_dim"], size)
     made.latent = recipe.dataset.cls.latent

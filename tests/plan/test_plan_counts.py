@@ -219,3 +219,20 @@ def test_counting_leaves_no_trace_in_torch() -> None:
         assert (live.bytes, live.peak) == (60, 124)  # a view takes nothing; a sum and its total are gone
         assert [kept.sum().item(), bool(kept.sum()), kept[0].tolist()] == [1.0, True, [1.0] * 5]
     assert torch.autocast is autocast and noise.masks_again is again
+
+
+def test_what_is_trained_from_scratch_on_released_images_is_counted_without_them(tmp_path: Path) -> None:
+    stage = planned(ROOT / "recipes/cifar10_uncond_ct.toml", tmp_path)
+    assert stage.cost is not None and stage.flops > 0, stage.unknown
+
+
+def test_released_images_are_of_the_shape_that_their_networks_have() -> None:
+    shapes, networks = parts.published()["shape"], parts.published()["network"]
+    assert shapes.keys() == parts.published()["images"].keys()
+    for data, start in (("cifar-10-python.tar.gz", "edm-cifar10-"), ("imagenet-64x64.zip", "edm-imagenet-64x64-"),
+                        ("ffhq-64x64.zip", "edm-ffhq-"), ("afhqv2-64x64.zip", "edm-afhqv2-"),
+                        ("img512-sd.zip", "edm2-img512-")):  # fmt: skip
+        channels, resolution, classes = shapes[data]
+        cards = [card for name, card in networks.items() if name.startswith(start)]
+        assert cards and all((c["channels"], c["resolution"]) == (channels, resolution) for c in cards)
+        assert all(c["label_dim"] in (0, classes) for c in cards)
