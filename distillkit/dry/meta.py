@@ -87,6 +87,7 @@ class Live(TorchDispatchMode):
 def blank() -> Iterator[Live]:
     """Inside, tensors of the meta device are counted, and autocast does there what it does on a GPU."""
     before, torch.autocast = torch.autocast, Autocast  # type: ignore[misc, assignment]
+    enabled, torch.is_autocast_enabled = torch.is_autocast_enabled, _autocasting  # type: ignore[assignment]
     again, noise.masks_again = noise.masks_again, _computed_again
     often = gc.get_threshold()
     gc.set_threshold(GARBAGE, *often[1:])
@@ -95,6 +96,7 @@ def blank() -> Iterator[Live]:
             yield live
     finally:
         torch.autocast, noise.masks_again = before, again  # type: ignore[misc]
+        torch.is_autocast_enabled = enabled
         gc.set_threshold(*often)
 
 
@@ -197,3 +199,13 @@ def _computed_again() -> tuple[AbstractContextManager[None], AbstractContextMana
     """`noise.masks_again`, and autocast again, which torch itself puts back where it is torch's own."""
     first, second = masks_again()
     return first, _Again(second, Autocast.entered[-1].dtype) if Autocast.entered else second
+
+
+_enabled = torch.is_autocast_enabled
+
+
+def _autocasting(*device_type: str) -> bool:
+    """`torch.is_autocast_enabled`, which knows no meta tensors."""
+    if device_type != ("meta",):
+        return _enabled(*device_type)
+    return bool(Autocast.entered) and Autocast.entered[-1].dtype is not None

@@ -88,6 +88,8 @@ class Run:
     """"cpu": a GPU's run keeps the average of the weights in the memory of the host; unset: on the GPU"""
     offload: bool = field(default=False, metadata=NO_BITS)
     """a GPU's run keeps optimizers' states and the average in the memory of the host, but while they are used"""
+    teacher_dtype: str | None = field(default=None, validator=optional(in_(("bf16",))))
+    """"bf16": the teacher's weights, and what its layers compute in; unset: as run.precision (docs/speed.md)"""
     threads: int | None = field(default=None, validator=optional(ge(1)), metadata=NO_BITS)
     """threads of the CPU; unset: probed at the start"""
     tick_kimg: float | None = field(default=None, validator=optional(gt(0)), metadata=NO_BITS)

@@ -13,7 +13,7 @@ from attrs import frozen
 
 from distillkit.api import UsageError
 from distillkit.recipe.schema import Recipe
-from distillkit.train import compiled, host, layout, recompute
+from distillkit.train import compiled, half, host, layout, recompute
 from distillkit.train.state import State
 
 
@@ -43,6 +43,10 @@ LEVERS = (
         refuses=lambda state: "" if any(map(layout.convolves, denoisers(state).values())) else "no network convolves",
     ),
     Lever(
+        key="run.teacher_dtype", on="bf16", off=None, numbers="the teacher's: its weights have 8 bits in place of 24",
+        apply=half.lower_teacher, refuses=half.refused,
+    ),
+    Lever(
         key="run.checkpoint_activations", numbers="none",
         apply=lambda state: recompute.recompute(differentiated(state)),
         refuses=lambda state: recompute.refused(differentiated(state)),
@@ -64,6 +68,7 @@ BESIDE: dict[str, Callable[[State], bool]] = {
     "--shard": lambda state: state.ranks.shards > 1,
     "run.micro_batch": lambda state: state.recipe.run.micro_batch is not None,
     'run.precision = "bf16"': lambda state: state.recipe.run.precision == "bf16",
+    'run.precision = "fp64"': lambda state: state.recipe.run.precision == "fp64",
 }
 PIECES = "what lies in pieces stays with the ranks, each of which holds little"
 # Pairs that do not go together, of keys of levers and names above, and why.
@@ -73,6 +78,7 @@ APART: dict[tuple[str, str], str] = {
     ("run.channels_last", "--shard"): "FSDP cuts weights that lie in the usual order alone",
     ("run.ema_device", "--shard"): PIECES,
     ("run.offload", "--shard"): PIECES,
+    ("run.teacher_dtype", 'run.precision = "fp64"'): "autocast knows no float64",
 }
 
 

@@ -68,6 +68,16 @@ def test_what_it_takes_lies_pinned_with_the_host_and_no_step_waits(lever: str) -
     assert {t.device.type for t in moments(state)} == {"cpu" if lever == "offload" else "cuda"}
 
 
+@pytest.mark.parametrize("lever", [{"teacher_dtype": "bf16"}, {"checkpoint_activations": True}])
+def test_other_levers_of_memory_make_no_step_wait(lever: dict[str, Any]) -> None:
+    from pretended import notes
+
+    state = run(made(**lever), 2)
+    with notes.noted() as noted, waits() as found:
+        run(state, 2)
+    assert not state.skipped and not found and not [one for one in noted if one.kind in ("wait", "copy")]
+
+
 @pytest.mark.parametrize("lever", LEVERS)
 def test_a_run_that_was_interrupted_goes_on_to_the_same_bits_and_places(lever: str) -> None:
     through = run(made(**LEVERS[lever]), 3)

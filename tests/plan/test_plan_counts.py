@@ -134,7 +134,7 @@ def test_the_work_is_what_flop_counter_mode_sees_in_a_real_iteration(
     assert cost.flops == counter.get_total_flops()
 
 
-@pytest.mark.parametrize("lever", ["run.batch=64", "run.checkpoint_activations=true"])
+@pytest.mark.parametrize("lever", ["run.batch=64", "run.checkpoint_activations=true", 'run.teacher_dtype="bf16"'])
 def test_the_memory_is_that_of_a_real_iteration(recipe: Callable[..., Path], tmp_path: Path, lever: str) -> None:
     path, sets = recipe("sid"), ("run.batch=64", "run.micro_batch=32", lever)
     with Live(torch.device("cpu")) as live:
@@ -142,7 +142,9 @@ def test_the_memory_is_that_of_a_real_iteration(recipe: Callable[..., Path], tmp
         iterate(state)
         live.restart()
         iterate(state)
-    assert planned(path, tmp_path, *sets).cost.largest.peak == pytest.approx(live.peak, rel=0.05)
+    # A CPU's autocast leaves norms in bfloat16; counted is a GPU's, which takes more.
+    bound = 0.1 if "bf16" in lever else 0.05
+    assert planned(path, tmp_path, *sets).cost.largest.peak == pytest.approx(live.peak, rel=bound)
 
 
 def test_sid_costs_eleven_forward_passes_with_micro_batches_too(recipe: Callable[..., Path], tmp_path: Path) -> None:
@@ -201,6 +203,16 @@ def test_what_lies_with_the_host_takes_none_of_the_devices_memory(recipe: Callab
     assert not any(role.optimizer for role in moved.values())
     assert peak - without == pytest.approx(average.weights + moments, rel=0.01)
     assert counted('run.device="cpu"', "run.offload=true")[1] == peak
+
+
+def test_a_teacher_of_half_the_bytes_is_counted_as_that(recipe: Callable[..., Path], tmp_path: Path) -> None:
+    whole, half = (planned(recipe("sid"), tmp_path, *sets) for sets in ((), ('run.teacher_dtype="bf16"',)))
+    (teacher, rounded), (student, same) = (
+        [next(role.weights for role in stage.roles if role.name == name) for stage in (whole, half)]
+        for name in ("teacher", "generator")
+    )
+    assert rounded == pytest.approx(teacher / 2, rel=0.01) and same == student
+    assert half.cost.largest.peak < whole.cost.largest.peak - teacher / 3
 
 
 def test_a_resized_image_is_in_full_precision_under_autocast() -> None:

@@ -68,6 +68,11 @@ CASES: dict[str, dict[str, Any]] = {
         "generator_loss": {"use": "sid", "lr": 1e-3, **SLOW},
         "run": {"checkpoint_activations": True},
     },
+    "sid half a teacher": {
+        "teacher_score": {"use": "toy", "network": DDPMPP},
+        "generator_loss": {"use": "sid", "lr": 1e-3, **SLOW},
+        "run": {"precision": "fp32", "teacher_dtype": "bf16"},
+    },
     "gdd": {"generator_loss": {"use": "gdd", **GDD}, "run": {"micro_batch": 4}},
 }
 BASE: dict[str, Any] = {

@@ -62,7 +62,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_networks_in_pieces_train_the_weights_of_whole_ones(found: dict[str, Any], name: str) -> None:
     numbers = found[name]
     assert numbers["0"] == 0 and numbers["moved"] > 1e-4, "the case proves nothing"
-    assert numbers["4"] <= 1e-10 and numbers["20"] <= 1e-9
+    rounds = cases.CASES[name].get("run", {}).get("precision") == "fp32"
+    assert numbers["4"] <= (1e-3 if rounds else 1e-10) and numbers["20"] <= (1e-2 if rounds else 1e-9)
 
 
 def test_a_penalty_on_gradients_reaches_the_weights(found: dict[str, Any]) -> None:

@@ -21,7 +21,8 @@ class EdmPrecond(nn.Module):
 
     With `boundary` b the consistency form, the identity at sigma = b (arXiv:2303.01469 Appendix C); where it is not
     `boundary_in_training`, in evaluation mode only, as in ECT's code (arXiv:2406.14548).
-    Inputs are cast to the parameters' dtype; `compute_dtype` (None | bfloat16) is what F's layers run in.
+    Inputs are cast to the dtype of the parameters, at least float32; `compute_dtype` (None | bfloat16) is what F's
+    layers run in.
     """
 
     inner: ClassVar[str] = "model"  # what the raw network F is called in the state dict
@@ -95,7 +96,8 @@ class EdmPrecond(nn.Module):
 
     @property
     def _dtype(self) -> torch.dtype:
-        return next(self.raw.parameters()).dtype
+        # A frozen teacher's weights may be bfloat16 (run.teacher_dtype); its images are never rounded to that.
+        return torch.promote_types(next(self.raw.parameters()).dtype, torch.float32)
 
     def _cast(self, x: Tensor, sigma: Tensor | float) -> tuple[Tensor, Tensor]:
         sigma = torch.as_tensor(sigma, dtype=self._dtype, device=x.device)
