@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 import re
 
 import torch
 
 from distillkit.api import UsageError
+
+# Parameters of glibc's mallopt(3), by its numbers: M_MMAP_THRESHOLD, M_TRIM_THRESHOLD (-1: never), M_TOP_PAD.
+MALLOC = {-3: 1 << 30, -1: -1, -2: 1 << 26}
 
 
 def pick_device(name: str, where: str = "run.device") -> torch.device:
@@ -37,6 +42,8 @@ def settle(device: torch.device, tf32: bool, deterministic: bool) -> None:
     `deterministic`: the same numbers in every run on the same GPU; where an operation has no such form torch raises.
     On a CPU every run has the same bits as it is.
     """
+    if device.type == "cpu":
+        keep_memory()
     if device.type != "cuda":
         return
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
@@ -49,3 +56,17 @@ def settle(device: torch.device, tf32: bool, deterministic: bool) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         # Nothing here reads memory that it did not write.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def keep_memory() -> bool:
+    """Have malloc keep what tensors gave back, for the next iteration asks for the same again -> whether it does.
+
+    Left to itself glibc returns large blocks to the system, and an iteration pays for each of their pages once more:
+    zeroed by the kernel at first touch. Not where the user has told malloc something, nor with DISTILLKIT_MALLOC=0.
+    """
+    told = [name for name in os.environ if name.startswith("MALLOC_")]
+    tuned = "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
+    if platform.libc_ver()[0] != "glibc" or told or tuned or os.environ.get("DISTILLKIT_MALLOC") == "0":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    return all([mallopt(name, value) == 1 for name, value in MALLOC.items()])

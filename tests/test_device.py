@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +13,7 @@ import torch
 
 from distillkit.api import UsageError
 from distillkit.api.explained import explained
-from distillkit.device import pick_device, settle
+from distillkit.device import keep_memory, pick_device, settle
 
 
 @pytest.mark.parametrize(
@@ -69,3 +72,43 @@ def test_what_torch_cannot_do_in_order_is_told_by_its_key(of_torch: None) -> Non
     told = explained(caught.value)
     assert told is not None and told.exit_code == 2
     assert str(told) == "run.deterministic: put_ adds up in no fixed order here; set it to false"
+
+
+AGAIN = """
+import resource, torch
+from distillkit.device import settle
+settle(torch.device("cpu"), False, False)
+def iterate():
+    graph = [torch.ones(10 << 20) for _ in range(3)]  # 40 MB each, all alive at once
+    del graph
+for _ in range(4):
+    iterate()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+iterate()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_a_later_iteration_on_a_cpu_takes_no_page_anew_unless_it_is_told_to() -> None:
+    def faults(**environment: str) -> int:
+        bare = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+        call = [sys.executable, "-c", AGAIN]
+        return int(subprocess.run(call, env={**bare, **environment}, capture_output=True, check=True).stdout)
+
+    assert faults() < 100
+    assert faults(DISTILLKIT_MALLOC="0") > 1000  # of 30,720 pages of 4 kB, where they are no larger
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("DISTILLKIT_MALLOC", "0"), ("MALLOC_ARENA_MAX", "2"), ("GLIBC_TUNABLES", "glibc.malloc.trim_threshold=1")],
+)
+def test_what_the_user_told_malloc_stays(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    assert not keep_memory()
+
+
+def test_without_glibc_nothing_is_asked_of_malloc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    assert not keep_memory()
