@@ -79,7 +79,7 @@ class UNetBlock(nn.Module):
             scale, shift = a.chunk(2, dim=1)
             h = torch.addcmul(shift, self.norm1(h), scale + 1)
         else:
-            h = self.norm1(h + a)
+            h = self.norm1(h.add_(a))  # in place: a convolution's output is nobody else's, and not kept for gradients
         h = noise.dropout(F.silu(h), style.dropout, self.training)
         h = self._sum(self.conv1(h), x if self.skip is None else self.skip(x))
         if self.heads:
@@ -88,5 +88,6 @@ class UNetBlock(nn.Module):
         return h
 
     def _sum(self, a: Tensor, b: Tensor) -> Tensor:
+        """Sum of both branches, scaled; into a, which is a convolution's output."""
         scale = self.style.skip_scale
-        return a + b if scale == 1 else (a + b) * scale
+        return a.add_(b) if scale == 1 else a.add_(b).mul_(scale)

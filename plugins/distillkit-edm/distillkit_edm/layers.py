@@ -43,6 +43,17 @@ def group_norm(channels: int, eps: float) -> nn.GroupNorm:
     return nn.GroupNorm(max(1, min(32, channels // 4)), channels, eps=eps)
 
 
+LARGE = 1 << 15  # elements, from which a depthwise convolution repays what it costs to call
+
+
+def convolving_is_faster(x: Tensor) -> bool:
+    """Whether means of 2x2 pixels, or their repetition, are made faster by a convolution; the bits are the same."""
+    if torch.compiler.is_compiling():  # torch.export too, for which the number of images has to stay open
+        return False
+    suits = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    return suits and x.numel() >= LARGE
+
+
 class Conv2d(nn.Module):
     """Convolution of odd size `kernel` (0: none) after resampling by 2 up or down with a small filter.
 
@@ -87,7 +98,7 @@ class Conv2d(nn.Module):
         return x if self.weight is None else F.conv2d(x, self.weight, self.bias, padding=pad)
 
     def _resampled(self, x: Tensor) -> Tensor:
-        if self.box:  # the filter [1,1] is the mean of 2x2 pixels, or their repetition
+        if self.box and not convolving_is_faster(x):  # the mean of 2x2 pixels, or their repetition
             return F.avg_pool2d(x, 2) if self.resample == "down" else F.interpolate(x, scale_factor=2, mode="nearest")
         border = (self.resample_filter.shape[-1] - 1) // 2
         if self.resample == "down":

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from distillkit_edm import layers
 from distillkit_edm.blocks import BlockStyle, UNetBlock
 from distillkit_edm.layers import Conv2d, FourierEmbedding, Init, Linear, PositionalEmbedding, group_norm
 from torch import Tensor
@@ -88,3 +89,25 @@ def test_initial_weights_fill_their_uniform_range(init: Init, bound: float) -> N
             assert not bias.any()
         else:
             assert 0.5 * bound < float(bias.abs().max()) <= bound
+
+
+@pytest.mark.parametrize("kind", ["up", "down"])
+@pytest.mark.parametrize("shape", [(16, 16, 16, 16), (3, 13, 40, 24)])
+def test_large_maps_are_resampled_by_a_convolution_with_the_same_bits(
+    kind: str, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = torch.randn(*shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    module, found = Conv2d(shape[1], shape[1], 0, XAVIER, kind), []
+    for large in (0, 1 << 40):  # by a convolution, and never
+        monkeypatch.setattr(layers, "LARGE", large)
+        assert layers.convolving_is_faster(x) == (large == 0)
+        y = module(x)
+        found.append((y, *torch.autograd.grad(y.square().sum(), x)))
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+
+
+def test_under_autocast_and_in_float64_nothing_is_resampled_by_a_convolution() -> None:
+    x = torch.zeros(1, 8, 64, 64)
+    assert layers.convolving_is_faster(x) and not layers.convolving_is_faster(x.double())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not layers.convolving_is_faster(x)
