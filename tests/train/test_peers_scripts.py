@@ -1,4 +1,4 @@
-"""benchmarks/peers: pairs are taken and told without any peer's code; what a peer lacks is pretended."""
+"""benchmarks/peers and growth.py: pairs are taken and told without any peer's code; what a peer lacks is pretended."""
 
 from __future__ import annotations
 
@@ -46,3 +46,13 @@ def test_modules_that_are_not_there_are_pretended_and_others_are_not() -> None:
         check=False, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0 and done.stdout == "None 1\n"
+
+
+def test_growth_is_told_in_tables() -> None:
+    call = [sys.executable, str(PEERS.parent / "growth.py"), "--tiny", "--rounds", "1"]
+    done = subprocess.run(call, check=False, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split(" | ")[0].removeprefix("| ") for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert rows == ["batch", "8", "16", "px", "4", "8", "micro-batches", "none", "half", "a quarter", "an eighth",
+                    "images, ECT", "1 k", "1.28 M", "10 M"]  # fmt: skip
+    assert "order of data" in done.stdout.splitlines()[-1]
