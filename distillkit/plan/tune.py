@@ -14,6 +14,7 @@ from attrs import frozen
 from distillkit.api import DistillkitError
 from distillkit.api.explained import explained
 from distillkit.assets.folder import cache
+from distillkit.device import pick_device
 from distillkit.dry.meta import blank
 from distillkit.plan import dry
 from distillkit.plan.pairs import Clock, Ratio, alternating, ratio
@@ -66,7 +67,9 @@ def tried(stage: Stage, catalog: Catalog, clock: Clock = perf_counter) -> Iterat
         # As many periods as a clock can tell apart, and the same for all.
         n = period * max(1, round(LONG / max(clock() - before, 1e-6)))
         plain = partial(some, state, n)
-        bytes_plain = peak(stage, stage.chained, catalog)
+        # Of this device: what lies with the host takes nothing of a GPU, and of a CPU as much as ever.
+        here = changed(stage.chained, "run.device", pick_device(recipe.run.device).type)
+        bytes_plain = peak(stage, here, catalog)
 
         def one(levers: tuple[Lever, ...]) -> Tried:
             try:
@@ -77,7 +80,7 @@ def tried(stage: Stage, catalog: Catalog, clock: Clock = perf_counter) -> Iterat
                     raise
                 return Tried(levers=levers, refused=_short(known, levers))
             found = alternating(partial(some, with_it, n), plain, PAIRS, SECONDS, clock=clock)
-            taken = peak(stage, pulled(stage.chained, levers), catalog)
+            taken = peak(stage, pulled(here, levers), catalog)
             memory = taken / bytes_plain if taken and bytes_plain else None
             return Tried(levers=levers, time=ratio(found), memory=memory)
 

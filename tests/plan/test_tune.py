@@ -123,6 +123,8 @@ def test_every_lever_is_tried_for_real_or_refused(
     assert main(["plan", str(GAUSSIANS), "--tune"]) == 0
     text = capsys.readouterr().out
     assert all(lever.key.removeprefix("run.") in text for lever in LEVERS)
+    of_the_host = text[text.index("ema_device") : text.index("compile  ")]
+    assert "offload" in of_the_host and "memory" not in of_the_host  # on a CPU they take nothing from it
     assert not Path("runs").exists()
 
 
