@@ -74,6 +74,7 @@ class Turn:
     every: int = field(default=1, validator=ge(1))  # iterations
     first: int = field(default=0, validator=ge(0))  # iteration of the first update: first, first + every ...
     start_kimg: float = field(default=0.0, validator=ge(0))  # no update before so many images
+    stop_kimg: float | None = None  # none from so many images on
     same_images_as: str = ""
     """another turn: this one gets its z and labels and, if it has just trained the generator, its very images"""
     asks: Callable[[State, Step], Tensor] | None = field(default=None)

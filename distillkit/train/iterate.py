@@ -34,4 +34,5 @@ def iterate(state: State) -> None:
 def due(state: State, turn: Turn) -> bool:
     """Whether the turn takes place in this iteration."""
     later = state.iteration - turn.first
-    return later >= 0 and later % turn.every == 0 and state.nimg >= turn.start_kimg * 1000
+    stopped = turn.stop_kimg is not None and state.nimg >= turn.stop_kimg * 1000
+    return later >= 0 and later % turn.every == 0 and state.nimg >= turn.start_kimg * 1000 and not stopped

@@ -47,6 +47,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         SID, ON_UNET, {"auxiliary_loss": [EL, {**ADVERSARIAL, "every": 2, "weight": 0.1}]}
     ),
     "sid joint": method("sid", shared_forward=True),
+    "sida joint": merged(ON_UNET, method("sida", shared_forward=True, gan_after_kimg=0.0, generator_after_kimg=0.0)),
     "sid drops images": method("sid", nonfinite_images="drop", noise="lognormal"),
     "dmd2 alternating": merged(
         ON_UNET, method("dmd2", update="alternate", dfake_gen_update_ratio=2, features="teacher")

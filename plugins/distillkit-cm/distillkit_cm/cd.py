@@ -6,7 +6,8 @@ in N points. Equation numbers are the paper's; its letters for f, f', y, n, t, r
 t_n.
 
     (5)  f(x; t) = c_skip(t) x + c_out(t) F(x; t),   the identity at t = epsilon: the network's preconditioning
-    (6)  x_r = x_t + (r - t) Phi(x_t, t),   Phi the slope of one Heun step along dx/dt = (x - D(x; t)) / t
+    (6)  x_r = x_t + (r - t) Phi(x_t, t),   Phi the slope of one Heun step along dx/dt = (x - D(x; t)) / t;
+         solver = "euler", the paper's other choice (Sec. 6.1): the slope at t itself
     (7)  L = lambda(t) d(f(x_t; t), f'(x_r; r)),   x_t = y + t n
     (8)  f' <- mu f' + (1 - mu) f,   after each step
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from distillkit.api import Denoise, State, Step, UsageError, field, frozen, ge, hookimpl, le
+from distillkit.api import Denoise, State, Step, UsageError, added_later, field, frozen, ge, hookimpl, in_, le
 from distillkit.noise import heun_step
 from distillkit_cm.pair import Pair, PairConfig
 
@@ -30,6 +31,8 @@ class Cd(Pair):
         N: int = field(default=18, validator=ge(2))  # points of the grid; 40: ImageNet-64, LSUN
         mu: float = field(default=0.0, validator=[ge(0), le(1)])
         """decay of the target per iteration; 0: the target is the student; 0.95: ImageNet, LSUN"""
+        solver: str = field(default="heun", validator=in_(("heun", "euler")), metadata=added_later(as_before="heun"))
+        """steps along the teacher: Heun's, published, or Euler's, which ask it once instead of twice, less exactly"""
 
     config: Config
 
@@ -46,5 +49,7 @@ class Cd(Pair):
         return self.config.N, self.config.mu
 
     def step_down(self, x_t: Tensor, t: Tensor, r: Tensor, step: Step, teacher_score: Denoise) -> Tensor:
-        """Eq. (6), two calls of the teacher."""
+        """Eq. (6), two calls of the teacher, or one."""
+        if self.config.solver == "euler":
+            return x_t + (r - t) * (x_t - teacher_score(x_t, t, step.labels)) / t
         return heun_step(teacher_score, x_t, t, r, step.labels)

@@ -31,7 +31,7 @@ from distillkit.noise import denoising_loss, rho_grid
 from distillkit_sid.config import SharedConfig
 
 
-def _no_augment(instance: Any, attribute: Any, value: bool) -> None:
+def no_augment(instance: Any, attribute: Any, value: bool) -> None:
     if value and instance.augment is not None:
         raise ValueError("'shared_forward' needs un-augmented images: take out [generator_loss.augment]")
 
@@ -53,23 +53,19 @@ class Sid(GeneratorLoss):
     class Config(SharedConfig):
         # One turn in which (a) reuses the x, sigma and D_fake of (b): 9 forward passes' worth of work instead of 11.
         # The fake score is then in training mode in (b) as well (dropout), and sees no fresh images of its own.
-        shared_forward: bool = field(default=False, validator=_no_augment)
+        shared_forward: bool = field(default=False, validator=no_augment)
         """one turn for both losses, on the same images: 9 passes of work instead of 11, and other dropout"""
 
     config: SharedConfig
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self._shared: tuple[Tensor, Tensor, Tensor, Tensor] | None = None  # from (a) to (b) within one joint turn
+        self._shared: tuple[Tensor, Tensor, Tensor, Any] | None = None  # from (a) to (b) within one joint turn
 
     @hookimpl
     def setup(self, state: State) -> None:
         self.add_fake_score(state)
-        if self.joint:
-            both = ("critic_loss", "generator_loss")
-            state.turns = [Turn(name="joint", trains=("fake_score", "generator"), losses=both)]
-        else:
-            state.turns = alternating()
+        state.turns = joint() if self.joint else alternating()
 
     @property
     def joint(self) -> bool:
@@ -144,6 +140,16 @@ class Sid(GeneratorLoss):
         if x.requires_grad:  # the networks' derivatives may be NaN there, and 0 * NaN is NaN
             x.register_hook(lambda grad: grad.masked_fill(rows, 0))
         return [t.masked_fill(rows, 0) for t in (x, *outputs)], keep
+
+
+def joint(generator_after_kimg: float = 0.0) -> list[Turn]:
+    """One turn for both, on the same images; up to the gate the fake score's alone."""
+    alone = Turn(name="fake_score", trains=("fake_score",), losses=("critic_loss",), stop_kimg=generator_after_kimg)
+    both = Turn(
+        name="joint", trains=("fake_score", "generator"), losses=("critic_loss", "generator_loss"),
+        start_kimg=generator_after_kimg,
+    )  # fmt: skip
+    return [alone, both] if generator_after_kimg else [both]
 
 
 def alternating(generator_after_kimg: float = 0.0) -> list[Turn]:

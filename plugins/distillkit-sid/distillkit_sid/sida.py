@@ -11,6 +11,8 @@ sigma and noise n. BCE is one number: the mean over images and map of the (micro
 "batch-normalized within each GPU" (its abstract).
 Gradients of psi are clipped element-wise to [-1, 1]; EDM2: not clipped. `logvar`: as in sid.py. Of EDM2's networks
 theta's weights are normalised in training and psi's are not: in the code psi is a copy whose hooks normalise nothing.
+`shared_forward`, not published: (a) and (e) at the x, sigma, n and the pass of psi of (b); psi then keeps its dropout
+in (b) and (f), and sees no images of its own.
 Source: arXiv:2410.14919, in the form of its authors' code (github.com/mingyuanzhou/SiD, branch sida).
 """
 
@@ -38,7 +40,7 @@ from distillkit.api import (
 )
 from distillkit.noise import edm_weight
 from distillkit_sid.config import SharedConfig
-from distillkit_sid.sid import Sid, alternating, sid_loss, sid_weight
+from distillkit_sid.sid import Sid, alternating, joint, no_augment, sid_loss, sid_weight
 
 
 class Sida(Sid):
@@ -64,6 +66,8 @@ class Sida(Sid):
         force_normalization: bool = True  # EDM2: training sets the generator's weights to a norm of 1; false: size s
         fake_force_normalization: bool = field(default=False, metadata=added_later(as_before=True))
         """EDM2: the fake score's too, as `sid` does; published: never"""
+        shared_forward: bool = field(default=False, validator=no_augment, metadata=added_later(as_before=False))
+        """one turn for all losses, on the same images: 9 passes of work and 3 of the encoder instead of 11 and 3"""
 
     config: Config
 
@@ -76,7 +80,11 @@ class Sida(Sid):
             raise UsageError(f"SiDA's adversary is the encoder of a U-Net, and {name} has none: take `sid` or a U-Net")
         set_normalization(state.generator, "force_normalization", c.force_normalization, default=True)
         set_normalization(self.fake_score, "fake_force_normalization", c.fake_force_normalization, default=False)
-        state.turns = alternating(more_than(c.generator_after_kimg))
+        state.turns = (joint if self.joint else alternating)(more_than(c.generator_after_kimg))
+
+    @property
+    def joint(self) -> bool:
+        return self.config.shared_forward
 
     @property
     def unet(self) -> EncoderDecoder:
@@ -87,11 +95,15 @@ class Sida(Sid):
     def critic_loss(self, state: State, step: Step) -> Tensor:  # type: ignore[override] # hooks take what they need
         """(a) + (e)."""
         c = self.config
-        sigma = step.lognormal_sigma(c.P_mean, c.P_std)
-        y, labels_y = self.augmented(step.x, step)
-        y_real, labels_real = self.augmented(step.real, step)
-        n = sigma * step.randn_like(y)  # one noise for both
-        D_fake, l_fake = self.unet.encoder_decoder(y + n, sigma, step.labels, labels_y)
+        if self.joint and step.turn == "joint":
+            self._shared = x, sigma, x_sigma, (D_fake, l_fake) = self.noisy_pass(step, self.unet.encoder_decoder)
+            y, y_real, labels_real, n = x.detach(), step.real, None, (x_sigma - x).detach()
+        else:
+            sigma = step.lognormal_sigma(c.P_mean, c.P_std)
+            y, labels_y = self.augmented(step.x, step)
+            y_real, labels_real = self.augmented(step.real, step)
+            n = sigma * step.randn_like(y)  # one noise for both
+            D_fake, l_fake = self.unet.encoder_decoder(y + n, sigma, step.labels, labels_y)
         l_real = self.unet.encoder(y_real + n, sigma, step.labels, labels_real)
         outputs = D_fake, l_fake, l_real, self.expected_error(sigma)
         (y, D_fake, l_fake, l_real, u), keep = self.finite_rows(state, y, *outputs)
@@ -105,7 +117,8 @@ class Sida(Sid):
     def generator_loss(self, state: State, step: Step, teacher_score: Denoise) -> Tensor:
         """(g)."""
         c = self.config
-        x, sigma, x_sigma, (D_fake, l_fake) = self.noisy_pass(step, self.unet.encoder_decoder)
+        shared, self._shared = self._shared, None
+        x, sigma, x_sigma, (D_fake, l_fake) = shared or self.noisy_pass(step, self.unet.encoder_decoder)
         D_real = teacher_score(x_sigma, sigma, step.labels)
         u = self.expected_error(sigma).detach()
         (x, D_real, D_fake, l_fake, u), keep = self.finite_rows(state, x, D_real, D_fake, l_fake, u)

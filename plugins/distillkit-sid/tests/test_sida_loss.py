@@ -173,3 +173,38 @@ def test_a_network_without_an_encoder_is_refused_by_name() -> None:
     state.teacher.network = cast(Any, nn.Linear(2, 2))
     with pytest.raises(UsageError, match="Linear has none"):
         Sida(Sida.Config()).setup(state)
+
+
+def joint_state(**keys: Any) -> State:
+    unet = {
+        "use": "edm-ddpmpp", "model_channels": 8, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [],
+        "dropout": 0.0,
+    }  # fmt: skip
+    table = {"use": "sida", "shared_forward": True, "generator_after_kimg": 0.0, "gan_after_kimg": 0.0, **keys}
+    return toy_state(run={"kimg": 1, "batch": 4}, teacher_score={"network": unet}, generator_loss=table)
+
+
+def test_a_shared_pass_asks_the_fake_score_once_and_its_encoder_once_more() -> None:
+    state, calls = joint_state(), []
+    psi = state.networks["fake_score"]
+    for name in ("encoder_decoder", "encoder"):
+        asked = getattr(psi, name)
+        setattr(psi, name, lambda *given, name=name, asked=asked: (calls.append(name), asked(*given))[1])
+    before = [p.detach().clone() for name in ("generator", "fake_score") for p in state.networks[name].parameters()]
+    iterate.iterate(state)
+    assert calls == ["encoder_decoder", "encoder"]
+    after = [p for name in ("generator", "fake_score") for p in state.networks[name].parameters()]
+    moved = sum(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert moved > 0.9 * len(before) and state.skipped == 0
+
+
+def test_up_to_the_gate_a_shared_pass_trains_the_fake_score_alone_as_without() -> None:
+    shared, plain = (joint_state(shared_forward=way, generator_after_kimg=0.006) for way in (True, False))
+    for _ in range(2):  # at 0 and at 4 images; the gate opens at 8
+        iterate.iterate(shared), iterate.iterate(plain)
+        for name in ("generator", "fake_score"):
+            pairs = zip(shared.networks[name].parameters(), plain.networks[name].parameters(), strict=True)
+            assert all(torch.equal(a, b) for a, b in pairs)
+    start = [p.detach().clone() for p in shared.networks["generator"].parameters()]
+    iterate.iterate(shared)
+    assert any(not torch.equal(a, b) for a, b in zip(start, shared.networks["generator"].parameters(), strict=True))
