@@ -23,6 +23,7 @@ UNET = {
 }  # fmt: skip
 AT_ONCE = {"generator_after_kimg": 0.0, "gan_after_kimg": 0.0}
 FASTGEN = {"features": "teacher", "update": "alternate", "fake_weight": "none"}
+SHARED = {"critic_noise": "matching", "shared_pass": True}
 GDD = {"width": 8, "projection": 4, "cmap": 4, "embedding": 4, "backbones": [{"use": "teacher-encoder"}]}
 EL = [{"use": "embedding", "real_batch": 16, "embeddings": [{"use": "convnet"}]}]
 
@@ -47,6 +48,7 @@ METHODS = (
     Method("DMD, without pairs", {"use": "dmd"}, {"F": 8}),
     Method("DMD2, no GAN, 5 iterations", {"use": "dmd2", "gan": False}, {"F": 24}, 5),
     Method("DMD2, 5 iterations", {"use": "dmd2"}, {"F": 24, "e": 32, "h": 32}, 5),
+    Method("DMD2, shared_pass, 5 iterations", {"use": "dmd2", **SHARED}, {"F": 24, "e": 16, "h": 32}, 5),
     Method("DMD2 as FastGen, 5 iterations", {"use": "dmd2", **FASTGEN}, {"F": 21, "e": 9, "h": 26}, 5),
     Method("CD", {"use": "cd", "mu": 0.9}, {"F": 6}),
     Method("CD by Euler's method", {"use": "cd", "mu": 0.9, "solver": "euler"}, {"F": 5}),

@@ -40,6 +40,7 @@ from distillkit.api.logits import record_logits
 from distillkit.api.network import (
     Blocks,
     Denoise,
+    DenoisedFeatures,
     Denoiser,
     EncoderDecoder,
     EncoderFeatures,
@@ -53,10 +54,11 @@ from distillkit.api.types import Draw, Images, Optimizer, Picture, Term, Turn
 
 __all__ = [
     "FILE", "KINDS", "NO_BITS", "PROGRAM", "Augment", "AuxiliaryLoss", "Backbone", "Blocks", "Choice", "Component",
-    "Dataset", "Denoise", "Denoiser", "DistillkitError", "Diverged", "Draw", "Embedding", "EncoderDecoder",
-    "EncoderFeatures", "Evaluate", "Features", "ForcedNormalization", "GeneratorLoss", "Guidance", "Hooks", "Images",
-    "Importer", "InputError", "Kernel", "Launch", "LogVar", "Logger", "Lost", "Network", "OncePerTurn", "Optimizer",
-    "Picture", "PluginError", "Preempted", "Rebuildable", "ResourceError", "RunInfo", "Sample", "Sampling", "State",
-    "Step", "Submitted", "TeacherScore", "Term", "Turn", "UsageError", "Use", "added_later", "and_", "deep_iterable",
-    "field", "frozen", "ge", "gt", "hookimpl", "hookspec", "in_", "le", "lt", "min_len", "optional", "record_logits",
+    "Dataset", "Denoise", "DenoisedFeatures", "Denoiser", "DistillkitError", "Diverged", "Draw", "Embedding",
+    "EncoderDecoder", "EncoderFeatures", "Evaluate", "Features", "ForcedNormalization", "GeneratorLoss", "Guidance",
+    "Hooks", "Images", "Importer", "InputError", "Kernel", "Launch", "LogVar", "Logger", "Lost", "Network",
+    "OncePerTurn", "Optimizer", "Picture", "PluginError", "Preempted", "Rebuildable", "ResourceError", "RunInfo",
+    "Sample", "Sampling", "State", "Step", "Submitted", "TeacherScore", "Term", "Turn", "UsageError", "Use",
+    "added_later", "and_", "deep_iterable", "field", "frozen", "ge", "gt", "hookimpl", "hookspec", "in_", "le", "lt",
+    "min_len", "optional", "record_logits",
 ]  # fmt: skip

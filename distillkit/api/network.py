@@ -125,6 +125,16 @@ class EncoderDecoder(Protocol):
 
 
 @runtime_checkable
+class DenoisedFeatures(EncoderFeatures, Protocol):
+    """One that gives them from the pass that denoises."""
+
+    def denoised_features(
+        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """D [N,C,H,W] and what `encoder_features` gives, from one pass."""
+
+
+@runtime_checkable
 class LogVar(Protocol):
     """A network that estimates its own error: u(sigma), ln of the expected squared error (EDM2)."""
 

@@ -65,6 +65,15 @@ class MlpDenoiser(nn.Module):
         encoder = self.hidden[: (len(self.hidden) + 1) // 2]
         return [_map(h, x) for h in self._hidden(x, self._column(sigma, x), labels, encoder)]
 
+    def denoised_features(
+        self, x: Tensor, sigma: Tensor, labels: Tensor | None = None, augment_labels: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """D [N,C,H,W] and the same maps, from one pass."""
+        sigma = self._column(sigma, x)
+        hidden = self._hidden(x, sigma, labels, self.hidden)
+        maps = [_map(h, x) for h in hidden[: (len(hidden) + 1) // 2]]
+        return self._denoised(x, sigma, hidden[-1]), maps
+
     def encoder(
         self, x: Tensor, sigma: Tensor, labels: Tensor | None = None, augment_labels: Tensor | None = None
     ) -> Tensor:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distillkit.api import Denoiser, EncoderDecoder, EncoderFeatures, ForcedNormalization, LogVar
+from distillkit.api import DenoisedFeatures, Denoiser, EncoderDecoder, EncoderFeatures, ForcedNormalization, LogVar
 from distillkit.testing import toys
 from distillkit.testing.component import ComponentContract
 
@@ -134,6 +134,8 @@ class NetworkContract(ComponentContract):
             sizes = [m.shape[2] for m in maps]
             assert maps and sizes == sorted(sizes, reverse=True), f"finest first, not {sizes}"
             assert all(m.ndim == 4 and len(m) == N and m.dtype == D.dtype for m in maps)
+        if isinstance(net, DenoisedFeatures):
+            torch.testing.assert_close(net.denoised_features(x, sigma, labels), (D, maps))
         if isinstance(net, EncoderDecoder):
             logits = net.encoder(x, sigma, labels)
             assert logits.ndim == 4 and logits.shape[:2] == (N, 1) and logits.dtype == D.dtype

@@ -75,16 +75,24 @@ class Dmd(GeneratorLoss):
     def denoising_loss(self, step: Step, sigma: Tensor, n: Tensor) -> Tensor:
         """Eq. (6) [N] at noise level sigma [N,1,1,1], n [N,C,H,W]."""
         self.fake_score.eval()  # dropout is off in DMD
-        D_fake = self.fake_score(step.x + sigma * n, sigma, step.labels)
+        return self.error(step, self.fake_score(step.x + sigma * n, sigma, step.labels), sigma)
+
+    def error(self, step: Step, D_fake: Tensor, sigma: Tensor) -> Tensor:
+        """Eq. (6) [N] of images denoised, D_fake [N,C,H,W]."""
         plain = self.config.fake_weight == "none"
         loss = (D_fake - step.x) ** 2 if plain else denoising_loss(D_fake, step.x, sigma)
         return loss.flatten(1).mean(1)
 
-    def matching_loss(self, step: Step, sigma: Tensor, n: Tensor, teacher_score: Denoise) -> Tensor:
-        """[N], whose gradient at x is that of Eq. (7) over C S, at noise level sigma [N,1,1,1], n [N,C,H,W]."""
+    def matching_loss(
+        self, step: Step, sigma: Tensor, n: Tensor, teacher_score: Denoise, D_fake: Tensor | None = None
+    ) -> Tensor:
+        """[N], whose gradient at x is that of Eq. (7) over C S, at noise level sigma [N,1,1,1], n [N,C,H,W].
+
+        `D_fake`: of x + sigma n, if there is one already.
+        """
         with torch.no_grad():
             x_t = step.x + sigma * n
-            D_fake = self.fake_score(x_t, sigma, step.labels)
+            D_fake = self.fake_score(x_t, sigma, step.labels) if D_fake is None else D_fake.detach()
             D_real = teacher_score(x_t, sigma, step.labels)
             g = matching_gradient(step.x, D_real, D_fake)
         return 0.5 * ((step.x - (step.x - g).detach()) ** 2).flatten(1).mean(1)

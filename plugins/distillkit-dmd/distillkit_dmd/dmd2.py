@@ -11,6 +11,7 @@ image with noise: t ~ U{0 ... diffusion_gan_max_timestep - 1}; every image, gene
 (a) and (b) are Eq. (4) of the paper, D = sigmoid(l), Sec. 4.3; more updates of the fake score than of the generator are
 its Sec. 4.2. The letters are ours, the weights' names the code's.
 Fake score and classifier ("guidance") share one AdamW and one gradient norm, clipped to 10, as the generator's.
+`shared_pass`, not published: l(x) and D_fake from one pass of the fake score, in (c) and in (d).
 FastGen's variant (github.com/NVlabs/FastGen): features = "teacher", update = "alternate" (the iteration of (c) has no
 (d)), fake_weight = "none", critic_noise = "matching", T_min = 0.002, T_max = 0.998, gen_cls_loss_weight = 1e-3,
 guidance_cls_loss_weight = 1, classifier_lr = lr, no clipping of (d), and taps at several resolutions.
@@ -26,10 +27,13 @@ from torch.nn.functional import softplus
 
 from distillkit.api import (
     Denoise,
+    DenoisedFeatures,
     EncoderFeatures,
     State,
     Step,
     Turn,
+    UsageError,
+    added_later,
     deep_iterable,
     field,
     frozen,
@@ -57,6 +61,14 @@ def _one_range(instance: Any, attribute: Any, value: str | None) -> None:
 def _needs_gan(instance: Any, attribute: Any, value: float | None) -> None:
     if value is not None and not instance.gan:
         raise ValueError("'classifier_lr' is of a classifier, and gan = false has none")
+
+
+def _same_noise(instance: Any, attribute: Any, value: bool) -> None:
+    if value and not (instance.gan and instance.critic_noise and instance.features == "fake_score"):
+        raise ValueError(
+            "'shared_pass' takes the classifier's features from the fake score's own pass: it needs gan = true,"
+            ' features = "fake_score", and one noise for both, critic_noise = "matching"'
+        )
 
 
 class Dmd2(Dmd):
@@ -93,6 +105,8 @@ class Dmd2(Dmd):
         """resolutions of the feature maps that the classifier sees; none given: the bottleneck"""
         critic_noise: str | None = field(default=None, validator=[optional(in_(("matching",))), _one_range])
         """with "matching": t of (7) in all losses, one t and n for all those of an image; FastGen's"""
+        shared_pass: bool = field(default=False, validator=_same_noise, metadata=added_later(as_before=False))
+        """with critic_noise "matching": features of generated images from the fake score's own pass over them"""
         classifier_lr: float | None = field(default=None, validator=[optional(gt(0)), _needs_gan])
         """learning rate of an optimizer of the classifier's own, as in FastGen; unset: it shares the fake score's"""
         lr: float = field(default=2e-6, validator=gt(0))
@@ -109,6 +123,9 @@ class Dmd2(Dmd):
         self.features = self.fake_score if c.features == "fake_score" else state.teacher and state.teacher.network
         seed = fold(state.seed, "classifier", "init")
         self.classifier = classifier_for(state, self.features, c.taps, seed) if c.gan else None
+        if c.shared_pass and not isinstance(self.fake_score, DenoisedFeatures):
+            name = type(self.fake_score).__name__
+            raise UsageError(f"generator_loss.shared_pass needs a network with `denoised_features`: {name} has none")
         critics = self.add_critics(state)
         state.turns = [Turn(name="generator", trains=("generator",), losses=("generator_loss",), every=self.ratio)]
         state.turns += self.guidance_turns(critics)
@@ -141,10 +158,14 @@ class Dmd2(Dmd):
         """(d) [N]."""
         sigma = self.generator_sigma(step) if self.config.critic_noise else grid_sigma(step, 0, T - 1)
         noise = drawn(step, sigma)
-        L_fake = self.denoising_loss(step, *noise)
-        if not self.config.gan:
-            return L_fake
-        l_fake = self.logits(step.x, step.labels, *self.gan_noise(step, noise))
+        if self.config.shared_pass:
+            D_fake, l_fake = self.both(step, *noise)
+            L_fake = self.error(step, D_fake, sigma)
+        else:
+            L_fake = self.denoising_loss(step, *noise)
+            if not self.config.gan:
+                return L_fake
+            l_fake = self.logits(step.x, step.labels, *self.gan_noise(step, noise))
         l_real = self.logits(step.real, step.real_labels, *self.gan_noise(step))
         record_logits(state, l_fake, l_real, step=step)
         L_cls = softplus(l_fake).mean(1) + softplus(-l_real).mean(1)
@@ -157,10 +178,15 @@ class Dmd2(Dmd):
     ) -> Tensor:
         """(c) [N]."""
         noise = drawn(step, self.generator_sigma(step))
-        L_dm = self.matching_loss(step, *noise, teacher_score)
-        if not self.config.gan:
-            return L_dm
-        L_gen = softplus(-self.logits(step.x, step.labels, *self.gan_noise(step, noise))).mean(1)
+        if self.config.shared_pass:
+            D_fake, l_fake = self.both(step, *noise)
+            L_dm = self.matching_loss(step, *noise, teacher_score, D_fake)
+        else:
+            L_dm = self.matching_loss(step, *noise, teacher_score)
+            if not self.config.gan:
+                return L_dm
+            l_fake = self.logits(step.x, step.labels, *self.gan_noise(step, noise))
+        L_gen = softplus(-l_fake).mean(1)
         state.record("loss/adversarial", L_gen.mean())
         return L_dm + self.config.gen_cls_loss_weight * L_gen
 
@@ -170,6 +196,13 @@ class Dmd2(Dmd):
         if c.critic_noise is None:
             return drawn(step, grid_sigma(step, 0, c.diffusion_gan_max_timestep - 1))
         return of_x or drawn(step, self.generator_sigma(step))
+
+    def both(self, step: Step, sigma: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
+        """D_fake [N,C,H,W] and l [N, taps] at x + sigma n, from one pass of the fake score."""
+        self.fake_score.eval()  # dropout is off in DMD
+        network = cast(DenoisedFeatures, self.fake_score)
+        D_fake, maps = network.denoised_features(step.x + sigma * n, sigma, step.labels)
+        return D_fake, cast(Classifier, self.classifier)(maps)
 
     def logits(self, y: Tensor, labels: Tensor | None, sigma: Tensor, n: Tensor) -> Tensor:
         """l(y) [N, taps] of images y [N,C,H,W] with the noise sigma n."""

@@ -125,3 +125,26 @@ def test_by_itself_the_classifier_has_noise_of_its_own() -> None:
 def test_keys_that_would_do_nothing_are_refused(keys: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Dmd2.Config(**keys)
+
+
+def test_one_pass_of_the_fake_score_gives_the_losses_of_two() -> None:
+    changes = {"features": "fake_score", "classifier_lr": None, "dfake_gen_update_ratio": 2, "update": "every"}
+    states = [started(**changes, shared_pass=shared) for shared in (True, False)]
+    calls = []
+    psi = states[0].networks["guidance"].fake_score
+    for name in ("forward", "encoder_features", "denoised_features"):
+        asked = getattr(psi, name)
+        setattr(psi, name, lambda *given, name=name, asked=asked: (calls.append(name), asked(*given))[1])
+    for _ in range(2):
+        for state in states:
+            iterate(state)
+    # Once for the generator; in each of the two other turns the pass that denoises, and real images.
+    assert sorted(calls) == ["denoised_features"] * 3 + ["encoder_features"] * 2
+    torch.testing.assert_close(*(weights(state, "generator", "guidance") for state in states), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("changes", [{"critic_noise": None}, {"features": "teacher"}, {"gan": False}])
+def test_a_shared_pass_needs_one_noise_and_the_fake_scores_features(changes: dict[str, Any]) -> None:
+    keys = {"critic_noise": "matching", "shared_pass": True, **changes}
+    with pytest.raises(ValueError, match="shared_pass"):
+        Dmd2.Config(**keys)

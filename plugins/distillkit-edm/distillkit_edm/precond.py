@@ -94,6 +94,15 @@ class EdmPrecond(nn.Module):
         skips, _ = self._encode(*self._cast(x, sigma), labels, augment_labels)
         return [skip.to(self._dtype) for skip in skips]
 
+    def denoised_features(
+        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """D [N,C,H,W] and the outputs of the encoder's layers, from one pass."""
+        x, sigma = self._cast(x, sigma)
+        skips, emb = self._encode(x, sigma, labels, augment_labels)
+        maps = [skip.to(self._dtype) for skip in skips]  # before the decoder takes them
+        return self._decode(x, sigma, skips, emb), maps
+
     @property
     def _dtype(self) -> torch.dtype:
         # A frozen teacher's weights may be bfloat16 (run.teacher_dtype); its images are never rounded to that.
