@@ -28,7 +28,7 @@ SID = {
 }
 KEYS = [lever.key for lever in LEVERS]
 NO_BITS = {f"run.{key}" for key in WITHOUT_EFFECT_ON_RESULT} & {*KEYS}
-ITERATIONS = 3
+ITERATIONS = 2
 
 
 @pytest.fixture(autouse=True)
