@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,8 @@ class Worker:
     def ask(self, what: str) -> dict[str, float]:
         stdin, stdout = self.process.stdin, self.process.stdout
         assert stdin and stdout, "both are pipes"
-        print(what, file=stdin, flush=True)
+        with suppress(BrokenPipeError):  # then it says nothing more either
+            print(what, file=stdin, flush=True)
         for line in stdout:
             if line.startswith("{"):  # the peer may print
                 answer: dict[str, float] = json.loads(line)
