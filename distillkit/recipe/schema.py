@@ -82,6 +82,8 @@ class Run:
     """images and weights of convolutions lie in memory with their channels side by side (docs/speed.md)"""
     checkpoint_activations: bool = field(default=False, metadata=NO_BITS)
     """blocks of networks keep their inputs alone and are computed again in the backward pass (docs/speed.md)"""
+    state_bits: int = field(default=32, validator=in_((8, 32)), metadata=added_later(as_before=32))
+    """of each number of the optimizers' moments; 8: by torchao, a quarter of their memory"""
     deterministic: bool = field(default=False, metadata=NO_BITS)
     """on a GPU: the same bits in every run on that kind of GPU, slower; a CPU always has them"""
     ema_device: str | None = field(default=None, validator=optional(in_(("cpu",))), metadata=NO_BITS)

@@ -138,7 +138,7 @@ def setup(state: State, hooks: pluggy.PluginManager, catalog: Catalog) -> None:
     for name, network in state.networks.items():
         # After `setup`, which may add to `state.frozen`: what an optimizer holds is fixed from here on.
         frozen = frozen_names(network, recipe.generator.freeze) | state.frozen if name == "generator" else frozenset()
-        state.updaters[name] = Updater(state.settings[name], network, frozen, state.ranks)
+        state.updaters[name] = Updater(state.settings[name], network, frozen, state.ranks, state.recipe.run.state_bits)
         state.once_per_turn[name] = [module for module in network.modules() if isinstance(module, OncePerTurn)]
         network.eval().requires_grad_(False)  # until a turn trains it
     for each in [

@@ -55,6 +55,12 @@ LEVERS = (
         key="run.ema_device", on="cpu", off=None, numbers="none",
         apply=lambda state: to_the_host(state, moments=False),
     ),
+    Lever(
+        key="run.state_bits", on=8, off=32, numbers="moments have 8 bits: each within 1 % of the largest of its 256",
+        refuses=lambda state: (
+            "radam keeps its moments in 32 bits" if any(s.name == "radam" for s in state.settings.values()) else ""
+        ),
+    ),
     Lever(key="run.offload", numbers="none", apply=lambda state: to_the_host(state, moments=True)),
     Lever(
         key="run.compile", numbers="rounding: operations are fused, and sums are taken in another order",
@@ -78,6 +84,8 @@ APART: dict[tuple[str, str], str] = {
     ("run.channels_last", "--shard"): "FSDP cuts weights that lie in the usual order alone",
     ("run.ema_device", "--shard"): PIECES,
     ("run.offload", "--shard"): PIECES,
+    ("run.state_bits", "--shard"): "a piece of a tensor has no whole blocks of 256 numbers",
+    ("run.state_bits", 'run.precision = "fp64"'): "torchao's moments are read as float32",
     ("run.teacher_dtype", 'run.precision = "fp64"'): "autocast knows no float64",
 }
 

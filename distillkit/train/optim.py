@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from distillkit.api import Optimizer
-from distillkit.train import host
+from distillkit.train import adam8, host
 from distillkit.train.radam import RAdam
 from distillkit.train.ranks import pieces
 from distillkit.train.ranks.alone import Ranks
@@ -39,19 +39,27 @@ class Updater:
     """Steps the trainable parameters of one network."""
 
     def __init__(
-        self, settings: Optimizer, network: nn.Module, frozen: frozenset[str] = frozenset(), ranks: Ranks | None = None
-    ) -> None:
-        """`ranks`: those that may share the network."""
+        self, settings: Optimizer, network: nn.Module, frozen: frozenset[str] = frozenset(), ranks: Ranks | None = None,
+        bits: int = 32,
+    ) -> None:  # fmt: skip
+        """`ranks`: those that may share the network; `bits`: of each number of the moments, 32 or 8."""
         self.settings, self.ranks = settings, ranks or Ranks()
         self.params = [p for name, p in network.named_parameters() if name not in frozen]
         # What is here of each: the same memory, and plain tensors, which any optimizer takes.
         self.held = [nn.Parameter(pieces.local(p)) if pieces.cut(p) else p for p in self.params]
+        keys: dict[str, Any] = {
+            "lr": settings.lr,
+            "betas": settings.betas,
+            "eps": settings.eps,
+            "weight_decay": settings.weight_decay,
+        }
         # Fused kernels obey `found_inf` without waiting; RAdam here does so by itself, and "meta" has no kernels.
         fused = {} if settings.name == "radam" or self.params[0].is_meta else {"fused": True}
-        self.optimizer = CLASSES[settings.name](
-            self.held, lr=settings.lr, betas=settings.betas, eps=settings.eps,
-            weight_decay=settings.weight_decay, **fused,
-        )  # fmt: skip
+        self.optimizer: Any = (
+            CLASSES[settings.name](self.held, **keys, **fused)
+            if bits == 32
+            else adam8.Adam8bit(self.held, **keys, decoupled=settings.name == "adamw")
+        )
         self.moments: host.Moments | None = None  # where they lie with the host
 
     def offload(self) -> None:
