@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from distillkit.api import Diverged, Lost, Preempted, ResourceError
+from distillkit.api.explained import explained
 from distillkit.api.printable import printable
 from distillkit.disk import checkpoint, results
 from distillkit.disk.metrics import MetricsLog
@@ -104,6 +105,8 @@ class Training(Loop):
             report.write_report(self.run.path, title=str(self.run.info["recipe"]))
         except Exception as error:
             self.failed("the page", error)
+        else:
+            self.failures.pop("the page", None)  # this one has all that an earlier one had not
 
     def check(self) -> None:
         """Wait for the device; raises Diverged if too many updates in a row were not finite."""
@@ -205,7 +208,8 @@ class Training(Loop):
             raise error
         with open(self.run.log, "a", encoding="utf-8") as log:
             log.write(printable("".join(traceback.format_exception(error))))
-        text = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
+        told = explained(error) or f"{type(error).__name__}: {error}"
+        text = str(told).partition("\n")[0][:200]
         self.failures[what] = f"{what} failed: {text}"
         self.screen.warn(f"{self.failures[what]}; the run goes on without it")
 
