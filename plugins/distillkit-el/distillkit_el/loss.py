@@ -28,6 +28,7 @@ from distillkit.api import (
     Term,
     UsageError,
     Use,
+    added_later,
     and_,
     field,
     frozen,
@@ -43,7 +44,7 @@ from distillkit.mmd import Pooled, mean_at, mmd2
 from distillkit_el.bandwidth import Bandwidths
 from distillkit_el.features import RealFeatures, pull_back
 from distillkit_el.modes import joint, per_class
-from distillkit_el.networks import UnitLength, draw
+from distillkit_el.networks import InBfloat16, UnitLength, draw
 
 
 class EmbeddingLoss(AuxiliaryLoss):
@@ -76,6 +77,8 @@ class EmbeddingLoss(AuxiliaryLoss):
         beta: float = field(default=1.0, validator=gt(0))  # weight of labels in mode = "joint"
         normalize: str = field(default="none", validator=in_(("none", "l2")))
         """what is done to features: nothing, or scaling to length 1"""
+        precision: str = field(default="fp32", validator=in_(("fp32", "bf16")), metadata=added_later(as_before="fp32"))
+        """what embeddings compute in; distances and means are in float32 in any case"""
         seed: int = 0  # of the embeddings, beside the run's seed
 
     config: Config
@@ -157,6 +160,8 @@ class EmbeddingLoss(AuxiliaryLoss):
         drawn = list(draw(config.embeddings, config.copies, state.dataset, seed, round))
         self.names = [name for name, _ in drawn]
         self.nets = [net.to(state.device, self.dtype) for _, net in drawn]
+        if config.precision == "bf16":
+            self.nets = [InBfloat16(net) for net in self.nets]
         if config.normalize == "l2":
             self.nets = [nn.Sequential(net, UnitLength()) for net in self.nets]
         self.round, self.real = round, None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,6 +20,19 @@ def draw(
         for copy in range(copies):
             own = noise.fold(seed, "embedding", choice.name, i, copy, round)
             yield choice.name, choice.build().module(dataset.resolution, dataset.channels, own)
+
+
+class InBfloat16(nn.Module):
+    """A network whose layers run in bfloat16, from and to float32."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16):
+            features: Tensor = self.net(x)
+        return features.to(x.dtype)
 
 
 class UnitLength(nn.Module):
