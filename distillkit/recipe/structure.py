@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
 from typing import Any, get_args, get_origin
@@ -17,6 +17,8 @@ from distillkit.recipe.layer import REMOVED, removed
 from distillkit.recipe.shown import got, shown
 from distillkit.recipe.values import Complaint, Hook, Misfit, Unfit, Wrong, reader, register_values
 from distillkit.registry import Catalog, NotOffered, Unusable
+
+ROOM = 230  # characters of a line for the keys that there are
 
 
 def converter(catalog: Catalog) -> Converter:
@@ -59,7 +61,13 @@ def _table(cls: type, converter: Converter) -> Hook:
 def _unknown(table: Mapping[str, Any], keys: list[str]) -> Iterator[Complaint]:
     for key in sorted(table.keys() - set(keys)):
         near = get_close_matches(key, keys, n=1)
-        yield (key,), "unknown key", (f"did you mean {near[0]}?   " if near else "") + f"keys here: {', '.join(keys)}"
+        yield (key,), "unknown key", (f"did you mean {near[0]}?   " if near else "") + f"keys here: {some(keys)}"
+
+
+def some(keys: Sequence[str]) -> str:
+    """As many of the keys as a line has room for."""
+    shown = ", ".join(keys)
+    return shown if len(shown) <= ROOM else f"{shown[:ROOM].rpartition(', ')[0]}, ..."
 
 
 def _built(cls: type, table: Mapping[str, Any], values: dict[str, Any], wrong: Wrong) -> Any:

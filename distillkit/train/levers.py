@@ -52,14 +52,14 @@ LEVERS = (
         refuses=lambda state: recompute.refused(differentiated(state)),
     ),
     Lever(
-        key="run.ema_device", on="cpu", off=None, numbers="none",
-        apply=lambda state: to_the_host(state, moments=False),
-    ),
-    Lever(
         key="run.state_bits", on=8, off=32, numbers="moments have 8 bits: each within 1 % of the largest of its 256",
         refuses=lambda state: (
             "radam keeps its moments in 32 bits" if any(s.name == "radam" for s in state.settings.values()) else ""
         ),
+    ),
+    Lever(
+        key="run.ema_device", on="cpu", off=None, numbers="none",
+        apply=lambda state: to_the_host(state, moments=False),
     ),
     Lever(key="run.offload", numbers="none", apply=lambda state: to_the_host(state, moments=True)),
     Lever(
