@@ -11,15 +11,14 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-import attrs
 import torch
 from torch import Tensor
 
 from distillkit import noise
-from distillkit.recipe.schema import Run
 from distillkit.testing import toy_state
 from distillkit.train import snapshot, turns
 from distillkit.train.iterate import iterate
+from distillkit.train.levers import LEVERS
 from distillkit.train.state import State
 
 TOLERANCE = 1e-4  # of gradients in fp32: sums of another order, and convolutions by other algorithms
@@ -38,7 +37,6 @@ HOSTS: dict[str, dict[str, Any]] = {
     "CD": {"generator_loss": {"use": "cd", "mu": 0.9}},
     "GDD": {"generator_loss": {"use": "gdd", **GDD}},
 }  # fmt: skip
-LEVERS = ("compile", "channels_last", "cuda_graphs", "checkpoint_activations")
 
 
 class Check(NamedTuple):
@@ -57,7 +55,7 @@ def checks(device: str) -> Iterator[Check]:
         ("resume", lambda: resumed(device, deterministic=False)),
         *((f"{host}: a steady step waits for nothing", bind(waits_for_nothing, host, device)) for host in HOSTS),
         *((f"SiD, run.precision = {name}", bind(finite, device, precision=name)) for name in ("tf32", "bf16")),
-        *((f"SiD, run.{name}", bind(finite, device, **{name: True})) for name in known_levers(device)),
+        *((f"SiD, run.{name}", bind(finite, device, **{name: on})) for name, on in known_levers(device).items()),
     ):
         try:
             passed, found = check()
@@ -70,10 +68,10 @@ def bind(check: Callable[..., tuple[bool, str]], *args: Any, **keys: Any) -> Cal
     return lambda: check(*args, **keys)
 
 
-def known_levers(device: str) -> list[str]:
-    """Those that this version has, and that are for this device; compiling for a CPU is another matter, and slow."""
-    keys = {attribute.name for attribute in attrs.fields(Run)}
-    return [name for name in LEVERS if name in keys and not (name in ("compile", "cuda_graphs") and device == "cpu")]
+def known_levers(device: str) -> dict[str, bool | int | str]:
+    """Keys of [run] and the values that are tried; compiling for a CPU is another matter, and slow."""
+    found = {lever.key.removeprefix("run."): lever.on for lever in LEVERS}
+    return {name: on for name, on in found.items() if name != "compile" or device != "cpu"}
 
 
 def state_of(host: str, device: str, **run: Any) -> State:

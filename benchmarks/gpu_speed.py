@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,9 +20,9 @@ from torch import Tensor
 from distillkit.api import Dataset, Denoiser
 from distillkit.dry import parts
 from distillkit.networks import network_file
+from distillkit.plan.speed import prompt
 from distillkit.plan.stages import Stage, stages
-from distillkit.recipe import choice_from_table, read, tiny
-from distillkit.recipe.schema import Recipe
+from distillkit.recipe import choice_from_table, read
 from distillkit.registry import Catalog
 from distillkit.run import smoke
 from distillkit.train.build import assemble, build
@@ -40,7 +40,7 @@ class Case(NamedTuple):
 
     recipe: str
     batch: int
-    run: dict[str, str | bool]
+    run: dict[str, str | int | bool]
 
 
 class Speed(NamedTuple):
@@ -74,14 +74,14 @@ class Random(Dataset):
         return torch.eye(self.label_dim)[index % self.label_dim] if self.label_dim else None
 
 
-def cases(levers: list[str]) -> list[Case]:
+def cases(levers: Mapping[str, str | int | bool]) -> list[Case]:
     """Each recipe in fp32, TF32 and bf16, then SiD in bf16 with each lever."""
     published = (("cifar10_uncond_sid", 256), ("cifar10_cond_sid2a_el", 256), ("cifar10_cond_dmd2", 256))
-    plain: list[dict[str, str | bool]] = [{"precision": name} for name in ("bf16", "tf32", "fp32")]
+    plain: list[dict[str, str | int | bool]] = [{"precision": name} for name in ("bf16", "tf32", "fp32")]
     found = [Case(recipe, batch, run) for run in plain for recipe, batch in published]
-    found += [Case("cifar10_uncond_sid", 256, {"precision": "bf16", lever: True}) for lever in levers]
-    every: dict[str, str | bool] = {"precision": "bf16", "compile": True, "channels_last": True}
-    if {"compile", "channels_last"} <= set(levers):
+    found += [Case("cifar10_uncond_sid", 256, {"precision": "bf16", lever: on}) for lever, on in levers.items()]
+    every: dict[str, str | int | bool] = {"precision": "bf16", "compile": True, "channels_last": True}
+    if "compile" in levers:
         found += [Case(recipe, batch, every) for recipe, batch in published]
     return [*found, *(Case("imagenet64_sid", 32, {"precision": name}) for name in ("bf16", "tf32"))]
 
@@ -116,17 +116,7 @@ def state_of(stage: Stage, device: torch.device, catalog: Catalog) -> State:
         network = network_file.new_network(choice, known["resolution"], known["channels"], known["label_dim"])
         return network.to(device)
 
-    return assemble(bare(stage.chained), catalog, device, Random(card(first)), load, Ranks())
-
-
-def bare(recipe: Recipe) -> Recipe:
-    """Without metrics, with terms that act from the start and make little beforehand."""
-    terms = []
-    for term in recipe.auxiliary_loss:
-        fewer = {key: getattr(tiny(term).config, key) for key in term.cls.before_training}
-        slot = attrs.evolve(term.slot, start_kimg=0.0, stop_kimg=None)
-        terms.append(attrs.evolve(term, config=attrs.evolve(term.config, **fewer), slot=slot))
-    return attrs.evolve(recipe, evaluate=(), auxiliary_loss=tuple(terms))
+    return assemble(prompt(stage.chained), catalog, device, Random(card(first)), load, Ranks())
 
 
 def timed(case: Case, state: State, stage: Stage | None) -> Speed:

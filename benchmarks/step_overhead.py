@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from distillkit.networks import network_file
 from distillkit.noise import edm_weight
+from distillkit.plan.pairs import ratio
 from distillkit.recipe import read
 from distillkit.registry import Catalog
 from distillkit.train.build import build
@@ -128,14 +129,6 @@ def measure(loops: dict[str, Callable[[], None]], repeats: int) -> dict[str, np.
     return {name: np.array(found[5:]) for name, found in times.items()}  # the first ones warm up
 
 
-def ratio(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float, float]:
-    """Ratio of medians with its 95 % interval, by resampling the rounds."""
-    generator = np.random.default_rng(0)
-    picks = generator.integers(len(ours), size=(2000, len(ours)))
-    spread = np.median(ours[picks], axis=1) / np.median(theirs[picks], axis=1)
-    return float(np.median(ours) / np.median(theirs)), *np.quantile(spread, [0.025, 0.975]).tolist()
-
-
 def report(shared: bool, repeats: int) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         state = make_state(Path(folder), shared)
@@ -147,7 +140,8 @@ def report(shared: bool, repeats: int) -> bool:
         print(f"  {name:22}  {np.median(found[:, 0]):7.2f} ms CPU   {np.median(found[:, 1]):7.2f} ms wall")
     reached = True
     for name in list(loops)[1:]:
-        middle, low, high = ratio(times["engine"][:, 0], times[name][:, 0])
+        of = ratio(list(zip(times["engine"][:, 0], times[name][:, 0], strict=True)))
+        middle, low, high = of.median, of.low, of.high
         print(f"  engine / {name:22}  {middle:.3f}   95 %: {low:.3f} ... {high:.3f}")
         reached &= name != "by hand" or middle <= TARGET
     return reached

@@ -23,6 +23,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from distillkit.plan.pairs import ratio
+
 Iterate = Callable[[], object]
 Sides = dict[str, Callable[[argparse.Namespace], Iterate]]  # "ours" and "theirs" -> what takes an iteration
 
@@ -137,13 +139,6 @@ def taken(iterate: Iterate) -> dict[str, float]:
     return {"cpu": 1e3 * cpu, "wall": 1e3 * wall, "faults": float(faults), "peak": peak / 1024}
 
 
-def ratio(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float, float]:
-    """Ratio of medians with its 95 % interval, by resampling the rounds."""
-    picks = np.random.default_rng(0).integers(len(ours), size=(2000, len(ours)))
-    spread = np.median(ours[picks], axis=1) / np.median(theirs[picks], axis=1)
-    return float(np.median(ours) / np.median(theirs)), *np.quantile(spread, [0.025, 0.975]).tolist()
-
-
 def report(
     method: str, args: argparse.Namespace, flops: dict[str, float], found: dict[str, np.ndarray], bound: float
 ) -> None:
@@ -153,9 +148,9 @@ def report(
     for side, rows in found.items():
         cpu, faults, peak = np.median(rows, axis=0)
         print(f"{side:8} {cpu:10.1f} {flops[side] / 1e9:8.2f} {faults:12.0f} {peak:8.0f}")
-    middle, low, high = ratio(found["ours"][:, 0], found["theirs"][:, 0])
-    word = "reached" if middle <= bound else "missed"
-    print(f"ratio    {middle:10.3f}   95 %: {low:.3f} ... {high:.3f}   bound {bound}: {word}")
+    of = ratio(list(zip(found["ours"][:, 0], found["theirs"][:, 0], strict=True)))
+    word = "reached" if of.median <= bound else "missed"
+    print(f"ratio    {of.median:10.3f}   95 %: {of.low:.3f} ... {of.high:.3f}   bound {bound}: {word}")
 
 
 def processor() -> str:

@@ -93,7 +93,7 @@ def ready(stage: Stage, catalog: Catalog) -> Iterator[Recipe]:
 
 def _ready(stage: Stage, place: Path, catalog: Catalog) -> Recipe:
     """Make the recipe ready: no metrics, little made beforehand, random networks in `place` for other recipes'."""
-    recipe = attrs.evolve(stage.chained, evaluate=(), run=attrs.evolve(stage.chained.run, max_nonfinite=10**9))
+    recipe = attrs.evolve(stage.chained, run=attrs.evolve(stage.chained.run, max_nonfinite=10**9))
     for i, (name, card) in enumerate(stage.cards.items()):
         path = place / str(i)
         choice = choice_from_table("network", card["network"], catalog, where="the card of a network")
@@ -101,10 +101,15 @@ def _ready(stage: Stage, place: Path, catalog: Catalog) -> Recipe:
         network_file.save(path, made, {})
         for table in [table for table in ("generator", "teacher_score") if checkpoint(recipe, table) == name]:
             recipe = with_checkpoint(recipe, table, path)
+    return prompt(recipe)
+
+
+def prompt(recipe: Recipe) -> Recipe:
+    """Without metrics, with terms that act from the start and make little beforehand."""
     terms = []
     for term in recipe.auxiliary_loss:
         least = tiny(term).config
         fewer = {key: getattr(least, key) for key in term.cls.before_training}
         slot = attrs.evolve(term.slot, start_kimg=0.0, stop_kimg=None)
         terms.append(attrs.evolve(term, config=attrs.evolve(term.config, **fewer), slot=slot))
-    return attrs.evolve(recipe, auxiliary_loss=tuple(terms))
+    return attrs.evolve(recipe, evaluate=(), auxiliary_loss=tuple(terms))

@@ -130,7 +130,7 @@ class Training(Loop):
         """Add a row to the log; where the disk is full, together with the next one."""
         for sign in self.watch.see(row):
             self.screen.warn(f"collapsed at {formats.kimg(row['nimg'])} kimg: {sign}")
-        self.loggers.row(row, evaluation.protocols(self.state))
+        self.loggers.row(row, evaluation.protocols(self.state) if row["what"] == "evaluate" else {})
         self.unwritten.append(row)
         try:
             while self.unwritten:

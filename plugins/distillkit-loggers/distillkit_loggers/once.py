@@ -1,4 +1,4 @@
-"""What a service was told of a run already, and how to say that its package is missing."""
+"""What loggers share: what a service was told already, what pictures are called, that a package is missing."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ def package(name: str, extra: str) -> Any:
         return import_module(name)
     except ImportError as error:
         raise UsageError(f"logger {extra!r}: {error}: pip install 'distillkit-loggers[{extra}]'") from error
+
+
+def kind_of(path: Path) -> str:
+    """What the pictures of a run are called that belong together: kimg-00012.png and kimg-00024.png are "samples"."""
+    return "samples" if path.stem.startswith("kimg-") else path.stem
 
 
 class Told:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from distillkit.api import Logger, RunInfo, frozen
-from distillkit_loggers.once import package
+from distillkit_loggers.once import kind_of, package
 
 
 class TensorBoard(Logger):
@@ -58,8 +58,3 @@ class TensorBoard(Logger):
 
     def run_ended(self, outcome: Mapping[str, Any]) -> None:
         self.writer.close()
-
-
-def kind_of(path: Path) -> str:
-    """What the pictures of a run are called that belong together: kimg-00012.png and kimg-00024.png are "samples"."""
-    return "samples" if path.stem.startswith("kimg-") else path.stem

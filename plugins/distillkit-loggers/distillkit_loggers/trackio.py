@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from distillkit.api import Logger, RunInfo, frozen
-from distillkit_loggers.once import Told, package
+from distillkit_loggers.once import Told, kind_of, package
 
 
 class Trackio(Logger):
@@ -39,7 +39,7 @@ class Trackio(Logger):
         self._log("evaluated", numbers, dict(numbers))
 
     def pictures(self, path: Path, caption: str, nimg: int) -> None:
-        kind = "samples" if path.stem.startswith("kimg-") else path.stem
+        kind = kind_of(path)
         self._log(kind, {"nimg": nimg}, {kind: self.trackio.Image(str(path), caption=caption)})
 
     def _log(self, what: str, at: Mapping[str, float], values: dict[str, Any]) -> None:

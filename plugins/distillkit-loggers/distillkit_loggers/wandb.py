@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from distillkit.api import Logger, RunInfo, field, frozen, in_
-from distillkit_loggers.once import Told, package
+from distillkit_loggers.once import Told, kind_of, package
 
 FLUSH = 0.2  # seconds between writes of W&B's own process; it waits 15 unless told, and a kill loses them
 MODES = "auto", "online", "offline"
@@ -61,7 +61,7 @@ class Wandb(Logger):
         self.run.config.update({"protocol": {name: dict(told) for name, told in facts.items()}}, allow_val_change=True)
 
     def pictures(self, path: Path, caption: str, nimg: int) -> None:
-        kind = "samples" if path.stem.startswith("kimg-") else path.stem
+        kind = kind_of(path)
         at = {"nimg": nimg, "kimg": nimg / 1000}
         self._log(kind, at, {**at, kind: self.wandb.Image(str(path), caption=caption)})
 
