@@ -1,0 +1,1 @@
+"""The sections of a run's page, one in each file: they take what was read of the run, and make HTML."""
