@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 from rich import box
@@ -17,6 +18,7 @@ from distillkit.cli.console import console
 from distillkit.cli.runs import run_path
 from distillkit.compare import Comparison, Run, compare, matrix, tables, write_page
 
+PAGE = "compare.html"
 GAP = 2  # characters between columns
 
 
@@ -29,8 +31,9 @@ def add(parser: ArgumentParser) -> None:
     parser.add_argument("--within", type=arguments.share, default=0.05, metavar="SHARE",
                          help="how near to the baseline's final value is near enough (%(default)s)")  # fmt: skip
     parser.add_argument("--anyway", action="store_true", help="compare what was not measured alike")
-    parser.add_argument("--out", type=Path, default=Path("compare.html"), metavar="FILE",
-                         help="where to write the page (%(default)s)")  # fmt: skip
+    parser.add_argument("--out", type=Path, metavar="FILE",
+                         help="where to write the page, also over one that is there (compare.html, or the next "
+                         "free name beside it)")  # fmt: skip
 
 
 def main(args: Namespace) -> int:
@@ -39,9 +42,15 @@ def main(args: Namespace) -> int:
         [Run.read(path) for path in args.runs], baseline=args.baseline, metrics=args.metrics,
         within=args.within, anyway=args.anyway,
     )  # fmt: skip
-    page = write_page(found, args.out)
+    page = write_page(found, args.out or free(Path(PAGE)))
     show(found, console(), page)
     return 0
+
+
+def free(page: Path) -> Path:
+    """The page's name, or the first of compare-2.html, compare-3.html ... that is not taken."""
+    names = (page if i == 1 else page.with_stem(f"{page.stem}-{i}") for i in count(1))
+    return next(name for name in names if not name.exists())
 
 
 def show(c: Comparison, out: Console, page: Path) -> None:

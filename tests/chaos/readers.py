@@ -81,7 +81,7 @@ def evaluate(run: str) -> Answer:
 
 
 def compare(*runs: str) -> Answer:
-    said = command("compare", *runs)
+    said = command("compare", *runs, "--out", "compare.html")
     return said, None if said.code else [said.out, _page(Path("compare.html"))]
 
 

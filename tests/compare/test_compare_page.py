@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -79,6 +80,16 @@ def test_the_command_shows_tables_in_80_columns_and_writes_the_page(folder, tmp_
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= 80
     assert "until m/fd" in shown and "never" not in shown and out.exists()
+
+
+def test_a_page_that_is_there_stays_unless_it_is_named(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    command = ["compare", str(folder("a", [4, 2, 1])), str(folder("b", [4, 3, 3]))]
+    Path("compare.html").write_text("of yesterday")
+    assert main(command) == 0 and capsys.readouterr().out.splitlines()[-1].split() == ["page", "compare-2.html"]
+    assert main(command) == 0 and Path("compare-3.html").exists()
+    assert Path("compare.html").read_text() == "of yesterday"
+    assert main([*command, "--out", "compare.html"]) == 0 and "<html" in Path("compare.html").read_text()
 
 
 def test_what_is_no_run_is_one_line_and_exit_code_2(tmp_path, capsys):
