@@ -21,25 +21,29 @@ Point = tuple[float, float]
 
 @frozen(kw_only=True)
 class Chart:
-    """One curve over kimg, with horizontal reference lines by name."""
+    """One curve over kimg, with horizontal reference lines by name, and another curve behind it to compare with."""
 
     title: str
     points: Sequence[Point]
     references: dict[str, float] = field(factory=dict)
+    behind: Sequence[Point] = ()
+    behind_label: str = ""
     x_label: str = "kimg"
 
 
 def draw(chart: Chart) -> str:
-    """Draw the chart as an <svg> element; colours come from the CSS classes curve, ref0, ref1, bad, grid, label."""
+    """Draw the chart as an <svg> element; colours come from the CSS classes curve, ref0, bad, grid ..."""
     finite = [(x, y) for x, y in chart.points if drawable(y)]
+    behind = [(x, y) for x, y in chart.behind if drawable(y)]
     references = {name: y for name, y in chart.references.items() if drawable(y)}
-    x_axis = Axis.over([x for x, _ in chart.points], LEFT, WIDTH - RIGHT)
-    values = [y for _, y in finite] + list(references.values())
+    x_axis = Axis.over([x for x, _ in (*chart.points, *behind)], LEFT, WIDTH - RIGHT)
+    values = [y for _, y in (*finite, *behind)] + list(references.values())
     y_axis = Axis.over(values, HEIGHT - BOTTOM, TOP, pad=True, log_from=LOG_FROM)
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(chart.title)}">',
         f'<text class="title" x="{LEFT}" y="14">{escape(chart.title)}</text>',
         *grid(x_axis, y_axis, chart.x_label),
+        *_behind(behind, chart.behind_label, x_axis, y_axis),
         *reference_lines(references, y_axis),
         *_curve(chart, x_axis, y_axis),
         "</svg>",
@@ -127,6 +131,17 @@ def reference_lines(references: dict[str, float], y_axis: Axis) -> list[str]:
         parts.append(f'<text class="label" x="{x + 23}" y="{legend + 4}">{told}</text>')
         x += round(34 + 5.6 * len(told))
     return parts
+
+
+def _behind(points: Sequence[Point], label: str, x_axis: Axis, y_axis: Axis) -> list[str]:
+    """The curve to compare with, and its name above the plot at the right, where the title ends."""
+    if not points:
+        return []
+    places = " ".join(f"{x_axis.at(x):.1f},{y_axis.at(y):.1f}" for x, y in points)
+    return [
+        f'<polyline class="behind" points="{places}"><title>{escape(label)}</title></polyline>',
+        f'<text class="behind" text-anchor="end" x="{WIDTH - RIGHT}" y="{TOP - 3}">{escape(label)}</text>',
+    ]
 
 
 def _curve(chart: Chart, x_axis: Axis, y_axis: Axis) -> list[str]:

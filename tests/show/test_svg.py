@@ -73,3 +73,19 @@ def test_a_wide_range_of_positive_values_gets_a_logarithmic_axis():
 @pytest.mark.parametrize("points", [[], [(1, 2.0)], [(1, 3.0), (2, 3.0)], [(1, 0.0), (2, 0.0)], [(1, math.inf)]])
 def test_few_equal_or_no_finite_points_are_no_problem(points):
     assert drawn(points).tag == "svg"
+
+
+def test_a_curve_to_compare_with_lies_behind_on_the_same_axes_and_is_named():
+    root = drawn([(0, 1.0), (1, 2.0)], behind=[(0, 1.0), (2, 4.0), (3, math.nan)], behind_label="a & b as shipped")
+    line, name = of_class(root, "behind")
+    (curve,) = of_class(root, "curve")
+    order = list(root)
+    assert order.index(line) < order.index(curve)
+    assert (line.find("title").text, name.text) == ("a & b as shipped", "a & b as shipped")
+    ours, theirs = ([tuple(map(float, p.split(","))) for p in e.get("points").split()] for e in (curve, line))
+    assert ours[0] == theirs[0] and theirs[1][0] == svg.WIDTH - svg.RIGHT  # where the longer one ends
+    assert ours[1][0] == (svg.LEFT + svg.WIDTH - svg.RIGHT) / 2
+
+
+def test_without_one_nothing_lies_behind():
+    assert of_class(drawn([(0, 1.0), (1, 2.0)]), "behind") == []
