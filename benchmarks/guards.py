@@ -16,12 +16,13 @@ from itertools import groupby
 from pathlib import Path
 from statistics import fmean
 
+from distillkit import guard
 from distillkit.api import DistillkitError
 from distillkit.disk.metrics import MetricsLog
 from distillkit.disk.rundir import RunDir
 from distillkit.disk.typed import toml
 from distillkit.recipe.schema import Guard
-from distillkit.run import guard, runner
+from distillkit.run import runner
 from distillkit.show.screen import QuietScreen
 
 LEAST = ("contrast", "diversity", "least apart")  # of the others the largest is shown

@@ -35,6 +35,7 @@ ROOMS = {
     "recipe": "TOML to frozen values",
     "explain": "what may stand in a recipe, told to people, programs and editors",
     "images": "images in and out: packing, sheets, statistics",
+    "guard": "whether a run is well, by the rows of its log",
     "show": "pages, charts, lines on a screen",
     "networks": "networks on disk and out in the world",
     "train": "what one iteration needs",

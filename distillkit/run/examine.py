@@ -7,7 +7,7 @@ from typing import Any
 
 from distillkit.evaluate import evaluation, health
 from distillkit.evaluate.draw import Drawer
-from distillkit.run.guard import START, Watch, relative
+from distillkit.guard import START, Watch, relative
 from distillkit.show.screen import Screen
 from distillkit.train.state import State
 

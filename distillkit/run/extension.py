@@ -15,8 +15,8 @@ from distillkit.api import InputError, PluginError, UsageError
 from distillkit.disk import typed
 from distillkit.disk.metrics import MetricsLog
 from distillkit.disk.rundir import RunDir
+from distillkit.guard import LOOK
 from distillkit.recipe.ends import depends_on_kimg
-from distillkit.run.guard import LOOK
 from distillkit.run.nodes import Node
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from distillkit import guard
 from distillkit.api import Diverged, Lost, Preempted, ResourceError
 from distillkit.api.explained import explained
 from distillkit.api.printable import printable
@@ -21,9 +22,9 @@ from distillkit.disk.rundir import RunDir
 from distillkit.evaluate import evaluation
 from distillkit.evaluate.best import Keeper
 from distillkit.evaluate.draw import Drawer
-from distillkit.run import guard, pieces, postmortem
+from distillkit.guard import Watch
+from distillkit.run import pieces, postmortem
 from distillkit.run.examine import Examiner
-from distillkit.run.guard import Watch
 from distillkit.run.loggers import Loggers
 from distillkit.run.loop import Loop
 from distillkit.run.signals import Stopped, StopRequest

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from distillkit.guard import HEALTH, LOOK, Watch, relative
 from distillkit.recipe.schema import Guard
-from distillkit.run.guard import HEALTH, LOOK, Watch, relative
 
 WELL = {"finite": 1.0, "saturated": 0.0, "shift": 0.1, "spread": 1.0, "contrast": 1.0, "diversity": 0.9}
 
