@@ -16,18 +16,18 @@ from distillkit.train.iterate import iterate
 from distillkit.train.state import State
 
 RESOLUTION, CLASSES, IMAGES = 32, 10, 1000
-MULT, BLOCKS, AUGMENT = [2, 2, 2], 4, 9  # CIFAR-10's DDPM++, but for its channels
+MULT, AUGMENT = [2, 2, 2], 9  # CIFAR-10's DDPM++, but for its channels
 
 
 def started(args: argparse.Namespace, label_dim: int, dropout: float, **tables: Any) -> State:
     """A run of `tables` that has not begun; dropout of generator and critics."""
     network = {
-        "use": "edm-ddpmpp", "model_channels": args.channels, "channel_mult": MULT, "num_blocks": BLOCKS,
+        "use": "edm-ddpmpp", "model_channels": args.channels, "channel_mult": MULT, "num_blocks": args.blocks,
         "augment_dim": AUGMENT, "dropout": dropout,
     }  # fmt: skip
     tables["generator"] = {"init": "teacher", "dropout": dropout, "ema": "halflife", **tables["generator"]}
     return toy_state(
-        run={"kimg": 1000, "batch": args.batch, "device": "cpu", "precision": "fp32"},
+        run={"kimg": 1000, "batch": args.batch, "device": "cpu", "precision": args.precision, "compile": args.compile},
         dataset={"use": "toy", "resolution": RESOLUTION, "channels": 3, "label_dim": label_dim, "size": IMAGES},
         teacher_score={"network": network}, **tables,
     )  # fmt: skip
@@ -40,7 +40,7 @@ def iterations(state: State, n: int = 1) -> Iterate:
 def song_unet(args: argparse.Namespace, dropout: float) -> dict[str, Any]:
     """Arguments of the same network where it is called as in NVlabs/edm."""
     return {
-        "model_type": "SongUNet", "model_channels": args.channels, "channel_mult": MULT, "num_blocks": BLOCKS,
+        "model_type": "SongUNet", "model_channels": args.channels, "channel_mult": MULT, "num_blocks": args.blocks,
         "augment_dim": AUGMENT, "dropout": dropout, "embedding_type": "positional", "encoder_type": "standard",
         "decoder_type": "standard", "channel_mult_noise": 1, "resample_filter": [1, 1],
     }  # fmt: skip

@@ -52,6 +52,9 @@ def options(doc: str, methods: tuple[str, ...] = ()) -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=15, help="pairs (%(default)s)")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--channels", type=int, default=32, help="model_channels of EDM's U-Net (%(default)s)")
+    parser.add_argument("--blocks", type=int, default=4, help="blocks of each resolution of it (%(default)s)")
+    parser.add_argument("--compile", action="store_true", help="ours with run.compile; theirs as it is")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of ours; theirs is fp32")
     parser.add_argument("--malloc", choices=("own", "kept", "plain"), default="own", help=(
         "own: ours keeps memory as its runs do, theirs has glibc's defaults; kept, plain: both the one or the other"
     ))  # fmt: skip
@@ -143,7 +146,9 @@ def report(
     method: str, args: argparse.Namespace, flops: dict[str, float], found: dict[str, np.ndarray], bound: float
 ) -> None:
     where = f"torch {torch.__version__}, {processor()}, one thread, malloc: {args.malloc}"
-    print(f"{where}; batch {args.batch}, {args.channels} channels, {args.rounds} pairs")
+    of_ours = f"ours {args.precision}{' compiled' if args.compile else ''}"
+    size = f"batch {args.batch}, {args.channels} channels, {args.blocks} blocks, {args.rounds} pairs"
+    print(f"{where}; {size}; {of_ours}")
     print(f"{method:8} {'CPU ms':>10} {'GFLOP':>8} {'page faults':>12} {'peak MB':>8}")
     for side, rows in found.items():
         cpu, faults, peak = np.median(rows, axis=0)
