@@ -9,16 +9,19 @@ if TYPE_CHECKING:
     from distillkit.networks.loaded import Student, load
     from distillkit.python.calls import check, compare, evaluate, plan, run
     from distillkit.python.result import Result
+    from distillkit.python.studied import StudyResult, study
 
 __version__ = "0.1.0"
 NUMERICS = 2  # raised where a run's bits change on purpose; in every fingerprint
-__all__ = ["Result", "Student", "__version__", "check", "compare", "evaluate", "load", "plan", "run"]
+__all__ = [
+    "Result", "Student", "StudyResult", "__version__", "check", "compare", "evaluate", "load", "plan", "run", "study",
+]  # fmt: skip
 # Where each is: with torch, or long to import, so only when it is asked for.
 _LATER = {
     "load": "distillkit.networks.loaded", "Student": "distillkit.networks.loaded", "Result": "distillkit.python.result",
-    "check": "distillkit.python.calls",
+    "StudyResult": "distillkit.python.studied", "check": "distillkit.python.calls",
 }  # fmt: skip
-_COMMANDS = ("run", "plan", "compare", "evaluate")  # packages that can be called, see calling.py
+_COMMANDS = ("run", "plan", "compare", "evaluate", "study")  # packages that can be called, see calling.py
 
 
 def __getattr__(name: str) -> Any:

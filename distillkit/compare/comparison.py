@@ -33,9 +33,9 @@ class Target:
     higher: bool  # is better
 
 
-@frozen
+@frozen(repr=False)
 class Comparison:
-    """All that the table and the page show."""
+    """All that the table and the page show; notebooks show its tables and pictures."""
 
     groups: tuple[Group, ...]
     baseline: Group
@@ -76,6 +76,14 @@ class Comparison:
             if others and all(others):
                 return label
         return ""
+
+    def __repr__(self) -> str:
+        return f"Comparison({', '.join(group.label for group in self.groups)}; baseline {self.baseline.label})"
+
+    def _repr_html_(self) -> str:
+        from distillkit.compare.notebook import html_of  # which draws what is here
+
+        return html_of(self)
 
     def speed(self, group: Group) -> float:
         """Average the training speed, images per second, over the finished runs of `group`."""

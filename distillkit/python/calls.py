@@ -1,4 +1,4 @@
-"""run, check, plan, compare, evaluate: the commands as functions. Errors are exceptions with the same words."""
+"""run, check, plan, compare, evaluate, study: the commands as functions. Errors are exceptions with the same words."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from distillkit.python.asked import Asked, file_of, settings
 from distillkit.python.result import Result
+from distillkit.python.screens import chosen
+from distillkit.python.studied import study
 from distillkit.recipe.write import tables
 from distillkit.registry import Catalog
-from distillkit.show.screen import QuietScreen, Screen
+from distillkit.show.screen import Screen
 
 if TYPE_CHECKING:
     from distillkit.compare import Comparison
     from distillkit.plan.stages import Stage
 
+__all__ = ["check", "compare", "evaluate", "plan", "run", "study"]
 NOTHING: Mapping[str, Any] = {}
 
 
@@ -35,7 +38,7 @@ def run(
     with file_of(recipe, name) as path:
         outcomes = runner.run(
             path, sets=settings(set), seed=seed, runs=Path(runs), again=again, logs=log,
-            screen=screen or (Silent() if quiet else QuietScreen()),
+            screen=screen or chosen(quiet),
         )  # fmt: skip
     return Result(outcomes[-1].run_dir)
 
@@ -83,12 +86,5 @@ def evaluate(
 
     path = run.path if isinstance(run, Result) else Path(run)
     other = None if recipe is None else shipped.asked(str(recipe))
-    outcome, _ = measure(path, settings(set), other, Silent() if quiet else QuietScreen())
+    outcome, _ = measure(path, settings(set), other, chosen(quiet))
     return dict(outcome.scores.student)
-
-
-class Silent(QuietScreen):
-    """Says nothing but warnings."""
-
-    def line(self, text: str) -> None:
-        pass
