@@ -1,8 +1,32 @@
-"""What a run says where it was called as a function: lines, nothing, or in a notebook one line that is written anew."""
+"""What a run says where it was called as a function: lines, nothing, or in a notebook lines and a bar."""
 
 from __future__ import annotations
 
-from distillkit.show.screen import QuietScreen, Screen
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html import escape
+from importlib import import_module
+from typing import Any
+
+from distillkit.show import formats
+from distillkit.show.screen import Bar, QuietScreen, Screen
+
+EVERY = 0.5  # seconds between two looks of a bar: each is a message to the browser
+
+
+def chosen(quiet: bool) -> Screen:
+    """Choose by where we are."""
+    if quiet:
+        return Silent()
+    return Notebook() if _in_notebook() else QuietScreen()
+
+
+def _in_notebook() -> bool:
+    """Is this a kernel of Jupyter or the like? An IPython on a terminal is none."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None
 
 
 class Silent(QuietScreen):
@@ -12,6 +36,57 @@ class Silent(QuietScreen):
         pass
 
 
-def chosen(quiet: bool) -> Screen:
-    """Choose by where we are."""
-    return Silent() if quiet else QuietScreen()
+class Notebook(QuietScreen):
+    """Plain lines, and above them one piece of HTML with the bars, written anew in its place."""
+
+    def __init__(self) -> None:
+        self.bars: list[NotebookBar] = []
+        self.handle: Any = None
+        self.shown = 0.0
+
+    @contextmanager
+    def progress(self, what: str, total: float, unit: str) -> Iterator[Bar]:
+        bar = NotebookBar(self, what, total, unit)
+        self.bars.append(bar)
+        try:
+            yield bar
+        finally:
+            self.bars.remove(bar)
+            self.show(now=not self.bars)
+
+    def show(self, now: bool = False) -> None:
+        """Write the bars, now or if the last time is a while ago."""
+        if not now and time.monotonic() - self.shown < EVERY:
+            return
+        display = import_module("IPython.display")  # there, or this screen would not have been chosen
+        self.shown = time.monotonic()
+        html = display.HTML("".join(bar.html() for bar in self.bars) or "<span></span>")
+        if self.handle is None:
+            self.handle = display.display(html, display_id=True)
+        else:
+            self.handle.update(html)
+
+
+class NotebookBar:
+    """One piece of work, as an element of HTML."""
+
+    def __init__(self, screen: Notebook, what: str, total: float, unit: str) -> None:
+        self.screen, self.what, self.total, self.unit = screen, what, total, unit
+        self.done, self.numbers, self.start = 0.0, dict[str, float](), time.monotonic()
+
+    def advance(self, n: float, **fields: float) -> None:
+        self.done += n
+        self.numbers |= fields
+        self.screen.show()
+
+    def html(self) -> str:
+        """The bar, how far it is, time left and the newest numbers."""
+        scale, unit = (1000, "kimg") if self.unit == "img" and self.total >= 1000 else (1, self.unit)
+        spent = time.monotonic() - self.start
+        left = spent / self.done * (self.total - self.done) if self.done else None
+        told = [f"{self.what} {self.done / scale:.6g} of {self.total / scale:.6g} {unit}"]
+        told += [f"{formats.duration(left)} left"] if left is not None else []
+        told += [formats.numbers(self.numbers)] if self.numbers else []
+        share = self.done / (self.total or 1)
+        bar = f'<progress max="1" value="{share:.4f}" aria-label="{escape(self.what)}"></progress>'
+        return f"<div>{bar} {escape(', '.join(told))}</div>"
