@@ -52,7 +52,8 @@ class StudyResult:
 
     def __repr__(self) -> str:
         bad = f", {len(self.failed)} failed" if self.failed else ""
-        return f"StudyResult({self.name}: {len(self.rows)} runs{bad}; page {self.page})"
+        runs = "1 run" if len(self.rows) == 1 else f"{len(self.rows)} runs"
+        return f"StudyResult({self.name}: {runs}{bad}; page {self.page})"
 
     def _repr_html_(self) -> str:
         bad = "".join(f"<li>{escape(line)}</li>" for line in self.failed)

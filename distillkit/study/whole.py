@@ -60,7 +60,8 @@ def planned(all_: Sequence[Progress]) -> tuple[list[dict[str, str]], str]:
         }
         for one in all_
     ]  # fmt: skip
-    return rows, f"{len(all_)} runs, {sum(one.job.cell is not None for one in all_)} of them compared"
+    runs = "1 run" if len(all_) == 1 else f"{len(all_)} runs"
+    return rows, f"{runs}, {sum(one.job.cell is not None for one in all_)} of them compared"
 
 
 def problems(done: Sequence[Progress]) -> tuple[list[str], list[str]]:

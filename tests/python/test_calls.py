@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -116,6 +117,11 @@ def test_a_package_can_be_called_before_and_after_its_modules_are_imported() -> 
         "assert distillkit.run.runner is runner and first is distillkit.run\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_notebook_completes_the_arguments_of_a_package_that_is_called() -> None:
+    assert list(inspect.signature(distillkit.run).parameters)[:3] == ["recipe", "set", "seed"]
+    assert "jobs" in inspect.signature(distillkit.study).parameters
 
 
 def test_importing_it_imports_no_torch() -> None:
