@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,6 +10,7 @@ from distillkit.api.dataset import Dataset
 from distillkit.api.deprecated import deprecated
 from distillkit.api.launch import Launch
 from distillkit.api.logger import Logger
+from distillkit.api.named import told_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -83,10 +83,18 @@ class Evaluate(Component):
     # bad. A name may be a pattern, such as "drift_*"; the first that fits counts.
     better: ClassVar[dict[str, str]] = {}
 
+    # What each metric means, in a sentence for a reader who does not know it; names and patterns as in `better`.
+    means: ClassVar[dict[str, str]] = {}
+
     @classmethod
     def direction(cls, metric: str) -> str | None:
         """What `better` says of a metric by its name; None: nothing."""
-        return next((way for pattern, way in cls.better.items() if fnmatchcase(metric, pattern)), None)
+        return told_of(metric, cls.better)
+
+    @classmethod
+    def meaning(cls, metric: str) -> str | None:
+        """What `means` says of a metric by its name; None: nothing."""
+        return told_of(metric, cls.means)
 
     def measures(self, state: State) -> Collection[str] | None:
         """The metrics that this run can have, spreads and floors aside, so that `run.keep_best` is checked in time.

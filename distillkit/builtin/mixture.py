@@ -115,6 +115,11 @@ class MixtureMetrics(Evaluate):
     """
 
     better = {"on_mode": "higher", "modes_covered": "higher", "sw2": "lower"}
+    means = {
+        "on_mode": "Share of generated points that lie on a mode: quality.",
+        "modes_covered": "Share of modes that get their part of the points: variety.",
+        "sw2": "Sliced Wasserstein-2 distance: how far points must be moved to lie as real ones do.",
+    }
 
     tiny = {"images": 128}
 

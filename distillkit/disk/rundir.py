@@ -19,6 +19,7 @@ from distillkit.disk import files, typed
 from distillkit.disk.lock import held, mine
 
 _NAME = re.compile(r"(\d{4,})-.+")
+OF_THE_PLACE = ("threads", "sessions", "told")  # keys of run.json that a student's card has not: of machine and page
 _AGAIN = (6, 75, 130, 143)  # exit codes after which the same command goes on
 
 

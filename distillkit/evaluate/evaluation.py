@@ -67,6 +67,14 @@ def better(state: State, metrics: Iterable[str]) -> dict[str, str]:
     return {metric: way for metric, way in told.items() if way}
 
 
+def told(state: State) -> dict[str, dict[str, dict[str, str]]]:
+    """Which way metrics improve and what they mean, by component, with patterns of names as these tell them."""
+    return {
+        name: {"better": dict(part.better), "means": dict(part.means)}
+        for name, part in components(state).items() if part.better or part.means
+    }  # fmt: skip
+
+
 def remarks(state: State, metrics: Mapping[str, float], screen: Screen) -> list[str]:
     """What the evaluate components say of the student's `metrics`, also shown."""
     told = []

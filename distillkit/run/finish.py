@@ -10,6 +10,7 @@ import attrs
 from distillkit.api import InputError, Sample
 from distillkit.disk import alike, manifest, results
 from distillkit.disk.results import Outcome, Scores
+from distillkit.disk.rundir import OF_THE_PLACE
 from distillkit.evaluate import evaluation
 from distillkit.evaluate.best import Best
 from distillkit.evaluate.draw import Drawer
@@ -43,7 +44,7 @@ def result(
     card, nfe = student_card(state, recipe, outcomes), Drawer.student(state).nfe
     if warning := licences.non_commercial(card.get("licence")):
         screen.line(f"the student is {warning}")
-    made = {key: value for key, value in run.info.items() if key != "threads"}  # which is the machine's
+    made = {key: value for key, value in run.info.items() if key not in OF_THE_PLACE}
     network_file.save(
         run.result, network_file.carded(state.ema, "the student"), {**card, "nfe": nfe, "nimg": scores.nimg, **made}
     )

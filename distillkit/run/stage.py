@@ -25,7 +25,7 @@ from distillkit.dry.uncompiled import uncompiled
 from distillkit.recipe import used_distributions, with_checkpoint
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
-from distillkit.run import extension, finish, pieces
+from distillkit.run import extension, finish, pieces, session
 from distillkit.run.deliver import delivered
 from distillkit.run.logged import LoggedScreen
 from distillkit.run.loggers import Loggers
@@ -90,6 +90,7 @@ def train(
         training = Training(state, run, logged, stop, loggers)
         if training.resume():
             logged.line(f"resumed at {state.nimg / 1000:g} kimg")
+        session.note(run, state)
     if state.ranks.size > 1:  # these weights are everybody's, whatever a component drew when it was made
         state.ranks.spread(snapshot.capture(state))
     with loggers.told(recipe, state.nimg) as outcome:

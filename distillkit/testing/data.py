@@ -20,6 +20,8 @@ from distillkit.testing.ranks import simulated
 from distillkit.train.ranks.group import Group
 from distillkit.train.state import State
 
+SENTENCE = 160  # characters of what a metric means, which stand beside its number
+
 
 class DatasetContract(ComponentContract):
     """Images in [-1,1] by index, labels that go with them, and images held out."""
@@ -144,6 +146,13 @@ class EvaluateContract(ComponentContract):
             return
         silent = [name for name in named if cls.direction(name) is None]
         assert not silent, f'{cls.__name__}.better has to say "lower", "higher" or "none" of {", ".join(silent)}'
+
+    def test_what_metrics_mean_is_told_of_all_or_none(self, metrics: dict[str, float]) -> None:
+        cls = self.choice.cls
+        for name, text in cls.means.items():
+            assert type(text) is str and 0 < len(text) <= SENTENCE, f"means[{name!r}] is no sentence of {SENTENCE}"
+        silent = [row.name for row in table(metrics) if cls.means and cls.meaning(row.name) is None]
+        assert not silent, f"{cls.__name__}.means has to say what {', '.join(silent)} means"
 
     def test_every_metric_is_one_of_those_that_it_tells(self, metrics: dict[str, float]) -> None:
         state = self.state()

@@ -11,7 +11,7 @@ import torch
 from faults import caught
 from torch import Tensor, nn
 
-from distillkit.api import Augment, Embedding, Evaluate, Features, Kernel, Network, Sample, TeacherScore, hookimpl
+from distillkit.api import Augment, Embedding, Features, Kernel, Network, Sample, TeacherScore, hookimpl
 from distillkit.builtin.heun import Heun
 from distillkit.builtin.mlp import Mlp
 from distillkit.testing.toys import ToyImages, ToyTeacher
@@ -108,45 +108,11 @@ class Lent(ToyImages):
         return self._x[int(index[0]) : int(index[0]) + len(index)]
 
 
-class Lucky(Evaluate):
-    """Another number each time."""
-
-    @hookimpl
-    def evaluate(self) -> dict[str, float]:
-        return {"luck": random.random()}
-
-
-class Orphan(Evaluate):
-    """A floor of nothing."""
-
-    @hookimpl
-    def evaluate(self) -> dict[str, float]:
-        return {"fid": 1.0, "kid_floor": 0.0}
-
-
-class Silent(Orphan):
-    """Tells of another metric which way is better."""
-
-    better = {"kid": "lower"}
-
-
-class NotANumber(Evaluate):
-    """Divides by nothing."""
-
-    @hookimpl
-    def evaluate(self) -> dict[str, float]:
-        return {"fid": float("nan")}
-
-
 TestLeak = caught(Leak, "test_held_out_images_are_no_training_images")
 TestLevels = caught(Levels, "test_images_are_float32_of_its_shape_and_within_the_range")
 TestFlickering = caught(Flickering, "test_an_image_is_a_function_of_its_index")
 TestSoft = caught(Soft, "test_labels_are_one_hot_or_none_at_all")
 TestLent = caught(Lent, "test_what_a_caller_does_to_its_images_stays_with_the_caller")
-TestLucky = caught(Lucky, "test_it_repeats_exactly")
-TestOrphan = caught(Orphan, "test_floors_and_spreads_belong_to_a_metric")
-TestSilent = caught(Silent, "test_every_metric_says_which_way_is_better")
-TestNotANumber = caught(NotANumber, "test_it_gives_finite_numbers_by_name")
 
 
 # Embeddings, kernels, augmentation, features.

@@ -24,6 +24,7 @@ class LayerActivation(Evaluate):
     """Activation of the teacher's layers over noise levels, as a figure and data in the run's folder."""
 
     better = {"peak_sigma_*": "none"}
+    means = {"peak_sigma_*": "Noise level at which this layer of the teacher answers most."}
 
     tiny = {"levels": 3, "images": 16}
 

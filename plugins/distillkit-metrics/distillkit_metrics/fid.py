@@ -26,6 +26,10 @@ class Fid(Published):
     """
 
     better = {"fid": "lower", "fd": "lower"}
+    means = {
+        "fid": "Frechet distance in Inception's features, by a published protocol: comparable with papers.",
+        "fd": "The same distance in other features: comparable with others in these features alone.",
+    }
 
     @frozen(kw_only=True)
     class Config(PublishedConfig):

@@ -59,6 +59,23 @@ class Frechet(Evaluate):
         **dict.fromkeys(("precision", "recall", "density", "coverage", "label_agreement"), "higher"),
     }
 
+    means = {
+        "fd": "Frechet distance: how far mean and spread of features of generated images are from training images'.",
+        "fd_test": "The same from held-out images: it does not fall where training images are only copied.",
+        "fd_inf": "What fd would be with infinitely many images.",
+        "sfd": "Frechet distance in a middle layer: it sees shapes and texture rather than classes.",
+        "sfd_test": "The same from held-out images.",
+        "sfd_inf": "What sfd would be with infinitely many images.",
+        "kid": "Distance by a kernel, without the bias of few images; around 0, and also below it, is as real.",
+        "precision": "Share of generated images that look like some real one: quality.",
+        "recall": "Share of real images that some generated one looks like: variety.",
+        "density": "How densely real images lie around generated ones; as precision, and less moved by outliers.",
+        "coverage": "Share of real images with a generated one among their nearest: variety.",
+        "label_agreement": "Share of images that a classifier takes for the class that was asked for.",
+        "near_train": "Share nearer to a training image than 95 % of unseen real ones are; far above 5 %: copies.",
+        "duplicates": "Share with another generated image as near as 1 % of training images have one.",
+    }
+
     tiny = {"images": 24}
 
     @frozen(kw_only=True)

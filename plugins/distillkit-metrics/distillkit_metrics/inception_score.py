@@ -38,6 +38,7 @@ class InceptionScore(Published):
     """
 
     better = {"inception_score": "higher"}
+    means = {"inception_score": "How clearly images belong to classes, and to how many; it sees no real image."}
     probabilities = True
 
     @frozen(kw_only=True)

@@ -24,6 +24,10 @@ class PrecisionRecall(Published):
     """
 
     better = {"precision": "higher", "recall": "higher"}
+    means = {
+        "precision": "Share of generated images that look like some real one: quality.",
+        "recall": "Share of real images that some generated one looks like: variety.",
+    }
 
     @frozen(kw_only=True)
     class Config(PublishedConfig):

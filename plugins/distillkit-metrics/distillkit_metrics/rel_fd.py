@@ -21,6 +21,10 @@ class RelFid(Evaluate):
     """
 
     better = {"fd": "lower", "distance": "lower"}
+    means = {
+        "fd": "Frechet distance between student and teacher: how far it is from imitating, not how good it is.",
+        "distance": "Mean distance between the two images that student and teacher draw from the same noise.",
+    }
 
     tiny = {"images": 24}
 

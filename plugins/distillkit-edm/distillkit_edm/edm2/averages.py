@@ -23,6 +23,7 @@ class PowerEma(Evaluate):
     """
 
     better = {"drift_*": "none"}
+    means = {"drift_*": "How far the average of this width is from the weights, in their own size."}
 
     @frozen(kw_only=True)
     class Config:
