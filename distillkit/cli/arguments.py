@@ -12,6 +12,7 @@ from distillkit.cli.runs import run_path
 
 STUDENT = "a run or its number, a result folder, a student.safetensors, or digits/sid2a_el"
 IMAGES = 1_000_000  # at most
+FORMATS = ("safetensors", "torch-export", "onnx", "diffusers")  # of export and push
 
 
 def recipe(command: ArgumentParser, *, number: str | None = None, resumes: bool = False) -> None:
@@ -75,6 +76,12 @@ def student_path(text: str) -> Path:
         return shipped.found(run_path(text))
     except UsageError as error:
         raise ArgumentTypeError(str(error)) from None
+
+
+def dtype(command: ArgumentParser) -> None:
+    """Add --dtype, how the weights of an exported student lie in its file."""
+    command.add_argument("--dtype", default="fp32", choices=("fp32", "fp16", "bf16"),
+                         help="of the weights in the file; what computes is fp32 (%(default)s)")  # fmt: skip
 
 
 def run(command: ArgumentParser) -> None:

@@ -15,6 +15,7 @@ from distillkit.disk import files
 
 NAME = "manifest.json"
 ANY = "result"  # in place of a checkpoint's name
+OPEN = ("eval-", ".", "README")  # files of a result that come later, or that people edit
 _LOST = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EIO)  # the file is gone or its sectors are
 
 
@@ -56,7 +57,7 @@ def seal(folder: Path) -> None:
     entries = {
         path.name: {"sha256": files.sha256(path), "size": path.stat().st_size}
         for path in sorted(folder.iterdir())
-        if path.is_file() and path.name != NAME and not path.name.startswith(("eval-", "."))
+        if path.is_file() and path.name != NAME and not path.name.startswith(OPEN)
     }
     files.write_atomic(folder / NAME, _encode(ANY, entries)[0])
 

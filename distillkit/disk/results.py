@@ -115,6 +115,11 @@ def _belongs(name: str, metrics: Mapping[str, float]) -> bool:
 
 def write(run_dir: Path, scores: Scores) -> None:
     """Write result/metrics.json of a run."""
+    write_file(run_dir / FILE, scores)
+
+
+def write_file(path: Path, scores: Scores) -> None:
+    """Write a metrics.json, wherever it lies."""
     taught = {"metrics": scores.teacher, "nfe": scores.teacher_nfe, "protocol": scores.teacher_protocol}
     teacher = None if scores.teacher_nfe is None else taught
     last = {} if scores.last is None else {"last": scores.last}
@@ -129,12 +134,16 @@ def write(run_dir: Path, scores: Scores) -> None:
     }
     made = {"logged": scores.logged, "fingerprint": scores.fingerprint} if scores.fingerprint else {}
     told = {**made, "better": scores.better, "remarks": scores.remarks, "protocol": scores.protocol}
-    files.write_json(run_dir / FILE, {**facts, "teacher": teacher, **told})
+    files.write_json(path, {**facts, "teacher": teacher, **told})
 
 
 def read(run_dir: Path) -> Scores:
     """Read the scores of a finished run. Raises InputError if they are missing or damaged."""
-    path = run_dir / FILE
+    return read_file(run_dir / FILE)
+
+
+def read_file(path: Path) -> Scores:
+    """Read a metrics.json, wherever it lies. Raises InputError if it is missing or damaged."""
     manifest.vouched(path)
     try:
         found = json.loads(files.read(path))

@@ -42,6 +42,7 @@ OTHER: dict[str, Callable[[Any], bool]] = {
     "nimg": _or_none(_is_count), "nfe": _or_none(_is_count), "recipe": _is_text, "fingerprint": _is_text,
     "created": _is_text, "versions": _are_texts, "licence": _or_none(_are_texts), "method": _or_none(_is_text),
     "teacher": _or_none(_is_text), "data": _or_none(_is_text),
+    "average": _or_none(_is_text),
 }  # fmt: skip
 
 

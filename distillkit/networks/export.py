@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from attrs import frozen
@@ -16,12 +17,13 @@ from distillkit.api import DistillkitError, UsageError
 from distillkit.disk import files
 from distillkit.networks import network_file
 from distillkit.networks.for_diffusers.write import to_diffusers
+from distillkit.networks.hub_metadata import Home
 from distillkit.networks.loaded import Student, load
-from distillkit.networks.model_card import write_cards
+from distillkit.networks.model_card import Written, known, write_cards
+from distillkit.networks.stored import DTYPES, round_weights, write
 from distillkit.networks.traced import Generate, graph, quiet, save
 from distillkit.seeds import inputs
 
-TOLERANCE = 1e-4  # of a pixel in [-1,1]
 PASSES = (4, 3)  # images in each pass of the comparison: two sizes, so that a graph of one size is found out
 ONNX = ("onnx", "onnxscript", "onnxruntime")
 
@@ -34,23 +36,38 @@ class Exported:
     difference: float  # largest, of a pixel in [-1,1]
 
 
-def export(source: Path, to: str, out: Path) -> Exported:
-    """Write the student, computing in float32, to a new folder with its cards.
+def export(source: Path, to: str, out: Path, dtype: str = "fp32", home: Home | None = None) -> Exported:
+    """Write the student to a new folder with its cards; `dtype`: how its weights lie there, computing is in float32.
 
     Raises UsageError if that cannot be, DistillkitError if what was written computes something else.
     """
     if os.path.lexists(out) or not out.name:
         raise UsageError(f"{out} exists already; choose another folder")
-    made = float32(load(source))
+    made, kept = float32(load(source)), DTYPES[dtype]
+    made.card, scores = known(source, made.card)
+    rounded = made if dtype == "fp32" else round_weights(twin(made), kept.dtype)
     with files.staged(out) as folder, torch.no_grad():
         folder.mkdir()
-        apart = difference(made, FORMATS[to](made, source, folder))
-        if not apart <= TOLERANCE:  # NaN is not
-            raise DistillkitError(f"{to}: differs from the student by {apart:.3g}, more than {TOLERANCE}; not kept")
-        write_cards(source, made, to, apart, folder)
+        apart = difference(made, FORMATS[to](rounded, source, folder))
+        if not apart <= kept.tolerance:  # NaN is not
+            refuse(to, dtype, apart)
+        write_cards(made, scores, Written(to, dtype, apart), home or Home(), folder)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         os.replace(folder, out)
     return Exported(size, apart)
+
+
+def twin(made: Student) -> Student:
+    """The same student with a network of its own."""
+    return Student(copy.deepcopy(made.network), made.sampler, made.card, made.data)
+
+
+def refuse(to: str, dtype: str, apart: float) -> NoReturn:
+    """Of what differs too much: rounding that the user asked for, or a graph that is wrong."""
+    told = f"differs from the student by {apart:.3g}, more than {DTYPES[dtype].tolerance}; not kept"
+    if dtype != "fp32":
+        raise UsageError(f"--dtype {dtype}: {told}: choose fp32, or the other of fp16 and bf16")
+    raise DistillkitError(f"{to}: {told}")
 
 
 def float32(made: Student) -> Student:
@@ -68,9 +85,9 @@ def difference(made: Student, generate: Generate) -> float:
 
 
 def to_safetensors(made: Student, source: Path, folder: Path) -> Generate:
-    """The result folder again, as `distillkit.load` reads it."""
-    for file, name in zip(network_file.files(source), (network_file.WEIGHTS, network_file.CARD), strict=True):
-        shutil.copyfile(file, folder / name)
+    """A result folder again, as `distillkit.load` reads it."""
+    write(folder / network_file.WEIGHTS, made.network, made.card)
+    files.write_json(folder / network_file.CARD, made.card)
     return float32(load(folder)).sample
 
 

@@ -8,51 +8,78 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attrs import frozen
+
 from distillkit import __version__
-from distillkit.disk import files, results, typed
-from distillkit.networks import licences, network_file
+from distillkit.disk import files, manifest, results, typed
+from distillkit.disk.results import Scores
+from distillkit.images import pictures
+from distillkit.networks import licences, network_file, snippets
+from distillkit.networks.hub_metadata import Home, front_matter
 from distillkit.recipe.load import load
 from distillkit.show import formats
 
 if TYPE_CHECKING:
     from distillkit.networks.loaded import Student
 
-
-def _how(to: str, folder: str, labels: bool) -> str:
-    """The lines of Python that generate with what was exported."""
-    if to == "onnx":
-        feed = '{"z": z, "labels": labels}' if labels else '{"z": z}'
-        session = 'session = onnxruntime.InferenceSession("student.onnx")'
-        return f"import onnxruntime\n\n{session}\n(x,) = session.run(None, {feed})"
-    if to == "diffusers":
-        load = f'pipe = DiffusionPipeline.from_pretrained("{folder}", trust_remote_code=True)'
-        images = f"images = pipe(batch_size=4{', class_labels=[0, 1, 0, 1]' if labels else ''}).images"
-        code = "# the code to trust: pipeline.py, student/student.py"
-        return f"{code}\nfrom diffusers import DiffusionPipeline\n\n{load}\n{images}"
-    if to == "torch-export":
-        student = 'student = torch.export.load("student.pt2").module()'
-        return f"import torch\n\n{student}\nx = student({'z, labels' if labels else 'z'})"
-    return f'import distillkit\n\nx = distillkit.load("{folder}")(n=16, seed=0)'
+SHEET, METRICS, PAGE = "samples.png", Path(results.FILE).name, "README.md"
+DRAWN = 16  # images of the sheet
+AVERAGES = {"halflife": ("ema_halflife_kimg", "ema_rampup_ratio"), "power": ("ema_gamma",), "none": ()}
 
 
-def write_cards(source: Path, made: Student, to: str, difference: float, folder: Path) -> None:
-    """student.json: the student's card with its origin; README.md: the same and how to load it, in words."""
-    run = network_file.files(source)[0].parent.parent
+@frozen
+class Written:
+    """How a student was written: format, type of the weights, largest difference of a pixel from it in float32."""
+
+    to: str
+    dtype: str
+    difference: float
+
+
+def known(source: Path, card: dict[str, Any]) -> tuple[dict[str, Any], Scores]:
+    """The card of a student with what its run's recipe says of its origin, and its scores."""
+    weights = network_file.files(source)[0]
+    run = weights.parent.parent
     recipe = load(run / "resolved.toml").data if (run / "resolved.toml").is_file() else {}
+    if (weights.parent / METRICS).is_file():
+        scores = results.read_file(weights.parent / METRICS)
+    else:
+        scores = results.read_or_last(run, None) if recipe else Scores(student={})
     facts = {
         "method": _use(recipe.get("generator_loss")), "teacher": _use(recipe.get("teacher_score")),
-        "data": _use(recipe.get("dataset")),
+        "data": _use(recipe.get("dataset")), "average": _average(recipe, scores) if recipe else None,
     }  # fmt: skip
-    exported = {"format": to, "dtype": "float32", "difference": difference, "by": f"distillkit {__version__}"}
-    found = made.card.get("licence")
-    known = {key: value for key, value in facts.items() if value is not None}
-    card = {**facts, **made.card, **known, "licence": found or None, "export": exported}
-    if warning := licences.non_commercial(found):
+    told = {key: value for key, value in facts.items() if value is not None}
+    return {**facts, **card, **told, "licence": card.get("licence") or None}, scores
+
+
+def write_cards(made: Student, scores: Scores, written: Written, home: Home, folder: Path) -> None:
+    """student.json and metrics.json for programs, README.md and samples.png for people, hashes of all but the page."""
+    exported = {"format": written.to, "dtype": written.dtype, "difference": written.difference}
+    card = {**made.card, "nfe": made.nfe, "export": {**exported, "by": f"distillkit {__version__}"}}
+    if warning := licences.non_commercial(card["licence"]):
         warnings.warn(f"{folder.name} is {warning}", stacklevel=2)
     files.write_json(folder / network_file.CARD, card)
-    scores = results.read_or_last(run, None) if recipe else results.Scores(student={})
-    text = "\n".join(_page(card, made, scores, _how(to, folder.name, bool(made.label_dim))))
-    files.write_atomic(folder / "README.md", text.encode())
+    if scores.student:
+        results.write_file(folder / METRICS, scores)
+    pictures.grid(made(DRAWN, device="cpu"), folder / SHEET, columns=8)
+    how = snippets.how(written.to, folder.name, made.shape, made.label_dim, home.repo)
+    text = front_matter(card, scores, home) + "\n" + "\n".join(_page(card, made, scores, how, home))
+    files.write_atomic(folder / PAGE, text.encode())
+    for place in (folder, *(path for path in folder.iterdir() if path.is_dir())):
+        manifest.seal(place)
+
+
+def _average(recipe: dict[str, Any], scores: Scores) -> str:
+    """Which weights are the result."""
+    generator, run = recipe.get("generator", {}), recipe.get("run", {})
+    kind = generator.get("ema", "halflife")
+    keys = ", ".join(f"{key} {generator[key]}" for key in AVERAGES.get(kind, ()) if key in generator)
+    which = "the weights themselves" if kind == "none" else f"{kind} ({keys})" if keys else str(kind)
+    if scores.last is None:
+        return which
+    best = run.get("keep_best")
+    return f"{which}; not the last, but {f'the best by {best}' if best else 'the last healthy one'}"
 
 
 def _use(table: dict[str, Any] | None) -> str | None:
@@ -63,19 +90,22 @@ def _use(table: dict[str, Any] | None) -> str | None:
     return f"{table['use']}, {Path(str(origin)).name}" if origin else str(table["use"])
 
 
-def _page(card: dict[str, Any], made: Student, scores: results.Scores, how: str) -> Iterable[str]:
+def _page(card: dict[str, Any], made: Student, scores: Scores, how: str, home: Home) -> Iterable[str]:
     channels, size, _ = made.shape
     sampler = ", ".join(f"{key} {value}" for key, value in card["sample"].items() if key != "use")
     yield f"# {_cell(card.get('recipe', 'student'))}\n"
+    yield f"![{DRAWN} images of the student]({SHEET})\n"
     yield "| | |\n|---|---|"
     yield from _rows({
         "method": card["method"], "teacher": card["teacher"], "data": card["data"],
         "images": f"{size} x {size} x {channels}", "labels": made.label_dim or "none",
         "network": card["network"]["use"], "network calls per image": made.nfe,
         "sampler": f"{card['sample']['use']} ({sampler})" if sampler else card["sample"]["use"],
+        "average": card["average"],
         "trained on": f"{card['nimg'] / 1000:g} kimg" if card.get("nimg") is not None else None,
+        "weights": f"stored as {card['export']['dtype']}, computed with in fp32",
         "made with": ", ".join(f"{name} {number}" for name, number in card.get("versions", {}).items()) or None,
-        "licence": licences.told(card["licence"]),
+        "licence": (f"{home.licence}; made with: " if home.licence else "") + licences.told(card["licence"]),
     })  # fmt: skip
     if warning := licences.non_commercial(card["licence"]):
         yield f"\nThis student is {warning}."
@@ -100,7 +130,7 @@ def _cell(value: Any) -> str:
     return escape(typed.text(value), quote=False).replace("|", "\\|")
 
 
-def _measured(scores: results.Scores) -> Iterable[str]:
+def _measured(scores: Scores) -> Iterable[str]:
     """Metrics with those of the teacher and the floor, real images against real ones."""
     if not scores.student:
         yield "nothing"
@@ -110,8 +140,10 @@ def _measured(scores: results.Scores) -> Iterable[str]:
     for row in scores.rows():
         values = [(row.teacher, row.teacher_sd), (row.student, row.student_sd), (row.floor, row.floor_sd)]
         yield f"| {_cell(row.name)} | " + " | ".join(_value(*each) for each in values) + " |"
+    for name, facts in scores.protocol.items():
+        yield f"\n{_cell(name)}: {_cell('; '.join(f'{key} {value}' for key, value in facts.items()))}"
     for remark in [*scores.remarks, *scores.left_out()]:
-        yield f"\n{remark}"
+        yield f"\n{_cell(remark)}"
 
 
 def _value(value: float | None, sd: float | None) -> str:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from distillkit.api import UsageError
+from distillkit.networks.stored import Widened
 from distillkit.seeds import inputs
 
 if TYPE_CHECKING:
@@ -38,8 +39,10 @@ def graph(made: Student) -> torch.export.ExportedProgram:
     given = tuple(tensor for tensor in inputs([0, 1], None, made) if tensor is not None)
     n = torch.export.Dim("n", min=1)
     shapes = {name: {0: n} for name, _ in zip(("z", "labels"), given, strict=False)}
+    narrow = any(weight.dtype.itemsize < 4 for weight in made.network.parameters())
+    module = Widened(Baked(made)) if narrow else Baked(made)
     try:
-        program = torch.export.export(Baked(made), given, dynamic_shapes=shapes)
+        program = torch.export.export(module, given, dynamic_shapes=shapes)
     except Exception as error:  # torch has no common class for what it cannot trace
         parts = f"sampler {made.card['sample']['use']!r} with network {made.card['network']['use']!r}"
         reason = str(error).strip().partition("\n")[0][:120]

@@ -153,7 +153,7 @@ def test_the_folder_of_safetensors_is_a_student_again_with_its_cards() -> None:
                   "licence | unknown", 'distillkit.load("out")', "labels are one-hot [N,4]"):  # fmt: skip
         assert words in page
     assert sorted(path.name for path in Path("new").rglob("*")) == [
-        "README.md", "out", "student.json", "student.safetensors"
+        "README.md", "manifest.json", "out", "samples.png", "student.json", "student.safetensors"
     ]  # fmt: skip
 
 
