@@ -51,6 +51,10 @@ class GeneratorLoss(Component):
     kind = "generator_loss"
     # Lowest layer of any recipe that uses this method: its published [sample] and [generator] settings.
     recipe_defaults: ClassVar[dict[str, Any]] = {}
+    # What a number that it logs means, and how it goes in a healthy run, by name or pattern ("embedding/*"): a sentence
+    # that stands under the curve on a run's page. The engine logs "loss/<turn>"; with both losses in one turn, they are
+    # "loss/critic" and "loss/generator".
+    curves: ClassVar[dict[str, str]] = {}
 
     @property
     def network_keys(self) -> dict[str, Any]:
@@ -70,6 +74,8 @@ class AuxiliaryLoss(Component):
     """A supplementary term; hook `auxiliary_loss`."""
 
     kind = "auxiliary_loss"
+    # As of a method; the engine logs the term as "loss/<its name in recipes>".
+    curves: ClassVar[dict[str, str]] = {}
 
 
 class Evaluate(Component):

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from distillkit.api import AuxiliaryLoss, GeneratorLoss
 from distillkit.disk.rundir import RunDir
 from distillkit.evaluate import evaluation
 from distillkit.train.state import State
@@ -24,7 +25,7 @@ SHOWN = 1000  # characters of a command
 
 
 def note(run: RunDir, state: State) -> None:
-    """Add this session to run.json, and what metrics mean, so that a page needs no plugin to tell it."""
+    """Add this session to run.json, and what metrics and curves mean, so that a page needs no plugin to tell it."""
     facts = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "nimg": state.nimg,
@@ -39,11 +40,18 @@ def note(run: RunDir, state: State) -> None:
     earlier = known if isinstance(known, list) else []
     if len(earlier) >= MOST:
         earlier = [earlier[0], *earlier[2 - MOST :]]
-    run.info[TOLD] = {"metrics": evaluation.told(state)}
+    run.info[TOLD] = {"metrics": evaluation.told(state), "curves": curves(state)}
     try:
         run.note(SESSIONS, [*earlier, {key: value for key, value in facts.items() if value != ""}])
     except OSError as error:  # a full disk ends no run before it must
         warnings.warn(f"cannot write {run.path / 'run.json'}: {error.strerror}", stacklevel=2)
+
+
+def curves(state: State) -> dict[str, str]:
+    """What the run's losses say of what they log; the method has the last word."""
+    parts = [part for part in state.components.values() if isinstance(part, GeneratorLoss | AuxiliaryLoss)]
+    parts.sort(key=lambda part: part.kind == "auxiliary_loss")
+    return {str(name): str(text) for part in reversed(parts) for name, text in part.curves.items()}
 
 
 def command(argv: list[str]) -> str:

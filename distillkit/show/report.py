@@ -10,7 +10,7 @@ from pathlib import Path
 from distillkit.disk import files
 from distillkit.show import html
 from distillkit.show.saved import Saved
-from distillkit.show.sections import curves, header, made, pictures, protocol, recipe, result
+from distillkit.show.sections import curves, header, made, pictures, protocol, recipe, result, training
 
 FOOTER = "Written by distillkit from this run's folder; `distillkit report` writes it again."
 
@@ -35,7 +35,7 @@ def rendered(run_dir: Path, *, title: str | None = None) -> str:
         html.section("Protocol", protocol.facts(run)),
         html.section("Pictures", pictures.all_of(run)),
         html.section("Metrics", curves.metrics(run)),
-        html.section("Training", curves.training(run)),
+        html.section("Training", training.training(run)),
         html.section("Health", curves.health(run)),
         html.section("Resolved recipe", recipe.text(run)),
         html.section("Made with", made.facts(run)),

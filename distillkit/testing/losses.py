@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from typing import Any, ClassVar
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from distillkit.api import Denoiser, Term
+from distillkit.api.curves import sentence
 from distillkit.testing import toys
 from distillkit.testing.component import ComponentContract
 from distillkit.testing.ranks import simulated
@@ -30,6 +32,21 @@ class TrainingContract(ComponentContract):
     def variants(self) -> list[toys.Tables]:
         """Further tables under which everything must hold."""
         return [{}]
+
+    def test_what_it_logs_has_a_sentence_on_what_it_means(self) -> None:
+        silent: set[str] = set()
+        for tables in self.variants():
+            state = self.state(**tables)
+            told = [getattr(part, "curves", {}) for part in state.components.values()]
+            logged = run(state, iterations(state)).records.means()
+            silent |= {name for name in logged if sentence(name, *told) is None}
+        wrong = (
+            f"nobody says what {', '.join(sorted(silent))} mean: put a sentence into {self.choice.cls.__name__}.curves"
+        )
+        if silent and not self.choice.cls.curves:  # as before there were any
+            warnings.warn(wrong, DeprecationWarning, stacklevel=1)
+            return
+        assert not silent, wrong
 
     def test_some_iterations_are_finite_and_move_the_generator_alone(self) -> None:
         for tables in self.variants():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import attrs
 import torch
@@ -108,6 +108,8 @@ class ToyTeacher(TeacherScore):
 
 class ToyLoss(GeneratorLoss):
     """Pull images towards grey: the plainest host of other terms."""
+
+    curves: ClassVar[dict[str, str]] = {"loss/generator": "Squared distance from grey, summed over pixels: it falls."}
 
     @hookimpl
     def generator_loss(self, step: Step) -> Tensor:

@@ -127,6 +127,9 @@ def test_a_run_folder_is_complete(recipe: Path) -> None:
     facts = json.loads((folder / "result" / "metrics.json").read_text())
     assert facts["nfe"] == 1 and facts["nimg"] == 64 and facts["teacher"]["nfe"] == 5
     assert {"mixture/sw2", "mixture/sw2_floor", "mixture/on_mode"} <= facts["metrics"].keys()
+    noted = json.loads((folder / "run.json").read_text())["told"]["curves"]
+    assert noted == Catalog.installed().load("generator_loss", "sid").curves
+    assert noted["loss/fake_score"] in (folder / "report.html").read_text()
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     ticks = [row["nimg"] for row in rows if row["what"] == "tick"]
     assert ticks == sorted(set(ticks)) and ticks[-1] == 64

@@ -102,6 +102,25 @@ class Meddling(ToyLoss):
         next(state.teacher.network.parameters()).mul_(0.9)
 
 
+class Silent(ToyLoss):
+    """Says nothing of a number that it logs."""
+
+    @hookimpl
+    def setup(self, state: Any) -> None:
+        self.state = state
+
+    @hookimpl
+    def generator_loss(self, step: Any) -> Tensor:
+        self.state.record("spread", step.x.detach().std())
+        return energy(step.x)
+
+
+class Older(Silent):
+    """Of a release that asked for no sentences."""
+
+    curves = {}
+
+
 class Reaching(GeneratorLoss):
     """Trains its critic by hand within the generator's turn."""
 
@@ -170,6 +189,8 @@ TestOwnNoise = caught(OwnNoise, "test_micro_batches_give_the_gradient_of_the_who
 TestCentred = caught(Centred, "test_micro_batches_give_the_gradient_of_the_whole_batch")
 TestForgetful = caught(Forgetful, "test_a_run_goes_on_from_a_checkpoint_bit_for_bit")
 TestMeddling = caught(Meddling, "test_some_iterations_are_finite_and_move_the_generator_alone")
+TestSilent = caught(Silent, "test_what_it_logs_has_a_sentence_on_what_it_means")
+TestOlder = caught(Older, "test_what_it_logs_has_a_sentence_on_what_it_means", DeprecationWarning)
 TestReaching = caught(Reaching, "test_a_turn_moves_the_networks_it_trains_and_no_other")
 TestLittering = caught(Littering, "test_no_gradient_is_left_on_a_network_that_does_not_train")
 TestCurious = caught(Curious, "test_a_step_does_not_wait_for_the_device")

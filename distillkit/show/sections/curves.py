@@ -1,4 +1,4 @@
-"""Curves over images seen: metrics against their references, what training logs, what the guard looks at."""
+"""Curves over images seen: metrics against their references, what the guard looks at."""
 
 from __future__ import annotations
 
@@ -15,21 +15,13 @@ def metrics(run: Saved) -> str:
     """A chart for each metric that was measured twice, with teacher and floor as lines."""
     known = {row.name: row for row in run.scores.rows()}
     charts = []
-    for name, points in _curves(run.rows, "evaluate").items():
+    for name, points in by_name(run.rows, "evaluate").items():
         if name not in known or len(points) < 2:  # floors and spreads are reference lines; one point is no curve
             continue
         lines = {"teacher": known[name].teacher, "floor": known[name].floor}
         references = {label: value for label, value in lines.items() if value is not None}
         charts.append(svg.Chart(title=name, points=points, references=references))
     return _drawn(charts)
-
-
-def training(run: Saved) -> str:
-    """A chart for each number of the ticks that moves, losses first."""
-    curves = _curves(run.rows, "tick")
-    moving = [name for name, points in curves.items() if len({y for _, y in points}) > 1]
-    moving.sort(key=lambda name: not name.startswith("loss/"))
-    return _drawn(svg.Chart(title=name, points=curves[name]) for name in moving)
 
 
 def health(run: Saved) -> str:
@@ -39,7 +31,7 @@ def health(run: Saved) -> str:
         for row in run.rows
         if isinstance(row.get("health"), dict)
     ]
-    curves = {name: points for name, points in _curves(looks, "look").items() if not name.startswith("start/")}
+    curves = {name: points for name, points in by_name(looks, "look").items() if not name.startswith("start/")}
     return _drawn(svg.Chart(title=name, points=points) for name, points in curves.items() if len(points) > 1)
 
 
@@ -48,7 +40,7 @@ def _drawn(charts: Iterable[svg.Chart]) -> str:
     return f'<div class="charts">{drawn}</div>' if drawn else ""
 
 
-def _curves(rows: list[dict[str, Any]], what: str) -> dict[str, list[svg.Point]]:
+def by_name(rows: list[dict[str, Any]], what: str) -> dict[str, list[svg.Point]]:
     """Collect points (kimg, value) by name, from the rows of one kind: "tick" or "evaluate"."""
     curves: dict[str, list[svg.Point]] = {}
     for row in rows:

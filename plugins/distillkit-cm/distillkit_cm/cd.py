@@ -16,6 +16,8 @@ The paper has lambda(t_n) = 1; weights other than "uniform" are the code's, at t
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from distillkit.api import Denoise, State, Step, UsageError, added_later, field, frozen, ge, hookimpl, in_, le
@@ -25,6 +27,11 @@ from distillkit_cm.pair import Pair, PairConfig
 
 class Cd(Pair):
     """Consistency distillation: along a teacher's trajectories (arXiv:2303.01469)."""
+
+    curves: ClassVar[dict[str, str]] = {
+        "loss/generator": "Distance between the student's images of two neighbours on a teacher's trajectory: it "
+        "falls to a level. It is small too where the student draws one image: look at the pictures.",
+    }
 
     @frozen(kw_only=True)
     class Config(PairConfig):

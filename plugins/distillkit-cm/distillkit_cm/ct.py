@@ -31,6 +31,12 @@ class Ct(Pair):
         "generator": {**Pair.recipe_defaults["generator"], "init": "scratch"},
     }
 
+    curves: ClassVar[dict[str, str]] = {
+        "loss/generator": "Distance between the student's images of two neighbouring noise levels. The grid becomes "
+        "finer as the run goes on, so early and late numbers are of other pairs: a level that says little. Look at "
+        "the metrics.",
+    }
+
     @frozen(kw_only=True)
     class Config(PairConfig):
         s0: int = field(default=2, validator=ge(1))  # steps of the grid at the start

@@ -40,6 +40,12 @@ class Ect(GeneratorLoss):
         },
     }  # fmt: skip
 
+    curves: ClassVar[dict[str, str]] = {
+        "loss/generator": "Distance between the student's images of two noise levels, weighted by how near these "
+        "are. They come nearer from stage to stage, so numbers of two stages do not compare: within one it is a "
+        "level that says little. Look at the metrics.",
+    }
+
     @frozen(kw_only=True)
     class Config:
         P_mean: float = -1.1  # mean of ln t

@@ -58,6 +58,13 @@ class DiffInstruct(GeneratorLoss):
 
     tiny = {"warmup_kimg": 0.0}
 
+    curves: ClassVar[dict[str, str]] = {
+        "loss/generator": "The generated images along the difference of both scores, which counts as a constant: a "
+        "number of either sign that comes back to about 0. It measures nothing; the norm of its gradient does.",
+        "loss/critic": "Denoising error of the fake score at generated images: it falls to a level (on digits 30). "
+        "A jump says that the student moves faster than the fake score can follow.",
+    }
+
     @frozen(kw_only=True)
     class Config:
         # the generator's loss, (b)

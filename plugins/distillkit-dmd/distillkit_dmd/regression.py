@@ -8,6 +8,8 @@ paper's. Source: arXiv:2311.18828, Section 3.3.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
@@ -46,6 +48,11 @@ class Regression(AuxiliaryLoss):
 
     tiny = {"pairs": 64}
     before_training = ("pairs",)
+
+    curves: ClassVar[dict[str, str]] = {
+        "loss/regression": "Distance of the student's image of a noise from the teacher's: it falls to the end (on "
+        "digits from 0.15 to 0.05). One that stays says that the student draws other images of the same noise.",
+    }
 
     @frozen(kw_only=True)
     class Config:

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 class EdmLoss(GeneratorLoss):
     """EDM: denoise real images at log-normal noise levels, to train a teacher (arXiv:2206.00364, Table 1)."""
 
+    curves: ClassVar[dict[str, str]] = {
+        "loss/generator": "Denoising error on real images, each noise level weighted alike: it falls fast, then "
+        "slowly for as long as training helps (on digits from 67 to 25). A rise says that the learning rate is too "
+        "high.",
+    }
+
     @frozen(kw_only=True)
     class Config:
         P_mean: float = -1.2  # mean of ln sigma

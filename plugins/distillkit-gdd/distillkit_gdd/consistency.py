@@ -11,6 +11,8 @@ Source: arXiv:2303.01469, Algorithm 2 with mu = 0; the equation numbers are the 
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -24,6 +26,11 @@ class Consistency(AuxiliaryLoss):
 
     weight = "auto" means 1: the term has no gradient at the generated images to balance.
     """
+
+    curves: ClassVar[dict[str, str]] = {
+        "loss/consistency": "Distance between the student's images of two neighbours on a teacher's trajectory: it "
+        "falls to a level.",
+    }
 
     @frozen(kw_only=True)
     class Config:

@@ -100,6 +100,17 @@ class Gdd(GeneratorLoss):
         },
     }  # fmt: skip
 
+    curves: ClassVar[dict[str, str]] = {
+        "loss/generator": "Adversarial loss of the generator. Where generated images pass for real as often as not "
+        'it is 0.69 for each feature network, times the images of a batch with reduction = "sum": a healthy run '
+        "comes down to about that (on digits from 135 to 90). A rise for good says that the discriminator wins.",
+        "loss/discriminator": "Cross-entropy on real and on generated images: a healthy run is a little below twice "
+        '0.69 for each feature network, times the images of a batch with reduction = "sum" (on digits 175). '
+        "Falling for good says that it wins.",
+        "loss/r1": "Penalty on the discriminator's slope at real images: small beside its loss. Growing for good "
+        "says that the discriminator becomes too sharp: a larger r1_gamma, a lower lr.",
+    }
+
     tiny = {"projection": 4, "width": 16, "embedding": 8, "cmap": 4, "r1_every": 2, "warmup_kimg": 0.0}
 
     @frozen(kw_only=True)

@@ -13,7 +13,7 @@ computation (e.g. 1024)". Ours: the scale of the batch's gradient (population.py
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,13 @@ class FrechetLoss(AuxiliaryLoss):
     """FD-loss: Frechet distance in frozen features, over a large population (arXiv:2604.28190)."""
 
     tiny = {"population": 24, "minimum": 2}
+
+    curves: ClassVar[dict[str, str]] = {
+        "loss/frechet": "The number of feature networks by construction, since each distance is divided by itself: "
+        "only its gradient acts.",
+        "fd/*": "Frechet distance of the population of generated images from real ones: it falls to a level (on "
+        "digits from 15 to 4).",
+    }
 
     @frozen(kw_only=True)
     class Config:

@@ -30,6 +30,11 @@ from distillkit.api import Denoise, GeneratorLoss, LogVar, State, Step, Turn, Us
 from distillkit.noise import denoising_loss, rho_grid
 from distillkit_sid.config import SharedConfig
 
+FAKE_SCORE = (
+    "Denoising error of the fake score at generated images: a level that it finds soon and keeps (30 on digits). A "
+    "jump says that the student moves faster than the fake score can follow."
+)
+
 
 def no_augment(instance: Any, attribute: Any, value: bool) -> None:
     if value and instance.augment is not None:
@@ -48,6 +53,15 @@ class Sid(GeneratorLoss):
     }  # fmt: skip
 
     tiny = {"warmup_kimg": 0.0}
+
+    curves: ClassVar[dict[str, str]] = {
+        "loss/generator": "The gap between teacher and fake score at generated images, negative once the fake score "
+        "follows. It moves away from 0 early on, then back towards it as the student settles (on digits to -145, "
+        "then -30). Its level is no measure of quality.",
+        "loss/critic": FAKE_SCORE,
+        "loss/fake_score": FAKE_SCORE,
+        "dropped_images": "Images of a batch that were left out, since a number of theirs was NaN: 0.",
+    }
 
     @frozen(kw_only=True)
     class Config(SharedConfig):

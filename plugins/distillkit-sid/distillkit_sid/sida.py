@@ -18,7 +18,7 @@ Source: arXiv:2410.14919, in the form of its authors' code (github.com/mingyuanz
 
 from __future__ import annotations
 
-from typing import cast
+from typing import ClassVar, cast
 
 from torch import Tensor
 from torch.nn.functional import softplus
@@ -42,6 +42,11 @@ from distillkit.noise import edm_weight
 from distillkit_sid.config import SharedConfig
 from distillkit_sid.sid import Sid, alternating, joint, no_augment, sid_loss, sid_weight
 
+FAKE_AND_ADVERSARY = (
+    "Denoising error of the fake score and the discriminator's loss: as noisy as that is, without a trend. A rise "
+    "for good says that the student moves faster than the fake score can follow."
+)
+
 
 class Sida(Sid):
     """Adversarial SiD: the fake score's own encoder is the discriminator (arXiv:2410.14919).
@@ -50,6 +55,19 @@ class Sida(Sid):
     """
 
     tiny = {**Sid.tiny, "generator_after_kimg": 0.0, "gan_after_kimg": 0.0}
+
+    curves: ClassVar[dict[str, str]] = {
+        **Sid.curves,
+        "loss/generator": "The gap between teacher and fake score at generated images and, after gan_after_kimg, "
+        "half of it and half of the adversarial loss. It comes towards 0 as the student settles (SiD2A on digits: "
+        "from -113 to -6). Its level is no measure of quality.",
+        "loss/critic": FAKE_AND_ADVERSARY,
+        "loss/fake_score": FAKE_AND_ADVERSARY,
+        "loss/discriminator": "Cross-entropy of the fake score's encoder as a discriminator, weighted by noise "
+        "level: noise without a trend, since few images of low noise make most of it. Its accuracies say more.",
+        "loss/adversarial": "Adversarial half of the generator's loss: a level from its first tick on (4 to 5 on "
+        "digits). A rise for good says that the discriminator wins.",
+    }
 
     @frozen(kw_only=True)
     class Config(SharedConfig):

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 class Edm2Loss(GeneratorLoss):
     """EDM2: denoise real images, each noise level weighted by its expected error (arXiv:2312.02696)."""
 
+    curves: ClassVar[dict[str, str]] = {
+        "loss/generator": "Denoising error on real images, in the error that the network expects of itself, and the "
+        "logarithm of that: it falls, below 0 as well, fast and then slowly for as long as training helps.",
+    }
+
     @frozen(kw_only=True)
     class Config:
         P_mean: float = -0.4  # mean of ln sigma; 64x64 pixels: -0.8

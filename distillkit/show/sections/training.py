@@ -1,0 +1,58 @@
+"""What training logs, each curve with a sentence on what it means and how it goes in a healthy run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from html import escape
+
+from distillkit.api.curves import key_of, sentence
+from distillkit.show import svg
+from distillkit.show.saved import Saved
+from distillkit.show.sections import curves
+
+FOLDED = ("lr/*", "img_per_sec", "logit/*")  # the schedule, the machine, what accuracies tell in plainer words
+MANY = 2  # curves of one kind, beyond which they are details of one that has a name of its own
+
+
+def training(run: Saved) -> str:
+    """A chart for each number of the ticks that moves, losses first; those that nobody reads are folded away."""
+    found = curves.by_name(run.rows, "tick")
+    moving = [name for name, points in found.items() if len({y for _, y in points}) > 1]
+    moving.sort(key=lambda name: not name.startswith("loss/"))
+    told = meanings(run)
+    folded = [name for name in moving if _folded(name, moving, told)]
+    shown = [name for name in moving if name not in folded]
+    charts = _charts(shown, found, told)
+    if not folded:
+        return charts
+    summary = f"more curves: {escape(', '.join(folded))}"
+    return f'{charts}\n<details class="more"><summary>{summary}</summary>\n{_charts(folded, found, told)}</details>'
+
+
+def meanings(run: Saved) -> dict[str, str]:
+    """What the losses of the run say of their curves, as it noted them."""
+    told = run.info.get("told")
+    found = told.get("curves") if isinstance(told, dict) else None
+    return {str(name): str(text) for name, text in found.items()} if isinstance(found, dict) else {}
+
+
+def _folded(name: str, names: Iterable[str], told: Mapping[str, str]) -> bool:
+    """Is it a curve that nobody has a word on, or one of FOLDED, or one of MANY of a kind?"""
+    if any(fnmatchcase(name, pattern) for pattern in FOLDED):
+        return True
+    if (key := key_of(name, told)) is None:
+        return sentence(name) is None and not name.startswith("loss/")
+    return any(sign in key for sign in "*?[") and sum(key_of(other, told) == key for other in names) > MANY
+
+
+def _charts(names: Iterable[str], found: Mapping[str, list[svg.Point]], told: Mapping[str, str]) -> str:
+    drawn = [
+        f"<div>{svg.draw(svg.Chart(title=name, points=found[name]))}{_said(sentence(name, told))}</div>"
+        for name in names
+    ]
+    return f'<div class="charts">{chr(10).join(drawn)}</div>' if drawn else ""
+
+
+def _said(text: str | None) -> str:
+    return f'<p class="meaning">{escape(text)}</p>' if text else ""
