@@ -31,8 +31,8 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def tell(out: Console, what: RenderableType) -> None:
-    """Print the outcome of work that is done and kept; that nobody can read it any more does not make it fail."""
+    """Print the outcome of work that is done and kept, no line broken; that nobody reads it does not make it fail."""
     try:
-        out.print(what)
+        out.print(what, soft_wrap=True)
     except (OSError, SystemExit):  # rich leaves by SystemExit where the reader has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

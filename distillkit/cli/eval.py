@@ -22,6 +22,6 @@ def main(args: Namespace) -> int:
     from distillkit.run.measure import measure
 
     outcome, file = measure(args.run, args.sets, args.recipe, screen.choose(), args.trust)
-    console().print(panel.outcome(outcome))
-    print(file)
+    out = console()
+    out.print(panel.outcome(outcome, out.width, measured=file), soft_wrap=True)
     return 0

@@ -1,51 +1,71 @@
-"""What came out of a run, on one panel: teacher against student, floors, and where the files are."""
+"""What came out of a run: teacher against student, real images, how it was measured, where the files are, what next."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.panel import Panel
-from rich.table import Table
 from rich.text import Text
 
+from distillkit.api import InputError
 from distillkit.compare.curves import Spread
-from distillkit.disk import alike
-from distillkit.disk.results import Outcome, Scores
+from distillkit.disk import alike, results
+from distillkit.disk.results import Outcome, Row, Scores
 from distillkit.show import formats
+from distillkit.show.scores import REAL, Heads, score_lines
 
-MISSING = "-"
-REAL = "real v real"
-
-
-def outcome(run: Outcome) -> RenderableType:
-    """Draw the panel at the end of a run."""
-    time = "reused, nothing was run" if run.reused else formats.duration(run.scores.seconds)
-    sick = run.status == "collapsed"
-    end = Text.assemble(("collapsed, " if sick else "", "bold red"), (time, "dim"))
-    told = [run.scores.note, *run.scores.remarks, *run.scores.left_out()]
-    notes = [Text(text, "bold red" if text.startswith("collapsed: ") else "yellow") for text in told if text]
-    body = Group(_metrics(run.scores), Text(), *notes, *[Text()] * bool(notes), _files(run.run_dir))
-    return _panel(body, run.recipe_name, style="red" if sick else "cyan", subtitle=end, subtitle_align="right")
+OF_REAL = f"{REAL} ({formats.FLOORS}): what real images get in place of generated ones"
 
 
-def spread(runs: Sequence[Outcome], seeds: Sequence[int]) -> RenderableType:
-    """Draw mean and sample standard deviation of every metric over runs that differ in their seed."""
+def outcome(run: Outcome, width: int = 80, *, last: bool = True, measured: Path | None = None) -> RenderableType:
+    """What is shown at the end of a run.
+
+    `last`: with its footnotes, and commands that go on from it. `measured`: what it was just measured again into.
+    """
+    scores, sick = run.scores, run.status == "collapsed"
+    time = "reused, nothing was run" if run.reused else f"{formats.duration(scores.seconds)} of training"
+    time = time if measured is None else f"measured again, {formats.duration(scores.seconds)}"
+    title = Text.assemble("\n", (run.recipe_name, "bold"), ("  collapsed," if sick else "", "bold red"), f"  {time}")
+    told = [text for text in (scores.note, *scores.remarks, *scores.left_out()) if text]
+    notes = [
+        Text(line, "bold red" if text.startswith("collapsed: ") else "yellow")
+        for text in told
+        for line in _wrapped(text, width)
+    ]
+    blocks = [[title], notes, _metrics(scores, width)]
+    blocks += [_footnotes(scores, width)] * last
+    blocks += [[_named(name, str(path)) for name, path in _files(run.run_dir, measured)]]
+    blocks += [[_named("" if i else "next", text) for i, text in enumerate(_next(run))]] * (last and not measured)
+    return _blocks(blocks)
+
+
+def spread(runs: Sequence[Outcome], seeds: Sequence[int], width: int = 80) -> RenderableType:
+    """Mean and sample standard deviation of every metric over runs that differ in their seed."""
     tables = [run.scores.rows() for run in runs]
     taught = any(row.teacher is not None for table in tables for row in table)
-    shown = _table("metric", *["teacher"] * taught, "student" if taught else "this recipe", REAL)
     apart = _apart([run.scores for run in runs])
+    rows = []
     for first in [row for row in tables[0] if alike.component(row.name) not in apart]:
         same = [row for table in tables for row in table if row.name == first.name]
-        teacher = [_mean([row.teacher for row in same])] if taught else []
-        shown.add_row(first.name, *teacher, _mean([row.student for row in same]), _mean([row.floor for row in same]))
-    title = f"{runs[0].recipe_name}, {len(runs)} seeds: {', '.join(map(str, seeds))}"
+        teacher, student, floor = (
+            _mean([getattr(row, of) for row in same]) for of in ("teacher", "student", "floor")
+        )  # fmt: skip
+        rows.append(Row(first.name, *teacher, *student, *floor))
+    heads = Heads(student="student" if taught else "this recipe")
+    title = Text(f"\n{runs[0].recipe_name}, {len(runs)} seeds: {', '.join(map(str, seeds))}", "bold")
     notes = [Text(f"{name} is left out: the runs differ in {why}", "yellow") for name, why in apart.items()]
     notes.append(Text("mean \N{PLUS-MINUS SIGN} standard deviation over seeds", "dim"))
-    return _panel(Group(shown, Text(), *notes), title)
+    shown = score_lines(rows, runs[0].scores.better, heads, width) if rows else []
+    return _blocks([[title], _headed(shown), notes])
+
+
+def _blocks(blocks: Sequence[Sequence[Text]]) -> Group:
+    """Lines with an empty one between blocks; those that are empty are left out."""
+    full = [block for block in blocks if block]
+    return Group(*(text for i, block in enumerate(full) for text in ([Text()] * (i > 0) + list(block))))
 
 
 def _apart(scores: Sequence[Scores]) -> dict[str, str]:
@@ -55,53 +75,67 @@ def _apart(scores: Sequence[Scores]) -> dict[str, str]:
     return {name: ", ".join(keys) for name, keys in differ.items() if keys}
 
 
-def _panel(body: RenderableType, title: str, style: str = "cyan", **more: Any) -> Panel:
-    return Panel(body, title=Text(title, "bold"), title_align="left", padding=(1, 2), border_style=style, **more)
-
-
-def _metrics(scores: Scores) -> RenderableType:
+def _metrics(scores: Scores, width: int) -> list[Text]:
     rows = scores.rows()
     if not rows:
-        return Text("no metrics" if scores.note else "no metrics: the recipe has no [[evaluate]]", "dim")
-    taught = any(row.teacher is not None for row in rows)
-    heads = [f"teacher\nNFE {scores.teacher_nfe}"] if taught else []
+        return [Text("no metrics" if scores.note else "no metrics: the recipe has no [[evaluate]]", "dim")]
     ours = "student" if scores.teacher else "this run"
-    shown = _table("metric", *heads, f"{ours}\nNFE {scores.nfe}", f"{REAL}\n{formats.FLOORS}")
-    for row in rows:
-        left = [_value(row.teacher, row.teacher_sd)] if taught else []
-        shown.add_row(row.name, *left, _value(row.student, row.student_sd), _value(row.floor, row.floor_sd))
-    return shown
+    heads = Heads(f"teacher, NFE {scores.teacher_nfe}", f"{ours}, NFE {scores.nfe}")
+    return _headed(score_lines(rows, scores.better, heads, width))
 
 
-def _table(first: str, *columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
-    table.add_column(first, overflow="fold")
-    for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
+def _headed(lines: Sequence[str]) -> list[Text]:
+    return [Text(text, "" if i else "dim") for i, text in enumerate(lines)]
 
 
-def _files(run_dir: Path) -> RenderableType:
+def _footnotes(scores: Scores, width: int) -> list[Text]:
+    """How the numbers were measured, by component; hashes are cut, which the run's files have whole."""
+    told = [OF_REAL] if any(row.floor is not None for row in scores.rows()) else []
+    for name, facts in scores.protocol.items():
+        told.append(f"{name}: " + "; ".join(f"{key}: {value}" for key, value in facts.items()))
+    return [Text(line, "dim") for text in told for line in _wrapped(text, width)]
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """The text in lines, with no path or URL broken."""
+    text = re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1...", text)
+    return textwrap.wrap(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def _files(run_dir: Path, measured: Path | None) -> Iterator[tuple[str, Path]]:
     samples = run_dir / "samples"
     pictures = [*sorted(samples.glob("kimg-*.png")), *samples.glob("comparison.png")]  # the last is shown
-    named: list[tuple[str, Any]] = [("run", run_dir)]
-    named += [("picture", path) for path in pictures[-1:]]
-    named += [("report", path) for path in [run_dir / "report.html"] if path.exists()]
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim")
-    grid.add_column(overflow="fold")
-    for name, path in named:
-        grid.add_row(name, str(path))
-    return grid
+    yield "run", run_dir
+    yield from (("picture", path) for path in pictures[-1:])
+    yield from (("report", path) for path in [run_dir / "report.html"] if path.exists())
+    yield from (("measured", path) for path in [measured] if path)
 
 
-def _value(value: float | None, sd: float | None) -> str:
-    return MISSING if value is None else formats.with_spread(value, sd)
+def _next(run: Outcome) -> list[str]:
+    """Commands that go on from a run."""
+    before = [path for path in sorted(run.run_dir.parent.glob("[0-9]*-*")) if path.name < run.run_dir.name]
+    near = next((path for path in reversed(before) if _comparable(path, run.scores)), None)
+    compare = [f"distillkit compare {near} {run.run_dir}"] if near else []
+    return [f"distillkit sample {run.run_dir} -n 64 --out sheet.png", *compare]
 
 
-def _mean(values: Sequence[float | None]) -> str:
+def _comparable(other: Path, scores: Scores) -> bool:
+    """Has the run there a result, measured by a metric of these scores, and alike?"""
+    try:
+        theirs = results.read(other)
+    except InputError:
+        return False
+    same = {alike.component(metric) for metric in theirs.student.keys() & scores.student.keys()}
+    return any(not alike.differing([scores.protocol.get(n, {}), theirs.protocol.get(n, {})]) for n in same)
+
+
+def _named(name: str, what: str) -> Text:
+    return Text.assemble((f"{name:<9}", "dim"), what)
+
+
+def _mean(values: Sequence[float | None]) -> tuple[float | None, float | None]:
     known = [value for value in values if value is not None]
     if not known:
-        return MISSING
+        return None, None
     spread = Spread.of(known)
-    return _value(spread.mean, spread.sd if len(set(known)) > 1 else None)  # a teacher of all runs has no spread
+    return spread.mean, spread.sd if len(set(known)) > 1 else None  # a teacher of all runs has no spread

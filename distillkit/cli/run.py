@@ -90,9 +90,9 @@ def _lead(args: Namespace, ranks: Ranks) -> None:
             told=bool(args.seeds), trusted=args.trust, ranks=ranks, logs=args.log,
         )  # fmt: skip
         students.append(outcomes[-1])
-        tell(out, panel.outcome(students[-1]))
+        tell(out, panel.outcome(students[-1], out.width, last=len(students) == len(seeds)))
     if len(students) > 1:
-        tell(out, panel.spread(students, args.seeds))
+        tell(out, panel.spread(students, args.seeds, out.width))
 
 
 def check(args: Namespace) -> None:

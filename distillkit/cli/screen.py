@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console, RenderableType
-from rich.padding import Padding
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
-from rich.table import Table
+from rich.progress import Progress, Task, TaskID
+from rich.progress_bar import ProgressBar
+from rich.table import Column, Table
 from rich.text import Text
 
 from distillkit.cli.console import console
-from distillkit.show import formats
-from distillkit.show.screen import Bar, QuietScreen, Screen
+from distillkit.show import formats, ticks
+from distillkit.show.screen import Bar, QuietScreen, Screen, table
+
+INDENT = "  "  # of lines below a heading, on a terminal
+SMOOTH = 5.0  # seconds over which a speed is smoothed
 
 
 def choose() -> Screen:
@@ -27,41 +32,45 @@ def choose() -> Screen:
 
 
 class RichScreen:
-    """Lines on one console, bars and warnings on another or the same."""
+    """Lines on one console, bars and warnings on another or the same. No line is broken: paths and URLs stay whole."""
 
     def __init__(self, lines: Console, bars: Console) -> None:
         self.lines, self.bars = lines, bars
         self.live: Progress | None = None
 
+    @property
+    def width(self) -> int:
+        return self.lines.width - len(self._indent)
+
+    @property
+    def _indent(self) -> str:
+        return INDENT if self.lines.is_terminal else ""
+
     def plan(self, rows: Sequence[Mapping[str, str]]) -> None:
-        if not rows:
-            return
-        table = Table(*rows[0], box=None, header_style="dim", pad_edge=False, padding=(0, 3, 0, 0))
-        for row in rows:
-            table.add_row(*row.values())
-        self.lines.print(Padding(table, (1, 0, 0, 2)))
+        for i, text in enumerate(table(rows)):
+            self.lines.print(Text(text, "" if i else "dim"), soft_wrap=True)
 
     def stage(self, name: str) -> None:
         self.lines.print()
-        self.lines.print(Text(name, "bold"))
+        self.lines.print(Text(name, "bold"), soft_wrap=True)
 
     def line(self, text: str) -> None:
-        if self.lines.is_terminal:
-            self.lines.print(Padding(Text(text), (0, 0, 0, 2)))
-        else:
-            self.lines.print(Text(text), soft_wrap=True)
+        self.lines.print(Text(self._indent + text), soft_wrap=True)
+
+    def head(self, text: str) -> None:
+        self.lines.print(Text(self._indent + text, "dim"), soft_wrap=True)
 
     def warn(self, text: str) -> None:
         self.bars.print(Text.assemble(("warning: ", "yellow"), text), soft_wrap=True)
 
     @contextmanager
-    def progress(self, what: str, total: float, unit: str) -> Iterator[Bar]:
+    def progress(self, what: str, total: float | None, unit: str) -> Iterator[Bar]:
         outer = self.live
         if outer is None:
-            self.live = _Live(self.bars)
+            self.live = Bars(self.bars)
             self.live.start()
         assert self.live is not None
-        task = self.live.add_task(what, total=total, unit=unit, numbers={})
+        task = self.live.add_task(what, total=total, unit=unit, speed=0.0, seconds=0.0)
         try:
             yield RichBar(self.live, task)
         finally:
@@ -72,49 +81,49 @@ class RichScreen:
 
 
 class RichBar:
-    """One task of the live display."""
+    """One task of the live display, with its speed of the last seconds."""
 
     def __init__(self, live: Progress, task: TaskID) -> None:
-        self.live, self.task, self.numbers = live, task, dict[str, float]()
+        self.live, self.task = live, task
+        self.last, self.seconds, self.speed = time.perf_counter(), 0.0, 0.0
 
-    def advance(self, n: float, **fields: float) -> None:
-        self.numbers |= fields
-        self.live.update(self.task, advance=n, numbers=self.numbers)
+    def advance(self, n: float, seconds: float | None = None) -> None:
+        now = time.perf_counter()
+        took = max(now - self.last if seconds is None else seconds, 1e-9)
+        new = 1 - math.exp(-took / SMOOTH) if self.speed else 1.0
+        self.speed += (n / took - self.speed) * new
+        self.last, self.seconds = now, self.seconds + took
+        self.live.update(self.task, advance=n, speed=self.speed, seconds=self.seconds)
 
 
-class _Live(Progress):
-    """rich's progress with the latest numbers of each task on a line of their own."""
+class Bars(Progress):
+    """What goes on now, a line each: a run as a line of its columns and a bar, anything else in words."""
 
     def __init__(self, bars: Console) -> None:
         super().__init__(
-            TextColumn("  {task.description}", markup=False),
-            BarColumn(bar_width=None, complete_style="cyan", finished_style="cyan", pulse_style="cyan"),
-            _Done(), _Rate(), _Left(),
-            console=bars, transient=True, expand=True, refresh_per_second=4, redirect_stdout=sys.stdout.isatty(),
-        )  # fmt: skip
+            console=bars, transient=True, expand=True, refresh_per_second=4, redirect_stdout=sys.stdout.isatty()
+        )
 
     def get_renderables(self) -> Iterable[RenderableType]:
         for task in self.tasks:
-            yield self.make_tasks_table([task])
-            if task.fields["numbers"]:
-                yield Padding(Text(formats.numbers(task.fields["numbers"]), "dim"), (0, 0, 0, 2))
+            yield _run(task) if task.total is not None and task.fields["unit"] == "img" else _wait(task)
 
 
-class _Done(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        done, total, unit = task.completed, task.total or 0, task.fields["unit"]
-        if unit == "img" and total >= 1000:
-            done, total, unit = done / 1000, total / 1000, "kimg"
-        digits = 1 if (total < 100 and total != int(total)) or (unit == "kimg" and total < 100) else 0
-        return Text(f"{done:.{digits}f}/{total:.{digits}f} {unit}", no_wrap=True)
+def _run(task: Task) -> RenderableType:
+    total = task.total or 1
+    here = ticks.place(task.completed, total, task.fields["speed"], task.fields["seconds"])
+    grid = Table.grid(Column(no_wrap=True), Column(ratio=1), Column(no_wrap=True), padding=(0, 2, 0, 0), expand=True)
+    grid.add_row(INDENT + here, ProgressBar(total, task.completed, complete_style="cyan", finished_style="cyan"),
+                 Text(f"{task.completed / total:.0%}", "cyan"))  # fmt: skip
+    return grid
 
 
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{formats.rate(task.speed)} {task.fields['unit']}/s" if task.speed else "", no_wrap=True)
-
-
-class _Left(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        left = task.time_remaining
-        return Text(f"{formats.duration(left)} left" if left is not None else "", "cyan", no_wrap=True)
+def _wait(task: Task) -> RenderableType:
+    told = [task.description]
+    if task.completed:
+        of = "" if task.total is None else f" of {task.total:,.0f}"
+        told += [f"{task.completed:,.0f}{of} {'images' if task.fields['unit'] == 'img' else task.fields['unit']}"]
+    if task.fields["speed"] and task.total is None:
+        told += [f"{formats.rate(task.fields['speed'])} {task.fields['unit']}/s"]
+    told += [formats.clock(task.elapsed or 0.0)]
+    return Text(f"{INDENT}{', '.join(told)} ...", "dim", no_wrap=True, overflow="ellipsis")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, cast
 
 import torch
@@ -27,6 +27,7 @@ class Drawer:
         """`sampler`: another than the recipe's."""
         self.state, self.network, self.sampler = state, network, sampler
         self.nfe = (sampler or cast(Sample, state.components["sample"])).nfe
+        self.told: Callable[[int], object] = untold  # of images that were made
         self.drawn: Images | None = None  # the most that were drawn at once, KEPT of them, for who looks on
 
     @classmethod
@@ -49,7 +50,7 @@ class Drawer:
         if self._shared:
             found = share.as_images(joined([serve.draw(self.state, part) for part in self._rounds(asked, CHUNK)]))
         else:
-            found = share.as_images(share.drawn(self.state, asked))
+            found = share.as_images(share.drawn(self.state, asked, self.told))
         self._note(Images(found.x[:KEPT], None if found.labels is None else found.labels[:KEPT]))
         return found
 
@@ -62,7 +63,7 @@ class Drawer:
         keep = min(n, KEPT, max(VALUES // math.prod(state.dataset.shape), 64))
         keep = keep if self.drawn is None or len(self.drawn.x) < keep else 0
         if not self._shared:
-            found = share.embedded(state, asked, net, batch, keep)
+            found = share.embedded(state, asked, net, batch, keep, self.told)
         elif serve.portable(state, net):
             parts = []
             for part in self._rounds(asked, batch):
@@ -88,11 +89,17 @@ class Drawer:
         """Parts for all ranks together: ROUND images of each, or what makes whole batches."""
         size = self.state.ranks.size * batch * max(ROUND // batch, 1)
         for at in range(0, asked.n, size):
-            yield asked.part(slice(at, min(at + size, asked.n)))
+            part = asked.part(slice(at, min(at + size, asked.n)))
+            yield part
+            self.told(part.n)
 
     def _note(self, few: Images) -> None:
         if self.drawn is None or len(few.x) > len(self.drawn.x):
             self.drawn = few
+
+
+def untold(images: int) -> None:
+    """Nobody counts them."""
 
 
 def joined(rounds: list[list[Tensor]]) -> list[Tensor]:

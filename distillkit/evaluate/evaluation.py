@@ -12,7 +12,7 @@ from torch import Tensor
 
 from distillkit.api import Evaluate, PluginError
 from distillkit.disk.rundir import RunDir
-from distillkit.evaluate.draw import Drawer
+from distillkit.evaluate.draw import Drawer, untold
 from distillkit.images import pictures
 from distillkit.show.screen import Screen
 from distillkit.train.state import Part, State
@@ -27,15 +27,17 @@ def evaluate(draw: Drawer, parts: list[Part], screen: Screen, failed: Failed | N
     With `failed`, it is told of a component that raises, and the others' numbers are returned.
     """
     found: dict[str, float] = {}
-    with screen.progress("evaluate", len(parts), "metrics") as bar:
-        for part in parts:
+    for part in parts:
+        with screen.progress(f"evaluating {part.name}", None, "img") as bar:
+            draw.told = bar.advance
             try:
                 found |= measured(part, draw)
             except Exception as error:
                 if failed is None:
                     raise
                 failed(f"evaluate {part.name!r}", error)
-            bar.advance(1)
+            finally:
+                draw.told = untold
     return found
 
 
@@ -84,14 +86,6 @@ def remarks(state: State, metrics: Mapping[str, float], screen: Screen) -> list[
             told += [f"{name}: {text}" for text in part.remarks(own)]
     for text in told:
         screen.warn(text)
-    return told
-
-
-def protocol(state: State, screen: Screen) -> dict[str, dict[str, str]]:
-    """Collect what each evaluate component says of its numbers, and show it."""
-    told = protocols(state)
-    for name, facts in told.items():
-        screen.line(f"{name}: " + "; ".join(f"{key}: {value}" for key, value in facts.items()))
     return told
 
 

@@ -14,6 +14,7 @@ from distillkit.api import Images, PluginError, Sample
 from distillkit.seeds import CHUNK, Labels, chunks, together
 from distillkit.train.state import State
 
+Told = Callable[[int], object] | None
 Net = Callable[[Tensor], Tensor]  # images [m,C,H,W] -> features [m,D]
 
 
@@ -33,20 +34,20 @@ class Asked:
         return attrs.evolve(self, start=self.start + rows.start, n=rows.stop - rows.start, labels=labels)
 
 
-def drawn(state: State, asked: Asked) -> list[Tensor]:
+def drawn(state: State, asked: Asked, told: Told = None) -> list[Tensor]:
     """x [n,C,H,W] and, where there are classes, labels [n,L]; [] where no images were asked for."""
     if not asked.n:
         return []
     with state.generating(_network(state, asked)):
-        return _listed(together(_images(state, asked, CHUNK)))
+        return _listed(together(_images(state, asked, CHUNK, told)))
 
 
-def embedded(state: State, asked: Asked, net: Net, batch: int, keep: int) -> list[Tensor]:
+def embedded(state: State, asked: Asked, net: Net, batch: int, keep: int, told: Told = None) -> list[Tensor]:
     """Features [n,D] by `net` of `batch` images at a time, then the first `keep` images as `drawn` gives them."""
     if not asked.n:
         return []
     with state.generating(_network(state, asked)):
-        return embed(state, _images(state, asked, min(batch, CHUNK)), net, batch, keep)
+        return embed(state, _images(state, asked, min(batch, CHUNK), told), net, batch, keep)
 
 
 @torch.no_grad()
@@ -80,12 +81,15 @@ def _network(state: State, asked: Asked) -> Any:
     return state.ema if asked.network == "average" else state.teacher_score
 
 
-def _images(state: State, asked: Asked, size: int) -> Iterator[Images]:
-    """The images that were asked for, `size` to a pass, of the network that samplers call now."""
+def _images(state: State, asked: Asked, size: int, told: Told) -> Iterator[Images]:
+    """The images that were asked for, `size` to a pass, of the network that samplers call now; `told` of each pass."""
     hook = state.hook.sample if asked.sampler is None else cast(Any, asked.sampler).sample
     like = torch.empty((), device=state.device, dtype=state.dtype)
     seeds = range(asked.start, asked.start + asked.n)
-    return chunks(partial(hook, state=state), seeds, asked.labels, state.dataset, like, size)
+    for images in chunks(partial(hook, state=state), seeds, asked.labels, state.dataset, like, size):
+        if told is not None:
+            told(len(images.x))
+        yield images
 
 
 def _listed(found: Images) -> list[Tensor]:

@@ -14,6 +14,10 @@ class EnduringScreen:
     def __init__(self, screen: Screen) -> None:
         self.screen, self.lost = screen, False
 
+    @property
+    def width(self) -> int:
+        return self.screen.width
+
     def plan(self, rows: Sequence[Mapping[str, str]]) -> None:
         self._try(lambda: self.screen.plan(rows))
 
@@ -23,14 +27,17 @@ class EnduringScreen:
     def line(self, text: str) -> None:
         self._try(lambda: self.screen.line(text))
 
+    def head(self, text: str) -> None:
+        self._try(lambda: self.screen.head(text))
+
     def warn(self, text: str) -> None:
         self._try(lambda: self.screen.warn(text))
 
-    def progress(self, what: str, total: float, unit: str) -> AbstractContextManager[Bar]:
+    def progress(self, what: str, total: float | None, unit: str) -> AbstractContextManager[Bar]:
         return self._bar(what, total, unit)
 
     @contextmanager
-    def _bar(self, what: str, total: float, unit: str) -> Iterator[Bar]:
+    def _bar(self, what: str, total: float | None, unit: str) -> Iterator[Bar]:
         if self.lost:
             yield NoBar()
             return
@@ -58,5 +65,5 @@ class EnduringBar:
     def __init__(self, screen: EnduringScreen, bar: Bar) -> None:
         self.screen, self.bar = screen, bar
 
-    def advance(self, n: float, **fields: float) -> None:
-        self.screen._try(lambda: self.bar.advance(n, **fields))
+    def advance(self, n: float, seconds: float | None = None) -> None:
+        self.screen._try(lambda: self.bar.advance(n, seconds))

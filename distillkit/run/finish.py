@@ -49,7 +49,7 @@ def result(
         run.result, network_file.carded(state.ema, "the student"), {**card, "nfe": nfe, "nimg": scores.nimg, **made}
     )
     sampler = teacher_drawer(state, teacher, catalog)
-    better, protocol = evaluation.better(state, scores.student), evaluation.protocol(state, screen)
+    better, protocol = evaluation.better(state, scores.student), evaluation.protocols(state)
     remarks = collapsed(training, scores) + evaluation.remarks(state, scores.student, screen)
     scores = attrs.evolve(scores, nfe=nfe, better=better, protocol=protocol, remarks=remarks)
     scores = attrs.evolve(scores, logged=training.log.logged, fingerprint=run.fingerprint)

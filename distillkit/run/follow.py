@@ -57,10 +57,9 @@ class Following(Loop):
 
     look = begin
 
-    def tick(self) -> dict[str, float]:
+    def tick(self) -> None:
         turns.check(self.state)
         self.ranks.collect(self.state.records)
-        return {}
 
     def overdue(self) -> bool:
         return False

@@ -38,6 +38,10 @@ class LoggedScreen:
             if first:
                 self.screen.warn(f"cannot write {self.path}: {error.strerror}; the run goes on and tries again")
 
+    @property
+    def width(self) -> int:
+        return self.screen.width
+
     def plan(self, rows: Sequence[Mapping[str, str]]) -> None:
         self.screen.plan(rows)
 
@@ -49,9 +53,13 @@ class LoggedScreen:
         self._log(text)
         self.screen.line(text)
 
+    def head(self, text: str) -> None:
+        self._log(text)
+        self.screen.head(text)
+
     def warn(self, text: str) -> None:
         self._log(f"warning: {text}")
         self.screen.warn(text)
 
-    def progress(self, what: str, total: float, unit: str) -> AbstractContextManager[Bar]:
+    def progress(self, what: str, total: float | None, unit: str) -> AbstractContextManager[Bar]:
         return self.screen.progress(what, total, unit)

@@ -33,26 +33,27 @@ class Loop:
         elif state.nimg < state.total:
             self.show()  # what was due at the checkpoint, if the process died in it
         with self.progress() as bar:
-            bar.advance(state.nimg)
+            bar.advance(state.nimg, self.seconds)
             while state.nimg < state.total and not self.returned:
                 start = time.perf_counter()
                 with self.ranks.lending():
                     iterate(state)
-                self.seconds += time.perf_counter() - start
+                took = time.perf_counter() - start
+                self.seconds += took
                 if not state.recipe.run.compile:  # else a turn that waits may compile, for minutes, at any time
                     self.ranks.hurry()
-                bar.advance(state.batch)
-                self.maintain(bar)
+                bar.advance(state.batch, took)
+                self.maintain()
         self.ranks.settle()
         if not self.returned:
             self.show()
 
-    def maintain(self, bar: Bar) -> None:
+    def maintain(self) -> None:
         """What is due between iterations. Saving comes first: nothing after it can lose what was trained."""
         state, settings = self.state, self.state.recipe.run
         finished = state.nimg >= state.total
         if finished or evaluation.crossed(state, settings.tick_kimg or settings.kimg / 20):
-            bar.advance(0, **self.tick())
+            self.tick()
         due = bool(evaluation.due(state, finished)) or self.stage_due(finished)
         stop, overdue = self.ranks.agree(self.stop.requested is not None, self.overdue())
         if due or stop or overdue:
@@ -90,8 +91,8 @@ class Loop:
         """On the first rank: metrics and pictures that are due now and not there yet."""
 
     @abstractmethod
-    def tick(self) -> dict[str, float]:
-        """Means since the last tick -> the losses among them."""
+    def tick(self) -> None:
+        """Means since the last tick."""
 
     @abstractmethod
     def overdue(self) -> bool:

@@ -60,7 +60,7 @@ def measure(
         metrics = evaluation.evaluate(draw, state.evaluators, screen)
         seconds = time.perf_counter() - start
         remarks = evaluation.remarks(state, metrics, screen)
-        protocol = evaluation.protocol(state, screen)
+        protocol = evaluation.protocols(state)
     trained = Outcome.of(run, reused=False)
     told = {"metrics": metrics, "nfe": draw.nfe, "remarks": remarks, "protocol": protocol, "set": list(sets),
             "recipe": str(other) if other else None, "seconds": seconds}  # fmt: skip

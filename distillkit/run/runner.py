@@ -24,7 +24,7 @@ from distillkit.run.claim import claimed
 from distillkit.run.enduring import EnduringScreen
 from distillkit.run.lookup import Found
 from distillkit.run.nodes import Change, Node, graph, texts
-from distillkit.show import report
+from distillkit.show import formats, report
 from distillkit.show.screen import Screen
 from distillkit.train.ranks import shares
 from distillkit.train.ranks.alone import Ranks
@@ -231,8 +231,10 @@ def one(
         start = time.perf_counter()
         stage.execute(recipe, run, results, catalog, screen, ranks)
         how = "" if run.status() == "finished" else f"{run.status()}, "
-        screen.line(f"{how}done in {time.perf_counter() - start:.0f} s")
-        return Outcome.of(run, reused=False)
+        outcome, took = Outcome.of(run, reused=False), formats.duration(time.perf_counter() - start)
+        alone = formats.duration(outcome.scores.seconds)
+        screen.line(f"{how}done in {took} with metrics and pictures; elapsed is training alone, {alone}")
+        return outcome
 
 
 def paged(run: RunDir, screen: Screen) -> None:

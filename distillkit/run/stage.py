@@ -33,6 +33,7 @@ from distillkit.run.signals import StopRequest
 from distillkit.run.training import Training
 from distillkit.show import report
 from distillkit.show.screen import Screen
+from distillkit.show.ticks import Ticks
 from distillkit.train import snapshot, threads
 from distillkit.train.build import build
 from distillkit.train.ranks.alone import Ranks
@@ -87,7 +88,10 @@ def train(
         if begun := extension.begin(run):
             logged.line(begun)
         loggers = Loggers(recipe.logger, run, logged)
-        training = Training(state, run, logged, stop, loggers)
+        teacher = outcomes.get("teacher_score")
+        ours = "student" if state.teacher else "this run"
+        ticks = Ticks(logged, state.total, teacher.scores if teacher else None, ours)
+        training = Training(state, run, logged, stop, loggers, ticks)
         if training.resume():
             logged.line(f"resumed at {state.nimg / 1000:g} kimg")
         session.note(run, state)

@@ -18,6 +18,7 @@ from distillkit.api.explained import explained
 from distillkit.api.printable import printable
 from distillkit.disk import checkpoint, results
 from distillkit.disk.metrics import MetricsLog
+from distillkit.disk.results import Scores
 from distillkit.disk.rundir import RunDir
 from distillkit.evaluate import evaluation
 from distillkit.evaluate.best import Keeper
@@ -30,6 +31,7 @@ from distillkit.run.loop import Loop
 from distillkit.run.signals import Stopped, StopRequest
 from distillkit.show import formats, report
 from distillkit.show.screen import Bar, Screen
+from distillkit.show.ticks import Ticks
 from distillkit.train import snapshot, turns
 from distillkit.train.optim import lr_at
 from distillkit.train.ranks.pieces import cut
@@ -41,9 +43,11 @@ SHARE = 0.02  # of the time may go into checkpoints that only the clock asks for
 class Training(Loop):
     """A run in progress: the state, where it is written, who watches."""
 
-    def __init__(self, state: State, run: RunDir, screen: Screen, stop: StopRequest, loggers: Loggers) -> None:
+    def __init__(
+        self, state: State, run: RunDir, screen: Screen, stop: StopRequest, loggers: Loggers, ticks: Ticks
+    ) -> None:
         super().__init__(state, stop)
-        self.run, self.screen, self.loggers = run, screen, loggers
+        self.run, self.screen, self.loggers, self.ticks = run, screen, loggers, ticks
         self.log = MetricsLog(run.metrics)
         self.tick_from = (0, 0.0)  # images and seconds at the last tick
         self.saved: Path | None = None  # the newest good checkpoint
@@ -232,8 +236,8 @@ class Training(Loop):
             else f"{signal}: at {kimg:g} kimg, nothing was trained yet"
         )
 
-    def tick(self) -> dict[str, float]:
-        """Log and show means since the last tick -> the losses among them."""
+    def tick(self) -> None:
+        """Log and show means since the last tick."""
         self.check()
         state = self.state
         self.ranks.collect(state.records)
@@ -248,13 +252,7 @@ class Training(Loop):
         row |= {"skipped": skips, "seconds": self.seconds, "img_per_sec": speed}
         self.note(row)
         losses = {name: value for name, value in means.items() if name.startswith(("loss/", "weight/"))}
-        left = (state.total - state.nimg) / max(speed, 1e-9)
-        skipped = f"   {skips} updates skipped (not finite)" if skips else ""
-        self.screen.line(
-            f"{formats.kimg(state.nimg)} kimg   {formats.numbers(losses)}   {formats.rate(speed)} img/s"
-            f"   {formats.duration(left)} left{skipped}"
-        )
-        return losses
+        self.ticks.tick(state.nimg, speed, self.seconds, losses, skips)
 
     def evaluate(self, parts: list[Part], draw: Drawer) -> None:
         """Measure, log and show; take note if this is the best so far by run.keep_best."""
@@ -265,8 +263,9 @@ class Training(Loop):
         if not self.log.has("evaluate", state.nimg):
             self.note({"what": "evaluate", "nimg": state.nimg, "kimg": state.nimg / 1000, **found,
                        "seconds": self.seconds, **self.examine(draw, found)})  # fmt: skip
-        shown = {name: value for name, value in found.items() if not name.endswith(results.SUFFIXES)}
-        self.screen.line(f"{formats.kimg(state.nimg)} kimg   {formats.numbers(shown)}")
+        if found:
+            told, better = evaluation.protocols(state), evaluation.better(state, found)
+            self.ticks.evaluated(state.nimg, Scores(student=found, protocol=told, better=better))
         self.keeper.improved(found)
 
     def save(self, must: bool) -> None:

@@ -25,6 +25,53 @@ def with_spread(value: float, sd: float | None) -> str:
     return number(value) + (f" \N{PLUS-MINUS SIGN} {sd:.2g}" if sd is not None else "")
 
 
+def measured(value: float, sd: float | None) -> str:
+    """A value with no more digits than its spread, of which there are two, knows: 0.0646 +- 0.0055."""
+    if not sd:
+        return number(value)
+    if not (math.isfinite(value) and math.isfinite(sd) and sd > 0):
+        return with_spread(value, sd)
+    decimals = max(0, 1 - math.floor(math.log10(sd)))
+    if decimals > 6 or abs(value) >= 1e6:
+        return with_spread(value, sd)
+    return f"{value:.{decimals}f} \N{PLUS-MINUS SIGN} {sd:.{decimals}f}"
+
+
+def fitted(value: float, width: int) -> str:
+    """A number with four significant digits, zeros too, or as many as `width` characters hold: 1.650, -0.001, 1e-05."""
+    whole = isinstance(value, int)
+    texts = [
+        str(value) if whole else f"{value:#.4g}".removesuffix("."),
+        number(value),
+        *(f"{value:.{digits}g}" for digits in (3, 2, 1)),
+    ]
+    return next((text for text in texts if len(text) <= width), texts[-1])
+
+
+def short(name: str, width: int) -> str:
+    """A name, or as much of it as `width` characters hold, with a period for the rest: discrim."""
+    return name if len(name) <= width else f"{name[: width - 1]}."
+
+
+def images(nimg: float, total: float) -> str:
+    """Thousands of images of `total`, all with as many decimals: 25.6, 0.448."""
+    decimals = max(0, 4 - len(str(int(total / 1000))))
+    return f"{nimg / 1000:.{decimals}f}"
+
+
+def clock(seconds: float) -> str:
+    """A time in at most seven characters: 0:08, 3:05, 1:02:03, 12h 30m, 4d 04h."""
+    if not math.isfinite(seconds):
+        return str(seconds)
+    s = max(0, round(seconds))
+    minutes, hours, days = s // 60, s // 3600, s // 86400
+    if days:
+        return f"{days}d {hours % 24:02d}h"
+    if hours >= 10:
+        return f"{hours}h {minutes % 60:02d}m"
+    return f"{hours}:{minutes % 60:02d}:{s % 60:02d}" if hours else f"{minutes}:{s % 60:02d}"
+
+
 def numbers(fields: Mapping[str, float]) -> str:
     """Write named values on one line, without the "loss/" of their names."""
     return "  ".join(f"{name.removeprefix('loss/')} {number(value)}" for name, value in fields.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -11,12 +12,16 @@ from typing import Protocol
 class Bar(Protocol):
     """One piece of long work in progress."""
 
-    def advance(self, n: float, **fields: float) -> None:
-        """Count `n` more units as done; `fields` are the latest numbers, such as losses."""
+    def advance(self, n: float, seconds: float | None = None) -> None:
+        """Count `n` more units as done, in so many seconds; None: in all that went by."""
 
 
 class Screen(Protocol):
     """Everything the engine tells a person."""
+
+    @property
+    def width(self) -> int:
+        """Characters that a line has room for."""
 
     def plan(self, rows: Sequence[Mapping[str, str]]) -> None:
         """Show the runs ahead, in order; all rows have the same keys, which head the columns."""
@@ -27,30 +32,45 @@ class Screen(Protocol):
     def line(self, text: str) -> None:
         """Show a line that stays, such as a tick."""
 
+    def head(self, text: str) -> None:
+        """Show the names of the columns of the lines that follow."""
+
     def warn(self, text: str) -> None:
         """Show a line that needs attention."""
 
-    def progress(self, what: str, total: float, unit: str) -> AbstractContextManager[Bar]:
-        """Show a bar over `total` units ("img" as kimg from 1000 on) until the block ends."""
+    def progress(self, what: str, total: float | None, unit: str) -> AbstractContextManager[Bar]:
+        """Show that this goes on until the block ends: a bar over `total` units, or for how long; None: nobody knows.
+
+        A bar over images has the columns of the run's lines.
+        """
+
+
+def table(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """Rows with the same keys as aligned lines, the keys first; [] of none."""
+    if not rows:
+        return []
+    cells = [list(rows[0]), *(list(row.values()) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
 class NoBar:
     """Progress that nobody watches."""
 
-    def advance(self, n: float, **fields: float) -> None:
+    def advance(self, n: float, seconds: float | None = None) -> None:
         pass
 
 
 class QuietScreen:
     """Plain lines on stdout and warnings on stderr; no bars, no colours."""
 
+    @property
+    def width(self) -> int:
+        return shutil.get_terminal_size().columns  # $COLUMNS, or else 80 where stdout is no terminal
+
     def plan(self, rows: Sequence[Mapping[str, str]]) -> None:
-        if not rows:
-            return
-        table = [list(rows[0]), *(list(row.values()) for row in rows)]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        for row in table:
-            self.line("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+        for text in table(rows):
+            self.line(text)
 
     def stage(self, name: str) -> None:
         self.line(f"== {name}")
@@ -58,9 +78,12 @@ class QuietScreen:
     def line(self, text: str) -> None:
         print(text, flush=True)
 
+    def head(self, text: str) -> None:
+        self.line(text)
+
     def warn(self, text: str) -> None:
         print(f"warning: {text}", file=sys.stderr, flush=True)
 
     @contextmanager
-    def progress(self, what: str, total: float, unit: str) -> Iterator[Bar]:
+    def progress(self, what: str, total: float | None, unit: str) -> Iterator[Bar]:
         yield NoBar()

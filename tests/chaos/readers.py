@@ -23,7 +23,7 @@ Answer = tuple[Said, Any]  # what was said, and the numbers
 def trained(*argv: str, rows: bool = False) -> Answer:
     """`distillkit run`: the panel's numbers, the student's bits and, with `rows`, all that was measured on the way."""
     said = command("run", *argv)
-    found = re.search(r"^\u2502 +run +(\S+)", said.out, re.MULTILINE)
+    found = re.search(r"^run +(\S+)", said.out, re.MULTILINE)
     if said.code or not found:
         return said, None
     run = Path(found[1])
@@ -33,7 +33,7 @@ def trained(*argv: str, rows: bool = False) -> Answer:
 
 def panel(said: Said) -> list[str]:
     """The lines of metrics."""
-    return re.findall(r"^\u2502 +(\S+/\S+ .*?) *\u2502", said.out, re.MULTILINE)
+    return re.findall(r"^(\w+/\w+ .*)", said.out, re.MULTILINE)
 
 
 def measured(run: Path) -> list[Any]:
@@ -76,7 +76,7 @@ def evaluate(run: str) -> Answer:
     said = command("eval", run)
     if said.code:
         return said, None
-    told = json.loads(Path(said.out.split()[-1]).read_text(encoding="utf-8"))
+    told = json.loads(Path(re.search(r"^measured +(\S+)", said.out, re.MULTILINE)[1]).read_text(encoding="utf-8"))
     return said, [*panel(said), told["metrics"], told["protocol"]]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from distillkit.cli.console import console
 from distillkit.cli.main import main
 from distillkit.disk.results import Outcome, Scores
 from distillkit.show.screen import QuietScreen
+from distillkit.show.ticks import Ticks
 
 METRICS = {"frechet/fd": 2.345, "frechet/fd_sd": 0.0567, "frechet/fd_floor": 0.421, "frechet/recall": 0.875}
 SHOWS = (
@@ -26,14 +28,14 @@ SHOWS = (
 
 
 def result(run_dir, reused=False, **more):
-    taught = {"teacher": {"frechet/fd": 1.234}, "teacher_nfe": 35}
+    taught = {"teacher": {"frechet/fd": 1.234}, "teacher_nfe": 35, "better": {"frechet/fd": "lower"}}
     scores = Scores(**{"student": METRICS, "nfe": 1, "seconds": 185.0, **taught, **more})
     return Outcome(recipe_name="digits_sid", run_dir=run_dir, reused=reused, scores=scores)
 
 
 def text_of(renderable, width=80):
     out = Console(file=io.StringIO(), width=width)
-    out.print(renderable)
+    out.print(renderable, soft_wrap=True)
     return out.file.getvalue()
 
 
@@ -65,7 +67,7 @@ def test_without_a_terminal_the_screen_is_quiet(capsys):
     quiet.plan([{"recipe": "teacher", "to do": "400 kimg"}, {"recipe": "student", "to do": "reuse runs/1"}])
     quiet.stage("student")
     with quiet.progress("training", 1000, "img") as bar:
-        bar.advance(10, loss=0.5)
+        bar.advance(10)
     quiet.line("10 kimg   loss 0.5")
     quiet.warn("odd")
     told = capsys.readouterr()
@@ -75,20 +77,30 @@ def test_without_a_terminal_the_screen_is_quiet(capsys):
     assert told.err == "warning: odd\n"
 
 
-def test_bars_show_speed_count_and_latest_losses_and_leave_nothing_behind():
+def drawn(live, out):
+    return "".join(str(segment.text) for part in live.live.get_renderables() for segment in out.render(part))
+
+
+def test_a_run_is_drawn_in_the_columns_of_its_lines_and_leaves_nothing_behind():
     out = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
     live = screen.RichScreen(out, out)
+    ours = Ticks(live, 256_000)
     with live.progress("training", 256_000, "img") as bar:
-        bar.advance(128_000, **{"loss/generator": 0.5})
-        live.line("128 kimg")
-        with live.progress("evaluate", 3, "metrics") as inner:
-            inner.advance(1)
-        live.live.refresh()
-        drawn = "".join(str(segment.text) for part in live.live.get_renderables() for segment in out.render(part))
-    assert "training" in drawn and "128/256 kimg" in drawn and "generator 0.5" in drawn
-    assert "evaluate" not in drawn  # the inner bar is gone
-    assert all(len(line) <= 80 for line in drawn.splitlines())
-    assert live.live is None and "128 kimg" in out.file.getvalue()
+        bar.advance(128_000, 64.0)
+        ours.tick(128_000, 2000.0, 64.0, {"loss/generator": 0.5}, 0)
+        with live.progress("evaluating frechet", None, "img") as inner:
+            inner.advance(2000, 5.0)
+            both = drawn(live, out).splitlines()
+        shown = drawn(live, out)
+    assert both[1].strip().startswith("evaluating frechet, 2,000 images, 400 img/s, 0:0")
+    assert "50%" in shown and "evaluating" not in shown  # the inner one is gone
+    assert all(len(line) <= 80 for line in both)
+    stay = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|.*\r", "", out.file.getvalue()).splitlines()
+    head, line = (next(text for text in stay if word in text) for word in ("elapsed", "0.5000"))
+    where = [shown.index(text) + len(text) for text in ("128.0", "2000", "1:04")]
+    assert [line.index(text) + len(text) for text in ("128.0", "2000", "1:04")] == where
+    assert [head.index(text) + len(text) for text in ("kimg", "img/s", "elapsed")] == where
+    assert live.live is None
 
 
 def test_a_bar_is_cleared_when_the_work_fails():
@@ -99,27 +111,32 @@ def test_a_bar_is_cleared_when_the_work_fails():
     assert live.live is None
 
 
-def test_redirected_lines_are_neither_wrapped_nor_indented():
+def test_lines_are_not_broken_on_a_terminal_and_not_indented_elsewhere():
+    far, path = "word " * 40, "https://example.org/" + "long/" * 30
+    terminal = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
     lines, bars = Console(file=io.StringIO(), width=80), Console(file=io.StringIO(), width=80)
-    screen.RichScreen(lines, bars).line("word " * 40)
-    assert lines.file.getvalue().splitlines() == ["word " * 40]
+    for text in (far, path):
+        screen.RichScreen(lines, bars).line(text)
+        screen.RichScreen(terminal, terminal).line(text)
+    assert lines.file.getvalue().splitlines() == [far, path]
+    assert terminal.file.getvalue().splitlines() == [f"  {far}", f"  {path}"]
     assert bars.file.getvalue() == ""
 
 
 def test_the_panel_sets_teacher_student_and_floor_side_by_side(tmp_path):
     shown = text_of(panel.outcome(result(tmp_path)))
     (line,) = [line for line in shown.splitlines() if "frechet/fd" in line]
-    assert line.strip("\u2502 ").split() == ["frechet/fd", "1.234", "2.345", "\u00b1", "0.057", "0.421"]
+    assert line.split() == ["frechet/fd", "\u2193", "1.234", "2.345", "\u00b1", "0.057", "0.421"]
     assert "NFE 35" in shown and "NFE 1" in shown and "3 min 05 s" in shown
-    assert max(map(len, shown.splitlines())) <= 80
+    assert max(len(text) for text in shown.splitlines() if str(tmp_path) not in text) <= 80
 
 
 def test_the_panel_has_floors_with_spreads_and_ceilings_and_what_is_to_be_said(tmp_path):
     student = {"fd": 0.2, "fd_sd": 0.02, "fd_floor": 0.1, "fd_floor_sd": 0.03, "recall": 0.8, "recall_ceiling": 0.9}
     shown = text_of(panel.outcome(result(tmp_path, student=student, teacher={}, remarks=["frechet: copies"])))
-    assert "0.1 \u00b1 0.03" in shown and "floor, ceiling" in shown and "frechet: copies" in shown
+    assert "0.100 \u00b1 0.030" in shown and "floor, ceiling" in shown and "frechet: copies" in shown
     (line,) = [line for line in shown.splitlines() if "recall" in line]
-    assert line.strip("\u2502 ").split() == ["recall", "0.8", "0.9"]
+    assert line.split() == ["recall", "0.8", "0.9"]
 
 
 def test_seeds_that_were_not_measured_alike_stand_in_no_table(tmp_path):
@@ -127,6 +144,16 @@ def test_seeds_that_were_not_measured_alike_stand_in_no_table(tmp_path):
     runs = [result(tmp_path, student={"fd/x": 1.0, "m/y": 2.0}, teacher={}, protocol=each) for each in protocols]
     shown = text_of(panel.spread(runs, (0, 1)))
     assert "fd is left out: the runs differ in features" in shown and "fd/x" not in shown and "m/y" in shown
+
+
+def test_the_panel_says_once_how_it_was_measured_and_what_can_be_done_next(tmp_path):
+    facts = {"frechet": {"images": "1000", "features": f"net, sha256 {'a1' * 32}", "at": "https://x.org/" + "y" * 90}}
+    end = result(tmp_path / "runs/0002-b", protocol=facts)
+    shown = text_of(panel.outcome(end))
+    assert shown.count("frechet: images: 1000") == 1 and "sha256 a1a1a1a1a1a1...;" in shown
+    assert "https://x.org/" + "y" * 90 in shown
+    assert f"distillkit sample {end.run_dir} -n 64 --out sheet.png" in shown and "compare" not in shown
+    assert "frechet: images" not in text_of(panel.outcome(end, last=False))
 
 
 def test_the_panel_names_the_runs_picture_whatever_else_lies_there_and_however_new(tmp_path):
@@ -152,7 +179,7 @@ def test_seeds_are_summed_up_as_mean_and_sample_deviation(tmp_path):
     runs = [result(tmp_path, student={"fd": value, "fd_floor": 0.5}, teacher={}) for value in (1.0, 2.0, 3.0)]
     shown = text_of(panel.spread(runs, [0, 1, 2]))
     (line,) = [line for line in shown.splitlines() if "fd " in line]
-    assert line.strip("\u2502 ").split() == ["fd", "2", "\u00b1", "1", "0.5"]
+    assert line.split() == ["fd", "2.0", "\u00b1", "1.0", "0.5"]
 
 
 def test_run_tells_the_plan_and_asks_the_engine_once_per_seed_and_shows_each(tmp_path, monkeypatch, capsys):

@@ -20,14 +20,14 @@ images = 64
 
 
 def test_facts_of_a_metric_are_shown_and_kept_with_the_result(
-    tiny: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     facts = {"protocol": "<ours>", "seeds": "0-63"}
     monkeypatch.setattr(mixture.MixtureMetrics, "protocol", facts)
     assert main(["run", str(tiny(EVALUATE)), "--runs", str(tmp_path / "runs"), "--set", "run.kimg=0.032"]) == 0
     (run,) = (tmp_path / "runs").glob("0001-*")
     assert json.loads((run / "result/metrics.json").read_text())["protocol"] == {"mixture": facts}
-    assert "mixture: protocol: <ours>; seeds: 0-63" in (run / "log.txt").read_text()
+    assert capsys.readouterr().out.count("mixture: protocol: <ours>; seeds: 0-63") == 1
     page = (run / "report.html").read_text()
     assert "<h3>mixture</h3>" in page and "<td>&lt;ours&gt;</td>" in page and "<td>0-63</td>" in page
 

@@ -19,6 +19,7 @@ from distillkit.run.loggers import Loggers
 from distillkit.run.signals import StopRequest
 from distillkit.run.training import Training
 from distillkit.show.screen import QuietScreen
+from distillkit.show.ticks import Ticks
 from distillkit.train import threads
 from distillkit.train.state import State
 
@@ -50,7 +51,7 @@ def test_a_lost_screen_stops_nothing(
     monkeypatch.setattr(QuietScreen, "line", line)
     assert go(recipe) == 0
     assert lines == 4 and weights(recipe) == weights(recipe, "whole")
-    assert "done in" not in (log := (recipe.parent / "runs/0001-tiny/log.txt").read_text()) and "0.16 kimg" in log
+    assert "done in" not in (log := (recipe.parent / "runs/0001-tiny/log.txt").read_text()) and "\n0.160  " in log
 
 
 def test_a_reader_that_leaves_sees_a_run_that_ends_well(tiny: Callable[..., Path]) -> None:
@@ -132,7 +133,7 @@ def test_a_checkpoint_is_due_by_the_clock_unless_saving_takes_too_much(
 ) -> None:
     state = make_state(f"run.checkpoint_minutes={minutes}")
     run, screen = RunDir.create(tmp_path / "runs", "x"), QuietScreen()
-    training = Training(state, run, screen, StopRequest(), Loggers((), run, screen))
+    training = Training(state, run, screen, StopRequest(), Loggers((), run, screen), Ticks(screen, state.total))
     training.seconds, training.saving = seconds, saving
     assert training.overdue() is due
 
