@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from distillkit.api.errors import DistillkitError
     from distillkit.networks.loaded import Student, load
     from distillkit.python.calls import check, compare, evaluate, plan, run
     from distillkit.python.result import Result
@@ -14,12 +15,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 NUMERICS = 2  # raised where a run's bits change on purpose; in every fingerprint
 __all__ = [
-    "Result", "Student", "StudyResult", "__version__", "check", "compare", "evaluate", "load", "plan", "run", "study",
+    "DistillkitError", "Result", "Student", "StudyResult", "__version__",
+    "check", "compare", "evaluate", "load", "plan", "run", "study",
 ]  # fmt: skip
 # Where each is: with torch, or long to import, so only when it is asked for.
 _LATER = {
-    "load": "distillkit.networks.loaded", "Student": "distillkit.networks.loaded", "Result": "distillkit.python.result",
-    "StudyResult": "distillkit.python.studied", "check": "distillkit.python.calls",
+    "DistillkitError": "distillkit.api.errors", "Result": "distillkit.python.result",
+    "Student": "distillkit.networks.loaded", "StudyResult": "distillkit.python.studied",
+    "check": "distillkit.python.calls", "load": "distillkit.networks.loaded",
 }  # fmt: skip
 _COMMANDS = ("run", "plan", "compare", "evaluate", "study")  # packages that can be called, see calling.py
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import pluggy
 import torch
 from attrs import frozen
+from PIL import Image as PIL
 from torch import Tensor
 
 from distillkit.api import Dataset, Denoiser, Hooks, Images, InputError, Sample, UsageError
@@ -16,6 +18,7 @@ from distillkit.assets.folder import folder as assets
 from distillkit.assets.locate import located
 from distillkit.device import pick_device
 from distillkit.disk.rundir import warn_of_collapse
+from distillkit.images.pictures import grid
 from distillkit.networks import network_file, shipped
 from distillkit.networks.card import CALLS
 from distillkit.recipe import choice_from_table
@@ -57,6 +60,18 @@ class Student:
         `device` None: the GPU where there is one. Raises UsageError for labels that the student does not have.
         """
         return self.draw(range(SEED_BLOCK * seed, SEED_BLOCK * seed + n), labels, device).x
+
+    def __repr__(self) -> str:
+        size = " x ".join(map(str, self.shape))
+        labels = f", {self.label_dim} labels" if self.label_dim else ""
+        return f"Student({self.card.get('recipe', 'of no recipe')}: {size}{labels}, NFE {self.nfe})"
+
+    def sheet(self, n: int = 64, seed: int = 0, labels: Classes = None, columns: int | None = None) -> PIL.Image:
+        """The same images on one sheet, enlarged: a picture of PIL, which notebooks show and `save` writes."""
+        with TemporaryDirectory(prefix="distillkit-") as folder:
+            x = self.decode(self(n, seed, labels))
+            with PIL.open(grid(x, Path(folder) / "sheet.png", columns=columns)) as drawn:
+                return drawn.copy()
 
     def draw(
         self, seeds: Sequence[int], labels: Classes = None, device: str | torch.device | None = None, batch: int = CHUNK

@@ -16,7 +16,7 @@ from distillkit.show.screen import Screen
 
 if TYPE_CHECKING:
     from distillkit.compare import Comparison
-    from distillkit.plan.stages import Stage
+    from distillkit.python.planned import Plan
 
 __all__ = ["check", "compare", "evaluate", "plan", "run", "study"]
 NOTHING: Mapping[str, Any] = {}
@@ -58,14 +58,16 @@ def check(recipe: Asked, set: Mapping[str, Any] = NOTHING, *, name: str = "recip
     return tables(nodes[-1].recipe)
 
 
-def plan(
-    recipe: Asked, set: Mapping[str, Any] = NOTHING, *, name: str = "recipe", runs: str | Path = "runs"
-) -> list[Stage]:
-    """What each recipe of the chain takes, the asked one last: `flops`, `peak(micro_batch)` in bytes, `finished`."""
+def plan(recipe: Asked, set: Mapping[str, Any] = NOTHING, *, name: str = "recipe", runs: str | Path = "runs") -> Plan:
+    """What each recipe of the chain takes, as stages with `flops`, `peak(micro_batch)` in bytes and `finished`.
+
+    Its `rows` are a table, `verdict(memory=8)` says whether it fits into so many GB. Raises RecipeProblems.
+    """
     from distillkit.plan.stages import stages
+    from distillkit.python.planned import Plan
 
     with file_of(recipe, name) as path:
-        return stages(path, settings(set), Path(runs), Catalog.installed())
+        return Plan(stages(path, settings(set), Path(runs), Catalog.installed()))
 
 
 def compare(*runs: Result | str | Path, baseline: str | None = None, metrics: Sequence[str] = ()) -> Comparison:

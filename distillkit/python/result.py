@@ -14,6 +14,7 @@ from distillkit.disk.rundir import RunDir
 from distillkit.show import formats
 
 if TYPE_CHECKING:
+    from PIL import Image as PIL
     from torch import Tensor
 
     from distillkit.networks.loaded import Student
@@ -74,6 +75,10 @@ class Result:
     def images(self, n: int = 16, seed: int = 0) -> Tensor:
         """Images [n,C,H,W] in [-1,1] of the student, pixels of latents; the same n and seed, the same images."""
         return self.student.decode(self.student(n=n, seed=seed))
+
+    def sheet(self, n: int = 64, seed: int = 0) -> PIL.Image:
+        """The same images on one sheet, enlarged: a picture of PIL, which notebooks show."""
+        return self.student.sheet(n, seed)
 
     @property
     def _scores(self) -> results.Scores:

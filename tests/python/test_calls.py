@@ -128,3 +128,13 @@ def test_importing_it_imports_no_torch() -> None:
     code = "import sys, distillkit; print(sorted(m for m in sys.modules if m.split('.')[0] in ('torch', 'numpy')))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_plan_is_a_table_with_a_verdict_and_a_student_a_line_and_a_sheet() -> None:
+    plan = distillkit.plan("gaussians_sid", {"run.batch": 32})
+    assert plan.rows[0]["recipe"] == "gaussians_sid" and plan.rows[0]["missing"] == "-"
+    assert plan.verdict(8).startswith("fits: ") and plan.verdict(1e-6).startswith("does not fit: ")
+    assert repr(plan).splitlines()[0].startswith("recipe ") and plan._repr_html_().count("<tr>") == 2
+    student = distillkit.load("digits/sid2a_el")
+    assert repr(student) == "Student(digits_sid2a_el: 1 x 8 x 8, 10 labels, NFE 1)"
+    assert student.sheet(20).size == student.sheet(20, columns=10).size != student.sheet(20, columns=5).size

@@ -1,0 +1,69 @@
+"""The notebooks of examples/: their cells in order, as a notebook runs them, with few images."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
+USED = {"load", "check", "plan", "run", "compare", "evaluate", "study", "DistillkitError"}
+
+
+def read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def cells(path: Path) -> list[str]:
+    return ["".join(cell["source"]) for cell in read(path)["cells"] if cell["cell_type"] == "code"]
+
+
+def as_shown(cell: str) -> str:
+    """The cell with its last expression kept, as a notebook shows it."""
+    tree = ast.parse(cell)
+    last = tree.body[-1]
+    if isinstance(last, ast.Expr):
+        shown = ast.Call(ast.Name("shown"), [last.value], [])
+        tree.body[-1] = ast.Expr(shown)
+    return ast.unparse(ast.fix_missing_locations(tree))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_its_cells_run_in_order_and_show_what_a_notebook_can(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = "\n".join(as_shown(cell) for cell in cells(path))
+    assert "kimg = 64" in text
+    (tmp_path / "cells.py").write_text(text.replace("kimg = 64", "kimg = 0.512"))
+    shown: list[Any] = []
+    runpy.run_path(str(tmp_path / "cells.py"), {"shown": shown.append})
+    assert "did you mean kimg" in capsys.readouterr().out
+    rich = [one for one in shown if hasattr(one, "_repr_html_")]
+    assert [type(one).__name__ for one in rich] == ["Plan", "Result", "Result", "Comparison", "StudyResult"]
+    assert all("<table>" in one._repr_html_() for one in rich) and all(len(repr(one)) < 1000 for one in shown)
+    assert sum("<img " in one._repr_html_() for one in rich) == 4
+    assert type(shown[0]).__name__ == "Image" and shown[0].size[0] > 100
+    assert [row["state"] for row in shown[-1]] == ["reused", "finished"]
+
+
+def test_they_are_small_and_keep_no_outputs() -> None:
+    assert NOTEBOOKS
+    for path in NOTEBOOKS:
+        assert path.stat().st_size < 20_000
+        assert all(not cell["outputs"] and cell["execution_count"] is None for cell in read(path)["cells"] if
+                   cell["cell_type"] == "code")  # fmt: skip
+
+
+def test_they_use_nothing_but_the_functions_of_the_package() -> None:
+    text = "\n".join(cells(EXAMPLES / "first_steps.ipynb"))
+    imported = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert [ast.unparse(node) for node in imported] == ["import distillkit"]
+    assert set(re.findall(r"distillkit\.(\w+)", text)) == USED
