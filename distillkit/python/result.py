@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from distillkit.disk import results
 from distillkit.disk.metrics import MetricsLog
 from distillkit.disk.rundir import RunDir
-from distillkit.show import formats
+from distillkit.show import formats, verdict
+from distillkit.show.verdict import Verdict
 
 if TYPE_CHECKING:
     from PIL import Image as PIL
@@ -37,6 +38,11 @@ class Result:
     def status(self) -> str:
         """ "finished", "collapsed", "diverged", "failed" or "unfinished"."""
         return self.run.status()
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the run is in words, as its page says it: `text`, `level` ("well", "look", "bad", "open"), `reasons`."""
+        return verdict.of(self.path)
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -92,7 +98,7 @@ class Result:
         ]
         head = "<tr><th>metric</th><th>teacher</th><th>student</th><th>real v real</th></tr>"
         table = f"<table>{head}{''.join(rows)}</table>" if rows else ""
-        title = f"<b>{escape(self.path.name)}</b>: {escape(self.status)}"
+        title = f"<b>{escape(self.path.name)}</b>: {escape(str(self.verdict))}"
         return f"<div>{title}{table}{_picture(self.run.samples)}</div>"
 
 

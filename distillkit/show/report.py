@@ -10,7 +10,7 @@ from pathlib import Path
 from distillkit.disk import files
 from distillkit.show import html
 from distillkit.show.saved import Saved
-from distillkit.show.sections import curves, header, made, pictures, protocol, recipe, result, training
+from distillkit.show.sections import curves, header, made, pictures, protocol, recipe, result, training, verdict
 
 FOOTER = "Written by distillkit from this run's folder; `distillkit report` writes it again."
 
@@ -31,6 +31,7 @@ def rendered(run_dir: Path, *, title: str | None = None) -> str:
     name = title or run.name
     sections = [
         header.header(name, run),
+        verdict.of(run),
         html.section("Result", result.table(run) + result.remarks(run)),
         html.section("Protocol", protocol.facts(run)),
         html.section("Pictures", pictures.all_of(run)),
