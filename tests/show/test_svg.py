@@ -77,7 +77,7 @@ def test_few_equal_or_no_finite_points_are_no_problem(points):
 
 def test_a_curve_to_compare_with_lies_behind_on_the_same_axes_and_is_named():
     root = drawn([(0, 1.0), (1, 2.0)], behind=[(0, 1.0), (2, 4.0), (3, math.nan)], behind_label="a & b as shipped")
-    line, name = of_class(root, "behind")
+    line, _, name = of_class(root, "behind")
     (curve,) = of_class(root, "curve")
     order = list(root)
     assert order.index(line) < order.index(curve)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from distillkit.show import svg
+from distillkit.show import reference, svg
 from distillkit.show.saved import Saved
 
 NOT_CURVES = {"what", "nimg", "kimg", "seconds"}
@@ -14,13 +14,15 @@ NOT_CURVES = {"what", "nimg", "kimg", "seconds"}
 def metrics(run: Saved) -> str:
     """A chart for each metric that was measured twice, with teacher and floor as lines."""
     known = {row.name: row for row in run.scores.rows()}
+    shipped = reference.of(run)
     charts = []
     for name, points in by_name(run.rows, "evaluate").items():
         if name not in known or len(points) < 2:  # floors and spreads are reference lines; one point is no curve
             continue
         lines = {"teacher": known[name].teacher, "floor": known[name].floor}
         references = {label: value for label, value in lines.items() if value is not None}
-        charts.append(svg.Chart(title=name, points=points, references=references))
+        charts.append(svg.Chart(title=name, points=points, references=references, behind=shipped.behind(name),
+                                behind_label=shipped.label))  # fmt: skip
     return _drawn(charts)
 
 

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from html import escape
 
 from distillkit.api.curves import key_of, sentence
-from distillkit.show import svg
+from distillkit.show import reference, svg
 from distillkit.show.saved import Saved
 from distillkit.show.sections import curves
 
@@ -20,14 +20,14 @@ def training(run: Saved) -> str:
     found = curves.by_name(run.rows, "tick")
     moving = [name for name, points in found.items() if len({y for _, y in points}) > 1]
     moving.sort(key=lambda name: not name.startswith("loss/"))
-    told = meanings(run)
+    told, shipped = meanings(run), reference.of(run)
     folded = [name for name in moving if _folded(name, moving, told)]
     shown = [name for name in moving if name not in folded]
-    charts = _charts(shown, found, told)
+    charts = _charts(shown, found, told, shipped)
     if not folded:
         return charts
-    summary = f"more curves: {escape(', '.join(folded))}"
-    return f'{charts}\n<details class="more"><summary>{summary}</summary>\n{_charts(folded, found, told)}</details>'
+    summary, more = f"more curves: {escape(', '.join(folded))}", _charts(folded, found, told, shipped)
+    return f'{charts}\n<details class="more"><summary>{summary}</summary>\n{more}</details>'
 
 
 def meanings(run: Saved) -> dict[str, str]:
@@ -46,11 +46,14 @@ def _folded(name: str, names: Iterable[str], told: Mapping[str, str]) -> bool:
     return any(sign in key for sign in "*?[") and sum(key_of(other, told) == key for other in names) > MANY
 
 
-def _charts(names: Iterable[str], found: Mapping[str, list[svg.Point]], told: Mapping[str, str]) -> str:
-    drawn = [
-        f"<div>{svg.draw(svg.Chart(title=name, points=found[name]))}{_said(sentence(name, told))}</div>"
+def _charts(
+    names: Iterable[str], found: Mapping[str, list[svg.Point]], told: Mapping[str, str], shipped: reference.Reference
+) -> str:
+    charts = [
+        svg.Chart(title=name, points=found[name], behind=shipped.behind(name), behind_label=shipped.label)
         for name in names
     ]
+    drawn = [f"<div>{svg.draw(chart)}{_said(sentence(chart.title, told))}</div>" for chart in charts]
     return f'<div class="charts">{chr(10).join(drawn)}</div>' if drawn else ""
 
 
