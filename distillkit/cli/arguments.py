@@ -10,7 +10,7 @@ from pathlib import Path
 from distillkit.api.errors import UsageError
 from distillkit.cli.runs import run_path
 
-STUDENT = "a run or its number, a result folder, a student.safetensors, or digits/sid2a_el"
+STUDENT = "a run or its number, a result folder, a student.safetensors, digits/sid2a_el, or hf://USER/NAME"
 IMAGES = 1_000_000  # at most
 FORMATS = ("safetensors", "torch-export", "onnx", "diffusers")  # of export and push
 
@@ -72,6 +72,8 @@ def student_path(text: str) -> Path:
     """Find a student: a path, a run by its number, or one that comes along."""
     from distillkit.networks import shipped
 
+    if text.startswith("hf://"):  # downloaded later: not every error of that is one of the command line
+        return Path(text)
     try:
         return shipped.found(run_path(text))
     except UsageError as error:

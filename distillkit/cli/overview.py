@@ -22,6 +22,8 @@ GROUPS = {  # a module here for each command, with add(parser) and main(args)
     "use a student": {
         "sample": "draw images of a finished student",
         "export": "write a finished student in a format of others, and compare the two",
+        "push": "put a finished student on the Hub of Hugging Face, with a card",
+        "pull": "get a student from there, as a folder",
     },
     "recipes, data, networks": {
         "recipes": "list the recipes that come with distillkit, or copy one to edit",

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from distillkit.api import DistillkitError, UsageError
 from distillkit.disk import files
-from distillkit.networks import network_file
+from distillkit.disk.rundir import RunDir
+from distillkit.networks import network_file, shipped
 from distillkit.networks.for_diffusers.write import to_diffusers
 from distillkit.networks.hub_metadata import Home
 from distillkit.networks.loaded import Student, load
@@ -43,6 +44,8 @@ def export(source: Path, to: str, out: Path, dtype: str = "fp32", home: Home | N
     """
     if os.path.lexists(out) or not out.name:
         raise UsageError(f"{out} exists already; choose another folder")
+    source = shipped.found(source)
+    refuse_unfinished(source)
     made, kept = float32(load(source)), DTYPES[dtype]
     made.card, scores = known(source, made.card)
     rounded = made if dtype == "fp32" else round_weights(twin(made), kept.dtype)
@@ -60,6 +63,12 @@ def export(source: Path, to: str, out: Path, dtype: str = "fp32", home: Home | N
 def twin(made: Student) -> Student:
     """The same student with a network of its own."""
     return Student(copy.deepcopy(made.network), made.sampler, made.card, made.data)
+
+
+def refuse_unfinished(path: Path) -> None:
+    """Raises UsageError for a run that has no student yet."""
+    if (path / "run.json").is_file() and not (run := RunDir.open(path)).ended:
+        raise UsageError(f"{path} is {run.status()}: there is no student in it yet")
 
 
 def refuse(to: str, dtype: str, apart: float) -> NoReturn:

@@ -45,8 +45,10 @@ def front_matter(card: dict[str, Any], scores: Scores, home: Home) -> str:
 
 
 def _licence(binding: dict[str, str] | None, said: str | None) -> dict[str, str]:
+    if said:
+        return {"license": said.lower()}
     found = {text.lower().replace(" ", "-") for text in (binding or {"": "unknown"}).values()}
-    known = said or (found.pop() if len(found) == 1 else "other")
+    known = found.pop() if len(found) == 1 else "other"
     if known in LICENCES and known != "other":
         return {"license": known}
     return {"license": "other", "license_name": "see-the-card", "license_link": "README.md"}

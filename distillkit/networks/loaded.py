@@ -113,7 +113,7 @@ class Student:
 
 
 def load(path: str | Path) -> Student:
-    """The student of a run, a result folder or a student.safetensors, or one that comes along: "digits/sid2a_el".
+    """The student of a run, a result folder or a student.safetensors, or by name: "digits/sid2a_el", "hf://USER/NAME".
 
     Raises InputError if files are missing, damaged, or say nothing of a sampler; warns of a run that collapsed.
     """

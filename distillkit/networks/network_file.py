@@ -61,7 +61,12 @@ def files(path: Path) -> tuple[Path, Path]:
 
 def read_card(path: Path) -> dict[str, Any]:
     """The card of a network. Raises InputError if it is missing, damaged, of another kind or of another run."""
-    _, file = files(path)
+    card = checked_card(files(path)[1])
+    return card | {key: floats(card[key]) for key in ("network", "sample") if key in card}  # sigma_max = inf
+
+
+def checked_card(file: Path) -> dict[str, Any]:
+    """A card as its file has it. Raises InputError as `read_card`."""
     vouched(file)
     try:
         if file.stat().st_size > cards.LARGEST:
@@ -74,7 +79,7 @@ def read_card(path: Path) -> dict[str, Any]:
         raise InputError(f"{file}: not a card this version reads (wrong: {', '.join(wrong) or 'format'})")
     if "fingerprint" in card:
         check_maker(file, card["fingerprint"])
-    return card | {key: floats(card[key]) for key in ("network", "sample") if key in card}  # sigma_max = inf
+    return card
 
 
 def load_network(path: Path, catalog: Catalog) -> Carded:

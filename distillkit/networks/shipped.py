@@ -1,4 +1,4 @@
-"""Networks that come with distillkit, by names such as `digits/sid2a_el`: result folders in the package."""
+"""Networks by name: those that come along, such as `digits/sid2a_el`, and those on the Hub, `hf://USER/NAME`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,12 @@ def names() -> list[str]:
 def found(path: Path) -> Path:
     """The folder of the network of that name, else the path as it is; what lies there wins, with a warning.
 
-    Raises UsageError for a name beside those that there are.
+    Raises UsageError for a name beside those that there are, InputError where the Hub has no such student.
     """
+    if path.parts[:1] == ("hf:",):  # what a path makes of hf://
+        from distillkit.networks import hub
+
+        return hub.found("/".join(path.parts[1:]))
     name = path.as_posix()
     if path.exists():
         if name in names():
