@@ -12,7 +12,7 @@ from distillkit.compare.comparison import Comparison, Target
 from distillkit.compare.groups import Group
 from distillkit.show import formats, html, svg
 
-COLOURS = 8  # CSS classes s0 ... s7
+COLOURS = 6  # CSS classes s0 ... s5
 LOG_FROM = 6.0  # ratio of values; earlier than in a report, since what matters is how curves differ at their ends
 SPREAD = "Lines are means over seeds, bands one standard deviation to each side"
 

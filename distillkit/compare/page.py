@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from distillkit.api import UsageError
-from distillkit.compare import charts, matrix, tables
+from distillkit.compare import charts, markup, matrix, tables
 from distillkit.compare.comparison import Comparison
 from distillkit.compare.curves import LAST
 from distillkit.compare.groups import differences, shown
@@ -23,12 +23,14 @@ def write_page(
     c: Comparison, path: Path, title: str = "Comparison", note: str = "", setup: Table | None = None
 ) -> Path:
     """Write the page; parts that the runs do not have are left out. `setup` says how recipes differ, if one knows."""
-    differ = setup or (_differences(c) if len(c.groups) > 1 else None)
+    differ, css = setup or (_differences(c) if len(c.groups) > 1 else None), "facts" if setup else "compare words"
     body = [
         _header(c, title, note),
+        "<main>",
         *(_rows(c) if c.rows else _plain(c)),
-        html.section("How the recipes differ", _table(differ, css="facts" if setup else "compare") if differ else ""),
-        html.section("Runs", _table(_runs(c))),
+        html.section("How the recipes differ", markup.table(differ, css=css) if differ else ""),
+        html.section("Runs", markup.table(_runs(c), css="compare words")),
+        "</main>",
     ]
     try:
         files.write_atomic(path, html.page(title, "\n".join(body), FOOTER, _css()).encode())
@@ -41,7 +43,7 @@ def _plain(c: Comparison) -> list[str]:
     """Make the sections of groups that are compared with one baseline."""
     return [
         html.section("Curves", charts.legend(c) + charts.charts(c) if c.targets else ""),
-        html.section("Final values", _table(tables.final(c)) + _bold(c)),
+        html.section("Final values", markup.table(tables.final(c)) + _bold(c)),
         html.section("The way to the baseline's final value", _ways(c)),
         html.section("Samples from the same noise", charts.pictures(c)),
     ]
@@ -57,7 +59,7 @@ def _rows(c: Comparison) -> list[str]:
         html.section(f"The way to the final value of {matrix.first(c)!r}", _noted(matrix.ways(c))),
         html.section("Curves", charts.multiples(c) if c.targets else ""),
         html.section(f"Others, against {c.baseline.label}", beside),
-        html.section("All final values", _table(tables.final(c))),
+        html.section("All final values", markup.table(tables.final(c))),
         html.section("Samples from the same noise", "".join(pictures)),
     ]
 
@@ -66,12 +68,12 @@ def _noted(made: Sequence[Table]) -> str:
     """Put tables beside each other, and the note of the first below them."""
     if not made:
         return ""
-    shown = "\n".join(_table(table, caption=True) for table in made)
+    shown = "\n".join(markup.table(table, caption=True) for table in made)
     return f'<div class="tables">{shown}</div>\n<p class="sub">{escape(made[0].note)}</p>'
 
 
 def _ways(c: Comparison) -> str:
-    ways = "\n".join(_table(tables.way(c, target), caption=True) for target in c.targets)
+    ways = "\n".join(markup.table(tables.way(c, target), caption=True) for target in c.targets)
     return ways and ways + _definition(c)
 
 
@@ -85,18 +87,6 @@ def _header(c: Comparison, title: str, note: str) -> str:
     facts = [f"{len(c.groups)} recipes", f"{runs} runs", escape(against)]
     facts += [escape(note)] if note else []
     return f'<header><h1>{escape(title)}</h1>\n<p class="sub">{" &middot; ".join(facts)}</p></header>'
-
-
-def _table(table: Table, caption: bool = False, css: str = "compare") -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in table.head)
-    lines = [f"<tr>{''.join(map(_cell, row))}</tr>" for row in table.rows]
-    told = f"<caption>{escape(table.title)}</caption>" if caption else ""
-    return f'<div class="scroll"><table class="{css}">{told}<tr>{head}</tr>\n{chr(10).join(lines)}</table></div>'
-
-
-def _cell(cell: Cell) -> str:
-    mark = ' class="best"' if cell.best else ' class="worse"' if cell.worse else ""
-    return f"<td{mark}>{escape(cell.text)}</td>"
 
 
 def _bold(c: Comparison) -> str:

@@ -91,6 +91,7 @@ def whole(title: str, body: str, up: str, css: str) -> str:
 <meta name="color-scheme" content="light dark">
 <noscript><meta http-equiv="refresh" content="10"></noscript>
 <title>{escape(title)}</title>
+<link rel="icon" href="data:,">
 <link rel="stylesheet" href="{up}page.css">
 <script src="{up}watch.js" defer></script>
 </head>

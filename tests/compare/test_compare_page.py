@@ -34,7 +34,7 @@ def test_the_page_has_curves_tables_panels_and_differences(page):
     assert page.count("<svg") == 2  # against images and against seconds
     assert page.count("data:image/png;base64,") == 2
     assert "Samples from the same noise" in page and "s&lt;d, seed 0" in page
-    assert "<td>generator_loss.alpha</td><td>1</td><td>1.2</td>" in page
+    assert re.search(r'<th scope="row">generator_loss.alpha</th><td[^>]*>1</td><td[^>]*>1.2</td>', page)
     assert "mean of the last 3 evaluations" in page and "worse by 5 %" in page
 
 
