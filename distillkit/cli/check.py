@@ -82,7 +82,7 @@ def _show(path: Path, args: Namespace) -> int:
     from distillkit.run.refuse import refuse
 
     catalog = Catalog.installed()
-    nodes = graph(path, args.sets, catalog, None)
+    nodes = graph(path, args.sets, catalog, None, runs=args.runs)
     text = to_toml(nodes[-1].recipe, made_with=nodes[-1].versions)
     if args.toml:
         print(text, end="")

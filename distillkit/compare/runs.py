@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from distillkit.disk.metrics import MetricsLog
 from distillkit.disk.results import Scores
 from distillkit.disk.rundir import RunDir
 from distillkit.recipe.fingerprint import WITHOUT_EFFECT_ON_RESULT
+from distillkit.recipe.paths import spelt
 from distillkit.show import html
 
 
@@ -61,7 +63,8 @@ class Run:
         ticks = [row for row in rows if type(row.get("seconds")) in (int, float)]
         return cls(
             path=path, name=typed.text(folder.info.get("recipe", path.name)), fingerprint=folder.fingerprint,
-            status=folder.status(), seed=int(recipe.get("run", {}).get("seed", 0)), recipe=_comparable(recipe, path),
+            status=folder.status(), seed=int(recipe.get("run", {}).get("seed", 0)), 
+            recipe=_comparable(recipe, path, path.parent.parent),
             versions={typed.text(k): typed.text(v) for k, v in folder.info.get("versions", {}).items()},
             evaluations=[_evaluation(row) for row in rows if row["what"] == "evaluate"],
             scores=results.read_or_last(path, rows), nimg=ticks[-1]["nimg"] if ticks else 0,
@@ -79,9 +82,12 @@ def _evaluation(row: Mapping[str, Any]) -> Evaluation:
     return Evaluation(row["nimg"], typed.number(row.get("seconds", 0.0)), results.of_row(row))
 
 
-def _comparable(recipe: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Leave out seed, versions and what does not change a result; put parents' recipes in place of their names."""
-    tables = {key: value for key, value in recipe.items() if key not in ("schema", "made_with")}
+def _comparable(recipe: dict[str, Any], folder: Path, home: Path) -> dict[str, Any]:
+    """Leave out seed, versions and what does not change a result; put parents' recipes in place of their names.
+
+    Paths are as seen from `home`, where those of 0.1 began.
+    """
+    tables = {key: _seen_from(home, folder, part) for key, part in recipe.items() if key not in ("schema", "made_with")}
     if not isinstance(tables["dataset"], dict):
         raise TypeError("dataset is no table")
     tables["run"] = {
@@ -91,5 +97,16 @@ def _comparable(recipe: dict[str, Any], folder: Path) -> dict[str, Any]:
         table = tables.get(key, {})
         if "from" in table:
             parent = folder / table["from"]
-            tables[key] = {**table, "from": {"use": parent.stem, **_comparable(typed.toml(parent), parent.parent)}}
+            tables[key] = {
+                **table,
+                "from": {"use": parent.stem, **_comparable(typed.toml(parent), parent.parent, home)},
+            }
     return tables
+
+
+def _seen_from(home: Path, folder: Path, value: Any) -> Any:
+    if isinstance(value, str) and value.startswith("../"):
+        return spelt(str(folder / value), os.path.abspath(home))
+    if isinstance(value, dict):
+        return {key: part if key == "from" else _seen_from(home, folder, part) for key, part in value.items()}
+    return [_seen_from(home, folder, part) for part in value] if isinstance(value, list) else value

@@ -78,7 +78,7 @@ def stages(path: Path, sets: Sequence[str], runs: Path, catalog: Catalog) -> lis
 
     Nothing is downloaded, trained or written, and no network has weights.
     """
-    nodes, cards = graph(path, sets, catalog, None), dict[str, Card]()
+    nodes, cards = graph(path, sets, catalog, None, runs=runs), dict[str, Card]()
     found = lookup.plan(nodes, rundir.known(runs))
     return [
         attrs.evolve(_stage(node, one.run, cards, catalog), remarks=tuple(lookup.remarks([node], [one])))

@@ -10,6 +10,7 @@ from typing import Any
 
 from distillkit.api.errors import UsageError
 from distillkit.recipe import shipped
+from distillkit.recipe.paths import of_python
 from distillkit.recipe.write import toml, value_text
 
 Asked = str | Path | Mapping[str, Any]  # a file, the name of a shipped recipe, or the tables themselves
@@ -19,7 +20,8 @@ Asked = str | Path | Mapping[str, Any]  # a file, the name of a shipped recipe, 
 def file_of(recipe: Asked, name: str) -> Iterator[Path]:
     """The file of a recipe; that of tables lies in a folder of its own, and is gone afterwards.
 
-    Such tables name others by the names of shipped recipes, or by whole paths. Raises UsageError for what is none.
+    Such tables name other recipes by the names of shipped ones, or by whole paths; paths of data count from the working
+    directory. Raises UsageError for what is none.
     """
     if isinstance(recipe, str | Path):
         yield shipped.asked(str(recipe))
@@ -29,7 +31,8 @@ def file_of(recipe: Asked, name: str) -> Iterator[Path]:
     with TemporaryDirectory(prefix="distillkit-") as folder:
         path = Path(folder) / f"{name}.toml"
         path.write_text(toml({"schema": 1, **recipe}), encoding="utf-8")
-        yield path
+        with of_python(path):
+            yield path
 
 
 def settings(given: Mapping[str, Any]) -> list[str]:

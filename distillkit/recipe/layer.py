@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from pathlib import Path
 from typing import Any
 
 from attrs import evolve, field, frozen
@@ -18,11 +19,24 @@ REMOVED = {"remove": True}  # as a key's value: none, though a lower layer or a 
 class Origin:
     """Where a value was written."""
 
-    file: str
+    file: str  # as messages call it
     line: int | None = None
+    path: Path | None = None  # None: of no file
 
 
 SET = Origin("--set")
+
+
+class Setting(str):
+    """A KEY=VALUE that a file gives, as studies do."""
+
+    file: Path
+
+    @classmethod
+    def of(cls, text: str, file: Path) -> Setting:
+        made = cls(text)
+        made.file = file
+        return made
 
 
 @frozen
@@ -154,12 +168,13 @@ def override(layer: Layer, text: str) -> Layer | Problem:
     if len(parts) > MAX_DEPTH:
         return Problem(SET.file, None, "", f"nested deeper than {MAX_DEPTH}")
     new = _value(value.strip())
+    origin = Origin(SET.file, None, text.file) if isinstance(text, Setting) else SET
     key, wrong = _place(layer.data, parts, _nested(parts, new))
     if wrong:
         return Problem(SET.file, None, key_text(key), wrong)
     for over in (REMOVED, new) if isinstance(new, dict) else (new,):  # a table that is given whole is no addition
-        layer = overlay(layer, Layer(_nested(parts, over), {tuple(parts): SET}))
-    origins = {key[:1]: SET} | layer.origins  # a table that is not in the file is of this place too
+        layer = overlay(layer, Layer(_nested(parts, over), {tuple(parts): origin}))
+    origins = {key[:1]: origin} | layer.origins  # a table that is not in the file is of this place too
     return evolve(layer, origins=origins)
 
 

@@ -111,7 +111,8 @@ def _read(path: Path, asked: Path, file: str) -> Layer:
         problem = _unreadable(file, error)
         hint = shipped.near(str(path)) if isinstance(error, FileNotFoundError) else ""
         raise RecipeProblems(asked, [evolve(problem, hint=hint)]) from error
-    return Layer(deepcopy(data), {(): Origin(file), **{key: Origin(file, line) for key, line in lines.items()}})
+    origins = {(): Origin(file, None, path), **{key: Origin(file, line, path) for key, line in lines.items()}}
+    return Layer(deepcopy(data), origins)
 
 
 @lru_cache(maxsize=256)

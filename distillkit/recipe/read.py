@@ -13,6 +13,7 @@ from distillkit.recipe.checks import check
 from distillkit.recipe.keys import fields
 from distillkit.recipe.layer import Layer, Origin, overlay, override, stamped
 from distillkit.recipe.load import load
+from distillkit.recipe.paths import resolved
 from distillkit.recipe.problem import Key, Problem, RecipeProblems, key_text
 from distillkit.recipe.schema import Recipe, Tables
 from distillkit.recipe.shown import is_list, is_table
@@ -86,7 +87,8 @@ def read(path: Path | str, sets: Sequence[str] = (), catalog: Catalog | None = N
     check(values, report)
     if problems:
         raise RecipeProblems(path, problems)
-    return Recipe(path=path, **values)
+    values, written = resolved(values, layer)
+    return Recipe(path=path, written=written, **values)
 
 
 def _method(layer: Layer, catalog: Catalog) -> type[GeneratorLoss] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +184,8 @@ class Recipe(Tables):
     """A whole recipe: every default filled in, every name resolved to a class, nothing built."""
 
     path: Path
+    written: Mapping[tuple[str | int, ...], str] = field(factory=dict, eq=False, repr=False)
+    """paths that its files spell otherwise, by key"""
 
     @property
     def name(self) -> str:

@@ -27,7 +27,7 @@ NOTE = "extends"  # of run.json: run, its fingerprint, images it had seen, and t
 
 def resumed(run: RunDir, node: Node) -> Node:
     """The node of a run that goes on. Raises UsageError where its recipe or the plugins are others now."""
-    if node.fingerprint != plain(run):
+    if plain(run) not in node.known:
         raise UsageError(
             f"{run.path} was made with other plugins or an edited recipe (fingerprint {plain(run)}, "
             f"now {node.fingerprint}); install the versions named in its run.json, or run the recipe anew"
@@ -50,7 +50,7 @@ def longer(origin: RunDir, node: Node) -> Node:
 
     kimg = typed.toml(origin.resolved).get("run", {}).get("kimg", 0)
     newest = checkpoint.newest(origin.checkpoints)
-    if node.at(kimg) != plain(origin):
+    if plain(origin) not in node.at(kimg):
         raise UsageError(
             f"{origin.path} was made with other plugins, an edited recipe or other settings: --extend sets run.kimg, "
             "and with it at most keys that change no bits, such as run.checkpoint_kimg"
@@ -64,13 +64,14 @@ def longer(origin: RunDir, node: Node) -> Node:
             "is to be" + ("" if origin.ended else ", --resume goes on to its own end")
         )
     note = {"run": str(origin.path), "fingerprint": origin.fingerprint, "nimg": nimg, "recipe": node.fingerprint}
-    identity = node.fingerprint
+    identity, spellings = node.fingerprint, node.spellings
     if depends_on_kimg(node.recipe):
+        spellings = ()  # a run from the start is another one
         identity = hashlib.sha256(f"{node.fingerprint} {origin.fingerprint} {nimg}".encode()).hexdigest()[:16]
     facts: dict[str, Any] = {key: origin.info[key] for key in ("threads",) if key in origin.info}
     return evolve(
         node, fingerprint=identity, known_as=str(origin.info["recipe"]), given=origin.recipe,
-        facts={**facts, NOTE: note}, begins=f", from {nimg / 1000:g} of {origin.path}",
+        facts={**facts, NOTE: note}, spellings=spellings, begins=f", from {nimg / 1000:g} of {origin.path}",
     )  # fmt: skip
 
 

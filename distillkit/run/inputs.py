@@ -5,20 +5,17 @@ The fingerprint names data and checkpoints by their paths, and what lies there m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import attrs
-
-from distillkit.api import Choice
 from distillkit.api.keys import changes_bits, names_file
 from distillkit.assets.folder import folder
 from distillkit.assets.locate import located
 from distillkit.disk import content
 from distillkit.disk.rundir import RunDir
-from distillkit.recipe.keys import fields
-from distillkit.recipe.problem import Key, key_text
+from distillkit.recipe.paths import named
+from distillkit.recipe.problem import key_text
 from distillkit.recipe.schema import Recipe
 
 NOTE = "inputs"  # of run.json
@@ -26,25 +23,8 @@ NOTE = "inputs"  # of run.json
 
 def paths(recipe: Recipe, wanted: Callable[[Any], bool] = names_file) -> dict[str, Path]:
     """The files and folders that a recipe names, published ones where they lie, by their keys."""
-    return {key_text(key): Path(text) for key, text in _named(located(recipe, folder()), (), wanted)}
-
-
-def _named(value: Any, at: Key, wanted: Callable[[Any], bool]) -> Iterator[tuple[Key, str]]:
-    if isinstance(value, Choice):
-        yield from _named(value.slot, at, wanted)
-        yield from _named(value.config, at, wanted)
-    elif isinstance(value, list | tuple):
-        for n, part in enumerate(value):
-            yield from _named(part, (*at, n), wanted)
-    elif attrs.has(type(value)):
-        for key, attribute in fields(type(value)).items():
-            if not changes_bits(attribute):  # a logger's files are written
-                continue
-            part = getattr(value, attribute.name)
-            if not isinstance(part, str):
-                yield from _named(part, (*at, key), wanted)
-            elif wanted(attribute):
-                yield (*at, key), part
+    found = named(located(recipe, folder())).items()
+    return {key_text(key): Path(text) for key, (one, text) in found if changes_bits(one) and wanted(one)}
 
 
 def noted(recipe: Recipe, parents: Mapping[str, Path]) -> dict[str, dict[str, str]]:

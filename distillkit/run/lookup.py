@@ -37,7 +37,7 @@ def look(node: Node, known: Known, parents: Mapping[str, Path]) -> Found:
     None where there is no such run, or it diverged and would again; one that collapsed is told and not used.
     """
     outdated: dict[Path, list[str]] = {}
-    for run, status in known.get(node.fingerprint, ()):
+    for run, status in runs_of(node, known):
         changed = inputs.changes(run, node.recipe, parents)
         if not changed:
             useless = status in ("diverged", "collapsed")
@@ -48,13 +48,18 @@ def look(node: Node, known: Known, parents: Mapping[str, Path]) -> Found:
     return Found(None, None, outdated)
 
 
+def runs_of(node: Node, known: Known) -> list[tuple[RunDir, str]]:
+    """The runs that have one of its fingerprints, with their states; finished ones first."""
+    return sorted((pair for each in node.known for pair in known.get(each, ())), key=lambda pair: pair[1] != "finished")
+
+
 def plan(nodes: Sequence[Node], known: Known) -> list[Found]:
     """Find the runs of all nodes, parents first; what builds on a run that is made anew is made anew."""
     found: dict[Path, Found] = {}
     for node in nodes:
         parents = {table: found[path] for table, path in node.sources.items()}
         anew = [f"{table} is trained anew" for table, one in parents.items() if one.run is None and one.outdated]
-        runs = known.get(node.fingerprint, ())
+        runs = runs_of(node, known)
         found[node.recipe.path.resolve()] = (
             Found(None, None, {run.path: anew for run, _ in runs}) if anew and runs
             else look(node, known, {table: one.run.path for table, one in parents.items() if one.run})
@@ -104,7 +109,7 @@ def shorter(node: Node, known: Known) -> str:
         except (InputError, KeyError, TypeError, ValueError):
             continue  # a damaged file, which is told where the run is used
         longer = node.recipe.run.kimg
-        if 0 < kimg < longer and node.at(kimg) == extension.plain(run):
+        if 0 < kimg < longer and extension.plain(run) in node.at(kimg):
             command = f"distillkit run {run.path} --extend --set run.kimg={longer:g}"
             return f"{run.path} has {kimg:g} kimg of the same, {command} goes on from there"
     return ""

@@ -67,7 +67,7 @@ def run(
     if path is None:
         raise UsageError("name a recipe, or a run to resume")
     runs = runs or (target.path.parent if target else Path("runs"))
-    nodes = graph(path, sets, catalog, seed, change or (lambda recipe: recipe))
+    nodes = graph(path, sets, catalog, seed, change or (lambda recipe: recipe), runs)
     if target is not None:
         nodes[-1] = (extension.resumed if resume else extension.longer)(target, nodes[-1])
     known = rundir.known(runs, collapsed)
@@ -147,7 +147,7 @@ def tell_plan(
     table: dict[str, dict[str, str]] = {}
     remarks: list[str] = []
     for seed, (sets, everywhere) in seeds.items():
-        nodes = graph(path, sets, catalog, everywhere)
+        nodes = graph(path, sets, catalog, everywhere, runs=runs)
         found = lookup.plan(nodes, known)
         if again:
             found[-1] = Found(None)
@@ -224,7 +224,7 @@ def one(
             paged(run, screen)
             return Outcome.of(run, reused=True)
         if not run.resolved.exists():  # new, or killed right after it was made
-            stage.write_recipes(run, *texts(node, nodes))
+            stage.write_recipes(run, *texts(node, nodes, run.path))
         if not inputs.known(run):
             run.note(inputs.NOTE, inputs.noted(recipe, parents))
         screen.stage(f"{run.info['recipe']}   {recipe.generator_loss.name}, {recipe.run.kimg:g} kimg   {run.path}")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from attrs import evolve, frozen
 
 from distillkit.api import UsageError
 from distillkit.recipe import shipped
+from distillkit.recipe.layer import Setting
+from distillkit.recipe.paths import named
+from distillkit.recipe.schema import Recipe
+from distillkit.recipe.write import value_text
 from distillkit.registry import Catalog
 from distillkit.run.nodes import Node, graph
 from distillkit.study.plan import Cell, Study
@@ -35,17 +40,17 @@ class Job:
         return ["run", str(self.recipe), *sets, *seed, *sick, "--wait", "--runs", str(runs)]
 
 
-def jobs(study: Study, catalog: Catalog, collapsed: bool = False) -> list[Job]:
+def jobs(study: Study, catalog: Catalog, collapsed: bool = False, runs: Path | None = None) -> list[Job]:
     """List all runs, each once, those that others build on first; `collapsed`: those that did are taken as finished.
 
-    Raises UsageError with the problems of all cells, or if two cells are the same recipe.
+    `runs`: where they will be. Raises UsageError with the problems of all cells, or if two cells are the same recipe.
     """
     found: dict[str, Job] = {}
     problems: list[str] = []
     for cell in study.cell:
         try:
             for seed in study.seeds:
-                for job in _jobs(study, cell, seed, catalog):
+                for job in _jobs(study, cell, seed, catalog, runs):
                     found[job.fingerprint] = _merged(found.get(job.fingerprint), job)
         except UsageError as error:
             problems.append(f"cell {cell.label!r}: {error}")
@@ -63,12 +68,14 @@ def _merged(before: Job | None, job: Job) -> Job:
     return before
 
 
-def _jobs(study: Study, cell: Cell, seed: int, catalog: Catalog) -> list[Job]:
+def _jobs(study: Study, cell: Cell, seed: int, catalog: Catalog, runs: Path | None) -> list[Job]:
     """List the run of a cell with one seed, after what it builds on."""
     path = shipped.path_of(cell.recipe, study.path.parent)
     everywhere = seed if study.teacher_seeds else None
-    sets = (*study.set, *cell.set, *(() if study.teacher_seeds else (f"run.seed={seed}",)))
-    nodes = graph(path, sets, catalog, everywhere)
+    own = [Setting.of(text, study.path) for text in (*study.set, *cell.set)]
+    sets: tuple[str, ...] = (*own, *(() if study.teacher_seeds else (f"run.seed={seed}",)))
+    nodes = graph(path, sets, catalog, everywhere, runs=runs)
+    sets = (*map(str, sets), *_seen_from_here(nodes[-1].recipe, own))
     by_path = {node.recipe.path.resolve(): node for node in nodes}
     made = []
     for node in nodes:
@@ -82,6 +89,15 @@ def _jobs(study: Study, cell: Cell, seed: int, catalog: Catalog) -> list[Job]:
             )
         )  # fmt: skip
     return made
+
+
+def _seen_from_here(recipe: Recipe, sets: Sequence[str]) -> Iterator[str]:
+    """Settings over those of the study, whose paths count from its folder, for a command that is given here."""
+    keys = [text.partition("=")[0].strip() for text in sets]
+    for key, (_, text) in named(recipe).items():
+        dotted = ".".join(map(str, key))
+        if key in recipe.written and any(f"{dotted}.".startswith(f"{one}.") for one in keys):
+            yield f"{dotted}={value_text(text)}"
 
 
 def _named(node: Node, seed: int | None) -> str:

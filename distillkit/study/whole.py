@@ -25,7 +25,7 @@ def whole(
 
     Raises RecipeProblems, UsageError for a study that is wrong, Preempted after a signal, when all runs have saved.
     """
-    todo = jobs(study, Catalog.installed(), collapsed)
+    todo = jobs(study, Catalog.installed(), collapsed, runs)
     folder = _made(out or runs / f"study-{study.name}")
     done = look(todo, runs, folder / "logs")
     if start:

@@ -16,7 +16,7 @@ from distillkit.api import Preempted, Submitted
 from distillkit.disk import rundir
 from distillkit.disk.rundir import RunDir
 from distillkit.launch import alone
-from distillkit.run import inputs, leash
+from distillkit.run import inputs, leash, lookup
 from distillkit.run.signals import StopRequest
 from distillkit.show import formats
 from distillkit.study.jobs import Job
@@ -115,7 +115,7 @@ def found(jobs: Sequence[Job], runs: Path) -> dict[str, RunDir]:
     for job in jobs:  # those that others build on come first
         pairs = zip(job.node.sources, job.needs, strict=True)
         parents = {table: newest[need].path for table, need in pairs if need in newest}
-        candidates = [run for run, _ in known.get(job.fingerprint, ())]
+        candidates = [run for run, _ in lookup.runs_of(job.node, known)]
         same = [run for run in candidates if not inputs.changes(run, job.node.recipe, parents)]
         if same and not anew & {*job.needs}:
             newest[job.fingerprint] = same[0]

@@ -29,6 +29,7 @@ from distillkit.kit import chosen
 from distillkit.networks import network_file
 from distillkit.recipe import read
 from distillkit.recipe.layer import Layer, overlay
+from distillkit.recipe.paths import of_python
 from distillkit.recipe.write import toml
 from distillkit.registry import Catalog, Offer
 from distillkit.train.build import build
@@ -170,7 +171,8 @@ def toy_recipe(**tables: Any) -> Recipe:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "toy.toml")
         path.write_text(toml(merged(DEFAULTS, {"run": {"device": chosen["device"]}}, tables)), encoding="utf-8")
-        return read(path, catalog=catalog())
+        with of_python(path):
+            return read(path, catalog=catalog())
 
 
 def toy_state(ranks: Ranks | None = None, **tables: Any) -> State:

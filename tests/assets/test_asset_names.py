@@ -105,7 +105,7 @@ def test_names_in_a_recipe_become_paths_wherever_they_stand(here):
 
 def test_a_file_of_that_name_here_comes_first(here):
     (here / NAMED[0]).write_bytes(b"mine")
-    assert located(read(here / "r.toml"), folder()).teacher_score.config.checkpoint == NAMED[0]
+    assert located(read(here / "r.toml"), folder()).teacher_score.config.checkpoint == str(here / NAMED[0])
 
 
 def test_all_that_is_missing_is_told_at_once(here):

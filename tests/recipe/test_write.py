@@ -75,6 +75,6 @@ def test_from_is_written_as_from_and_can_be_renamed(recipe, good):
 def test_nothing_is_shown_that_a_terminal_obeys_or_that_turns_letters_round(recipe, complaints, good):
     odd = "a\u202eb\x9b31mc\x07\u2066\U000e0001d\x7f"
     text = to_toml(recipe(good.replace("points.npz", "".join(f"\\U{ord(c):08x}" for c in odd))))
-    assert tomllib.loads(text)["dataset"]["path"] == odd
+    assert tomllib.loads(text)["dataset"]["path"].endswith(f"/{odd}")
     (told,) = complaints(good, [f'run.device="{odd}"'.encode("unicode_escape").decode().replace("\\x", "\\u00")])
     assert text.replace("\n", "").isprintable() and told.isprintable() and "\\u202e" in told

@@ -38,7 +38,7 @@ class ImageSet(Dataset):
 
     @frozen(kw_only=True)
     class Config:
-        path: str = field(validator=min_len(1), metadata=FILE)  # of the images, relative to the working directory
+        path: str = field(validator=min_len(1), metadata=FILE)  # of the images
         labels: bool = True  # use labels where there are some
         xflip: bool = False  # each image a second time, mirrored
         max_size: int | None = field(default=None, validator=optional(gt(0)))  # images at most, a random choice
