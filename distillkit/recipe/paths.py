@@ -113,7 +113,7 @@ def _written(data: Any, key: Key) -> Key | None:
 
 def _found(text: str, origin: Origin, key: Key) -> str:
     file = origin.path
-    if file is None or file in _OF_PYTHON or not text or "://" in text or os.path.isabs(text):
+    if file is None or is_of_python(file) or not text or "://" in text or os.path.isabs(text):
         return text
     beside = _joined(file.parent, text)
     if os.path.realpath(file).startswith(os.path.realpath(shipped.folder()) + os.sep):
@@ -162,6 +162,11 @@ def spelt(text: str, home: str | None, folder: str | None = None) -> str:
     whole = os.path.abspath(text)
     below = home is not None and whole.startswith(home.rstrip(os.sep) + os.sep)
     return Path(os.path.relpath(whole, folder or home)).as_posix() if below else whole
+
+
+def is_of_python(path: Path) -> bool:
+    """Does the file stand for tables given in Python?"""
+    return path in _OF_PYTHON
 
 
 @contextmanager

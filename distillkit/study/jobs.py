@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 from distillkit.api import UsageError
 from distillkit.recipe import shipped
 from distillkit.recipe.layer import Setting
-from distillkit.recipe.paths import named
+from distillkit.recipe.paths import is_of_python, named
 from distillkit.recipe.schema import Recipe
 from distillkit.recipe.write import value_text
 from distillkit.registry import Catalog
@@ -92,11 +92,12 @@ def _jobs(study: Study, cell: Cell, seed: int, catalog: Catalog, runs: Path | No
 
 
 def _seen_from_here(recipe: Recipe, sets: Sequence[str]) -> Iterator[str]:
-    """Settings over those of the study, whose paths count from its folder, for a command that is given here."""
+    """Settings for a command given here: over those of the study, which count from its folder, and over tables."""
     keys = [text.partition("=")[0].strip() for text in sets]
     for key, (_, text) in named(recipe).items():
         dotted = ".".join(map(str, key))
-        if key in recipe.written and any(f"{dotted}.".startswith(f"{one}.") for one in keys):
+        over = key in recipe.written and any(f"{dotted}.".startswith(f"{one}.") for one in keys)
+        if over or is_of_python(recipe.path):
             yield f"{dotted}={value_text(text)}"
 
 

@@ -106,9 +106,17 @@ def test_a_study_names_data_as_seen_from_its_own_folder(project: Path, tmp_path:
     assert far.fingerprint == job.fingerprint and reused(capsys, "project/recipes/t.toml", "--runs", "project/runs")
 
 
-def test_tables_of_python_count_from_the_working_directory(project: Path, monkeypatch) -> None:
+def test_tables_of_python_count_from_the_working_directory(project: Path) -> None:
     import distillkit
+    from distillkit.python.asked import file_of
+    from distillkit.registry import Catalog
+    from distillkit.study import jobs
+    from distillkit.study.plan import Cell, Study
 
     tables = typed.toml(project / "recipes/t.toml")
     tables["dataset"]["path"] = "data/set.npz"
     assert distillkit.run(tables, name="t", quiet=True).path.name == "0001-t"
+    with file_of(tables, "t") as file:  # whose runs are commands
+        study = Study(schema=1, name="s", seeds=(0,), cell=(Cell(recipe=str(file)),), path=Path("s.toml"))
+        (job,) = jobs(study, Catalog.installed())
+    assert 'dataset.path="data/set.npz"' in job.sets
