@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import re
+from collections.abc import Iterable
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -36,8 +38,19 @@ def page(title: str, body: str, footer: str, css: str = "") -> str:
 
 
 def section(title: str, body: str) -> str:
-    """Put a title over `body`; an empty body makes no section."""
-    return f"<section><h2>{escape(title)}</h2>\n{body}</section>" if body else ""
+    """Put a title over `body`, to which links lead by `anchor`; an empty body makes no section."""
+    return f'<section id="{anchor(title)}"><h2>{escape(title)}</h2>\n{body}</section>' if body else ""
+
+
+def anchor(title: str) -> str:
+    """The name of a section in links."""
+    return re.sub("[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
+def nav(titles: Iterable[str]) -> str:
+    """Links to the sections of those titles."""
+    links = [f'<a href="#{anchor(title)}">{escape(title)}</a>' for title in titles]
+    return f'<nav aria-label="Sections">{" ".join(links)}</nav>'
 
 
 def pictures(folder: Path, pattern: str) -> list[Path]:
@@ -45,9 +58,10 @@ def pictures(folder: Path, pattern: str) -> list[Path]:
     return sorted(path for path in folder.glob(pattern) if path.is_file() and not path.is_symlink())
 
 
-def picture(path: Path, caption: str, css: str = "") -> str:
-    """Put the PNG at `path` into the page itself, under its caption."""
+def picture(path: Path, caption: str, css: str = "", **facts: str) -> str:
+    """Put the PNG at `path` into the page itself, under its caption; `facts` are for scripts."""
     data = base64.b64encode(path.read_bytes()).decode()
     told = escape(caption)
+    more = "".join(f' data-{name}="{escape(value)}"' for name, value in facts.items())
     image = f'<img alt="{told}" src="data:image/png;base64,{data}">'
-    return f'<figure class="{css}"><figcaption>{told}</figcaption>{image}</figure>\n'
+    return f'<figure class="{css}"{more}><figcaption>{told}</figcaption>{image}</figure>\n'

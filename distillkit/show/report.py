@@ -5,12 +5,25 @@ What stands in a section is in distillkit/show/sections/, one file each.
 
 from __future__ import annotations
 
+from importlib import resources
 from pathlib import Path
 
 from distillkit.disk import files
 from distillkit.show import html
 from distillkit.show.saved import Saved
-from distillkit.show.sections import curves, header, made, pictures, protocol, recipe, result, training, verdict
+from distillkit.show.sections import (
+    curves,
+    glossary,
+    header,
+    made,
+    onward,
+    pictures,
+    protocol,
+    recipe,
+    result,
+    training,
+    verdict,
+)
 
 FOOTER = "Written by distillkit from this run's folder; `distillkit report` writes it again."
 
@@ -29,16 +42,20 @@ def rendered(run_dir: Path, *, title: str | None = None) -> str:
     """
     run = Saved.of(run_dir)
     name = title or run.name
-    sections = [
-        header.header(name, run),
-        verdict.of(run),
-        html.section("Result", result.table(run) + result.remarks(run)),
-        html.section("Protocol", protocol.facts(run)),
-        html.section("Pictures", pictures.all_of(run)),
-        html.section("Metrics", curves.metrics(run)),
-        html.section("Training", training.training(run)),
-        html.section("Health", curves.health(run)),
-        html.section("Resolved recipe", recipe.text(run)),
-        html.section("Made with", made.facts(run)),
-    ]
-    return html.page(name, "\n".join(sections), FOOTER)
+    sections = {
+        "Result": result.table(run) + result.remarks(run),
+        "Pictures": pictures.all_of(run),
+        "What next": onward.commands(run),
+        "Metrics": curves.metrics(run),
+        "Training": training.training(run),
+        "Health": curves.health(run),
+        glossary.TITLE: glossary.words(run),
+        "Protocol": protocol.facts(run),
+        "Made with": made.facts(run),
+        "Resolved recipe": recipe.text(run),
+    }
+    shown = {title: body for title, body in sections.items() if body}
+    parts = "\n".join(html.section(title, body) for title, body in shown.items())
+    body = f"{header.header(name, run)}\n{html.nav(shown)}\n<main>\n{verdict.of(run)}\n{parts}\n</main>"
+    css = resources.files("distillkit.show").joinpath("report.css").read_text(encoding="utf-8")
+    return html.page(name, body, FOOTER, css)

@@ -15,7 +15,7 @@ from distillkit.disk import lock, results, typed
 from distillkit.disk.metrics import MetricsLog
 from distillkit.disk.results import Scores
 from distillkit.disk.rundir import RunDir
-from distillkit.guard import Watch
+from distillkit.guard import START, Watch
 from distillkit.recipe.schema import Guard
 
 WAYS = ("lower", "higher", "none")
@@ -78,6 +78,16 @@ class Saved:
         """Updates that were not finite."""
         return max((row["skipped"] for row in self.rows if type(row.get("skipped")) is int), default=0)
 
+    @property
+    def start(self) -> dict[str, float]:
+        """Metrics of the untouched teacher, sampled as the student is, where the guard measured them."""
+        looks = [row["health"] for row in self.rows if isinstance(row.get("health"), dict)]
+        return {
+            key.removeprefix(START): float(value)
+            for look in looks for key, value in look.items()
+            if key.startswith(START) and isinstance(value, int | float)
+        }  # fmt: skip
+
     @cached_property
     def watch(self) -> Watch | None:
         """The guard after all rows, read again by the run's own [run.guard]; None: it cannot be read, or is off."""
@@ -111,6 +121,12 @@ def table(of: dict[str, Any], key: str) -> dict[str, Any]:
     """The table of that name; an empty one where there is none: others may have written the file."""
     found = of.get(key)
     return found if isinstance(found, dict) else {}
+
+
+def sessions(run: Saved) -> list[dict[str, Any]]:
+    """What run.json tells of each session, the first and the newest ones."""
+    told = run.info.get("sessions")
+    return [one for one in told if isinstance(one, dict)] if isinstance(told, list) else []
 
 
 def _json(path: Path) -> dict[str, Any]:

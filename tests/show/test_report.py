@@ -94,12 +94,13 @@ def test_the_page_refers_to_nothing_outside_itself(run):
     checker.feed(text)
     assert "http:" not in text and "https:" not in text and "url(" not in text and "@import" not in text
     links = [value for name, value in checker.attributes if name in ("src", "href", "srcset", "action", "data")]
-    assert links and all(value.startswith("data:image/png;base64,") for value in links)
+    inside = {f"#{value}" for name, value in checker.attributes if name == "id"}
+    assert links and all(value in inside or value.startswith("data:image/png;base64,") for value in links)
     assert "script" not in checker.seen
 
 
 def test_teacher_student_spread_and_floor_stand_in_one_row(run):
-    (line,) = re.findall(r"<tr><td>frechet/fd</td>.*</tr>", text_of(run))
+    (line,) = re.findall(r'<tr><th scope="row">frechet/fd.*?</tr>', text_of(run))
     assert re.sub(r"<[^>]+>", " ", line).split() == ["frechet/fd", "1.234", "2.345", "&plusmn;", "0.057", "0.421"]
 
 
@@ -109,9 +110,17 @@ def test_names_and_recipe_are_escaped(run):
     assert '"&lt;script&gt;&amp;"' in text and "<script" not in text
 
 
-def test_the_first_the_last_and_the_comparison_are_embedded(run):
-    captions = re.findall(r"<figcaption>(.*?)</figcaption>", text_of(run))
-    assert captions == ["comparison", "first", "last"]
+def test_every_sheet_is_embedded_the_first_and_the_last_before_those_between(run):
+    pictures = text_of(run).partition('id="pictures"')[2].partition("</section>")[0]
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", pictures)
+    assert captions[0].startswith("comparison: real images, the teacher&#x27;s (NFE 35) and the student&#x27;s (NFE 1)")
+    assert captions[1:] == ["0 kimg, NFE 1", "3 kimg, NFE 1", "1 kimg, NFE 1"]
+    assert "<summary>1 sheet between</summary>" in pictures
+
+
+def test_a_caption_says_which_images(run):
+    (run / "resolved.toml").write_text("[run]\nkimg = 3.0\ngrid = 80\n[dataset]\nconditional = true\n")
+    assert 'alt="3 kimg, NFE 1, images 0 to 79 of seed 0, classes take turns"' in text_of(run)
 
 
 def test_numbers_that_are_not_finite_are_shown(run):

@@ -16,14 +16,16 @@ def metrics(run: Saved) -> str:
     known = {row.name: row for row in run.scores.rows()}
     shipped = reference.of(run)
     charts = []
-    for name, points in by_name(run.rows, "evaluate").items():
+    for name, measured in by_name(run.rows, "evaluate").items():
+        points = [*([(0.0, run.start[name])] if name in run.start else []), *measured]
         if name not in known or len(points) < 2:  # floors and spreads are reference lines; one point is no curve
             continue
         lines = {"teacher": known[name].teacher, "floor": known[name].floor}
         references = {label: value for label, value in lines.items() if value is not None}
         charts.append(svg.Chart(title=name, points=points, references=references, behind=shipped.behind(name),
                                 behind_label=shipped.label))  # fmt: skip
-    return _drawn(charts)
+    told = '<p class="note">The point at 0 kimg is the untouched teacher, sampled as the student.</p>'
+    return _drawn(charts) + (told if any(chart.title in run.start for chart in charts) else "")
 
 
 def health(run: Saved) -> str:

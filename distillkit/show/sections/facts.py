@@ -7,7 +7,10 @@ from html import escape
 from typing import Any
 
 
-def table(facts: Mapping[str, Any]) -> str:
-    """Two columns; nothing where there are no facts."""
-    rows = [f"<tr><td>{escape(str(key))}</td><td>{escape(str(value))}</td></tr>" for key, value in facts.items()]
-    return f'<table class="facts">{"".join(rows)}</table>' if rows else ""
+def table(facts: Mapping[str, Any], caption: str) -> str:
+    """Two columns under a caption that is heard and not seen; nothing where there are no facts."""
+    rows = [
+        f'<tr><th scope="row">{escape(str(key))}</th><td>{escape(str(value))}</td></tr>' for key, value in facts.items()
+    ]
+    told = f'<caption class="unseen">{escape(caption)}</caption>'
+    return f'<table class="facts">{told}<tbody>{"".join(rows)}</tbody></table>' if rows else ""

@@ -2,20 +2,60 @@
 
 from __future__ import annotations
 
-from distillkit.show import html
-from distillkit.show.saved import Saved
+import re
+from html import escape
+from pathlib import Path
+
+from distillkit.show import formats, html
+from distillkit.show.saved import Saved, table
+
+MOST = 12_000_000  # bytes of sheets on a page; of more, every second is left out, and so on
 
 
 def all_of(run: Saved) -> str:
-    """Those of fixed seeds, first and last, then others, and the pictures among the figures of metrics."""
+    """Other pictures, then the first and the last sheet of fixed seeds, and those between, folded."""
     sheets = html.pictures(run.path / "samples", "kimg-*.png")
     others = sorted(set(html.pictures(run.path / "samples", "*.png")) - set(sheets))
     others += html.pictures(run.path / "figures", "*.png")
-    pictures = [html.picture(path, path.stem.replace("_", " ")) for path in others]
-    pair = (
-        {"first": sheets[0], "last": sheets[-1]}
-        if len(sheets) > 1
-        else dict.fromkeys(["samples"][: len(sheets)], *sheets)
-    )
-    pictures += [html.picture(path, caption, "half") for caption, path in pair.items()]
-    return f'<div class="pictures">{"".join(pictures)}</div>' if pictures else ""
+    pictures = [html.picture(path, caption(run, path)) for path in others]
+    kept = thinned(sheets)
+    drawn = [html.picture(path, caption(run, path), "half sheet", kimg=formats.kimg(nimg_of(path))) for path in kept]
+    pictures += drawn if len(drawn) < 3 else [drawn[0], drawn[-1]]
+    found = f'<div class="pictures">{"".join(pictures)}</div>' if pictures else ""
+    if len(drawn) > 2:
+        left = len(sheets) - len(kept)
+        between = len(drawn) - 2
+        told = f"{between} sheet{'s' * (between > 1)} between{f', and {left} more in samples/' * bool(left)}"
+        folded = f'<div class="pictures">{"".join(drawn[1:-1])}</div>'
+        found += f'\n<details class="sheets"><summary>{escape(told)}</summary>{folded}</details>'
+    return found
+
+
+def thinned(sheets: list[Path]) -> list[Path]:
+    """As many of the sheets as a page can hold, the first and the last always."""
+    step = 1
+    while sum(path.stat().st_size for path in sheets[::step]) > MOST and step < len(sheets):
+        step *= 2
+    kept = sheets[::step]
+    return kept if not sheets or kept[-1] == sheets[-1] else [*kept, sheets[-1]]
+
+
+def nimg_of(sheet: Path) -> float:
+    """Images that had been seen, by the file's name."""
+    found = re.fullmatch(r"kimg-(\d{1,12}(?:\.\d{1,6})?)", sheet.stem)
+    return 1000 * float(found[1]) if found else 0.0
+
+
+def caption(run: Saved, path: Path) -> str:
+    """What is on a picture: how far, at how many calls, which images."""
+    n, nfe = table(run.recipe, "run").get("grid"), run.scores.nfe
+    calls = f", NFE {nfe}" if nfe else ""
+    turns = ", classes take turns" if table(run.recipe, "dataset").get("conditional") is True else ""
+    if path.stem.startswith("kimg-"):
+        images = f", images 0 to {n - 1} of seed 0" if type(n) is int and n > 0 else ""
+        return f"{formats.kimg(nimg_of(path))} kimg{calls}{images}{turns}"
+    if path.name == "comparison.png":
+        teacher = f", the teacher's (NFE {run.scores.teacher_nfe})" if run.scores.teacher_nfe else ""
+        ours = f"(NFE {nfe}) " if nfe else ""
+        return f"comparison: real images{teacher} and the student's {ours}from the same noise{turns}"
+    return path.stem.replace("_", " ")

@@ -11,4 +11,6 @@ from distillkit.show.sections import facts as of
 def facts(run: Saved) -> str:
     """A heading and a table for each component."""
     found = run.scores.protocol
-    return "\n".join(f"<h3>{escape(name)}</h3>\n{of.table(facts)}" for name, facts in found.items())
+    return "\n".join(
+        f"<h3>{escape(name)}</h3>\n{of.table(facts, f'How {name} was measured')}" for name, facts in found.items()
+    )
