@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -44,6 +45,12 @@ def test_a_line_of_the_page_works(line, finished, monkeypatch, capsys):
 
 def test_the_gate_runs_the_test_command_of_the_readme():
     assert (ROOT / ".ci/run").read_text().splitlines()[-1] in README
+
+
+def test_the_benchmark_of_a_newcomers_way_knows_the_lines_of_the_readme():
+    install, draw, train = runpy.run_path(str(ROOT / "benchmarks/newcomer.py"))["lines"]()
+    assert "pip install -c constraints.txt" in install and train.endswith(f"run {RECIPE}")
+    assert draw.endswith("sample digits/sid2a_el")
 
 
 def test_the_table_has_every_command_that_help_has(capsys):
