@@ -18,6 +18,7 @@ KNOWN: dict[tuple[str, str], str] = {
     ("backbone", "vgg16-bn"): "distillkit-gdd",
     ("dataset", "cifar10"): "distillkit-datasets",
     ("dataset", "digits"): "distillkit-datasets",
+    ("dataset", "huggingface"): "distillkit-datasets",
     ("dataset", "image-folder"): "distillkit-datasets",
     ("dataset", "image-zip"): "distillkit-datasets",
     ("dataset", "latents"): "distillkit-datasets",

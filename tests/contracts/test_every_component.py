@@ -128,6 +128,17 @@ def write_images(self: Any, folder: Path) -> None:
             tar.addfile(info, BytesIO(data))
 
 
+def write_rows(self: Any, folder: Path) -> None:
+    """Twelve of them as the library `datasets` saves them."""
+    datasets = pytest.importorskip("datasets", reason="the contract of huggingface was not tried: datasets is missing")
+    write_images(self, folder)
+    rows = [(folder / "images" / "abc"[i % 3] / f"{i}.png").read_bytes() for i in range(12)]
+    table = {"image": [{"bytes": row, "path": None} for row in rows], "label": [i % 3 for i in range(12)]}
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list("abc"))})
+    datasets.disable_progress_bars()
+    datasets.Dataset.from_dict(table, features=features).save_to_disk(folder / "rows")
+
+
 class TinyInception(nn.Module):
     """Called like the published Inception file: bytes -> 4 features, or probabilities of 4 classes."""
 
@@ -180,6 +191,7 @@ NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("dataset", "image-zip"): {"config": {"path": "images.zip", "held_out": 3}, "files": write_images},
     ("dataset", "image-folder"): {"config": {"path": "images", "memory": "file"}, "files": write_images},
     ("dataset", "webdataset"): {"config": {"path": "shards", "memory": "file", "held_out": 3}, "files": write_images},
+    ("dataset", "huggingface"): {"config": {"path": "rows", "memory": "file", "held_out": 3}, "files": write_rows},
     ("dataset", "latents"): {"config": {"path": "latents.zip", "held_out": 3}, "files": write_images},
     ("dataset", "npz"): {"config": {"path": "images.npz", "xflip": True, "held_out": 3}, "files": write_images},
     ("dataset", "cifar10"): {"config": {"path": "cifar.tar.gz"}, "files": write_images},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from attrs import evolve
@@ -47,9 +47,13 @@ class SplitImageSet(ImageSet):
     def _second(self, root: Path, path: str) -> ImageSet:
         if self.config.held_out:
             raise InputError("held_out and held_out_path are both given; keep one")
-        shared = ("labels", "memory", "workers", "orientation", "vae", "label")
+        shared = ("labels", "memory", "workers", "orientation", "vae", "label", "image", "split", "subset")
         keep = {key: getattr(self.config, key) for key in shared if hasattr(self.config, key)}
-        twin = type(self)(type(self).Config(path=path, **keep))
+        return self._beside(root, type(self).Config(path=path, **keep), path)
+
+    def _beside(self, root: Path, config: Any, path: str) -> ImageSet:
+        """Another set of the same kind, for evaluation; `path` is how an error calls it."""
+        twin = type(self)(config)
         twin.cache = self.cache
         twin.open(root)
         self._check_alike(twin, path)
