@@ -38,7 +38,7 @@ def write_report(run_dir: Path, *, title: str | None = None) -> Path:
 def rendered(run_dir: Path, *, title: str | None = None) -> str:
     """The page of a run, finished or not; warns of parts that it has lost, which are left out.
 
-    Raises InputError for a damaged run.json, exit.json, resolved.toml or result/metrics.json.
+    Raises InputError for a damaged run.json, exit.json or result/metrics.json.
     """
     run = Saved.of(run_dir)
     name = title or run.name

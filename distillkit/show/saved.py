@@ -36,7 +36,7 @@ class Saved:
     def of(cls, run_dir: Path) -> Saved:
         """Read a run's folder; warns of parts that it has lost.
 
-        Raises InputError for a damaged run.json, exit.json, resolved.toml or result/metrics.json.
+        Raises InputError for a damaged run.json, exit.json or result/metrics.json.
         """
         info, end = _json(run_dir / "run.json"), _json(run_dir / "exit.json")
         RunDir(run_dir, info).warn_of_changes()
@@ -44,10 +44,9 @@ class Saved:
             warnings.warn(f"{run_dir} has no {lost}: what it says is not on the page", stacklevel=3)
         if end and type(end.get("code")) is not int:
             raise InputError(f"{run_dir / 'exit.json'} has no exit code")
-        resolved = run_dir / "resolved.toml"
         rows = MetricsLog(run_dir / "metrics.jsonl").read()
         return cls(
-            path=run_dir, info=info, end=end, recipe=typed.toml(resolved) if resolved.is_file() else {}, rows=rows,
+            path=run_dir, info=info, end=end, recipe=_recipe(run_dir / "resolved.toml"), rows=rows,
             scores=results.read_or_last(run_dir, rows),
         )  # fmt: skip
 
@@ -127,6 +126,17 @@ def sessions(run: Saved) -> list[dict[str, Any]]:
     """What run.json tells of each session, the first and the newest ones."""
     told = run.info.get("sessions")
     return [one for one in told if isinstance(one, dict)] if isinstance(told, list) else []
+
+
+def _recipe(path: Path) -> dict[str, Any]:
+    """The resolved recipe; a damaged one is shown as the text that it is, and tells nothing else."""
+    if not path.is_file():
+        return {}
+    try:
+        return typed.toml(path)
+    except InputError as error:
+        warnings.warn(f"{error}: what it says is not on the page", stacklevel=4)
+        return {}
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -12,5 +12,5 @@ def table(facts: Mapping[str, Any], caption: str) -> str:
     rows = [
         f'<tr><th scope="row">{escape(str(key))}</th><td>{escape(str(value))}</td></tr>' for key, value in facts.items()
     ]
-    told = f'<caption class="unseen">{escape(caption)}</caption>'
+    told = f'<caption class="only-heard">{escape(caption)}</caption>'
     return f'<table class="facts">{told}<tbody>{"".join(rows)}</tbody></table>' if rows else ""
