@@ -50,9 +50,7 @@ class HuggingFace(PictureSet):
             raise InputError(f"{path}: no such folder")
         rows = opened(config, path, self.cache)
         if config.fingerprint not in (None, rows._fingerprint):
-            raise InputError(
-                f"{where}: its fingerprint is {rows._fingerprint}, not {config.fingerprint}: it has changed"
-            )
+            raise InputError(f"{where}: it has changed: fingerprint {rows._fingerprint}, not {config.fingerprint}")
         return Rows(where, rows, config)
 
     def _hold_out(self, root: Path) -> None:
@@ -75,9 +73,7 @@ class Rows(Files):
         if kind == "Image":
             self._rows = rows.cast_column(config.image, type(rows.features[config.image])(decode=False))
         elif getattr(rows.features[config.image], "dtype", "") not in ("binary", "large_binary"):
-            raise InputError(
-                f"{where}: column {config.image!r} is {kind}: images, or the bytes of their files, are read"
-            )
+            raise InputError(f"{where}: column {config.image!r} is {kind}: images, or bytes of their files, are read")
         self._config, names = config, [f"{i:09d}" for i in range(len(rows))]
         super().__init__(where, names, self._content, upright=config.orientation == "exif")
 
