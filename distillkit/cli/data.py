@@ -159,6 +159,9 @@ def _stats(args: Namespace) -> int:
 
     if args.out.exists() or not args.out.parent.is_dir():
         raise UsageError(f"{args.out} exists already, or its folder does not; choose another name")
+    if args.features == "inception" and args.network is None:
+        known = "distillkit assets get inception-2015-12-05.pt"
+        raise UsageError(f"--network FILE is missing: the TorchScript file of --features inception; {known}")
     network = {"network": str(args.network)} if args.network else {}
     dataset, features = _dataset(args.path), _part("features", use=args.features, **network)
     dataset.open(Path.cwd())

@@ -13,6 +13,7 @@ from distillkit.api.explained import explained
 from distillkit.cli import arguments, panel, screen, several
 from distillkit.cli.console import console, tell
 from distillkit.cli.runs import run_path
+from distillkit.disk.remembered import run_of
 from distillkit.disk.results import Outcome
 from distillkit.train.ranks import join
 from distillkit.train.ranks.alone import Ranks
@@ -44,6 +45,7 @@ def add(parser: ArgumentParser) -> None:
 def main(args: Namespace) -> int:
     """Run everything that was asked for -> exit code."""
     check(args)
+    args.recipe = run_of(str(args.recipe)) if args.extend else args.recipe
     from distillkit.run import leash
 
     leash.obey()

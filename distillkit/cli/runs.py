@@ -1,33 +1,17 @@
-"""Runs by what people remember of them: a number, or how the name begins."""
+"""Runs as arguments of commands: a path, a number, or how the name begins."""
 
 from __future__ import annotations
 
-import re
 from argparse import ArgumentTypeError
 from pathlib import Path
 
-ROOT = Path("runs")
+from distillkit.api.errors import UsageError
+from distillkit.disk.remembered import run_of
 
 
 def run_path(text: str) -> Path:
-    """The path, or the one run in runs/ that has this number or whose name begins so.
-
-    Raises ArgumentTypeError where several do, and for a number that none has.
-    """
-    if not re.fullmatch(r"\w[\w.-]*", text) or Path(text).exists():
-        return Path(text)
-    found = [path for path in sorted(ROOT.glob("[0-9]*-*")) if named(path.name, text)]
-    if len(found) > 1:
-        some = ", ".join(path.name for path in found[:3]) + (", ..." if len(found) > 3 else "")
-        raise ArgumentTypeError(f"{text!r} may be {len(found)} runs of {ROOT}: {some}")
-    if not found and text.isdecimal():
-        raise ArgumentTypeError(f"no run {text} in {ROOT}")
-    return found[0] if found else Path(text)
-
-
-def named(name: str, text: str) -> bool:
-    """Is a run folder of this name called so: "3", "0003", "0003-dig" or "digits_sid"?"""
-    number, _, recipe = name.partition("-")
-    if text.isdecimal():
-        return int(text) == int(number)
-    return name.startswith(text) or recipe == text
+    """The path that `run_of` finds; its error is one of the command line."""
+    try:
+        return run_of(text)
+    except UsageError as error:
+        raise ArgumentTypeError(str(error)) from None

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distillkit.python.asked import Asked, file_of, settings
+from distillkit.python.asked import Asked, file_of, run_path, settings
 from distillkit.python.result import Result
 from distillkit.python.screens import chosen
 from distillkit.python.studied import study
@@ -70,23 +70,25 @@ def plan(recipe: Asked, set: Mapping[str, Any] = NOTHING, *, name: str = "recipe
         return Plan(stages(path, settings(set), Path(runs), Catalog.installed()))
 
 
-def compare(*runs: Result | str | Path, baseline: str | None = None, metrics: Sequence[str] = ()) -> Comparison:
+def compare(
+    *runs: Result | str | int | Path, baseline: str | None = None, metrics: Sequence[str] = ()
+) -> Comparison:  # fmt: skip
     """Runs side by side; `distillkit.compare.write_page` makes its page. Raises UsageError for what cannot be."""
     from distillkit.compare import Run
     from distillkit.compare import compare as compared
 
-    paths = [one.path if isinstance(one, Result) else Path(one) for one in runs]
-    return compared([Run.read(path) for path in paths], baseline=baseline, metrics=list(metrics))
+    return compared([Run.read(run_path(one)) for one in runs], baseline=baseline, metrics=list(metrics))
 
 
 def evaluate(
-    run: Result | str | Path, set: Mapping[str, Any] = NOTHING, *, recipe: str | Path | None = None, quiet: bool = False
-) -> dict[str, float]:
+    run: Result | str | int | Path, set: Mapping[str, Any] = NOTHING, *, recipe: str | Path | None = None,
+    quiet: bool = False,
+) -> dict[str, float]:  # fmt: skip
     """The metrics of a finished run's student, measured again; `recipe`: one whose [[evaluate]] are asked instead."""
     from distillkit.recipe import shipped
     from distillkit.run.measure import measure
 
-    path = run.path if isinstance(run, Result) else Path(run)
+    path = run_path(run)
     other = None if recipe is None else shipped.asked(str(recipe))
     outcome, _ = measure(path, settings(set), other, chosen(quiet))
     return dict(outcome.scores.student)

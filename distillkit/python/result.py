@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from distillkit.disk import results
 from distillkit.disk.metrics import MetricsLog
 from distillkit.disk.rundir import RunDir
+from distillkit.python.asked import run_path
 from distillkit.show import formats, verdict
 from distillkit.show.verdict import Verdict
 
@@ -26,9 +27,9 @@ NOT_CURVES = {"what", "nimg", "kimg"}
 class Result:
     """One run on disk, read when it is asked; what a run that is under way writes is seen at the next look."""
 
-    def __init__(self, path: str | Path) -> None:
-        """`path`: a run's folder. Raises UsageError for what is none."""
-        self.path = Path(path)
+    def __init__(self, path: str | int | Path) -> None:
+        """`path`: a run's folder, or its number in runs/. Raises UsageError for what is none."""
+        self.path = run_path(path)
         self.run = RunDir.open(self.path)
 
     def __repr__(self) -> str:

@@ -45,9 +45,10 @@ class Notebook(QuietScreen):
         self.shown = 0.0
 
     @contextmanager
-    def progress(self, what: str, total: float, unit: str) -> Iterator[Bar]:
+    def progress(self, what: str, total: float | None, unit: str) -> Iterator[Bar]:
         bar = NotebookBar(self, what, total, unit)
         self.bars.append(bar)
+        self.show(now=total is None)
         try:
             yield bar
         finally:
@@ -70,23 +71,22 @@ class Notebook(QuietScreen):
 class NotebookBar:
     """One piece of work, as an element of HTML."""
 
-    def __init__(self, screen: Notebook, what: str, total: float, unit: str) -> None:
+    def __init__(self, screen: Notebook, what: str, total: float | None, unit: str) -> None:
         self.screen, self.what, self.total, self.unit = screen, what, total, unit
-        self.done, self.numbers, self.start = 0.0, dict[str, float](), time.monotonic()
+        self.done, self.seconds, self.start = 0.0, 0.0, time.monotonic()
 
-    def advance(self, n: float, **fields: float) -> None:
+    def advance(self, n: float, seconds: float | None = None) -> None:
         self.done += n
-        self.numbers |= fields
+        self.seconds = time.monotonic() - self.start if seconds is None else self.seconds + seconds
         self.screen.show()
 
     def html(self) -> str:
-        """The bar, how far it is, time left and the newest numbers."""
-        scale, unit = (1000, "kimg") if self.unit == "img" and self.total >= 1000 else (1, self.unit)
-        spent = time.monotonic() - self.start
-        left = spent / self.done * (self.total - self.done) if self.done else None
-        told = [f"{self.what} {self.done / scale:.6g} of {self.total / scale:.6g} {unit}"]
-        told += [f"{formats.duration(left)} left"] if left is not None else []
-        told += [formats.numbers(self.numbers)] if self.numbers else []
-        share = self.done / (self.total or 1)
-        bar = f'<progress max="1" value="{share:.4f}" aria-label="{escape(self.what)}"></progress>'
-        return f"<div>{bar} {escape(', '.join(told))}</div>"
+        """The bar, how far it is, and the time left; of work whose end nobody knows, a bar that only moves."""
+        told, value = [escape(self.what)], ""
+        if self.total:
+            scale, unit = (1000, "kimg") if self.unit == "img" and self.total >= 1000 else (1, self.unit)
+            told += [f"{self.done / scale:.6g} of {self.total / scale:.6g} {escape(unit)}"]
+            value = f' max="1" value="{self.done / self.total:.4f}"'
+            if self.done:
+                told += [f"{formats.duration(self.seconds / self.done * (self.total - self.done))} left"]
+        return f'<div><progress{value} aria-label="{escape(self.what)}"></progress> {", ".join(told)}</div>'

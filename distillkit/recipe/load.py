@@ -78,6 +78,13 @@ def _extends_problem(layer: Layer, path: Path, chain: tuple[Path, ...], opened: 
     return None
 
 
+def _meant(path: Path) -> str:
+    """A hint where there is no such file: a run, which goes on otherwise, or a shipped recipe."""
+    if (path / "run.json").is_file():
+        return f"it is a run: --resume {path}, or {path} --extend --set run.kimg=N"
+    return shipped.near(str(path))
+
+
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
@@ -109,7 +116,7 @@ def _read(path: Path, asked: Path, file: str) -> Layer:
         raise RecipeProblems(asked, [Problem(file, error.line or None, "", error.message)]) from error
     except (OSError, ValueError, RecursionError) as error:
         problem = _unreadable(file, error)
-        hint = shipped.near(str(path)) if isinstance(error, FileNotFoundError) else ""
+        hint = _meant(path) if isinstance(error, FileNotFoundError) else ""
         raise RecipeProblems(asked, [evolve(problem, hint=hint)]) from error
     origins = {(): Origin(file, None, path), **{key: Origin(file, line, path) for key, line in lines.items()}}
     return Layer(deepcopy(data), origins)

@@ -77,3 +77,11 @@ def test_a_need_is_answered(
     told = capfd.readouterr()
     assert SHOWN[number] in told.out + told.err
     assert code == (3 if number == 7 else 0), told.err  # a bad picture is refused, by its name
+
+
+def test_the_study_of_the_page_on_recipes_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = re.search(r"## Studies.*?```toml\n(.*?)```", (ROOT / "docs/recipes.md").read_text(encoding="utf-8"), re.S)
+    assert study
+    (tmp_path / "two.toml").write_text(study[1])
+    assert main(["check", str(tmp_path / "two.toml")]) == 0
+    assert "6 runs" in capsys.readouterr().out

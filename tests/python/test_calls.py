@@ -15,6 +15,7 @@ import torch
 import distillkit
 from distillkit.api import InputError, UsageError
 from distillkit.recipe import RecipeProblems
+from distillkit.recipe.write import toml
 
 RECIPE: dict[str, Any] = {
     "run": {"kimg": 0.064, "batch": 16, "device": "cpu", "threads": 1, "grid": 10},
@@ -29,7 +30,7 @@ RECIPE: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> distillkit.Result:
-    return distillkit.run(RECIPE, runs=tmp_path_factory.mktemp("runs"), name="mine", quiet=True)
+    return distillkit.run(RECIPE, runs=tmp_path_factory.mktemp("made") / "found", name="mine", quiet=True)
 
 
 def test_a_recipe_of_tables_is_run_and_its_numbers_are_there(result: distillkit.Result) -> None:
@@ -139,3 +140,27 @@ def test_a_plan_is_a_table_with_a_verdict_and_a_student_a_line_and_a_sheet() -> 
     student = distillkit.load("digits/sid2a_el")
     assert repr(student) == "Student(digits_sid2a_el: 1 x 8 x 8, 10 labels, NFE 1)"
     assert student.sheet(20).size == student.sheet(20, columns=10).size != student.sheet(20, columns=5).size
+
+
+def test_a_run_is_called_as_on_the_command_line(result: distillkit.Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(result.path.parents[1])
+    Path("runs").symlink_to(result.path.parent.name)
+    assert distillkit.Result(1).metrics == distillkit.Result("0001").metrics == result.metrics
+    assert distillkit.compare(1).groups[0].label == "mine"
+    with pytest.raises(UsageError, match="no run 99 in runs"):
+        distillkit.evaluate(99)
+    with pytest.raises(UsageError, match="a run is a path, a number or a Result, not float"):
+        distillkit.compare(1.5)  # type: ignore[arg-type]
+
+
+def test_tables_name_recipes_as_seen_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "base.toml").write_text(toml({"schema": 1, **RECIPE}))
+    found = distillkit.check({"extends": "base.toml", "run": {"seed": 4}})
+    assert found["run"]["seed"] == 4 and found["run"]["kimg"] == 0.064
+    assert distillkit.check({"extends": [str(tmp_path / "base.toml")]})["run"]["seed"] == 0
+    network = {"init": {"remove": True}, "network": {"remove": True}}
+    child = {"extends": "base.toml", "generator": {"from": "base.toml", **network}}
+    assert distillkit.plan(child)[0].recipe.name == "base"

@@ -1,0 +1,34 @@
+"""Runs by what people remember of them: a number, or how the name begins."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from distillkit.api.errors import UsageError
+
+ROOT = Path("runs")
+
+
+def run_of(text: str, root: Path = ROOT) -> Path:
+    """The path, or the one run below `root` that has this number or whose name begins so.
+
+    Raises UsageError where several do, and for a number that none has.
+    """
+    if not re.fullmatch(r"\w[\w.-]*", text) or Path(text).exists():
+        return Path(text)
+    found = [path for path in sorted(root.glob("[0-9]*-*")) if named(path.name, text)]
+    if len(found) > 1:
+        some = ", ".join(path.name for path in found[:3]) + (", ..." if len(found) > 3 else "")
+        raise UsageError(f"{text!r} may be {len(found)} runs of {root}: {some}")
+    if not found and text.isdecimal():
+        raise UsageError(f"no run {text} in {root}")
+    return found[0] if found else Path(text)
+
+
+def named(name: str, text: str) -> bool:
+    """Is a run folder of this name called so: "3", "0003", "0003-dig" or "digits_sid"?"""
+    number, _, recipe = name.partition("-")
+    if text.isdecimal():
+        return int(text) == int(number)
+    return name.startswith(text) or recipe == text
