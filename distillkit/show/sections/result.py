@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 
 from distillkit.disk.results import Row
@@ -36,7 +37,7 @@ def table(run: Saved) -> str:
 
 def _row(run: Saved, row: Row, taught: bool) -> str:
     way, meaning = run.way(row.name), run.meaning(row.name)
-    told = escape(row.name)
+    told = re.sub("([/_])", r"\1<wbr>", escape(row.name))  # where a phone may break it
     if meaning:
         told = f'<abbr title="{escape(meaning)}">{told}</abbr>'
     if way in ARROWS:
