@@ -9,7 +9,7 @@ from distillkit.cli.console import console
 
 
 def add(parser: ArgumentParser) -> None:
-    arguments.run(parser)
+    arguments.student(parser)
     parser.add_argument(
         "--recipe", type=arguments.recipe_path, metavar="RECIPE", help="ask the [[evaluate]] of this recipe instead"
     )

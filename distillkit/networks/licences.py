@@ -18,9 +18,12 @@ UNKNOWN = "unknown: those of the teacher and of the data may bind it"
 def binding(recipe: Recipe, results: Iterable[Path]) -> dict[str, str]:
     """File name -> licence, of the teachers and data sets that a recipe names, and of those behind `results`.
 
-    These are the folders of the results that the recipe starts from; what binds them is in their cards.
+    These are the folders of the results that the recipe starts from; what binds them is in their cards. So it is of
+    a student or teacher that the recipe names by its folder, such as one that was pulled.
     """
-    assets = [table().get(Path(text).name) for text in _strings(tables(recipe))]
+    named = list(_strings(tables(recipe)))
+    results = [*results, *(Path(text) for text in named if (Path(text) / network_file.WEIGHTS).is_file())]
+    assets = [table().get(Path(text).name) for text in named]
     own = {asset.name: asset.licence for asset in assets if asset and asset.kind in BINDING}
     cards = [network_file.read_card(result).get("licence") or {} for result in results]
     return own | {str(name): str(licence) for card in cards for name, licence in card.items()}

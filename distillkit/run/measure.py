@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
 import attrs
-import torch
 
 from distillkit.api import UsageError
 from distillkit.assets.folder import folder as assets
+from distillkit.assets.folder import home
 from distillkit.assets.locate import located, pin, require
 from distillkit.disk import alike, files
-from distillkit.disk.results import Outcome
+from distillkit.disk.results import Outcome, Scores
 from distillkit.disk.rundir import RunDir
-from distillkit.evaluate import evaluation
-from distillkit.evaluate.draw import Drawer
+from distillkit.networks import shipped as networks
+from distillkit.networks.network_file import WEIGHTS
 from distillkit.recipe import read, shipped, with_checkpoint
 from distillkit.recipe.made_for import misused
 from distillkit.recipe.problem import key_text
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
-from distillkit.run import inputs, stage, trust
+from distillkit.run import apart, inputs, stage, trust
 from distillkit.run.nodes import graph
 from distillkit.show.screen import Screen
-from distillkit.train import threads
-from distillkit.train.build import build
 
 MAY_SET = ("evaluate.", "run.device=", "run.threads=")  # what changes the measurement and not the student
 
@@ -36,14 +33,19 @@ MAY_SET = ("evaluate.", "run.device=", "run.threads=")  # what changes the measu
 def measure(
     path: Path, sets: Sequence[str], other: Path | None, screen: Screen, trusted: Sequence[str] = ()
 ) -> tuple[Outcome, Path]:
-    """Evaluate the result of the run `path` -> what was measured, and the file in result/ that says so.
+    """Evaluate the result of the run `path`, or a student without one -> what was measured, the file that says so.
 
-    `other`: a recipe whose [[evaluate]] are asked; None: the run's own. `trusted`: sums of programs, see `trust`.
+    `other`: a recipe whose [[evaluate]] are asked; None: the run's own, or those of the recipe that the card names.
+    `trusted`: sums of programs, see `trust`.
     Raises UsageError where the run has no result, or no metrics.
     """
     wrong = [text for text in sets if not text.strip().startswith(MAY_SET)]
     if wrong:
         raise UsageError(f"--set {wrong[0][:80]}: only keys of evaluate, run.device and run.threads can be set here")
+    path = networks.found(path)
+    if path.is_file() or (path / WEIGHTS).is_file():
+        outcome = apart.measure_apart(path, sets, other, screen)
+        return outcome, written(outcome.scores, path if path.is_dir() else path.parent, sets, other)
     run, catalog = RunDir.open(path), Catalog.installed()
     if not run.ended:
         raise UsageError(f"{path} is {run.status()}: there is no result to measure")
@@ -53,22 +55,16 @@ def measure(
     trust.admit(None, [recipe], ())  # the user names the other one
     for text in inputs.changes(run, read(run.resolved, (), catalog), {}):
         screen.warn(f"{text} since the run was made")
-    torch.set_num_threads(recipe.run.threads or threads.choose())
-    with stage.shown_warnings(screen):
-        state = build(recipe, catalog)
-        start, draw = time.perf_counter(), Drawer.student(state)
-        metrics = evaluation.evaluate(draw, state.evaluators, screen)
-        seconds = time.perf_counter() - start
-        remarks = evaluation.remarks(state, metrics, screen)
-        protocol = evaluation.protocols(state)
+    found = apart.numbers(recipe, catalog, screen)
     trained = Outcome.of(run, reused=False)
-    told = {"metrics": metrics, "nfe": draw.nfe, "remarks": remarks, "protocol": protocol, "set": list(sets),
-            "recipe": str(other) if other else None, "seconds": seconds}  # fmt: skip
-    file = free_name(run)
-    files.write_json(file, files.finite(told))
-    scores = attrs.evolve(trained.scores, student=metrics, seconds=seconds, remarks=remarks, protocol=protocol)
+    file = written(found, run.result, sets, other)
+    scores = attrs.evolve(
+        trained.scores, student=found.student, seconds=found.seconds, remarks=found.remarks, protocol=found.protocol
+    )
     if sets or other is not None:  # what tells nothing of itself may have been measured by other keys
-        taught = {metric: value for metric, value in scores.teacher.items() if protocol.get(alike.component(metric))}
+        taught = {
+            metric: value for metric, value in scores.teacher.items() if found.protocol.get(alike.component(metric))
+        }
         scores = attrs.evolve(scores, teacher=taught)
     return attrs.evolve(trained, scores=scores), file
 
@@ -111,8 +107,18 @@ def _is(wanted: str, path: Path, catalog: Catalog) -> bool:
         return False
 
 
-def free_name(run: RunDir) -> Path:
-    """Choose a name in result/ that is not taken: eval-DATE.json, or eval-DATE-1.json ..."""
+def written(scores: Scores, folder: Path, sets: Sequence[str], other: Path | None) -> Path:
+    """Write what was measured to eval-DATE.json in that folder, or in the working directory where it is not ours."""
+    told = {"metrics": scores.student, "nfe": scores.nfe, "remarks": scores.remarks, "protocol": scores.protocol,
+            "set": list(sets), "recipe": str(other) if other else None, "seconds": scores.seconds}  # fmt: skip
+    here, ours = folder.resolve(), (networks.FOLDER.resolve(), home().resolve())
+    file = free_name(Path() if any(map(here.is_relative_to, ours)) else folder)
+    files.write_json(file, files.finite(told))
+    return file
+
+
+def free_name(folder: Path) -> Path:
+    """Choose a name that is not taken: eval-DATE.json, or eval-DATE-1.json ..."""
     date = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    names = (run.result / f"eval-{date}{f'-{i}' if i else ''}.json" for i in count())
+    names = (folder / f"eval-{date}{f'-{i}' if i else ''}.json" for i in count())
     return next(name for name in names if not name.exists())

@@ -23,4 +23,6 @@ def test_a_student_is_bound_by_what_it_and_its_parents_are_made_of(tiny: Callabl
     recipe = with_checkpoint(read(tiny()), "generator", f"/elsewhere/{DATA}")
     results = [tmp_path / "old", tmp_path / "bound"]
     assert licences.binding(recipe, results) == {DATA: "unknown", TEACHER: "CC BY-NC-SA 4.0"}
+    pulled = with_checkpoint(read(tiny()), "generator", str(tmp_path / "bound"))
+    assert licences.binding(pulled, []) == {TEACHER: "CC BY-NC-SA 4.0"}
     assert licences.binding(attrs.evolve(recipe, generator=read(tiny()).generator), []) == {}
