@@ -1,17 +1,17 @@
-"""A comparison as a notebook shows it: its tables and a sheet of each group, without style sheet or script."""
+"""A comparison as a notebook shows it: its tables, and a sheet of each group."""
 
 from __future__ import annotations
 
-import base64
 from html import escape
 from pathlib import Path
 
 from distillkit.compare import matrix
 from distillkit.compare.comparison import Comparison
 from distillkit.compare.tables import Cell, Table
+from distillkit.show import notebook
 
 PICTURES = 8  # at most: they are kept in the notebook's file
-WIDTH = 200  # pixels of a sheet
+WIDTH = "330px"
 
 
 def html_of(c: Comparison) -> str:
@@ -22,29 +22,15 @@ def html_of(c: Comparison) -> str:
 
 
 def _table(table: Table) -> str:
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in table.head)
-    rows = "".join(
-        f'<tr><th scope="row">{escape(first.text)}</th>{"".join(map(_cell, rest))}</tr>'
-        for first, *rest in table.rows
-    )  # fmt: skip
-    note = f"<p>{escape(table.note)}</p>" if table.note else ""
-    return f"<table><caption>{escape(table.title)}</caption><tr>{head}</tr>{rows}</table>{note}"
+    rows = [[(cell.text, _mark(cell)) for cell in row] for row in table.rows]
+    return notebook.table(table.head, rows, table.title, table.note)
 
 
-def _cell(cell: Cell) -> str:
-    mark = "b" if cell.best else "i" if cell.worse else "span"
-    return f"<td><{mark}>{escape(cell.text)}</{mark}></td>"
+def _mark(cell: Cell) -> str:
+    return "b" if cell.best else "i" if cell.worse else "span"
 
 
 def _sheet(path: Path, label: str) -> str:
-    return (
-        f'<figure style="display:inline-block;margin:4px">{picture(path, f"samples of {label}", WIDTH)}'
-        f"<figcaption>{escape(label)}</figcaption></figure>"
-    )
-
-
-def picture(path: Path, told: str, width: int | None = None) -> str:
-    """An <img> that holds the file; pixels are enlarged as they are."""
-    data = base64.b64encode(path.read_bytes()).decode()
-    size = f' width="{width}"' if width else ""
-    return f'<img alt="{escape(told)}"{size} style="image-rendering:pixelated" src="data:image/png;base64,{data}">'
+    drawn = notebook.picture(path, f"samples of {label}", WIDTH)
+    told = f"<figcaption>{escape(label)}</figcaption>"
+    return f'<figure style="display:inline-block;margin:4px;max-width:100%">{drawn}{told}</figure>'

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from html import escape
 
 from distillkit.plan import fit
 from distillkit.plan.stages import Stage
+from distillkit.show import notebook
 
 UNKNOWN = "?"
 
@@ -29,9 +29,7 @@ class Plan(list[Stage]):
         return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
     def _repr_html_(self) -> str:
-        head = "".join(f'<th scope="col">{escape(name)}</th>' for name in self.rows[0])
-        rows = "".join(f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in row.values())}</tr>" for row in self.rows)
-        return f"<table><tr>{head}</tr>{rows}</table>"
+        return notebook.table(list(self.rows[0]), [[(text, "span") for text in row.values()] for row in self.rows])
 
 
 def _row(stage: Stage) -> Iterable[tuple[str, str]]:

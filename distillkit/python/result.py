@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from distillkit.disk import results
 from distillkit.disk.metrics import MetricsLog
 from distillkit.disk.rundir import RunDir
 from distillkit.python.asked import run_path
-from distillkit.show import formats, verdict
+from distillkit.show import formats, notebook, verdict
+from distillkit.show.scores import ARROWS
 from distillkit.show.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -93,25 +93,25 @@ class Result:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the table of the page, and the newest picture."""
+        scores = self._scores
+        arrows = {name: ARROWS.get(way, "") for name, way in scores.better.items()}
         rows = [
-            f"<tr><td>{escape(row.name)}</td>{''.join(f'<td>{cell}</td>' for cell in _cells(row))}</tr>"
-            for row in self._scores.rows()
-        ]
-        head = "<tr><th>metric</th><th>teacher</th><th>student</th><th>real v real</th></tr>"
-        table = f"<table>{head}{''.join(rows)}</table>" if rows else ""
+            [(f"{row.name} {arrows.get(row.name, '')}".strip(), "span"), *_cells(row)] for row in scores.rows()
+        ]  # fmt: skip
+        table = notebook.table(["metric", "teacher", "student", "real v real"], rows) if rows else ""
         title = f"<b>{escape(self.path.name)}</b>: {escape(str(self.verdict))}"
         return f"<div>{title}{table}{_picture(self.run.samples)}</div>"
 
 
-def _cells(row: results.Row) -> list[str]:
+def _cells(row: results.Row) -> list[notebook.Marked]:
     values = (row.teacher, row.teacher_sd), (row.student, row.student_sd), (row.floor, row.floor_sd)
-    return ["" if value is None else formats.with_spread(value, sd) for value, sd in values]
+    return [("" if value is None else formats.with_spread(value, sd), "span") for value, sd in values]
 
 
 def _picture(folder: Path) -> str:
     """The comparison, else the newest sheet."""
-    found: list[Any] = [*sorted(folder.glob("kimg-*.png")), *folder.glob("comparison.png")]
+    found = [*sorted(folder.glob("kimg-*.png")), *folder.glob("comparison.png")]
     if not found:
         return ""
-    data = base64.b64encode(found[-1].read_bytes()).decode()
-    return f'<img alt="{escape(found[-1].stem)}" src="data:image/png;base64,{data}">'
+    of_both = found[-1].stem == "comparison"
+    return notebook.picture(found[-1], "teacher and student from the same noise" if of_both else found[-1].stem)
