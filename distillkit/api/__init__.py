@@ -49,6 +49,7 @@ from distillkit.api.network import (
     OncePerTurn,
     Rebuildable,
 )
+from distillkit.api.optimizer import Schedule, UpdateRule
 from distillkit.api.state import Sampling, State, Step
 from distillkit.api.types import Draw, Images, Optimizer, Picture, Term, Turn
 
@@ -58,7 +59,7 @@ __all__ = [
     "EncoderDecoder", "EncoderFeatures", "Evaluate", "Features", "ForcedNormalization", "GeneratorLoss", "Guidance",
     "Hooks", "Images", "Importer", "InputError", "Kernel", "Launch", "LogVar", "Logger", "Lost", "Network",
     "OncePerTurn", "Optimizer", "Picture", "PluginError", "Preempted", "Rebuildable", "ResourceError", "RunInfo",
-    "Sample", "Sampling", "State", "Step", "Submitted", "TeacherScore", "Term", "Turn", "UsageError", "Use",
-    "added_later", "and_", "deep_iterable", "field", "frozen", "ge", "gt", "hookimpl", "hookspec", "in_", "le", "lt",
-    "min_len", "optional", "record_logits",
+    "Sample", "Sampling", "Schedule", "State", "Step", "Submitted", "TeacherScore", "Term", "Turn", "UpdateRule",
+    "UsageError", "Use", "added_later", "and_", "deep_iterable", "field", "frozen", "ge", "gt", "hookimpl", "hookspec",
+    "in_", "le", "lt", "min_len", "optional", "record_logits",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ from distillkit.api.deprecated import deprecated
 from distillkit.api.launch import Launch
 from distillkit.api.logger import Logger
 from distillkit.api.named import told_of
+from distillkit.api.optimizer import Schedule, UpdateRule
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -234,6 +235,6 @@ KINDS: dict[str, type[Component]] = {
     cls.kind: cls
     for cls in (
         Dataset, TeacherScore, Guidance, Network, Sample, GeneratorLoss, AuxiliaryLoss,
-        Evaluate, Augment, Embedding, Backbone, Kernel, Features, Importer, Logger, Launch,
+        Evaluate, Augment, Embedding, Backbone, Kernel, Features, UpdateRule, Schedule, Importer, Logger, Launch,
     )
 }  # fmt: skip

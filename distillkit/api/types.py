@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from attrs import field, frozen
-from attrs.validators import and_, deep_iterable, ge, gt, in_, lt, optional
+from attrs.validators import and_, deep_iterable, ge, gt, lt, optional
 
+from distillkit.api.choice import Choice
 from distillkit.api.deprecated import renamed
 from distillkit.api.errors import PluginError
+from distillkit.api.optimizer import Schedule, UpdateRule
+from distillkit.api.validators import NameOrChoice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +40,8 @@ class Term:
 class Optimizer:
     """Settings of one optimizer; `[generator.optimizer]` in a recipe, or a critic's, given by its method."""
 
-    name: str = field(default="adam", validator=in_(("adam", "adamw", "radam")))  # rule of the update
+    name: str | Choice[UpdateRule] = field(default="adam", validator=NameOrChoice(UpdateRule.own))
+    """rule of the update: the engine's, or a plugin's, by its name or a table with its keys"""
     lr: float = field(default=1e-5, validator=gt(0))  # learning rate
     betas: tuple[float, float] = field(default=(0.0, 0.999), validator=deep_iterable(and_(ge(0), lt(1))))
     """decay per update of the averages of the gradient and of its square"""
@@ -45,8 +49,8 @@ class Optimizer:
     """added to the root of the squared gradient; 1e-6 where networks run in half precision"""
     weight_decay: float = field(default=0.0, validator=ge(0))  # pull of the weights towards 0
     warmup_kimg: float = field(default=0.0, validator=ge(0))  # images in which lr rises linearly from 0
-    schedule: str = field(default="constant", validator=in_(("constant", "cosine", "inverse_sqrt")))
-    """of lr after the warm-up"""
+    schedule: str | Choice[Schedule] = field(default="constant", validator=NameOrChoice(Schedule.own))
+    """of lr after the warm-up: the engine's, or a plugin's, by its name or a table with its keys"""
     decay_from: float = field(default=0.0, validator=ge(0))  # "cosine": share of the run after which lr falls
     final_lr: float = field(default=0.0, validator=ge(0))  # "cosine": lr at the end, as a share of lr
     ref_kimg: float = field(default=143_360.0, validator=gt(0))  # "inverse_sqrt": images after which lr falls
@@ -57,6 +61,8 @@ class Optimizer:
     @property
     def depends_on_kimg(self) -> bool:
         """Whether lr at some image depends on how long the whole run is. A Config says the same of its own schedule."""
+        if isinstance(self.schedule, Choice):
+            return self.schedule.build().depends_on_kimg
         return self.schedule == "cosine"
 
 

@@ -17,7 +17,8 @@ from distillkit.explain.limits import Limits
 from distillkit.explain.tables import Page, gloss
 from distillkit.explain.words import finite, kind_of
 from distillkit.recipe.schema import Tables
-from distillkit.recipe.shown import arms, plain_type
+from distillkit.recipe.shown import arms, is_named, plain_type
+from distillkit.recipe.structure import names_of
 
 Schema = dict[str, Any]
 
@@ -44,6 +45,7 @@ def recipe_schema(pages: Sequence[Page], part: bool = False) -> Schema:
     definitions: dict[str, Schema] = {f"{page.kind}.{page.name}": _component(page) for page in pages}
     for kind, same in kinds.items():
         definitions |= {kind: _kind(kind, same), f"{kind}.whole": _whole(same)}
+        definitions[f"{kind}.name"] = {"enum": [*names_of(kind), *(page.name for page in same)]}
     keys = keys_of(Tables)
     table = _table(keys)
     table["properties"] |= {"extends": EXTENDS, "made_with": MADE_WITH}
@@ -118,7 +120,8 @@ def _property(key: Key) -> Schema:
 def _value(type_: Any, limits: Limits, keys: Sequence[Key] = ()) -> Schema:
     several = arms(type_)
     if len(several) > 1:
-        return {"anyOf": [_value(arm, limits, keys) for arm in several]}
+        names = [_ref(f"{kind_of(type_)}.name")] if is_named(type_) else []
+        return {"anyOf": names + [_value(arm, limits, keys) for arm in several[len(names) :]]}
     base, inner = get_origin(several[0]) or several[0], get_args(several[0])
     if base is Literal:
         return {"enum": list(inner)}

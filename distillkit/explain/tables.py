@@ -64,7 +64,8 @@ def engine_pages() -> dict[str, Page]:
     own = {"recipe": Tables, **dict(_tables(Tables))}
     pages = {name: Page(name=name, text=_text(cls), keys=keys_of(cls)) for name, cls in own.items()}
     pages["recipe"] = attrs.evolve(pages["recipe"], deep=False)
-    return pages | {kind: Page(name=kind, kind=kind, text=gloss(kind), keys=keys_of(SLOTS[kind])) for kind in KINDS}
+    kinds = {kind: Page(name=kind, kind=kind, text=gloss(kind), keys=keys_of(SLOTS[kind])) for kind in KINDS}
+    return kinds | pages  # a table of the engine comes before the kind of that name, which one of its keys picks
 
 
 def _tables(cls: type) -> Iterator[tuple[str, type]]:

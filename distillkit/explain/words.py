@@ -11,7 +11,8 @@ import attrs
 from distillkit.api import Choice
 from distillkit.explain.keys import Key
 from distillkit.explain.limits import Limits
-from distillkit.recipe.shown import arms, shown
+from distillkit.recipe.shown import arms, is_named, shown
+from distillkit.recipe.structure import names_of
 from distillkit.recipe.write import value_text
 
 PLAIN = {bool: "true or false", int: "integer", float: "number", str: "string"}
@@ -74,6 +75,9 @@ def kind_of(type_: Any) -> str:
 
 def _words(type_: Any, limits: Limits, many: bool = False) -> str:
     """What may be there, or several of it."""
+    if is_named(type_):
+        kind = kind_of(type_)
+        return f"{', '.join(map(shown, names_of(kind)))} or {kind} of a plugin"
     return " or ".join(_arm(arm, limits, many) for arm in arms(type_))
 
 

@@ -64,7 +64,7 @@ class New:
 
 _TAKEN = {cls.__name__ for cls in KINDS.values()} | {
     "None", "True", "False", "Path", "Tensor", "State", "Step", "Term", "Draw", "Optimizer", "UsageError", "Callable",
-    "Denoiser", "Fourier", "Filters", "Config",
+    "Denoiser", "Mapping", "ClassVar", "Fourier", "Filters", "Config",
 }  # fmt: skip
 
 

@@ -85,6 +85,11 @@ def plain_type(type_: Any) -> Any:
     return get_origin(arms(type_)[0]) or arms(type_)[0]
 
 
+def is_named(type_: Any) -> bool:
+    """`str | Choice[K]`: a name of the engine's own, or a plugin's component."""
+    return is_union(type_) and [get_origin(arm) or arm for arm in arms(type_)] == [str, Choice]
+
+
 def is_union(type_: Any) -> bool:
     """`A | B` and Optional[A]."""
     return get_origin(type_) in (Union, types.UnionType)

@@ -10,13 +10,14 @@ from typing import Any, get_args, get_origin
 import attrs
 from cattrs import Converter
 
-from distillkit.api import Choice, Component, Use
+from distillkit.api import KINDS, Choice, Component, Use
 from distillkit.api.slots import SLOTS
 from distillkit.recipe.keys import completed, default, fields, use_table
 from distillkit.recipe.layer import REMOVED, removed
-from distillkit.recipe.shown import got, shown
+from distillkit.recipe.shown import arms, got, is_named, shown
 from distillkit.recipe.values import Complaint, Hook, Misfit, Unfit, Wrong, reader, register_values
 from distillkit.registry import Catalog, NotOffered, Unusable
+from distillkit.registry.known import KNOWN
 
 ROOM = 230  # characters of a line for the keys that there are
 
@@ -27,6 +28,7 @@ def converter(catalog: Catalog) -> Converter:
     register_values(made)
     made.register_structure_hook_factory(attrs.has, _table)
     made.register_structure_hook_factory(_is_choice, partial(_choice, catalog=catalog))
+    made.register_structure_hook_factory(is_named, partial(_named, catalog=catalog))
     made.register_unstructure_hook_factory(attrs.has, _plain_table)
     made.register_unstructure_hook_factory(_is_choice, _plain_choice)
     return made
@@ -144,6 +146,44 @@ def _component(kind: str, name: Any, converter: Converter, catalog: Catalog) -> 
         message = f"the Config of {cls.__name__} has a type that cannot be read: {error}"
         raise Misfit((("use",), message, "")) from None
     return cls
+
+
+def _named(type_: Any, converter: Converter, catalog: Catalog) -> Hook:
+    """A name of the engine's own, or a plugin's component: by its name alone, or a table with `use`."""
+    choice = arms(type_)[1]
+    kind = get_args(choice)[0].kind
+    own, read = names_of(kind), reader(choice, converter)
+
+    def structure(value: Any, _: Any) -> Any:
+        if not isinstance(value, str):
+            if not isinstance(value, dict | Use):
+                raise Unfit(value, type_)
+            if isinstance(value, dict) and (name := value.get("use")) in own:
+                raise Misfit((("use",), f"{shown(name)} is the engine's, and no table", f"write {shown(name)} alone"))
+            return read(value)
+        if value in own:
+            return value
+        offered = sorted({offer.name for offer in catalog.of(kind)})
+        if value not in offered:
+            names = [*own, *offered]
+            near = get_close_matches(value, names, n=1)
+            hint = f"did you mean {shown(near[0])}?" if near else ""
+            if (kind, value) in KNOWN:
+                hint = catalog.instead(kind, value).partition("   ")[0]
+            raise Misfit(((), f"must be one of {', '.join(map(shown, names))}, got {shown(value)}", hint))
+        try:
+            return read({"use": value})
+        except Misfit as misfit:  # the value has no keys that could be pointed at
+            told = [(": ".join(map(str, (*at, text))), hint) for at, text, hint in misfit.complaints]
+            raise Misfit(*[((), text, hint) for text, hint in told]) from None
+
+    return structure
+
+
+def names_of(kind: str) -> tuple[str, ...]:
+    """The engine's own names where components of the kind are named beside such."""
+    names: tuple[str, ...] = getattr(KINDS[kind], "own", ())
+    return names
 
 
 def _plain_table(cls: type, converter: Converter) -> Callable[[Any], dict[str, Any]]:

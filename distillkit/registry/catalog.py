@@ -48,7 +48,7 @@ class Catalog:
         """
         found = [offer for offer in self.of(kind) if offer.name == name]
         if not found:
-            raise NotOffered(f"no {kind} named {json.dumps(name[:64])}", self._instead(kind, name))
+            raise NotOffered(f"no {kind} named {json.dumps(name[:64])}", self.instead(kind, name))
         if len(found) > 1:
             raise _clash(found)
         return found[0]
@@ -57,7 +57,8 @@ class Catalog:
         """The class of that name, imported and checked."""
         return self.find(kind, name).load()
 
-    def _instead(self, kind: str, name: str) -> str:
+    def instead(self, kind: str, name: str) -> str:
+        """What to do about a name that nobody here offers."""
         names = sorted({offer.name for offer in self.of(kind)})
         installed = f"installed: {', '.join(names) or 'none'}"
         dist = KNOWN.get((kind, name))

@@ -75,5 +75,8 @@ KNOWN: dict[tuple[str, str], str] = {
     ("network", "edm-ddpmpp"): "distillkit-edm",
     ("network", "edm-ncsnpp"): "distillkit-edm",
     ("network", "edm2"): "distillkit-edm",
+    ("optimizer", "muon"): "distillkit-optim",
+    ("optimizer", "prodigy"): "distillkit-optim",
+    ("schedule", "wsd"): "distillkit-optim",
     ("teacher_score", "edm"): "distillkit-edm",
 }

@@ -10,6 +10,7 @@ for _part in (
     "loggers",
     "losses",
     "networks",
+    "optimizers",
     "parts",
     "replay",
     "sampling",
@@ -24,6 +25,7 @@ from distillkit.testing.launching import LaunchContract  # noqa: E402
 from distillkit.testing.loggers import LoggerContract  # noqa: E402
 from distillkit.testing.losses import AuxiliaryLossContract, GeneratorLossContract  # noqa: E402
 from distillkit.testing.networks import NetworkContract  # noqa: E402
+from distillkit.testing.optimizers import ScheduleContract, UpdateRuleContract  # noqa: E402
 from distillkit.testing.parts import (  # noqa: E402
     AugmentContract,
     BackboneContract,
@@ -40,6 +42,6 @@ __all__ = [
     "CONTRACTS", "Affine", "AugmentContract", "AuxiliaryLossContract", "BackboneContract", "ComponentContract",
     "DatasetContract", "EmbeddingContract", "EvaluateContract", "FeaturesContract", "GeneratorLossContract",
     "GuidanceContract", "ImporterContract", "KernelContract", "LaunchContract", "LoggerContract", "NetworkContract",
-    "SampleContract", "TeacherScoreContract", "lognormal_draw", "replayed", "save_network", "simulated",
-    "tiny_recipe", "toy_recipe", "toy_state", "toy_step",
+    "SampleContract", "ScheduleContract", "TeacherScoreContract", "UpdateRuleContract", "lognormal_draw", "replayed",
+    "save_network", "simulated", "tiny_recipe", "toy_recipe", "toy_state", "toy_step",
 ]  # fmt: skip

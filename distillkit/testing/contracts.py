@@ -9,6 +9,7 @@ from distillkit.testing.launching import LaunchContract
 from distillkit.testing.loggers import LoggerContract
 from distillkit.testing.losses import AuxiliaryLossContract, GeneratorLossContract
 from distillkit.testing.networks import NetworkContract
+from distillkit.testing.optimizers import ScheduleContract, UpdateRuleContract
 from distillkit.testing.parts import (
     AugmentContract,
     BackboneContract,
@@ -24,6 +25,6 @@ CONTRACTS: dict[str, type[ComponentContract]] = {
         DatasetContract, TeacherScoreContract, GuidanceContract, NetworkContract, SampleContract,
         GeneratorLossContract, AuxiliaryLossContract, EvaluateContract, AugmentContract, EmbeddingContract,
         BackboneContract, KernelContract,
-        FeaturesContract, ImporterContract, LoggerContract, LaunchContract,
+        FeaturesContract, UpdateRuleContract, ScheduleContract, ImporterContract, LoggerContract, LaunchContract,
     )
 }  # fmt: skip

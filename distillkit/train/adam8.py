@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distillkit.api import UsageError
+from distillkit.api import Choice, Optimizer, UsageError
 
 BLOCK = 256  # numbers with a scale of their own
 LEAST = 4096  # numbers of a tensor, below which 8 bits save nothing that anybody would notice
@@ -34,6 +34,12 @@ def require() -> None:
     """Raises UsageError where torchao is missing; it is not imported, which takes a second."""
     if find_spec("torchao") is None:
         raise UsageError("run.state_bits = 8 needs torchao: pip install 'distillkit[torchao]'")
+
+
+def refused(settings: Optimizer) -> str:
+    """Why the moments of such an optimizer do not take 8 bits; "": they do."""
+    name = settings.name.name if isinstance(settings.name, Choice) else settings.name
+    return "" if name in ("adam", "adamw") else f"{name} keeps its state in 32 bits"
 
 
 class Adam8bit(torch.optim.Optimizer):

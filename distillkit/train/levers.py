@@ -13,7 +13,7 @@ from attrs import frozen
 
 from distillkit.api import UsageError
 from distillkit.recipe.schema import Recipe
-from distillkit.train import compiled, half, host, layout, recompute
+from distillkit.train import adam8, compiled, half, host, layout, recompute
 from distillkit.train.state import State
 
 
@@ -53,9 +53,7 @@ LEVERS = (
     ),
     Lever(
         key="run.state_bits", on=8, off=32, numbers="moments have 8 bits: each within 1 % of the largest of its 256",
-        refuses=lambda state: (
-            "radam keeps its moments in 32 bits" if any(s.name == "radam" for s in state.settings.values()) else ""
-        ),
+        refuses=lambda state: next((why for s in state.settings.values() if (why := adam8.refused(s))), ""),
     ),
     Lever(
         key="run.ema_device", on="cpu", off=None, numbers="none",

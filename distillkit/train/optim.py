@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distillkit.api import Optimizer
+from distillkit.api import Choice, Optimizer, PluginError, Schedule
 from distillkit.train import adam8, host
 from distillkit.train.radam import RAdam
 from distillkit.train.ranks import pieces
 from distillkit.train.ranks.alone import Ranks
+from distillkit.train.ruled import Ruled
 
 CLASSES = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "radam": RAdam}
 
@@ -26,6 +27,8 @@ def lr_at(settings: Optimizer, nimg: int, total: int) -> float:
     # In images, not in steps: another batch size keeps the schedule.
     warmup = settings.warmup_kimg * 1000
     lr = settings.lr * (min(nimg / warmup, 1.0) if warmup else 1.0)
+    if isinstance(settings.schedule, Choice):
+        return lr * planned(settings.schedule, nimg, total)
     if settings.schedule == "inverse_sqrt":
         lr /= math.sqrt(max(nimg / (settings.ref_kimg * 1000), 1.0))
     start = settings.decay_from * total
@@ -33,6 +36,14 @@ def lr_at(settings: Optimizer, nimg: int, total: int) -> float:
         progress = min((nimg - start) / max(total - start, 1), 1.0)
         lr *= settings.final_lr + (1 - settings.final_lr) * 0.5 * (1 + math.cos(math.pi * progress))
     return lr
+
+
+def planned(choice: Choice[Schedule], nimg: int, total: int) -> float:
+    """The factor of a plugin's schedule. Raises PluginError for what is none."""
+    factor = choice.build().factor(nimg, total)
+    if not 0 <= factor < math.inf:
+        raise PluginError(f"schedule {choice.name!r} gives lr the factor {factor!r} at {nimg} of {total} images")
+    return factor
 
 
 class Updater:
@@ -44,9 +55,19 @@ class Updater:
     ) -> None:  # fmt: skip
         """`ranks`: those that may share the network; `bits`: of each number of the moments, 32 or 8."""
         self.settings, self.ranks = settings, ranks or Ranks()
-        self.params = [p for name, p in network.named_parameters() if name not in frozen]
+        named = {name: p for name, p in network.named_parameters() if name not in frozen}
+        self.params = list(named.values())
         # What is here of each: the same memory, and plain tensors, which any optimizer takes.
         self.held = [nn.Parameter(pieces.local(p)) if pieces.cut(p) else p for p in self.params]
+        self.optimizer: Any = (
+            Ruled(settings.name, dict(zip(named, self.held, strict=True)), named, settings)
+            if isinstance(settings.name, Choice)
+            else self.own(settings, settings.name, bits)
+        )
+        self.moments: host.Moments | None = None  # where they lie with the host
+
+    def own(self, settings: Optimizer, name: str, bits: int) -> torch.optim.Optimizer:
+        """One of the engine's."""
         keys: dict[str, Any] = {
             "lr": settings.lr,
             "betas": settings.betas,
@@ -54,13 +75,11 @@ class Updater:
             "weight_decay": settings.weight_decay,
         }
         # Fused kernels obey `found_inf` without waiting; RAdam here does so by itself, and "meta" has no kernels.
-        fused = {} if settings.name == "radam" or self.params[0].is_meta else {"fused": True}
-        self.optimizer: Any = (
-            CLASSES[settings.name](self.held, **keys, **fused)
-            if bits == 32
-            else adam8.Adam8bit(self.held, **keys, decoupled=settings.name == "adamw")
-        )
-        self.moments: host.Moments | None = None  # where they lie with the host
+        fused = {} if name == "radam" or self.params[0].is_meta else {"fused": True}
+        if bits == 8:
+            return adam8.Adam8bit(self.held, **keys, decoupled=name == "adamw")
+        made: torch.optim.Optimizer = CLASSES[name](self.held, **keys, **fused)
+        return made
 
     def offload(self) -> None:
         """Keep the optimizer's state in the memory of the host, but while it steps."""

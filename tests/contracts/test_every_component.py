@@ -248,6 +248,7 @@ NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("importer", "pkl"): {"files": write_pickle},
     **{("importer", name): {"files": write_state_dict} for name in ("bin", "pt", "pth", "safetensors")},
     ("kernel", "energy"): {"conditionally": True},
+    ("optimizer", "prodigy"): {"settings": {"lr": 1.0, "betas": (0.9, 0.99)}},
     ("logger", "wandb"): {"config": {"mode": "offline", "machine": False}, "kill": killed_wandb},
 }
 

@@ -142,6 +142,7 @@ def refusals(ranks: Group) -> dict[str, Any]:
     wrong: dict[str, tuple[int, dict[str, Any]]] = {
         "odd": (3, {}), "unequal": (2, {"run": {"micro_batch": 8}}),
         "follows": (2, {"evaluate": [{"use": "power-ema"}]}),
+        "whole": (2, {"generator": {"optimizer": {"name": {"use": "muon", "least": 2}}}}),
     }  # fmt: skip
     for name, (shards, tables) in wrong.items():
         ranks.asked_shards = shards

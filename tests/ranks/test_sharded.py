@@ -83,6 +83,10 @@ def test_a_metric_that_follows_weights_by_itself_is_refused(found: dict[str, Any
     assert found["follows"] == wanted
 
 
+def test_an_optimizer_that_needs_whole_weights_is_refused(found: dict[str, Any]) -> None:
+    assert found["whole"] == "optimizer 'muon' needs whole weights, of which ranks have pieces (--shard)"
+
+
 def test_processes_that_cannot_be_grouped_are_refused(found: dict[str, Any]) -> None:
     assert found["odd"] == "--shard 3: the number of processes, 2, is no multiple of it"
 
