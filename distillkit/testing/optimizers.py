@@ -112,8 +112,8 @@ class UpdateRuleContract(ComponentContract):
         for net in (whole, pieces):
             updater = Updater(self.optimizer, net)
             for i in range(4):
-                for k, p in enumerate(net.parameters()):
-                    p.grad = drawn(SHAPES[list(SHAPES)[k]], i)[: len(p)] if p.ndim else drawn((), i)
+                for name, p in net.named_parameters():
+                    p.grad = drawn(SHAPES[name], i)[: len(p)] if p.ndim else drawn((), i)
                 updater.step(i * 16, 1600)
         assert torch.equal(cast(Tensor, whole.matrix)[:7], cast(Tensor, pieces.matrix))
 
