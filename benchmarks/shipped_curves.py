@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from distillkit.disk import typed
 from distillkit.show.reference import FOLDER, made_of, measured_by
 from distillkit.show.saved import Saved
 from distillkit.show.sections import curves
@@ -34,14 +33,13 @@ def main(paths: list[str]) -> None:
 
 def described(run: Saved) -> dict[str, Any]:
     """What made the curves, and each by name: [[kimg, value], ...]."""
-    resolved = typed.toml(run.path / "resolved.toml")
     known = {row.name for row in run.scores.rows()}
     measured = {name: points for name, points in curves.by_name(run.rows, "evaluate").items() if name in known}
     return {
         "recipe": run.name,
         "fingerprint": run.info["fingerprint"],
-        "made_of": made_of(resolved),
-        "measured_by": measured_by(resolved),
+        "made_of": made_of(run.recipe),
+        "measured_by": measured_by(run.recipe),
         "training": thinned(curves.by_name(run.rows, "tick")),
         "metrics": thinned(measured),
     }

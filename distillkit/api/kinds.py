@@ -56,6 +56,9 @@ class GeneratorLoss(Component):
     # that stands under the curve on a run's page. The engine logs "loss/<turn>"; with both losses in one turn, they are
     # "loss/critic" and "loss/generator".
     curves: ClassVar[dict[str, str]] = {}
+    # Set by `setup` of a method that compares it with the teacher's score, else not there: a picture shows what both
+    # make of the student's images.
+    fake_score: Denoiser
 
     @property
     def network_keys(self) -> dict[str, Any]:

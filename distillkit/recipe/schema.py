@@ -107,6 +107,8 @@ class Run:
     max_nonfinite: int = field(default=3, validator=ge(0))  # skipped updates in a row before the run stops
     grid: int = field(default=80, validator=and_(ge(1), le(1000)), metadata=NO_BITS)
     """pictures in each file of samples/"""
+    triptych: bool = field(default=True, metadata=NO_BITS)
+    """beside each, what teacher and fake score make of the student's images, where the method has a fake score"""
     guard: Guard = field(factory=Guard, metadata=NO_BITS)  # signs of a collapse
 
 

@@ -99,7 +99,7 @@ def begin(run: RunDir) -> str:
     finished = origin.ended
     with nullcontext() if finished else origin.lock():
         _copy_rows(origin, run, nimg, finished)
-        for picture in origin.samples.glob("kimg-*.png"):
+        for picture in (*origin.samples.glob("kimg-*.png"), *origin.samples.glob("triptych-*.png")):
             if not (run.samples / picture.name).exists():
                 shutil.copyfile(picture, run.samples / picture.name)  # no link: a picture may be drawn again
         newest = origin.checkpoints / checkpoint.name(nimg)

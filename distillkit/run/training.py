@@ -24,7 +24,7 @@ from distillkit.evaluate import evaluation
 from distillkit.evaluate.best import Keeper
 from distillkit.evaluate.draw import Drawer
 from distillkit.guard import Watch
-from distillkit.run import pieces, postmortem
+from distillkit.run import pieces, postmortem, sheets
 from distillkit.run.examine import Examiner
 from distillkit.run.loggers import Loggers
 from distillkit.run.loop import Loop
@@ -175,11 +175,7 @@ class Training(Loop):
             self.act()
 
     def picture(self, draw: Drawer) -> None:
-        try:
-            path, nimg = evaluation.write_grid(self.state, self.run, draw), self.state.nimg
-            self.loggers.picture(path, f"{self.run.info['recipe']}, {formats.kimg(nimg)} kimg", nimg)
-        except Exception as error:
-            self.failed("the picture", error)
+        sheets.write(self.state, self.run, draw, self.loggers, self.failed)
 
     def examine(self, draw: Drawer, metrics: dict[str, float]) -> dict[str, Any]:
         """What is to be said of the run's health, for a row of the log; {} where that was said at this point."""

@@ -14,7 +14,7 @@ from attrs import field, frozen
 
 from distillkit.api import InputError
 from distillkit.disk import typed
-from distillkit.show.saved import Saved
+from distillkit.show.saved import Saved, table
 from distillkit.show.svg import Point
 
 FOLDER = Path(__file__).parents[1] / "_students" / "curves"
@@ -44,22 +44,20 @@ def of(run: Saved) -> Reference:
     Of the same kind of data and method alone, and metrics where they are measured alike: losses of two methods have
     nothing in common but their names.
     """
-    resolved = _toml(run.path / "resolved.toml")
     for name in _names(run):
         if (file := FOLDER / f"{Path(name).name}.json").is_file():
             told = json.loads(file.read_text(encoding="utf-8"))
-            if made_of(resolved) == told["made_of"]:
-                alike = measured_by(resolved) == told["measured_by"]
+            if made_of(run.recipe) == told["made_of"]:
+                alike = measured_by(run.recipe) == told["measured_by"]
                 curves = {**told["training"], **(told["metrics"] if alike else {})}
-                end = _length(resolved)
+                end = run.total / 1000  # what the shipped run did after that stands behind nothing
                 return Reference(name, {key: [(x, y) for x, y in points if x <= end] for key, points in curves.items()})
     return Reference()
 
 
-def made_of(resolved: Mapping[str, Any]) -> dict[str, Any]:
+def made_of(resolved: dict[str, Any]) -> dict[str, Any]:
     """What makes two runs of one kind: data and method."""
-    found = {table: resolved.get(table) for table in ("dataset", "generator_loss")}
-    return {table: keys.get("use") if isinstance(keys, dict) else None for table, keys in found.items()}
+    return {name: table(resolved, name).get("use") for name in ("dataset", "generator_loss")}
 
 
 def measured_by(resolved: Mapping[str, Any]) -> Any:
@@ -72,21 +70,10 @@ def measured_by(resolved: Mapping[str, Any]) -> Any:
 def _names(run: Saved) -> Iterator[str]:
     """The recipe, then those that its file extends, the last first: it lies over the others."""
     yield run.name
-    extends = _toml(run.path / "recipe.toml").get("extends")
+    given = run.path / "recipe.toml"
+    try:
+        extends = typed.toml(given).get("extends") if given.is_file() else None
+    except InputError:  # the page is made of the resolved one
+        extends = None
     found = extends if isinstance(extends, list) else [extends]
     yield from (Path(each).stem for each in reversed(found) if isinstance(each, str))
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    """What a recipe says; {} where it is lost or damaged, which others tell of."""
-    try:
-        return typed.toml(path) if path.is_file() else {}
-    except InputError:
-        return {}
-
-
-def _length(resolved: Mapping[str, Any]) -> float:
-    """Images that the run is to see, in thousands: what the shipped run did after that stands behind nothing."""
-    found = resolved.get("run")
-    kimg = found.get("kimg") if isinstance(found, dict) else None
-    return float(kimg) if isinstance(kimg, int | float) else 0.0

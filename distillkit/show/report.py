@@ -22,6 +22,7 @@ from distillkit.show.sections import (
     recipe,
     result,
     training,
+    triptych,
     verdict,
 )
 
@@ -46,6 +47,7 @@ def rendered(run_dir: Path, *, title: str | None = None) -> str:
         "Result": result.table(run) + result.remarks(run),
         "Pictures": pictures.all_of(run),
         "What next": onward.commands(run),
+        "Teacher and fake score": triptych.sheets(run),
         "Metrics": curves.metrics(run),
         "Training": training.training(run),
         "Health": curves.health(run),

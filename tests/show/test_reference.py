@@ -77,11 +77,16 @@ def test_metrics_that_are_measured_otherwise_have_none(run: Path) -> None:
     assert behind(run) == ["loss/generator"]
 
 
-@pytest.mark.parametrize("text", ["", "= no TOML", "run = 1\nevaluate = [3]\ndataset = 2\n"])
+@pytest.mark.parametrize("text", ["", "run = 1\nevaluate = [3]\ndataset = 2\n"])
 def test_a_damaged_recipe_has_none(run: Path, text: str) -> None:
-    for name in ("resolved.toml", "recipe.toml"):
-        (run / name).write_text(text)
+    (run / "resolved.toml").write_text(text)
     assert reference.of(Saved.of(run)).curves == {}
+
+
+def test_a_recipe_file_that_cannot_be_read_extends_nothing(tmp_path: Path) -> None:
+    path = written(tmp_path, "mine", extends="digits_sid.toml")
+    (path / "recipe.toml").write_text("= no TOML")
+    assert behind(path) == []
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)

@@ -9,13 +9,15 @@ from pathlib import Path
 from distillkit.show import formats, html
 from distillkit.show.saved import Saved, table
 
+TRIPTYCHS = "triptych-*.png"  # in a section of their own
 MOST = 12_000_000  # bytes of sheets on a page; of more, every second is left out, and so on
 
 
 def all_of(run: Saved) -> str:
     """Other pictures, then the first and the last sheet of fixed seeds, and those between, folded."""
     sheets = html.pictures(run.path / "samples", "kimg-*.png")
-    others = sorted(set(html.pictures(run.path / "samples", "*.png")) - set(sheets))
+    apart = {*sheets, *html.pictures(run.path / "samples", TRIPTYCHS)}
+    others = sorted(set(html.pictures(run.path / "samples", "*.png")) - apart)
     others += html.pictures(run.path / "figures", "*.png")
     pictures = [html.picture(path, caption(run, path)) for path in others]
     kept = thinned(sheets)
@@ -42,7 +44,7 @@ def thinned(sheets: list[Path]) -> list[Path]:
 
 def nimg_of(sheet: Path) -> float:
     """Images that had been seen, by the file's name."""
-    found = re.fullmatch(r"kimg-(\d{1,12}(?:\.\d{1,6})?)", sheet.stem)
+    found = re.fullmatch(r"(?:kimg|triptych)-(\d{1,12}(?:\.\d{1,6})?)", sheet.stem)
     return 1000 * float(found[1]) if found else 0.0
 
 

@@ -8,7 +8,7 @@ from html import escape
 
 from distillkit.api.curves import key_of, sentence
 from distillkit.show import reference, svg
-from distillkit.show.saved import Saved
+from distillkit.show.saved import Saved, table
 from distillkit.show.sections import curves
 
 FOLDED = ("lr/*", "img_per_sec", "logit/*")  # the schedule, the machine, what accuracies tell in plainer words
@@ -32,9 +32,7 @@ def training(run: Saved) -> str:
 
 def meanings(run: Saved) -> dict[str, str]:
     """What the losses of the run say of their curves, as it noted them."""
-    told = run.info.get("told")
-    found = told.get("curves") if isinstance(told, dict) else None
-    return {str(name): str(text) for name, text in found.items()} if isinstance(found, dict) else {}
+    return {name: str(text) for name, text in table(table(run.info, "told"), "curves").items()}
 
 
 def _folded(name: str, names: Iterable[str], told: Mapping[str, str]) -> bool:

@@ -22,7 +22,8 @@ def package(name: str, extra: str) -> Any:
 
 def kind_of(path: Path) -> str:
     """What the pictures of a run are called that belong together: kimg-00012.png and kimg-00024.png are "samples"."""
-    return "samples" if path.stem.startswith("kimg-") else path.stem
+    name, _, kimg = path.stem.partition("-")
+    return {"kimg": "samples"}.get(name, name) if kimg.replace(".", "").isdigit() else path.stem
 
 
 class Told:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from distillkit_loggers.once import Told, package
+from distillkit_loggers.once import Told, kind_of, package
 
 from distillkit.api import UsageError
 
@@ -14,6 +14,14 @@ def test_a_missing_package_is_told_with_what_installs_it() -> None:
     with pytest.raises(UsageError, match=r"pip install 'distillkit-loggers\[wandb\]'") as told:
         package("no_such_package", "wandb")
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("kimg-000001.600", "samples"), ("triptych-000001.600", "triptych"), ("comparison", "comparison"), ("a-b", "a-b")],
+)
+def test_pictures_of_one_kind_are_one_series(name: str, kind: str) -> None:
+    assert kind_of(Path(f"{name}.png")) == kind
 
 
 def test_what_was_told_is_known_in_the_next_session(tmp_path: Path) -> None:
