@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from difflib import get_close_matches
 from pathlib import Path
 
 from distillkit.api.errors import UsageError
@@ -18,13 +19,31 @@ def add(parser: ArgumentParser) -> None:
 def main(args: Namespace) -> int:
     """Write the folder and say what is in it -> exit code."""
     source, out = args.source, args.out
+    catalog = Catalog.installed()
     if not source.is_file():
-        raise UsageError(f"{source}: no such file")
+        raise UsageError(_no_file(source, catalog))
     if out.exists() or out.is_symlink():
-        raise UsageError(f"{out} exists already; choose another folder")
+        raise UsageError(f"{out} exists already; OUT is a folder that is made: choose another name")
     from distillkit.networks.imported import convert
 
-    card = convert(source, out, Catalog.installed())
+    card = convert(source, out, catalog)
     size, labels = card["resolution"], card["label_dim"]
     print(f"{out}: {card['network']['use']}, {card['channels']} x {size} x {size}, {labels} labels")
     return 0
+
+
+def _no_file(path: Path, catalog: Catalog) -> str:
+    """What is there instead of a file to convert, and the way out."""
+    if (path / "result").is_dir() or (path / "student.json").is_file():
+        return f"{path} is a network of ours already: distillkit sample {path}"
+    if (path / "run.json").is_file():
+        return f"{path} is a run that has no student yet: distillkit run --resume {path} goes on with it"
+    suffixes = sorted({f".{offer.name}" for offer in catalog.of("importer")})
+    read = ", ".join(suffixes) or "nothing that is read here: pip install distillkit-edm"
+    files = path.rglob("*") if path.is_dir() else path.parent.glob("*")
+    found = sorted(str(one) for one in files if one.suffix.lower() in suffixes)
+    if path.is_dir():
+        told = f"name one of its files, such as {found[0]}" if found else f"no file in it ends with {read}"
+        return f"{path} is a folder; {told}"
+    near = get_close_matches(str(path), found, n=1)
+    return f"{path}: no such file; " + (f"did you mean {near[0]}?" if near else f"IN ends with {read}")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections import Counter
+from difflib import get_close_matches
 from functools import partial
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from distillkit.cli import arguments
 if TYPE_CHECKING:
     from torch import Tensor
 
+MANY = 1000  # files of a folder that are looked at
 NAMES = {
     ".zip": "image-zip",
     ".npz": "npz",
@@ -68,7 +71,9 @@ def main(args: Namespace) -> int:
 def dataset_name(path: Path) -> str:
     """Name the dataset that reads what is at `path`. Raises InputError, UsageError."""
     if not path.exists():
-        raise InputError(f"{path}: no such file or folder")
+        found = get_close_matches(path.name, [one.name for one in islice(path.parent.glob("*"), MANY)], n=1)
+        meant = f"did you mean {found[0]!r}?" if found else f"there is none of that name in {path.parent.absolute()}"
+        raise InputError(f"{path}: no such file or folder; {meant}")
     if path.is_dir():
         return "webdataset" if any(path.glob("*.tar")) else "image-folder"
     for suffix, name in NAMES.items():

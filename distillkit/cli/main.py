@@ -15,6 +15,7 @@ from distillkit import __version__
 from distillkit.api.explained import explained
 from distillkit.cli.overview import COMMANDS, Overview, unknown
 from distillkit.cli.plain import plain_streams
+from distillkit.cli.refusing import Command
 from distillkit.run.signals import Stopped, StopRequest
 from distillkit.train.ranks.ending import Ending
 
@@ -47,7 +48,7 @@ def _called(command: str, argv: list[str]) -> int:
     # A signal while modules are imported is kept: raised there it may be lost, or end in a traceback.
     with StopRequest() as stop, warnings.catch_warnings():
         try:
-            args = parser(command).parse_args(argv)
+            args = parsed(command, argv)
             args.argv = argv  # for the commands that start themselves again
         except SystemExit as leave:  # argparse: 0 after --help, 2 after a wrong argument
             return int(leave.code or 0)
@@ -72,14 +73,22 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
     """The command line: the arguments of `command` alone, whose module is imported for that; None: of all."""
     top = Overview("distillkit", description="Turn a diffusion model into a one-step generator.")
     top.add_argument("--version", action="version", version=f"distillkit {__version__}")
-    commands = top.add_subparsers(
-        dest="command", required=True, metavar="COMMAND", parser_class=argparse.ArgumentParser
-    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Command)
     for name, told in COMMANDS.items():
         one = commands.add_parser(name, help=told)
         if command in (name, None):
             import_module(f"distillkit.cli.{name}").add(one)
     return top
+
+
+def parsed(command: str, argv: list[str]) -> argparse.Namespace:
+    """The arguments of a command. Raises SystemExit where it does not take them, which was told."""
+    top = parser(command)
+    args, unknown = top.parse_known_args(argv)
+    if unknown:
+        commands = next(one for one in top._actions if isinstance(one, argparse._SubParsersAction))
+        commands.choices[args.command].error(f"unrecognized arguments: {' '.join(unknown)}")
+    return args
 
 
 def _explain(error: BaseException) -> int:

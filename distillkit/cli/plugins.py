@@ -6,6 +6,7 @@ import json
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from rich.console import Console
@@ -71,7 +72,9 @@ def _explain(catalog: Catalog, offers: Sequence[Offer], pages: Sequence[Page], o
 def _picked(catalog: Catalog, kind: str | None, name: str | None, explained: bool) -> list[Offer]:
     """List the offers that are asked for; [] is no mistake where a table of the engine has the name."""
     if kind is not None and kind not in KINDS:
-        raise UsageError(f"no kind of component is called {kind!r}; kinds: {', '.join(KINDS)}")
+        near = get_close_matches(kind, KINDS, n=1)
+        meant = f"did you mean {near[0]}?   " if near else ""
+        raise UsageError(f"no kind of component is called {kind!r}; {meant}kinds: {', '.join(KINDS)}")
     offers = [offer for each in KINDS for offer in catalog.of(each) if kind in (None, each)]
     if name is None:
         return offers
@@ -83,13 +86,11 @@ def _picked(catalog: Catalog, kind: str | None, name: str | None, explained: boo
 
 def _refuse(catalog: Catalog, kind: str | None, name: str) -> None:
     """Raise NotOffered with the catalog's hint, from the kind that has a name like it."""
-    from difflib import get_close_matches
-
     names = {offer.name: offer.kind for offer in catalog.offers}
     near = get_close_matches(name, names, n=1)
     if kind is not None or near:
         catalog.find(kind or names[near[0]], name)
-    tables = get_close_matches(name, engine_pages(), n=1)
+    tables = get_close_matches(name, [*engine_pages(), *(f"--kind {kind}" for kind in KINDS)], n=1)
     hint = f"did you mean {tables[0]}?   " if tables else ""
     raise NotOffered(f'no plugin offers "{name[:64]}"', f"{hint}`distillkit plugins` lists what is installed")
 

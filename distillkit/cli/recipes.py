@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from itertools import groupby
 from pathlib import Path
 
@@ -56,15 +57,17 @@ def main(args: Namespace) -> int:
 
 def _nothing(everything: list[Listed], args: Namespace) -> str:
     """Why nothing was found, and what would be."""
-
-    def known(of: Callable[[Listed], str | None]) -> str:
-        return ", ".join(sorted({str(of(one)) for one in everything}))
-
-    asked = [f"--{name} {value[:64]}" for name in ("data", "method") if (value := getattr(args, name))]
-    return (
-        f"no shipped recipe is for {' '.join(asked)}\n"
-        f"  data: {known(lambda one: one.about.data)}\n  methods: {known(lambda one: one.about.method)}"
-    )
+    known: dict[str, Callable[[Listed], str | None]] = {
+        "data": lambda one: one.about.data, "method": lambda one: one.about.method,
+    }  # fmt: skip
+    told = []
+    for name, value in ((name, getattr(args, name)) for name in known):
+        names = sorted({str(known[name](one)) for one in everything})
+        near = get_close_matches(value or "", names, n=1)
+        if value and value not in names:
+            told.append(f"did you mean {near[0]}?" if near else f"{name}: {', '.join(names)}")
+    asked = [f"--{name} {value[:64]}" for name in known if (value := getattr(args, name))]
+    return "; ".join([f"no shipped recipe is for {' '.join(asked)}", *told])
 
 
 def _row(one: Listed) -> dict[str, object]:

@@ -13,7 +13,7 @@ from distillkit.api.explained import explained
 from distillkit.cli import arguments, panel, screen, several
 from distillkit.cli.console import console, tell
 from distillkit.cli.runs import run_path
-from distillkit.disk.remembered import run_of
+from distillkit.disk.remembered import is_run, run_of
 from distillkit.disk.results import Outcome
 from distillkit.train.ranks import join
 from distillkit.train.ranks.alone import Ranks
@@ -101,6 +101,8 @@ def check(args: Namespace) -> None:
     """Refuse arguments that do not go together. Raises UsageError."""
     if (args.recipe is None) == (args.resume is None):
         raise UsageError("give a RECIPE to run, or --resume RUN to go on with a run")
+    if args.recipe and not args.extend and is_run(args.recipe):
+        raise UsageError(f"{args.recipe} is a run: --resume {args.recipe} goes on with it, --extend makes it longer")
     if args.resume and (args.seeds or args.seed is not None or args.sets or args.again):
         raise UsageError("--resume goes on with a run as it is: no --set, --seed, --seeds, --again")
     if args.extend and (args.resume or args.seeds or args.seed is not None or args.again or args.smoke):

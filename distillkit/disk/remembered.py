@@ -22,8 +22,22 @@ def run_of(text: str, root: Path = ROOT) -> Path:
         some = ", ".join(path.name for path in found[:3]) + (", ..." if len(found) > 3 else "")
         raise UsageError(f"{text!r} may be {len(found)} runs of {root}: {some}")
     if not found and text.isdecimal():
-        raise UsageError(f"no run {text} in {root}")
+        raise UsageError(f"no run {text} in {root}; {there(root)}")
     return found[0] if found else Path(text)
+
+
+def is_run(path: Path, root: Path = ROOT) -> bool:
+    """Is it the folder of a run, or the number of one below `root` and nothing else?"""
+    if (path / "run.json").is_file():
+        return True
+    text = str(path)
+    return text.isdecimal() and not path.exists() and any(named(one.name, text) for one in root.glob("[0-9]*-*"))
+
+
+def there(root: Path = ROOT) -> str:
+    """Which runs there are, the newest ones, for who named another."""
+    found = sorted((path.name for path in root.glob("[0-9]*-*")), reverse=True)
+    return f"there are {', '.join(found[:4])}" + ", ..." * (len(found) > 4) if found else "nothing was run here yet"
 
 
 def named(name: str, text: str) -> bool:

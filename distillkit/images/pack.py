@@ -145,7 +145,8 @@ class _Writer:
             raise InputError.listing(self.faults)
         if self.shape is None:
             seen = i + 1 - len(self.damaged)
-            raise InputError(f"all {seen} images are too small" if seen else "there are no images to pack")
+            none = "there are no images to pack: no PNG, JPEG or WebP files"
+            raise InputError(f"all {seen} images are too small" if seen else none)
         labelled = [pair for pair in self.labels if pair[1] is not None]
         whole = len(labelled) == len(self.labels)
         table: dict[str, object] = {"labels": labelled if whole else None}

@@ -107,7 +107,7 @@ class Student:
         classes = torch.as_tensor(labels).reshape(-1).tolist()
         wrong = [c for c in classes if type(c) is not int or not 0 <= c < dim]
         if wrong or not classes:
-            known = f"classes 0 to {dim - 1}" if dim else "no labels"
+            known = f"classes 0 to {dim - 1}" if dim else "no labels: leave them out"
             raise UsageError(f"labels: {wrong[0] if wrong else 'nothing'} was asked for; the student has {known}")
         return torch.eye(dim)[[classes[i % len(classes)] for i in range(n)]]
 

@@ -51,6 +51,10 @@ def files(path: Path) -> tuple[Path, Path]:
     """Weights and card of a result folder, a run folder, or a .safetensors file."""
     if path.is_dir() and (path / "result").is_dir():
         path = path / "result"
+    elif (path / "run.json").is_file():
+        raise InputError(f"{path} has no student yet: distillkit run --resume {path} goes on with it")
+    elif path.suffix == ".toml":
+        raise InputError(f"{path} is a recipe: distillkit run {path} makes a student")
     weights = path / WEIGHTS if path.is_dir() else path
     card = weights.with_suffix(".json")
     for file in (weights, card):

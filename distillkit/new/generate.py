@@ -6,6 +6,7 @@ import keyword
 import os
 import re
 import sys
+from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -39,7 +40,9 @@ class New:
         """Raises UsageError for a name or kind that cannot be."""
         name = name.removeprefix(PREFIX)
         if kind not in KINDS:
-            raise UsageError(f"no kind of component is called {kind[:64]!r}; kinds: {', '.join(KINDS)}")
+            near = get_close_matches(kind, KINDS, n=1)
+            meant = f"did you mean {near[0]}?   " if near else ""
+            raise UsageError(f"no kind of component is called {kind[:64]!r}; {meant}kinds: {', '.join(KINDS)}")
         if not _NAME.fullmatch(name) or len(name) > 64:
             raise UsageError(f"a name is lower-case words joined by hyphens, such as my-loss: {name[:64]!r}")
         new = cls(name, kind)
@@ -72,7 +75,8 @@ def generate(new: New, folder: Path) -> list[Path]:
     """Write the distribution into `folder`/distillkit-NAME -> its files. Refuses to write into what exists."""
     top = folder / new.dist
     if top.exists() or top.is_symlink():
-        raise UsageError(f"{top} exists already; choose another name, or --to another folder")
+        plugin = "a plugin" if (top / "pyproject.toml").is_file() else "a folder" if top.is_dir() else "a file"
+        raise UsageError(f"{top} exists already, {plugin}; choose another name, or --to another folder")
     names = _names(new)
     texts = {
         "pyproject.toml": _filled("pyproject.toml.txt", names),

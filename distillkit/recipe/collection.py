@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +71,7 @@ def copy(name: str, to: Path) -> list[Path]:
     """
     source = shipped.folder()
     if name not in shipped.names():
-        raise UsageError(
-            f"no shipped recipe is called {name[:64]!r}; {shipped.near(name) or 'distillkit recipes lists them'}"
-        )
+        raise UsageError(f"no shipped recipe is called {name[:64]!r}; {_near(name)}")
     made = {path: to / path.relative_to(source) for path in dict.fromkeys(_closure(source / f"{name}.toml"))}
     other = [str(new) for old, new in made.items() if new.exists() and new.read_bytes() != old.read_bytes()]
     if other:
@@ -95,3 +94,8 @@ def _closure(path: Path) -> Iterator[Path]:
         file = table.get("from") if isinstance(table, dict) else None
         if isinstance(file, str):
             yield from _closure(shipped.path_of(file, path.parent))
+
+
+def _near(name: str) -> str:
+    found = get_close_matches(name, shipped.names(), n=1)
+    return (f"did you mean {found[0]}?   " if found else "") + "distillkit recipes lists them"

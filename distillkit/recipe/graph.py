@@ -54,7 +54,7 @@ def _visit(
         if not isfile(parent):
             file = recipe.starts_from[table]
             raise RecipeProblems(
-                path, [_of_from(path, sets, table, f"no such file: {shown(file)}", shipped.near(file))]
+                path, [_of_from(path, sets, table, f"no such file: {shown(file)}", shipped.near(file, path.parent))]
             )
         _visit(parent, everywhere, everywhere, catalog, (*above, real), found)
         theirs, ours = (data_of(one.dataset) for one in (found[Path(os.path.realpath(parent))], recipe))

@@ -74,7 +74,7 @@ def _extends_problem(layer: Layer, path: Path, chain: tuple[Path, ...], opened: 
         return "extends", f"made of more than {MAX_FILES} files", ""
     for name in below:
         if not isfile(shipped.path_of(name, path.parent)):  # which takes a name that is too long, too
-            return "extends", f"no such file: {shown(name)}", shipped.near(name)
+            return "extends", f"no such file: {shown(name)}", shipped.near(name, path.parent)
     return None
 
 
@@ -133,7 +133,7 @@ def _parsed(text: str) -> tuple[dict[str, Any], dict[Key, int]]:
 
 def _text(path: Path) -> str:
     if not path.is_file():
-        raise FileNotFoundError(2, "no such file")
+        raise FileNotFoundError(2, "no such file: it is a folder" if path.is_dir() else "no such file")
     with path.open("rb") as stream:
         raw = stream.read(MAX_BYTES + 1)
     if len(raw) > MAX_BYTES:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
+MANY = 1000  # files of a folder that are looked at
 PACKAGE = Path(__file__).parents[1]
 _NAME = re.compile(r"[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*")
 
@@ -60,7 +63,13 @@ def told(path: Path) -> str:
     return path.stem if path.parent == folder() else str(path)
 
 
-def near(text: str) -> str:
-    """A hint where there is no such file: the shipped recipe that may have been meant."""
-    found = get_close_matches(Path(text).name.removesuffix(".toml"), names(), n=1)
-    return f"did you mean {found[0]}?   distillkit recipes lists those that are shipped" if found else ""
+def near(text: str, base: Path = Path()) -> str:
+    """A hint where there is no such file: the recipe that may have been meant, here, in recipes/ or shipped."""
+    known = {name: name for name in reversed(names())}
+    with suppress(OSError, ValueError):  # a name that can be none
+        for place in (Path("recipes"), Path(text).parent):
+            files = islice((base / place).glob("*.toml"), MANY)
+            known |= {path.stem: (place / path.name).as_posix() for path in sorted(files) if path.is_file()}
+    found = get_close_matches(Path(text).name.removesuffix(".toml"), known, n=1)
+    meant = f"did you mean {known[found[0]]}?   " if found else ""
+    return f"{meant}distillkit recipes lists those that are shipped"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
@@ -105,6 +106,8 @@ def _told(error: Exception, name: str) -> tuple[str, str]:
         hint = f"did you mean {shown(near[0])}?" if near and isinstance(value, str) else ""
         return f"must be one of {', '.join(shown(option) for option in options)}, got {shown(value)}", hint
     message = str(error.args[0]) if error.args else type(error).__name__
+    if re.fullmatch(rf"Length of '{name}' must be >= 1: 0", message):  # attrs' min_len
+        return "must not be empty", ""
     return message.removeprefix(f"'{name}' ").partition("\n")[0][:200], ""
 
 

@@ -48,7 +48,8 @@ def measure(
         return outcome, written(outcome.scores, path if path.is_dir() else path.parent, sets, other)
     run, catalog = RunDir.open(path), Catalog.installed()
     if not run.ended:
-        raise UsageError(f"{path} is {run.status()}: there is no result to measure")
+        way = f"; distillkit run --resume {path} goes on with it" if run.status() == "unfinished" else ""
+        raise UsageError(f"{path} is {run.status()}: there is no result to measure{way}")
     run.warn_of_changes()
     recipe = asked(run, sets, other, catalog)
     trust.admit(path, [attrs.evolve(recipe, evaluate=()) if other else recipe], trusted)

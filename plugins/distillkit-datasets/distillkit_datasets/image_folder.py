@@ -9,6 +9,7 @@ from pathlib import Path
 from distillkit.api import InputError
 from distillkit_datasets.files import hidden
 from distillkit_datasets.held_out import PictureSet
+from distillkit_datasets.told import near
 from distillkit_datasets.zipsafe import ENTRY_BYTES
 
 
@@ -26,7 +27,8 @@ class ImageFolder(PictureSet):
 def in_folder(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
     """The names of all files below a folder and what reads one. Raises InputError."""
     if not path.is_dir():
-        raise InputError(f"{path}: no such folder")
+        told = "no such folder: it is a file" if path.exists() else "no such folder"
+        raise InputError(f"{path}: {told}{near(path) or '; image-zip reads a .zip, npz a .npz'}")
 
     def read(name: str) -> bytes:
         try:

@@ -94,7 +94,7 @@ class ImageSet(Dataset):
         if source.faults:
             raise InputError.listing(source.faults)
         if not source.names:
-            raise InputError(f"{source.where}: holds no images")
+            raise InputError(f"{source.where}: holds no images: PNG, JPEG or WebP files, or an array [N, H, W, C]")
         config = self.config
         self._source, self._labels = source, source.labels if config.labels else None
         self._chosen = torch.tensor(subset(len(source.names), config.max_size, config.max_size_seed))

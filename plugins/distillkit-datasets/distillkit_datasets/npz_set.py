@@ -30,7 +30,7 @@ class Npz(SplitImageSet):
             try:
                 images, labels = array(archive, IMAGES), array(archive, LABELS)
                 if images is None:
-                    raise InputError(f"has no array called {' or '.join(IMAGES)}")
+                    raise InputError(f"has no array called {' or '.join(IMAGES)}, as np.savez(PATH, images=x) does")
                 return _arrays(path, as_nhwc(images), labels)
             except InputError as error:
                 raise InputError(f"{path}: {error}; it holds {contents(archive)}") from error

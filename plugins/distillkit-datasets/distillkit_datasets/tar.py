@@ -8,6 +8,7 @@ from gzip import GzipFile
 from pathlib import Path
 
 from distillkit.api import InputError
+from distillkit_datasets.told import near
 from distillkit_datasets.zipsafe import one_line
 
 BLOCK = 512
@@ -24,7 +25,7 @@ def members(path: Path, wanted: dict[str, int]) -> dict[str, bytes]:
         with gzip.open(path) as file:
             return dict(_members(file, wanted))
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
+        raise InputError(f"{path}: no such file{near(path)}") from error
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise InputError(f"{path}: no readable .tar.gz ({one_line(error)})") from error
     except InputError as error:

@@ -14,6 +14,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile
 import numpy as np
 
 from distillkit.api import InputError
+from distillkit_datasets.told import near
 from distillkit_datasets.zip_directory import UTF8, Directory, directory
 
 ENTRIES = 4_000_000
@@ -84,7 +85,7 @@ def open_zip(path: Path, *, largest: int = ENTRY_BYTES, small: int = 0) -> Archi
     Raises InputError, before anything is unpacked.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{path}: no such file{near(path)}")
     try:
         listed = directory(path)
         check(listed, largest, small)
