@@ -91,8 +91,12 @@ def report(run: str) -> Answer:
 
 
 def _page(path: Path) -> str:
-    """A page without its pictures, and without whether the run has come to its end: a kill may have left it so."""
+    """A page without its pictures, and without whether the run has come to its end: a kill may have left it so.
+
+    Nor with its verdict and the commands that come next, which say no number that the page does not have elsewhere.
+    """
     text = re.sub(r'"data:[^"]*"', '""', path.read_text(encoding="utf-8"))
+    text = re.sub(r'(?s)<nav.*?</nav>|<p class="verdict.*?(?=<section)|<section id="what-next">.*?</section>', "", text)
     return text.replace('<span class="done">finished</span>', "not finished")
 
 
