@@ -49,7 +49,18 @@ def write(path: Path, network: Denoiser, card: dict[str, Any]) -> None:
     tensors = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
     known = {key: card[key] for key in TOLD if card.get(key) is not None}
     told = {key: value if isinstance(value, str) else json.dumps(finite(value)) for key, value in known.items()}
-    write_new(path, safetensors.torch.save(tensors, metadata={"format": "pt", "library": "distillkit", **told}))
+    data = safetensors.torch.save(tensors, metadata={"format": "pt", "library": "distillkit", **told})
+    write_new(path, in_order(data))
+
+
+def in_order(data: bytes) -> bytes:
+    """The bytes of a safetensors file with its metadata by name: the library puts them in another order each time."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # what follows is aligned to 8 bytes
+    return len(text).to_bytes(8, "little") + text + data[8 + size :]
 
 
 class Widened(nn.Module):

@@ -80,6 +80,15 @@ def test_half_the_file_is_the_same_student_but_for_rounding(dtype: str, size: fl
     assert f"| weights | stored as {dtype}, computed with in fp32 |" in Path("out/README.md").read_text()
 
 
+def test_the_same_student_is_the_same_file() -> None:
+    saved("net", 0)
+    for folder in ("one", "two"):
+        export.export(Path("net"), "safetensors", Path(folder))
+    one, two = (Path(folder, "student.safetensors") for folder in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes(), "its metadata has one order"
+    assert int.from_bytes(one.read_bytes()[:8], "little") % 8 == 0, "what follows is aligned"
+
+
 def test_a_number_too_large_for_fp16_is_told_and_nothing_kept(capsys: pytest.CaptureFixture[str]) -> None:
     net = saved("net", 0)
     tensors = safetensors.torch.load_file(net / "student.safetensors")
