@@ -25,7 +25,12 @@ NAMES = {
     ".tgz": "cifar10",
     ".tar": "webdataset",
 }  # of kind dataset, by suffix
+FOLDERS = {  # by what lies in a folder
+    "webdataset": ("*.tar",),
+    "huggingface": ("state.json", "dataset_dict.json", "*.parquet"),
+}
 IN_FILES = (
+    "huggingface",
     "image-zip",
     "image-folder",
     "latents",
@@ -75,7 +80,9 @@ def dataset_name(path: Path) -> str:
         meant = f"did you mean {found[0]!r}?" if found else f"there is none of that name in {path.parent.absolute()}"
         raise InputError(f"{path}: no such file or folder; {meant}")
     if path.is_dir():
-        return "webdataset" if any(path.glob("*.tar")) else "image-folder"
+        return next(
+            (name for name, files in FOLDERS.items() if any(any(path.glob(one)) for one in files)), "image-folder"
+        )
     for suffix, name in NAMES.items():
         if path.name.lower().endswith(suffix):
             return name

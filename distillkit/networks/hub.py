@@ -112,7 +112,7 @@ def _explained(hub: Any, error: Exception, repo: str) -> DistillkitError:
         (isinstance(error, kinds.RepositoryNotFoundError), InputError,
          f"no {repo} at {where}, or it is private: {LOGIN}"),
         (status in (401, 403), UsageError, f"{where} refuses ({status}): this token may not write {repo}; {LOGIN}"),
-        (bool(hub.constants.HF_HUB_OFFLINE), InputError, f"HF_HUB_OFFLINE is set, and {repo} is not in the cache"),
+        (bool(hub.constants.HF_HUB_OFFLINE), InputError, f"HF_HUB_OFFLINE is set, so {repo} cannot be downloaded"),
         (status is not None, InputError, f"{where} answers {status}: {_line(error)}"),
         (True, InputError, f"{where} cannot be reached: {_line(error)}"),
     ]  # fmt: skip

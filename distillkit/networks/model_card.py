@@ -111,6 +111,8 @@ def _page(card: dict[str, Any], made: Student, scores: Scores, how: str, home: H
         yield f"\nThis student is {warning}."
     yield "\n## Measured\n"
     yield from _measured(scores)
+    if scores.student and card["export"]["dtype"] != "fp32":
+        yield f"\nMeasured before the weights were rounded to {card['export']['dtype']}."
     yield f"\n## How to load\n\n```python\n{how}\n```\n"
     yield (
         f"z is unit normal noise [N,{channels},{size},{size}]"
@@ -141,7 +143,7 @@ def _measured(scores: Scores) -> Iterable[str]:
         values = [(row.teacher, row.teacher_sd), (row.student, row.student_sd), (row.floor, row.floor_sd)]
         yield f"| {_cell(row.name)} | " + " | ".join(_value(*each) for each in values) + " |"
     for name, facts in scores.protocol.items():
-        yield f"\n{_cell(name)}: {_cell('; '.join(f'{key} {value}' for key, value in facts.items()))}"
+        yield f"\n{_cell(name)}: {_cell('; '.join(f'{key}: {value}' for key, value in facts.items()))}"
     for remark in [*scores.remarks, *scores.left_out()]:
         yield f"\n{_cell(remark)}"
 

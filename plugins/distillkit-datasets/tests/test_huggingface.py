@@ -11,6 +11,7 @@ import pytest
 import torch
 from distillkit_datasets import huggingface
 from distillkit_datasets.huggingface import HuggingFace
+from distillkit_datasets.image_zip import ImageZip
 from image_files import noise
 from PIL import Image
 
@@ -85,6 +86,20 @@ def test_columns_have_names_and_bytes_will_do(tmp_path: Path) -> None:
     data = opened(tmp_path, image="pic", label="kind")
     assert torch.equal(data.images(torch.arange(4)), wanted(0, 4)) and data.label_dim == 2
     assert opened(tmp_path, image="pic").label_dim == 0  # no column of the usual name: no classes
+
+
+def test_data_check_and_pack_take_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows().save_to_disk(tmp_path / "rows")
+    assert main(["data", "check", str(tmp_path / "rows")]) == 0
+    assert "12 images" in capsys.readouterr().out
+    assert main(["data", "pack", str(tmp_path / "rows"), str(tmp_path / "rows.zip")]) == 0
+    packed = ImageZip(ImageZip.Config(path="rows.zip"))
+    packed.open(tmp_path)
+    assert torch.equal(packed.images(torch.arange(12)), wanted(0, 12)) and list(packed.class_names) == [
+        "ant",
+        "bee",
+        "cat",
+    ]
 
 
 @pytest.mark.parametrize(
