@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from html import escape
 
@@ -19,7 +20,8 @@ def table(made: Table, *, caption: bool = False, css: str = "compare") -> str:
 
 
 def _table(made: Table, caption: bool, css: str) -> str:
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in made.head[1:])
+    heads = [re.sub(r" (?=.$)", "\N{NO-BREAK SPACE}", name) for name in made.head[1:]]  # an arrow stays with its name
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
     first = f'<th scope="col">{escape(made.head[0])}</th>' if made.head[0] else "<td></td>"
     lines = [f"<tr>{_row(row, made.head)}</tr>" for row in made.rows]
     told = f"<caption>{escape(made.title)}</caption>" if caption and made.title else ""

@@ -108,7 +108,8 @@ class Tags(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         refresh = tag == "meta" and any(value == "refresh" for _, value in attrs)
-        acts = refresh or tag in ("form", "a", "base", "script", "iframe", "input", "link", "object")
+        elsewhere = tag == "a" and not any(name == "href" and (value or "").startswith("#") for name, value in attrs)
+        acts = refresh or elsewhere or tag in ("form", "base", "script", "iframe", "input", "link", "object")
         self.found += [tag] * (acts or any(name.startswith("on") for name, _ in attrs))
 
 
@@ -125,7 +126,7 @@ def test_pages_do_nothing_whatever_a_run_says(finished: Path, tmp_path: Path) ->
     for page in run.glob("*.html"):
         tags = Tags()
         tags.feed(page.read_text())
-        assert tags.found == [], page
+        assert tags.found == ["script"], page  # ours, the only one that the page's policy lets run
 
 
 def test_links_among_the_pictures_are_left_out(finished: Path, tmp_path: Path) -> None:

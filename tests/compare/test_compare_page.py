@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
 from distillkit.cli.main import main
-from distillkit.compare import Run, charts, compare, write_page
-from distillkit.compare.charts import Chart, Spot
+from distillkit.compare import Run, compare, write_page
 
 
 @pytest.fixture
@@ -23,7 +21,7 @@ def page(folder, tables, tmp_path):
 
 def test_the_page_loads_nothing_and_runs_nothing(page):
     assert re.findall(r"(?:src|href)=\"(?!data:)", page) == []
-    assert "<script" not in page and "default-src 'none'" in page
+    assert page.count("<script") == 1 and "default-src 'none'" in page
 
 
 def test_names_are_escaped(page):
@@ -36,40 +34,6 @@ def test_the_page_has_curves_tables_panels_and_differences(page):
     assert "Samples from the same noise" in page and "s&lt;d, seed 0" in page
     assert re.search(r'<th scope="row">generator_loss.alpha</th><td[^>]*>1</td><td[^>]*>1.2</td>', page)
     assert "mean of the last 3 evaluations" in page and "worse by 5 %" in page
-
-
-def drawn(**curves):
-    text = charts.draw(Chart(title="m", curves=curves, x_label="kimg"))
-    return ElementTree.fromstring(text)
-
-
-def of_class(root, name):
-    return [element for element in root.iter() if element.get("class") == name]
-
-
-def test_a_band_is_one_deviation_to_each_side_of_its_mean():
-    root = drawn(a=[Spot(0, 2.0, 1.0), Spot(1, 2.0, 1.0)])
-    (band,), (mean,) = of_class(root, "band s0"), of_class(root, "mean s0")
-    heights = [float(place.split(",")[1]) for place in band.get("points").split()]
-    middle = float(mean.get("points").split()[0].split(",")[1])
-    assert heights[0] < middle < heights[-1]
-    assert heights[0] + heights[-1] == pytest.approx(2 * middle, abs=0.2)
-
-
-def test_one_seed_has_no_band_and_a_gap_splits_the_curve():
-    root = drawn(a=[Spot(0, 1.0, 0), Spot(1, float("nan"), 0), Spot(2, 2.0, 0), Spot(3, 1.0, 0)], b=[Spot(0, 1.0, 0)])
-    assert of_class(root, "band s0") == []
-    assert len(of_class(root, "mean s0")) == 2 and len(of_class(root, "mean s1")) == 1
-
-
-def test_a_band_that_reaches_below_zero_leaves_a_logarithmic_axis():
-    root = drawn(a=[Spot(0, 100.0, 1.0), Spot(1, 1.0, 2.0)])
-    heights = [float(place.split(",")[1]) for place in of_class(root, "band s0")[0].get("points").split()]
-    assert all(0 < height < 220 for height in heights)
-
-
-def test_no_curve_at_all_is_no_problem():
-    assert drawn(a=[]).tag == "svg"
 
 
 def test_the_command_shows_tables_in_80_columns_and_writes_the_page(folder, tmp_path, capsys, monkeypatch):

@@ -92,11 +92,16 @@ def test_the_page_refers_to_nothing_outside_itself(run):
     checker = Checker()
     text = text_of(run)
     checker.feed(text)
-    assert "http:" not in text and "https:" not in text and "url(" not in text and "@import" not in text
+    assert (
+        "http:" not in text
+        and "https:" not in text
+        and "url(" not in text.replace("url(#", "")
+        and "@import" not in text
+    )
     links = [value for name, value in checker.attributes if name in ("src", "href", "srcset", "action", "data")]
     inside = {f"#{value}" for name, value in checker.attributes if name == "id"}
     assert links and all(value in inside or value.startswith("data:image/png;base64,") for value in links)
-    assert "script" not in checker.seen
+    assert checker.seen.count("script") == 1  # whose hash is in the page's policy
 
 
 def test_teacher_student_spread_and_floor_stand_in_one_row(run):
@@ -107,7 +112,7 @@ def test_teacher_student_spread_and_floor_stand_in_one_row(run):
 def test_names_and_recipe_are_escaped(run):
     text = text_of(run)
     assert "<title>x&lt;y</title>" in text
-    assert '"&lt;script&gt;&amp;"' in text and "<script" not in text
+    assert '"&lt;script&gt;&amp;"' in text and "<script>&" not in text
 
 
 def test_every_sheet_is_embedded_the_first_and_the_last_before_those_between(run):

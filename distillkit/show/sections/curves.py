@@ -23,7 +23,7 @@ def metrics(run: Saved) -> str:
         lines = {"teacher": known[name].teacher, "floor": known[name].floor}
         references = {label: value for label, value in lines.items() if value is not None}
         charts.append(svg.Chart(title=name, points=points, references=references, behind=shipped.behind(name),
-                                behind_label=shipped.label))  # fmt: skip
+                                behind_label=shipped.label, seconds=clock(run.rows, points)))  # fmt: skip
     told = '<p class="note">The point at 0 kimg is the untouched teacher, sampled as the student.</p>'
     return _drawn(charts) + (told if any(chart.title in run.start for chart in charts) else "")
 
@@ -36,7 +36,23 @@ def health(run: Saved) -> str:
         if isinstance(row.get("health"), dict)
     ]
     curves = {name: points for name, points in by_name(looks, "look").items() if not name.startswith("start/")}
-    return _drawn(svg.Chart(title=name, points=points) for name, points in curves.items() if len(points) > 1)
+    return _drawn(
+        svg.Chart(title=name, points=points, seconds=clock(run.rows, points))
+        for name, points in curves.items()
+        if len(points) > 1
+    )
+
+
+def clock(rows: list[dict[str, Any]], points: list[svg.Point]) -> list[float]:
+    """Seconds of training at each point; [] where one is not known."""
+    known = {row["nimg"] / 1000: row["seconds"] for row in rows if isinstance(row.get("seconds"), int | float)}
+    found = [{0.0: 0.0, **known}.get(x) for x, _ in points]
+    return [] if None in found else [float(seconds) for seconds in found if seconds is not None]
+
+
+def evaluated(rows: list[dict[str, Any]]) -> list[float]:
+    """Where the run was evaluated, in kimg."""
+    return sorted({row["nimg"] / 1000 for row in rows if row["what"] == "evaluate"})
 
 
 def _drawn(charts: Iterable[svg.Chart]) -> str:

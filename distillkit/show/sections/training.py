@@ -20,13 +20,16 @@ def training(run: Saved) -> str:
     found = curves.by_name(run.rows, "tick")
     moving = [name for name, points in found.items() if len({y for _, y in points}) > 1]
     moving.sort(key=lambda name: not name.startswith("loss/"))
-    told, shipped = meanings(run), reference.of(run)
+    told = meanings(run)
     folded = [name for name in moving if _folded(name, moving, told)]
     shown = [name for name in moving if name not in folded]
-    charts = _charts(shown, found, told, shipped)
+    charts = _charts(run, {name: found[name] for name in shown}, told)
     if not folded:
         return charts
-    summary, more = f"more curves: {escape(', '.join(folded))}", _charts(folded, found, told, shipped)
+    summary, more = (
+        f"more curves: {escape(', '.join(folded))}",
+        _charts(run, {name: found[name] for name in folded}, told),
+    )
     return f'{charts}\n<details class="more"><summary>{summary}</summary>\n{more}</details>'
 
 
@@ -44,13 +47,13 @@ def _folded(name: str, names: Iterable[str], told: Mapping[str, str]) -> bool:
     return any(sign in key for sign in "*?[") and sum(key_of(other, told) == key for other in names) > MANY
 
 
-def _charts(
-    names: Iterable[str], found: Mapping[str, list[svg.Point]], told: Mapping[str, str], shipped: reference.Reference
-) -> str:
+def _charts(run: Saved, found: Mapping[str, list[svg.Point]], told: Mapping[str, str]) -> str:
+    shipped, marks = reference.of(run), curves.evaluated(run.rows)
     charts = [
-        svg.Chart(title=name, points=found[name], behind=shipped.behind(name), behind_label=shipped.label)
-        for name in names
-    ]
+        svg.Chart(title=name, points=points, behind=shipped.behind(name), behind_label=shipped.label, marks=marks,
+                  seconds=curves.clock(run.rows, points))
+        for name, points in found.items()
+    ]  # fmt: skip
     drawn = [f"<div>{svg.draw(chart)}{_said(sentence(chart.title, told))}</div>" for chart in charts]
     return f'<div class="charts">{chr(10).join(drawn)}</div>' if drawn else ""
 
