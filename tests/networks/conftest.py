@@ -1,4 +1,4 @@
-"""A stand-in of the Hub's HTTP API on the loopback: what push and pull ask of it, and no more."""
+"""A stand-in of the Hub's HTTP API on the loopback: what push, pull and `datasets` ask of it, and no more."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ class Hub:
         answer: object = {"error": f"status {status}"}
         headers: dict[str, str] = {}
         if not status:
-            status, answer, headers = self.say(to.command, path, body, allowed)
+            asked = re.sub("^/(api/)?datasets/", lambda at: "/api/models/" if at[1] else "/", path)
+            flat = "recursive=true" in urlsplit(to.path).query.lower()
+            status, answer, headers = self.say(to.command, asked, body, allowed, flat)
         data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         to.send_response(status)
         for name, value in {"Content-Length": str(len(data)), **headers}.items():
@@ -67,7 +69,7 @@ class Hub:
         if to.command != "HEAD":
             to.wfile.write(data)
 
-    def say(self, method: str, path: str, body: bytes, allowed: bool) -> Answer:  # noqa: PLR0911
+    def say(self, method: str, path: str, body: bytes, allowed: bool, flat: bool) -> Answer:  # noqa: PLR0911
         if path == "/api/repos/create":
             return self.create(json.loads(body), allowed)
         if path == "/api/validate-yaml":
@@ -87,7 +89,7 @@ class Hub:
         if what in ("", "revision"):
             return 200, {"id": repo, "sha": self.sha, "private": repo in self.private, "siblings": []}, {}
         if what == "tree":
-            return 200, [self.entry(name, data) for name, data in self.files[repo].items()], {}
+            return self.tree(self.files[repo], more.partition("/")[2], flat)
         if what == "resolve":
             return self.file(repo, more.partition("/")[2])
         if not allowed:
@@ -130,6 +132,19 @@ class Hub:
         self.commits += 1
         url = f"{self.url}/{repo}/commit/{self.sha}"
         return 200, {"success": True, "commitOid": self.sha, "commitUrl": url}, {}
+
+    def tree(self, files: dict[str, bytes], below: str, flat: bool) -> Answer:
+        """All files, or what lies right in a folder."""
+        found = {}
+        for name, data in files.items():
+            first, deeper, _ = name.removeprefix(f"{below}/" if below else "").partition("/")
+            if below and not name.startswith(f"{below}/"):
+                continue
+            folder = f"{below}/{first}".strip("/")
+            found[name if flat else folder] = self.entry(name, data) if flat or not deeper else {
+                "type": "directory", "path": folder, "oid": "1" * 40, "size": 0
+            }  # fmt: skip
+        return (200, [*found.values()], {}) if found else (404, {"error": "none"}, {"X-Error-Code": "EntryNotFound"})
 
     def entry(self, name: str, data: bytes) -> dict:
         found = {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 import distillkit
 from distillkit.cli.main import main
@@ -184,3 +186,35 @@ def test_the_command_honours_the_environment_of_the_hub(hub: Any) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     assert f"POST /api/models/{REPO}/commit/main" in hub.asked and ours.PREFIX in done.stdout
+
+
+READ = """
+import sys
+from pathlib import Path
+from distillkit.recipe import choice_from_table
+from distillkit.registry import Catalog
+table = {"use": "huggingface", "path": "hf://datasets/they/images", "revision": sys.argv[1], "held_out": 2}
+data = choice_from_table("dataset", table, Catalog.installed(), "here").build()
+data.open(Path())
+print(len(data), data.shape, list(data.class_names))
+"""
+
+
+def test_a_data_set_on_the_hub_is_read_at_a_commit_and_then_without_it(
+    hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = pytest.importorskip("datasets", reason="no data set of the Hub was read: datasets is missing")
+    datasets.disable_progress_bars()
+    png = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(png, "png")
+    features = {"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])}
+    table = {"image": [{"bytes": png.getvalue(), "path": None}] * 6, "label": [0, 1] * 3}
+    datasets.Dataset.from_dict(table, features=datasets.Features(features)).to_parquet(tmp_path / "rows.parquet")
+    hub.files["they/images"] = {"data/train-00000-of-00001.parquet": (tmp_path / "rows.parquet").read_bytes()}
+    hub.commits = 7
+    for offline in ("0", "1"):
+        monkeypatch.setenv("HF_HUB_OFFLINE", offline)
+        command = [sys.executable, "-c", READ, hub.sha]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.stdout == "4 (3, 8, 8) ['a', 'b']\n", done.stderr
+    assert sum(line.startswith("GET") and line.endswith(".parquet") for line in hub.asked) == 1
