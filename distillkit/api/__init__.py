@@ -4,6 +4,7 @@ from attrs import field, frozen
 from attrs.validators import and_, deep_iterable, ge, gt, in_, le, lt, min_len, optional
 
 from distillkit.api.choice import Choice, Use
+from distillkit.api.command import Command
 from distillkit.api.component import Component
 from distillkit.api.dataset import Dataset
 from distillkit.api.errors import (
@@ -54,10 +55,10 @@ from distillkit.api.state import Sampling, State, Step
 from distillkit.api.types import Draw, Images, Optimizer, Picture, Term, Turn
 
 __all__ = [
-    "FILE", "KINDS", "NO_BITS", "PROGRAM", "Augment", "AuxiliaryLoss", "Backbone", "Blocks", "Choice", "Component",
-    "Dataset", "Denoise", "DenoisedFeatures", "Denoiser", "DistillkitError", "Diverged", "Draw", "Embedding",
-    "EncoderDecoder", "EncoderFeatures", "Evaluate", "Features", "ForcedNormalization", "GeneratorLoss", "Guidance",
-    "Hooks", "Images", "Importer", "InputError", "Kernel", "Launch", "LogVar", "Logger", "Lost", "Network",
+    "FILE", "KINDS", "NO_BITS", "PROGRAM", "Augment", "AuxiliaryLoss", "Backbone", "Blocks", "Choice", "Command",
+    "Component", "Dataset", "Denoise", "DenoisedFeatures", "Denoiser", "DistillkitError", "Diverged", "Draw",
+    "Embedding", "EncoderDecoder", "EncoderFeatures", "Evaluate", "Features", "ForcedNormalization", "GeneratorLoss",
+    "Guidance", "Hooks", "Images", "Importer", "InputError", "Kernel", "Launch", "LogVar", "Logger", "Lost", "Network",
     "OncePerTurn", "Optimizer", "Picture", "PluginError", "Preempted", "Rebuildable", "ResourceError", "RunInfo",
     "Sample", "Sampling", "Schedule", "State", "Step", "Submitted", "TeacherScore", "Term", "Turn", "UpdateRule",
     "UsageError", "Use", "added_later", "and_", "deep_iterable", "field", "frozen", "ge", "gt", "hookimpl", "hookspec",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from distillkit.api.command import Command
 from distillkit.api.component import Component
 from distillkit.api.dataset import Dataset
 from distillkit.api.deprecated import deprecated
@@ -239,5 +240,6 @@ KINDS: dict[str, type[Component]] = {
     for cls in (
         Dataset, TeacherScore, Guidance, Network, Sample, GeneratorLoss, AuxiliaryLoss,
         Evaluate, Augment, Embedding, Backbone, Kernel, Features, UpdateRule, Schedule, Importer, Logger, Launch,
+        Command,
     )
 }  # fmt: skip

@@ -14,6 +14,8 @@ from rich.text import Text
 from distillkit.explain import Key, Page, default_text, type_text
 from distillkit.recipe.write import value_text
 
+IN_NO_RECIPE = ("launch", "command")  # kinds that the command line names
+
 
 def screen(page: Page, installed: Sequence[str] = ()) -> RenderableType:
     """What a person needs to write the table; `installed` can follow `use =`."""
@@ -24,13 +26,14 @@ def screen(page: Page, installed: Sequence[str] = ()) -> RenderableType:
     table.add_column("key", style="cyan", no_wrap=True)
     for name in ("type", "default", "meaning"):
         table.add_column(name, overflow="fold")
-    if page.kind:
+    if page.kind and page.kind not in IN_NO_RECIPE:
         names = f"installed: {', '.join(installed)}" if installed else "the name of this component"
         table.add_row("use", "string", "required" if installed else f'"{page.name}"', names)
     for row in rows(page.keys, page.deep):
         table.add_row(*row)
     below = [Text(f"sets  {line}", "dim") for line in _lines(page.sets)]
-    return Group(head, Padding(Text(reflowed(page.text or "(no docstring)")), (1, 0, 1, 0)), table, *below, Text())
+    keys = [table] if table.row_count else []
+    return Group(head, Padding(Text(reflowed(page.text or "(no docstring)")), (1, 0, 1, 0)), *keys, *below, Text())
 
 
 def rows(keys: Sequence[Key], deep: bool = True, above: str = "") -> Iterator[tuple[str, str, str, str]]:

@@ -10,9 +10,11 @@ import traceback
 import warnings
 from importlib import import_module
 from signal import SIGINT
+from typing import Any
 
 from distillkit import __version__
 from distillkit.api.explained import explained
+from distillkit.cli import plugged
 from distillkit.cli.overview import COMMANDS, Overview, unknown
 from distillkit.cli.plain import plain_streams
 from distillkit.cli.refusing import Command
@@ -48,13 +50,14 @@ def _called(command: str, argv: list[str]) -> int:
     # A signal while modules are imported is kept: raised there it may be lost, or end in a traceback.
     with StopRequest() as stop, warnings.catch_warnings():
         try:
-            args = parsed(command, argv)
+            try:
+                args = parsed(command, argv)
+            except SystemExit as leave:  # argparse: 0 after --help, 2 after a wrong argument
+                return int(leave.code or 0)
             args.argv = argv  # for the commands that start themselves again
-        except SystemExit as leave:  # argparse: 0 after --help, 2 after a wrong argument
-            return int(leave.code or 0)
-        warnings.showwarning = _show_warning
-        try:
-            module = import_module(f"distillkit.cli.{args.command}")
+            warnings.showwarning = _show_warning
+            shipped = args.command in COMMANDS
+            module: Any = import_module(f"distillkit.cli.{args.command}") if shipped else plugged.made(args.command)
             with stop.at_once():  # what trains has one of its own, which saves
                 code: int = module.main(args)
             sys.stdout.flush()
@@ -78,6 +81,14 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
         one = commands.add_parser(name, help=told)
         if command in (name, None):
             import_module(f"distillkit.cli.{name}").add(one)
+    if command == "" or command in COMMANDS:
+        return top
+    for name, offer in plugged.offers().items():
+        one = commands.add_parser(name, help=offer.summary)
+        if command is None:
+            plugged.add_whole(name, one)
+        elif command == name:
+            plugged.add(name, one)
     return top
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from difflib import get_close_matches
 
+from distillkit.cli import plugged
+
 GROUPS = {  # a module here for each command, with add(parser) and main(args)
     "train": {
         "run": "run a recipe, and first the recipes it builds on",
@@ -53,6 +55,11 @@ class Overview(argparse.ArgumentParser):
         lines = ["usage: distillkit COMMAND ...   (distillkit COMMAND --help explains one)", "", str(self.description)]
         for group, commands in GROUPS.items():
             lines += ["", group, *(f"  {name:9}{told}" for name, told in commands.items())]
+        plugins = plugged.offers()
+        width = max([9, *(len(name) + 2 for name in plugins)])
+        more = [f"  {name:{width}}{offer.summary}" for name, offer in plugins.items()]
+        more += [f"  left out: {told}" for told in plugged.left_out()]
+        lines += ["", "of plugins", *more] if more else []
         wide = max(map(len, EXAMPLES))
         lines += ["", "to begin with", *(f"  {line:{wide}}   {told}" for line, told in EXAMPLES.items())]
         return "\n".join([*lines, "", "options: --help, --version", ""])
@@ -60,8 +67,15 @@ class Overview(argparse.ArgumentParser):
 
 def unknown(command: str) -> str:
     """What is said of a command that there is not; "": there is."""
-    if command in COMMANDS:
+    if command in COMMANDS or command in plugged.offers():
         return ""
-    near = get_close_matches(command, COMMANDS, n=1)
+    for told in plugged.left_out():
+        if f'"{command}"' in told:
+            return told
+    from distillkit.registry.known import KNOWN  # which imports packaging: for what nobody knows
+
+    if dist := KNOWN.get(("command", command)):
+        return f"no command {command[:40]!r}; pip install {dist} adds it"
+    near = get_close_matches(command, [*COMMANDS, *plugged.offers()], n=1)
     meant = f"did you mean {near[0]}?   " if near else ""
     return f"no command {command[:40]!r}; {meant}distillkit alone lists them"

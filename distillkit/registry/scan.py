@@ -81,6 +81,8 @@ def _malformed(kind: str, point: EntryPoint) -> str:
     if kind not in KINDS:
         near = get_close_matches(kind, KINDS, n=1)
         return f'"{point.group}" is no kind' + (f"; did you mean {PREFIX}{near[0]}?" if near else "")
+    if point.name in getattr(KINDS[kind], "own", ()):
+        return f'{kind} "{point.name}" is a name of distillkit\'s own'
     if not _NAME.fullmatch(point.name):
         return f'the {kind} name "{point.name}" is not lower-case with hyphens'
     if not _TARGET.fullmatch(point.value.partition("[")[0].strip()):

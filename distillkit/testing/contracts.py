@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from distillkit.testing.commands import CommandContract
 from distillkit.testing.component import ComponentContract
 from distillkit.testing.data import DatasetContract, EvaluateContract
 from distillkit.testing.importers import ImporterContract
@@ -25,6 +26,7 @@ CONTRACTS: dict[str, type[ComponentContract]] = {
         DatasetContract, TeacherScoreContract, GuidanceContract, NetworkContract, SampleContract,
         GeneratorLossContract, AuxiliaryLossContract, EvaluateContract, AugmentContract, EmbeddingContract,
         BackboneContract, KernelContract,
-        FeaturesContract, UpdateRuleContract, ScheduleContract, ImporterContract, LoggerContract, LaunchContract,
+        FeaturesContract, UpdateRuleContract, ScheduleContract, ImporterContract, LoggerContract,
+        LaunchContract, CommandContract,
     )
 }  # fmt: skip
