@@ -1,29 +1,37 @@
-"""`distillkit check`: the recipe with every default, and what a run would do, lack or refuse; nothing is run."""
+"""`distillkit check`: whether a run can begin, and what it would do, lack or refuse; nothing is run."""
 
 from __future__ import annotations
 
+import re
 import sys
+import textwrap
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.syntax import Syntax
+from rich.text import Text
 
 from distillkit.api import InputError, UsageError
 from distillkit.cli import arguments, screen
 from distillkit.cli.console import console
 from distillkit.recipe import shipped
 from distillkit.registry import Catalog
+from distillkit.show import formats
+
+if TYPE_CHECKING:
+    from distillkit.plan.stages import Stage
 
 
 def add(parser: ArgumentParser) -> None:
     arguments.recipe(parser, number="+")
+    parser.add_argument("--full", action="store_true", help="also the recipe with every default filled in")
     parser.add_argument("--toml", action="store_true", help="print the resolved recipe only, as TOML")
 
 
 def main(args: Namespace) -> int:
-    """Show the recipe and the plan; of several, and of studies, only what is wrong -> exit code."""
+    """Show the verdict and the plan; of several, and of studies, only what is wrong -> exit code."""
     from distillkit.recipe.load import load
 
     (first, *others) = args.recipe
@@ -79,7 +87,6 @@ def _show(path: Path, args: Namespace) -> int:
     from distillkit.recipe import to_toml
     from distillkit.run import lookup
     from distillkit.run.nodes import graph
-    from distillkit.run.refuse import refuse
 
     catalog = Catalog.installed()
     nodes = graph(path, args.sets, catalog, None, runs=args.runs)
@@ -87,22 +94,89 @@ def _show(path: Path, args: Namespace) -> int:
     if args.toml:
         print(text, end="")
         return 0
-    live, known = screen.choose(), rundir.known(args.runs)
+    live, known, out = screen.choose(), rundir.known(args.runs), console()
     found = lookup.plan(nodes, known)
-    untried = refuse(nodes, [one.run for one in found], args.sets, catalog)
-    out = console()
-    if out.is_terminal:
-        out.print(Syntax(text, "toml", theme="ansi_dark", background_color="default"))
-    else:
-        print(text)
-    live.plan(lookup.rows(nodes, found))
-    for text in lookup.remarks(nodes, found):
-        live.warn(text)
-    if found[-1].run is None and (text := lookup.shorter(nodes[-1], known)):
-        live.line(text)
-    _tell_inherited(path, args.sets)
-    print(f"\n{shipped.told(path)} is a valid recipe; it was tried without numbers, and nothing was run.")
+    with live.progress("importing torch, trying the recipe without numbers", None, ""):
+        from distillkit.plan.stages import stages
+        from distillkit.run.refuse import refuse
+
+        untried = refuse(nodes, [one.run for one in found], args.sets, catalog)
+        counted = stages(path, args.sets, args.runs, catalog)
+    fits = _fits(counted)
+    out.print(Text(_verdict(counted, fits, as_it_is=not args.sets), "bold"), soft_wrap=True)
+    print()
+    rows = [row | {"takes": _takes(stage)} for row, stage in zip(lookup.rows(nodes, found), counted, strict=True)]
+    live.plan(rows)
+    print("\n" + "\n".join(textwrap.wrap(fits, out.width, break_long_words=False, break_on_hyphens=False)))
+    print("tried without numbers, and nothing was run; --full shows every default")
     for line in untried:
         print(f"not tried, for it needs numbers: {line}")
+    for line in lookup.remarks(nodes, found):
+        live.warn(line)
+    for line in lookup.shorter(nodes[-1], known) if found[-1].run is None else ():
+        live.line(line)
+    _tell_inherited(path, args.sets)
+    if args.full:
+        print()
+        out.print(Syntax(text, "toml", theme="ansi_dark", background_color="default") if out.is_terminal else text,
+                  soft_wrap=True)  # fmt: skip
     require(shipped.told(path), lookup.unfinished(nodes, found), folder())
     return 0
+
+
+def _verdict(counted: Sequence[Stage], fits: str, as_it_is: bool) -> str:
+    """Say in one line whether a run can begin now, and how much it is; `as_it_is`: by recipes without other settings.
+
+    The time is of runs that there are, or else of the recipes' own words.
+    """
+    from distillkit.plan import fit
+
+    left = [stage for stage in counted if not stage.finished]
+    missing = {name for stage in left for name in stage.missing}
+    todo = f"{_number(len(left), 'recipe')} to run" if left else "nothing to run"
+    reused = f", {len(counted) - len(left)} reused" if len(left) < len(counted) else ""
+    known = [_seconds(stage) for stage in left]
+    seconds = [known or (_said(stage) if as_it_is else None) for known, stage in zip(known, left, strict=True)]
+    all_told = left and all(seconds)
+    time = f", {'' if all(known) else 'about '}{formats.duration(sum(filter(None, seconds)))}" if all_told else ""
+    time += (" here" if all(known) else " on a CPU") if all_told else ""
+    if missing:
+        return f"valid, but {_number(len(missing), 'file')} missing here: {todo}{reused}"
+    if fits.startswith(fit.NOT[0]):
+        return f"valid, but does not fit here: {todo}{reused}{time}"
+    return f"ok: {todo}{reused}{time}" + (", fits" if fits.startswith("fits") else "")
+
+
+def _number(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
+
+
+def _fits(counted: Sequence[Stage]) -> str:
+    """Say whether all that is left fits into the memory here."""
+    from distillkit.plan import fit
+
+    try:
+        return fit.verdict(list(counted), fit.device(None, counted[-1].recipe.run.device))
+    except UsageError as error:  # a system that does not tell how much memory it has
+        return f"{fit.NOT[1]} whether it fits: {error}"
+
+
+def _takes(stage: Stage) -> str:
+    """The time that a run of it lets expect; else what the recipe says of itself."""
+    if stage.finished:
+        return "-"
+    seconds = _seconds(stage)
+    return formats.duration(seconds) if seconds else stage.recipe.about.runs_on or "?"
+
+
+def _seconds(stage: Stage) -> float | None:
+    from distillkit.plan.speed import logged
+
+    speed = logged(stage.run)
+    return speed.seconds_left(stage.recipe) if speed else None
+
+
+def _said(stage: Stage) -> float | None:
+    """Seconds that the recipe says it takes on a CPU, as in "CPU, 80 s"."""
+    found = re.fullmatch(r"CPU, (\d+) (s|min|h)", stage.recipe.about.runs_on or "")
+    return float(found[1]) * {"s": 1, "min": 60, "h": 3600}[found[2]] if found else None

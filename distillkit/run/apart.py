@@ -32,7 +32,8 @@ def numbers(recipe: Recipe, catalog: Catalog, screen: Screen) -> Scores:
     """Build what a recipe says and measure its generator."""
     torch.set_num_threads(recipe.run.threads or threads.choose())
     with stage.shown_warnings(screen):
-        state = build(recipe, catalog)
+        with screen.progress("building networks, opening data", None, ""):
+            state = build(recipe, catalog)
         start, draw = time.perf_counter(), Drawer.student(state)
         metrics = evaluation.evaluate(draw, state.evaluators, screen)
         seconds = time.perf_counter() - start

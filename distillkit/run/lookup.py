@@ -99,8 +99,8 @@ def left_out(found: Found) -> Iterator[str]:
         yield f"{path} is not reused: {'; '.join(changed)}"
 
 
-def shorter(node: Node, known: Known) -> str:
-    """Name a run of the same recipe that ended earlier, and how to go on from it; "": there is none."""
+def shorter(node: Node, known: Known) -> list[str]:
+    """Name a run of the same recipe that ended earlier, and how to go on from it; []: there is none."""
     for run, status in itertools.chain.from_iterable(known.values()):
         if run.info.get("recipe") != node.name or status == "diverged":
             continue
@@ -111,8 +111,8 @@ def shorter(node: Node, known: Known) -> str:
         longer = node.recipe.run.kimg
         if 0 < kimg < longer and extension.plain(run) in node.at(kimg):
             command = f"distillkit run {run.path} --extend --set run.kimg={longer:g}"
-            return f"{run.path} has {kimg:g} kimg of the same, {command} goes on from there"
-    return ""
+            return [f"{run.path} has {kimg:g} kimg of the same; this goes on from there:", f"  {command}"]
+    return []
 
 
 def unfinished(nodes: Sequence[Node], found: Sequence[Found]) -> list[Recipe]:

@@ -29,6 +29,8 @@ from distillkit.show.screen import Screen
 from distillkit.train.ranks import shares
 from distillkit.train.ranks.alone import Ranks
 
+TRYING = "importing torch, trying the recipe without numbers"
+
 
 def run(
     path: Path | None,
@@ -86,15 +88,15 @@ def run(
         share(lookup.unfinished(nodes, found), ranks.size)
     if not told:
         _tell(lookup.rows(nodes, found), remarks, screen)
-        if target is None and found[-1].run is None and (text := lookup.shorter(asked, known)):
-            screen.line(text)
+        for line in lookup.shorter(asked, known) if target is None and found[-1].run is None else ():
+            screen.line(line)
     require(shipped.told(path), lookup.unfinished(nodes, found), assets())
     pin(lookup.unfinished(nodes, found), assets())
     trust.admit(target.path if target else None, lookup.unfinished(nodes, found), trusted, remember=change is None)
     if change is None and lookup.unfinished(nodes, found):
-        from distillkit.run.refuse import refuse  # torch comes with it
+        with screen.progress(TRYING, None, ""), warnings.catch_warnings():
+            from distillkit.run.refuse import refuse  # torch comes with it
 
-        with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of files: each run that opens them says it, in its log too
             refuse(nodes, [one.run for one in found], sets, catalog)
     outcomes: dict[Path, Outcome] = {}

@@ -34,6 +34,7 @@ from distillkit.run.training import Training
 from distillkit.show import report
 from distillkit.show.screen import Screen
 from distillkit.show.ticks import Ticks
+from distillkit.show.waits import waits_shown
 from distillkit.train import snapshot, threads
 from distillkit.train.build import build
 from distillkit.train.ranks.alone import Ranks
@@ -55,7 +56,8 @@ def execute(
             number = decided_threads(recipe, run)
             with ranks.asked("stage", recipe=recipe, outcomes=outcomes, threads=number):
                 torch.set_num_threads(number)
-                with delivered(outcomes, ranks):  # they lie here: it is the others that may need them
+                # The results lie here: it is the others that may need them.
+                with delivered(outcomes, ranks), logged.progress("building networks, opening data", None, ""):
                     state = built(recipe, outcomes, catalog, ranks)
                 train(state, recipe, run, outcomes, catalog, logged, stop)
 
@@ -167,10 +169,12 @@ def page(run: RunDir) -> None:
 
 @contextmanager
 def shown_warnings(screen: Screen) -> Iterator[None]:
+    """Inside, the screen shows warnings, and what components say of waits."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = lambda message, *rest: screen.warn(str(message))
-        yield
+        with waits_shown(screen):
+            yield
 
 
 def write_recipes(run: RunDir, given: Path, resolved: str, others: Mapping[str, str]) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from distillkit.cli.main import main
+from distillkit.plan import fit
 from distillkit.testing import tiny_recipe
 
 STUDY = 'schema = 1\nname = "s"\nseeds = [0, 1]\n[[cell]]\nrecipe = "a.toml"\n'
@@ -48,3 +51,33 @@ def test_one_study_is_checked_and_has_no_toml_to_print(capsys):
     assert main(["check", "study.toml"]) == 0
     assert main(["check", "study.toml", "--toml"]) == 2
     assert "--toml prints one recipe" in capsys.readouterr().err
+
+
+def test_the_verdict_comes_first_then_the_plan_and_the_recipe_where_it_is_asked_for(capsys):
+    assert main(["check", "a.toml"]) == 0
+    verdict, empty, head, row, *rest = capsys.readouterr().out.splitlines()
+    assert verdict == "ok: 1 recipe to run, fits" and not empty
+    assert head.split() == ["recipe", "method", "to", "do", "takes"] and row.split()[:2] == ["a", "edm"]
+    assert "[run]" not in rest and any(line.startswith("fits: ") for line in rest)
+    assert main(["check", "a.toml", "--full"]) == 0
+    full = capsys.readouterr().out.splitlines()
+    assert full[0] == verdict and full.index("[run]") > full.index(row)
+
+
+def test_the_verdict_knows_what_is_finished_how_long_the_rest_takes_and_what_is_too_large(capsys, monkeypatch):
+    (Path("parent.toml")).write_text(tiny_recipe("edm", about={"runs_on": "CPU, 3 min"}))
+    child = {"use": "edm", "from": "parent.toml"}
+    Path("child.toml").write_text(tiny_recipe("sid", teacher_score=child, about={"runs_on": "CPU, 30 s"}))
+    assert main(["check", "child.toml"]) == 0
+    assert capsys.readouterr().out.startswith("ok: 2 recipes to run, about 3 min 30 s on a CPU, fits\n")
+    assert main(["check", "child.toml", "--set", "run.kimg=0.32"]) == 0
+    assert capsys.readouterr().out.startswith("ok: 2 recipes to run, fits\n")
+    assert main(["run", "parent.toml"]) == 0
+    capsys.readouterr()
+    assert main(["check", "child.toml"]) == 0
+    assert capsys.readouterr().out.startswith("ok: 1 recipe to run, 1 reused, about 30 s on a CPU, fits\n")
+    assert main(["check", "parent.toml"]) == 0
+    assert capsys.readouterr().out.startswith("ok: nothing to run, 1 reused\n")
+    monkeypatch.setattr(fit, "device", lambda *_: fit.Device(memory=1000.0, source="small"))
+    assert main(["check", "b.toml"]) == 0
+    assert capsys.readouterr().out.startswith("valid, but does not fit here: 1 recipe to run\n")

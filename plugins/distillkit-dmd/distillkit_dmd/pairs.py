@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import warnings
@@ -23,6 +24,7 @@ from distillkit.api import Choice, Rebuildable, Sample, State
 
 SHARD = 512  # pairs per file
 DIGEST = "sha256"  # of a shard's tensors, in its header
+WAITS = logging.getLogger("distillkit.dmd")
 VERSION = 1  # raise it when anything below changes what is made
 
 
@@ -36,12 +38,15 @@ class Pairs:
             return
         self.folder = state.cache / "pairs" / fingerprint(state, sampler, seed)
         self.shards = []
-        n = min(SHARD, count)
+        n, told = min(SHARD, count), False
         for first in range(0, count, SHARD):
             path = self.folder / f"{first:08d}{'' if n == SHARD else f'-{n}'}.safetensors"
             # The first rank alone knows a disk; all of them hold the pairs.
             found = state.share(partial(stored, path, shapes(state, n)))
             if found is None:
+                if not told:
+                    WAITS.info("drawing pairs of the teacher, %s of noise and image: once, in %s", count, self.folder)
+                    told = True
                 found = make(state, sampler, first, n, seed)
                 state.share(partial(write, path, found))
             self.shards.append(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from distillkit_metrics import store
 from distillkit_metrics.order import shuffled
 
 VERSION = 1  # raise it when anything below changes what is trained: old caches are then left alone
+WAITS = logging.getLogger("distillkit.metrics")
 SHIPPED = Path(__file__).with_name("shipped")  # classifiers that everybody has, by the same names as in the cache
 BATCH, LR, NOISE, DROPOUT, SMOOTHING = 128, 4e-3, 0.1, 0.2, 0.05
 FEWEST = 50  # iterations that any data set gets
@@ -116,6 +118,9 @@ class DigitsClassifier(Features):
         name = f"digits-classifier-{about['key'][:16]}.safetensors"
         weights = store.load(SHIPPED / name) or store.load(cache / name)
         if weights is None:
+            WAITS.info(
+                "training the classifier of %s images that measures them: once, kept in %s", f"{len(x):,}", cache
+            )
             weights = train(x, classes, about["iterations"], self.config.seed).state_dict()
             store.save(cache / name, weights, about)
         self.digest = store.digest(weights)

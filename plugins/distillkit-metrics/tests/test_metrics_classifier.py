@@ -122,10 +122,14 @@ def test_training_repeats_bit_for_bit(toy: Dataset, tmp_path: Path) -> None:
     assert not same(prepared(toy, tmp_path), prepared(toy, tmp_path, seed=1))
 
 
-def test_a_second_prepare_takes_the_cache(toy: Dataset, tmp_path: Path, no_training: Callable[[], None]) -> None:
+def test_a_second_prepare_takes_the_cache(
+    toy: Dataset, tmp_path: Path, no_training: Callable[[], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "distillkit")
     first = prepared(toy, tmp_path)
     no_training()
     assert same(prepared(toy, tmp_path), first)
+    assert [text.split(" of ")[0] for text in caplog.messages] == ["training the classifier"]  # told once
 
 
 def test_other_images_or_settings_are_other_cache_entries(toy: Dataset, tmp_path: Path) -> None:
