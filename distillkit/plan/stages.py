@@ -11,6 +11,7 @@ import torch
 from attrs import frozen
 
 from distillkit.api import InputError
+from distillkit.api.explained import explained
 from distillkit.assets.folder import folder
 from distillkit.assets.locate import wanted
 from distillkit.disk import rundir
@@ -93,7 +94,7 @@ def _stage(node: Node, run: RunDir | None, cards: dict[str, Card], catalog: Cata
     needed = {name: cards[name] for name in checkpoints(recipe) if name in cards}
     bare = Stage(recipe=node.recipe, run=run, missing=missing, chained=recipe, cards=needed)
     try:
-        with blank() as live:
+        with torch.random.fork_rng(devices=[]), blank() as live:
             state = dry.build(recipe, needed, catalog)
             cards[str(node.recipe.path.resolve())] = cast(Carded, state.generator).card
             return _measured(bare, state, live)
@@ -101,6 +102,11 @@ def _stage(node: Node, run: RunDir | None, cards: dict[str, Card], catalog: Cata
         return attrs.evolve(bare, unknown=str(error).partition("\n")[0])
     except NotImplementedError as error:  # torch's, for what needs numbers
         return attrs.evolve(bare, unknown=f"a part of it cannot do without numbers: {str(error).partition('.')[0]}")
+    except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError) as error:  # a plugin's, of made-up ones
+        if explained(error):
+            raise
+        text = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
+        return attrs.evolve(bare, unknown=f"a part of it failed without numbers: {text}")
 
 
 def _measured(stage: Stage, state: State, live: Live) -> Stage:
