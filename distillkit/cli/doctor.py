@@ -70,6 +70,10 @@ def versions() -> Iterator[Line]:
     missing = [name for name in EXPORTERS if importlib.util.find_spec(name) is None]
     hint = f"for --to onnx: pip install {' '.join(missing)}" if missing else "can be exported to"
     yield Line("ok", "onnx", hint)
+    here = importlib.util.find_spec("huggingface_hub") is not None
+    yield Line(
+        "ok", "hub", "can be pushed to and pulled from" if here else "for push and pull: pip install 'distillkit[hub]'"
+    )
 
 
 def plugins(catalog: Catalog) -> Iterator[Line]:

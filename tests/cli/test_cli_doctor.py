@@ -41,7 +41,17 @@ def test_a_sound_place_is_0_and_every_part_has_a_line(capsys: pytest.CaptureFixt
     assert main(["doctor"]) == 0
     *found, last = lines(capsys)
     assert {line[0] for line in found} <= {"ok", "warn"}
-    assert {line[1] for line in found} == {"python", "torch", "onnx", "plugins", "device", "threads", "runs", "cache"}
+    assert {line[1] for line in found} == {
+        "python",
+        "torch",
+        "onnx",
+        "hub",
+        "plugins",
+        "device",
+        "threads",
+        "runs",
+        "cache",
+    }
     assert " ".join(last).endswith("0 broken")
 
 
