@@ -14,8 +14,9 @@ from distillkit import __version__
 from distillkit.disk import files, manifest, results, typed
 from distillkit.disk.results import Scores
 from distillkit.images import pictures
-from distillkit.networks import licences, network_file, snippets
+from distillkit.networks import licences, network_file, shipped, snippets
 from distillkit.networks.hub_metadata import Home, front_matter
+from distillkit.recipe import shipped as recipes
 from distillkit.recipe.load import load
 from distillkit.show import formats
 
@@ -40,7 +41,10 @@ def known(source: Path, card: dict[str, Any]) -> tuple[dict[str, Any], Scores]:
     """The card of a student with what its run's recipe says of its origin, and its scores."""
     weights = network_file.files(source)[0]
     run = weights.parent.parent
-    recipe = load(run / "resolved.toml").data if (run / "resolved.toml").is_file() else {}
+    file = run / "resolved.toml"
+    if weights.is_relative_to(shipped.FOLDER):  # made by the recipe of that name, which comes along as well
+        file = recipes.path_of(str(card["recipe"]), Path())
+    recipe = load(file).data if file.is_file() else {}
     if (weights.parent / METRICS).is_file():
         scores = results.read_file(weights.parent / METRICS)
     else:
