@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,12 +11,15 @@ from pathlib import Path
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from distillkit.api import InputError
 from distillkit.compare.curves import Spread
-from distillkit.disk import alike, results
+from distillkit.disk import alike
 from distillkit.disk.results import Outcome, Row, Scores
-from distillkit.show import formats
+from distillkit.show import formats, verdict
+from distillkit.show.saved import Saved
 from distillkit.show.scores import REAL, Heads, score_lines
+from distillkit.show.sections.onward import steps
+
+STYLES = {"well": "green", "look": "yellow", "bad": "bold red", "open": ""}  # of verdicts
 
 OF_REAL = f"{REAL} ({formats.FLOORS}): what real images get in place of generated ones"
 
@@ -35,10 +39,12 @@ def outcome(run: Outcome, width: int = 80, *, last: bool = True, measured: Path 
         for text in told
         for line in _wrapped(text, width)
     ]
-    blocks = [[title], notes, _metrics(scores, width)]
+    saved = Saved.of(run.run_dir) if measured is None and (run.run_dir / "run.json").is_file() else None
+    blocks = [[title, *_verdict(saved, width)], notes, _metrics(scores, width)]
     blocks += [_footnotes(scores, width)] * last
     blocks += [[_named(name, str(path)) for name, path in _files(run.run_dir, measured)]]
-    blocks += [[_named("" if i else "next", text) for i, text in enumerate(_next(run))]] * (last and not measured)
+    if last and saved:
+        blocks += [[_named("" if i else "next", shlex.join(words)) for i, (_, words) in enumerate(steps(saved))]]
     return _blocks(blocks)
 
 
@@ -111,22 +117,12 @@ def _files(run_dir: Path, measured: Path | None) -> Iterator[tuple[str, Path]]:
     yield from (("measured", path) for path in [measured] if path)
 
 
-def _next(run: Outcome) -> list[str]:
-    """Commands that go on from a run."""
-    before = [path for path in sorted(run.run_dir.parent.glob("[0-9]*-*")) if path.name < run.run_dir.name]
-    near = next((path for path in reversed(before) if _comparable(path, run.scores)), None)
-    compare = [f"distillkit compare {near} {run.run_dir}"] if near else []
-    return [f"distillkit sample {run.run_dir} -n 64 --out sheet.png", *compare]
-
-
-def _comparable(other: Path, scores: Scores) -> bool:
-    """Has the run there a result, measured by a metric of these scores, and alike?"""
-    try:
-        theirs = results.read(other)
-    except InputError:
-        return False
-    same = {alike.component(metric) for metric in theirs.student.keys() & scores.student.keys()}
-    return any(not alike.differing([scores.protocol.get(n, {}), theirs.protocol.get(n, {})]) for n in same)
+def _verdict(saved: Saved | None, width: int) -> list[Text]:
+    """What the run is, in words; of one that collapsed the notes say it."""
+    if saved is None or saved.status == "collapsed":
+        return []
+    found = verdict.judged(saved)
+    return [Text(line, STYLES[found.level]) for line in _wrapped(found.text, width)]
 
 
 def _named(name: str, what: str) -> Text:

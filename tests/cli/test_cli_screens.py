@@ -146,14 +146,25 @@ def test_seeds_that_were_not_measured_alike_stand_in_no_table(tmp_path):
     assert "fd is left out: the runs differ in features" in shown and "fd/x" not in shown and "m/y" in shown
 
 
-def test_the_panel_says_once_how_it_was_measured_and_what_can_be_done_next(tmp_path):
+def test_the_panel_says_once_how_it_was_measured(tmp_path):
     facts = {"frechet": {"images": "1000", "features": f"net, sha256 {'a1' * 32}", "at": "https://x.org/" + "y" * 90}}
     end = result(tmp_path / "runs/0002-b", protocol=facts)
     shown = text_of(panel.outcome(end))
     assert shown.count("frechet: images: 1000") == 1 and "sha256 a1a1a1a1a1a1...;" in shown
     assert "https://x.org/" + "y" * 90 in shown
-    assert f"distillkit sample {end.run_dir} -n 64 --out sheet.png" in shown and "compare" not in shown
     assert "frechet: images" not in text_of(panel.outcome(end, last=False))
+
+
+def test_a_run_ends_with_its_verdict_and_what_can_be_done_next(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    evaluate = '[[evaluate]]\nuse = "mixture"\nimages = 64\n'
+    assert main(["run", str(tiny(evaluate)), "--runs", "runs"]) == 0
+    said = capsys.readouterr().out
+    assert "tiny  0 s of training\nhealthy: one call is " in said
+    assert "next     distillkit sample runs/0001-tiny -n 64 --out samples.png\n" in said
+    assert main(["eval", "runs/0001-tiny"]) == 0
+    told = capsys.readouterr().out
+    assert "healthy" not in told and "next " not in told and told.splitlines()[-1].startswith("measured runs/0001-tiny")
 
 
 def test_the_panel_names_the_runs_picture_whatever_else_lies_there_and_however_new(tmp_path):
