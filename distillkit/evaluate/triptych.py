@@ -17,7 +17,7 @@ from distillkit.train.state import State
 
 SIGMAS = 0.25, 1.0, 4.0  # small details, shapes, what is there at all
 COLUMNS = 8
-POINTS = 1000  # in the place of images, at the middle level alone
+POINTS = 300  # in the place of images, at the middle level alone
 ZOOM = 4  # of differences, which are small where a run is well
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+
+from distillkit.disk import files
 
 PANEL_PX, MARGIN_PX, TEXT_PX, ZOOM = 320, 28, 13, 2  # drawn ZOOM times larger, then shrunk: smooth dots
 PAPER, FRAME, INK = (255, 255, 255), (205, 209, 216), (40, 44, 52)
@@ -29,9 +32,11 @@ def plot(sets: dict[str, Tensor], path: Path, *, real: Tensor | None = None) -> 
 
 
 def save(sheet: Image.Image, path: Path) -> Path:
-    """Write a PNG, with its folder."""
+    """Write a PNG, with its folder; a full disk leaves the one before, or none, and is told with its name."""
+    data = io.BytesIO()
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path, format="PNG", compress_level=3)  # smooth tiles: a tenth of the time of "optimize", 16 % larger
+    sheet.save(data, format="PNG", compress_level=3)  # smooth tiles: a tenth of the time of "optimize", 16 % larger
+    files.write_atomic(path, data.getvalue())
     return path
 
 
