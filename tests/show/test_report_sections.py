@@ -80,6 +80,13 @@ def test_the_point_before_training_begins_the_curve(run: Path) -> None:
     assert "0 kimg: 9" in chart and "3 kimg: 0.5" in chart and "The point at 0 kimg is" in chart
 
 
+def test_a_start_far_away_leaves_the_curve_to_be_read(run: Path) -> None:
+    assert "&quot;log&quot;:true" in section(rendered(run), "metrics")
+    text = (run / "metrics.jsonl").read_text()
+    (run / "metrics.jsonl").write_text(text.replace('"start/m/fd": 9.0', '"start/m/fd": 0.9'))
+    assert "&quot;log&quot;:true" not in section(rendered(run), "metrics")
+
+
 def test_command_commit_machine_time_and_cost_are_on_the_page(run: Path) -> None:
     made = " ".join(html.unescape(re.sub(r"<[^>]+>", " ", section(rendered(run), "made-with"))).split())
     for said in (

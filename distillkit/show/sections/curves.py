@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from html import escape
 from typing import Any
 
 from distillkit.show import reference, svg
 from distillkit.show.saved import Saved
 
+FAR = 10.0
 NOT_CURVES = {"what", "nimg", "kimg", "seconds"}
 
 
 def metrics(run: Saved) -> str:
-    """A chart for each metric that was measured twice, with teacher and floor as lines."""
+    """A chart for each metric that was measured twice, with teacher and floor or ceiling, and what it means."""
     known = {row.name: row for row in run.scores.rows()}
     shipped = reference.of(run)
     charts = []
@@ -20,12 +22,20 @@ def metrics(run: Saved) -> str:
         points = [*([(0.0, run.start[name])] if name in run.start else []), *measured]
         if name not in known or len(points) < 2:  # floors and spreads are reference lines; one point is no curve
             continue
-        lines = {"teacher": known[name].teacher, "floor": known[name].floor}
+        real = "ceiling" if run.way(name) == "higher" else "floor"
+        lines = {"teacher": known[name].teacher, real: known[name].floor}
         references = {label: value for label, value in lines.items() if value is not None}
         charts.append(svg.Chart(title=name, points=points, references=references, behind=shipped.behind(name),
-                                behind_label=shipped.label, seconds=clock(run.rows, points)))  # fmt: skip
+                                behind_label=shipped.label, seconds=clock(run.rows, points),
+                                log=_far(points) if name in run.start else None))  # fmt: skip
     told = '<p class="note">The point at 0 kimg is the untouched teacher, sampled as the student.</p>'
-    return _drawn(charts) + (told if any(chart.title in run.start for chart in charts) else "")
+    return _drawn(charts, run.meaning) + (told if any(chart.title in run.start for chart in charts) else "")
+
+
+def _far(points: list[svg.Point]) -> bool | None:
+    """True where the point before training is so far from the others that they would be a line at the bottom."""
+    values = [y for _, y in points]
+    return True if min(values) > 0 and values[0] > FAR * min(values) else None
 
 
 def health(run: Saved) -> str:
@@ -55,9 +65,14 @@ def evaluated(rows: list[dict[str, Any]]) -> list[float]:
     return sorted({row["nimg"] / 1000 for row in rows if row["what"] == "evaluate"})
 
 
-def _drawn(charts: Iterable[svg.Chart]) -> str:
-    drawn = "\n".join(f"<div>{svg.draw(chart)}</div>" for chart in charts)
+def _drawn(charts: Iterable[svg.Chart], meaning: Callable[[str], str] = lambda name: "") -> str:
+    drawn = "\n".join(f"<div>{svg.draw(chart)}{said(meaning(chart.title))}</div>" for chart in charts)
     return f'<div class="charts">{drawn}</div>' if drawn else ""
+
+
+def said(text: str | None) -> str:
+    """A sentence under a chart; nothing where there is none."""
+    return f'<p class="meaning">{escape(text)}</p>' if text else ""
 
 
 def by_name(rows: list[dict[str, Any]], what: str) -> dict[str, list[svg.Point]]:

@@ -54,9 +54,5 @@ def _charts(run: Saved, found: Mapping[str, list[svg.Point]], told: Mapping[str,
                   seconds=curves.clock(run.rows, points))
         for name, points in found.items()
     ]  # fmt: skip
-    drawn = [f"<div>{svg.draw(chart)}{_said(sentence(chart.title, told))}</div>" for chart in charts]
+    drawn = [f"<div>{svg.draw(chart)}{curves.said(sentence(chart.title, told))}</div>" for chart in charts]
     return f'<div class="charts">{chr(10).join(drawn)}</div>' if drawn else ""
-
-
-def _said(text: str | None) -> str:
-    return f'<p class="meaning">{escape(text)}</p>' if text else ""

@@ -61,10 +61,10 @@ class Frechet(Evaluate):
 
     means = {
         "fd": "Frechet distance: how far mean and spread of features of generated images are from training images'.",
-        "fd_test": "The same from held-out images: it does not fall where training images are only copied.",
+        "fd_test": "fd from held-out images: it does not fall where training images are only copied.",
         "fd_inf": "What fd would be with infinitely many images.",
         "sfd": "Frechet distance in a middle layer: it sees shapes and texture rather than classes.",
-        "sfd_test": "The same from held-out images.",
+        "sfd_test": "sfd from held-out images.",
         "sfd_inf": "What sfd would be with infinitely many images.",
         "kid": "Distance by a kernel, without the bias of few images; around 0, and also below it, is as real.",
         "precision": "Share of generated images that look like some real one: quality.",
