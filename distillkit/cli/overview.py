@@ -11,7 +11,7 @@ GROUPS = {  # a module here for each command, with add(parser) and main(args)
     "train": {
         "run": "run a recipe, and first the recipes it builds on",
         "check": "show the resolved recipe and the plan, or check many; run nothing",
-        "plan": "say what a recipe takes, and whether it fits; run and download nothing",
+        "plan": "say what a recipe takes and whether it fits; run nothing",
         "study": "run many recipes and seeds from one file, and compare them",
         "launch": "run a recipe on machines of a scheduler, or print what does",
     },
@@ -23,7 +23,7 @@ GROUPS = {  # a module here for each command, with add(parser) and main(args)
     },
     "use a student": {
         "sample": "draw images of a finished student",
-        "export": "write a finished student in a format of others, and compare the two",
+        "export": "write a finished student in a format of others, and compare both",
         "push": "put a finished student on the Hub of Hugging Face, with a card",
         "pull": "get a student from there, as a folder",
     },
@@ -35,15 +35,16 @@ GROUPS = {  # a module here for each command, with add(parser) and main(args)
     },
     "plugins and this machine": {
         "plugins": "list what a recipe can name, or explain one",
-        "new": "start a plugin: a distribution that installs, passes its tests and runs",
-        "schema": "print a JSON Schema of recipes, for an editor that completes and checks them",
+        "new": "start a plugin: a distribution that installs, is tested and runs",
+        "schema": "print a JSON Schema of recipes, by which editors complete them",
+        "completion": "print a script by which a shell completes commands and names",
         "doctor": "say whether everything is here that a run needs",
     },
 }
 COMMANDS = {name: told for group in GROUPS.values() for name, told in group.items()}
 EXAMPLES = {
     "distillkit sample digits/sid2a_el": "draw with a student that comes along",
-    "distillkit run digits_sid": "train a teacher and such a student, in minutes",
+    "distillkit run digits_sid": "train such a student, in minutes",
     "distillkit plugins": "what recipes of your own may name",
 }
 
@@ -54,9 +55,9 @@ class Overview(argparse.ArgumentParser):
     def format_help(self) -> str:
         lines = ["usage: distillkit COMMAND ...   (distillkit COMMAND --help explains one)", "", str(self.description)]
         for group, commands in GROUPS.items():
-            lines += ["", group, *(f"  {name:9}{told}" for name, told in commands.items())]
+            lines += ["", group, *(f"  {name:12}{told}" for name, told in commands.items())]
         plugins = plugged.offers()
-        width = max([9, *(len(name) + 2 for name in plugins)])
+        width = max([12, *(len(name) + 2 for name in plugins)])
         more = [f"  {name:{width}}{offer.summary}" for name, offer in plugins.items()]
         more += [f"  left out: {told}" for told in plugged.left_out()]
         lines += ["", "of plugins", *more] if more else []

@@ -72,6 +72,7 @@ MISTAKES: dict[str, tuple[int, str]] = {
     "sample": (2, "missing: RUN (a run or its number, a result folder"),
     "data packk": (2, "did you mean pack?"),
     "data": (2, "missing: ACTION (pack, "),
+    "completion bsh": (2, "did you mean bash?"),
     # recipes
     "run digits_sd": (2, "did you mean digits_sid?"),
     "check digits_sidd": (2, "did you mean digits_sid"),
@@ -214,6 +215,7 @@ def test_a_mistake_is_told_with_the_way_out(line: str, runs: Path, capsys: pytes
 EXTRAS = {
     "wandb": ("run toy.toml --seed 7 --log wandb", "pip install 'distillkit-loggers[wandb]'"),
     "tensorboard": ("run toy.toml --seed 8 --log tensorboard", "pip install 'distillkit-loggers[tensorboard]'"),
+    "shtab": ("completion bash", "pip install 'distillkit[completion]'"),
     "huggingface_hub": ("pull somebody/student", "pip install 'distillkit[hub]'"),
 }
 
@@ -266,7 +268,7 @@ def test_alone_it_shows_its_commands_in_groups_and_three_examples(
 ) -> None:
     assert main(argv) == 0
     shown = capsys.readouterr().out
-    assert max(map(len, shown.splitlines())) <= 88
+    assert max(map(len, shown.splitlines())) <= 80
     assert all(f"\n{group}\n" in shown for group in GROUPS) and all(f"  {name} " in shown for name in COMMANDS)
     assert shown.count("  distillkit ") == 3
 
