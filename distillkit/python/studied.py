@@ -99,7 +99,21 @@ def _lines(screen: Screen, all_: Sequence[Progress]) -> Iterator[Show]:
     rows, sum_ = planned(all_)
     screen.plan(rows)
     screen.line(sum_)
-    yield Lines(screen.line)
+    lines, left = Lines(screen.line), _left(all_)
+    with screen.progress("study", left, "runs") as bar:
+
+        def show(now: Sequence[Progress]) -> None:
+            nonlocal left
+            lines(now)
+            if _left(now) < left:
+                bar.advance(left - _left(now))
+                left = _left(now)
+
+        yield show
+
+
+def _left(all_: Sequence[Progress]) -> int:
+    return sum(one.state in ("waiting", "running") for one in all_)
 
 
 def _finished(done: Sequence[Progress], runs: Path) -> dict[str, Result]:

@@ -58,6 +58,13 @@ def test_a_run_in_a_notebook_has_one_bar_and_plain_lines(
     assert looks[-1] == "<span></span>"
 
 
+def test_a_study_in_a_notebook_has_a_bar_of_its_runs(cell: Cell, tmp_path: Any) -> None:
+    distillkit.study({"seeds": [0], "cell": [{"recipe": {**RECIPE, "evaluate": [{"use": "mixture", "images": 64}]}}]},
+                     runs=tmp_path)  # fmt: skip
+    (looks,) = cell.places
+    assert "study, 1 of 1 runs" in looks[-2] and looks[-1] == "<span></span>"
+
+
 def test_bars_within_each_other_are_one_piece_and_names_are_escaped(cell: Cell) -> None:
     screen = screens.chosen(quiet=False)
     with screen.progress("a <b>", 2000, "img") as outer:
