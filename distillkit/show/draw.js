@@ -111,7 +111,7 @@ function draw(chart) {
   };
   if (behind) {
     line("behind", behind, behind.y);
-    const left = Math.round(WIDTH - RIGHT - CHARACTER * behind.name.length) - 24;
+    const left = Math.round(WIDTH - RIGHT - 5.7 * behind.name.length) - 24;
     add("line", { class: "behind", x1: left, x2: left + 18, y1: TOP - 7, y2: TOP - 7 });
     add("text", { class: "behind", "text-anchor": "end", x: WIDTH - RIGHT, y: TOP - 3 }, behind.name);
   }

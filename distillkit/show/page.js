@@ -97,7 +97,7 @@ function csv(chart) {
 
 // A button that hides a curve or a line by its name, and shows it again.
 const toggle = (name, hidden, redraw) => {
-  const one = button(name, `hide or show ${name}`, () => {
+  const one = button(name.replace(/^.* (?=as \w+$)/, ""), `hide or show ${name}`, () => {
     if (!hidden.delete(name)) hidden.add(name);
     pressed(one, !hidden.has(name));
     redraw();

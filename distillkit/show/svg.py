@@ -182,7 +182,7 @@ def _behind(points: Sequence[Point], label: str, x_axis: Axis, y_axis: Axis) -> 
     if not points:
         return []
     places = " ".join(f"{x_axis.at(x):.1f},{y_axis.at(y):.1f}" for x, y in points)
-    left, y = round(WIDTH - RIGHT - CHARACTER * len(label)) - 24, TOP - 7
+    left, y = round(WIDTH - RIGHT - 5.7 * len(label)) - 24, TOP - 7
     return [
         f'<polyline class="behind" points="{places}"><title>{escape(label)}</title></polyline>',
         f'<line class="behind" x1="{left}" x2="{left + 18}" y1="{y}" y2="{y}"/>',
