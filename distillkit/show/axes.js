@@ -1,5 +1,7 @@
 // Numbers and axes of charts, as formats.py and axes.py write them. The page's script is axes.js, draw.js and page.js in one.
 const LOG_FROM = 100, LEAST = 0.1, ZERO = 0.4;
+const least = (values) => values.reduce((one, other) => Math.min(one, other), Infinity);
+const most = (values) => values.reduce((one, other) => Math.max(one, other), -Infinity);
 const known = (y) => y !== null && y !== undefined;
 const plain = (value, digits) => String(Number(value.toPrecision(digits)));
 const number = (value) => Number.isInteger(value) && Math.abs(value) < 1e6 ? String(value) : plain(value, 4);
@@ -16,15 +18,15 @@ const across = (low, high, start, stop) => {
   return axis(low, high, start, stop, false);
 };
 const up = (values, start, stop, asked) => {
-  let low = Math.min(...values), high = Math.max(...values);
+  let low = least(values), high = most(values);
   if (!values.length) [low, high] = [0, 1];
   if (low > 0 && (asked ?? high / low > LOG_FROM)) {
     [low, high] = [Math.log10(low), Math.log10(high)];
     const margin = 0.06 * (high - low) || 0.5;
     return axis(low - margin, high + margin, start, stop, true);
   }
-  const least = LEAST * Math.max(Math.abs(low), Math.abs(high)) || 1;
-  const more = Math.max(0, least - (high - low)) / 2 + 0.06 * Math.max(high - low, least);
+  const span = LEAST * Math.max(Math.abs(low), Math.abs(high)) || 1;
+  const more = Math.max(0, span - (high - low)) / 2 + 0.06 * Math.max(high - low, span);
   return axis(low >= 0 && low <= Math.max(ZERO * high, more) ? 0 : low - more, high + more, start, stop, false);
 };
 const axis = (low, high, start, stop, log) => ({

@@ -50,8 +50,8 @@ const shortened = (name) => name.length <= END ? name : `${name.slice(0, 5)}\u20
 const timed = (chart) => shared.time && chart.data.curves.every((one) => one.seconds.length === one.x.length);
 const clock = (chart) => {
   if (!timed(chart)) return [chart.data.unit, 1];
-  const most = Math.max(...chart.data.curves.flatMap((one) => one.seconds));
-  return most > 7200 ? ["hours", 3600] : most > 120 ? ["minutes", 60] : ["seconds", 1];
+  const end = most(chart.data.curves.flatMap((one) => one.seconds));
+  return end > 7200 ? ["hours", 3600] : end > 120 ? ["minutes", 60] : ["seconds", 1];
 };
 // Curves as they are shown: in the unit of the x axis, smoothed, without those that are hidden.
 const shown = (chart) => {
@@ -68,14 +68,14 @@ function draw(chart) {
   const references = Object.entries(data.references).map(([name, y], i) => [name, y, i]).filter(([name]) => !chart.hidden.has(name));
   const all = [...curves, ...(behind ? [{ ...behind, line: behind.y, sd: [] }] : [])];
   const xs = all.flatMap((one) => one.x);
-  const [from, to] = chart.zoom ?? [Math.min(...xs), Math.max(...xs)];
+  const [from, to] = chart.zoom ?? [least(xs), most(xs)];
   const within = (x) => x >= from && x <= to;
   const values = all.flatMap((one) => one.y.filter((y, i) => known(y) && within(one.x[i])));
   values.push(...references.map(([, y]) => y));
   const edges = curves.flatMap((one) => one.y.flatMap((y, i) => one.sd[i] && known(y) && within(one.x[i]) ? [y - one.sd[i], y + one.sd[i]] : []));
-  const asked = chart.log ?? data.log, wide = up(values, 0, 1, asked).log, least = Math.min(...values) / 2;
+  const asked = chart.log ?? data.log, wide = up(values, 0, 1, asked).log, low = least(values) / 2;
   const across_ = across(from, to, LEFT, right);
-  const upwards = up([...values, ...edges.filter((edge) => !wide || edge > least)], bottom, TOP, asked);
+  const upwards = up([...values, ...edges.filter((edge) => !wide || edge > low)], bottom, TOP, asked);
   Object.assign(chart, { across: across_, upwards, curves });
   const add = (...given) => parts.push(shape(...given));
   const f = (value) => value.toFixed(1), at = (x, y) => `${f(across_.at(x))},${f(upwards.at(y))}`;
@@ -118,7 +118,7 @@ function draw(chart) {
   for (const one of curves) {
     for (const piece of pieces(one.y)) {
       const around = [...piece.map((i) => at(one.x[i], one.y[i] + one.sd[i])), ...piece.map((i) => at(one.x[i], one.y[i] - one.sd[i])).reverse()];
-      if (piece.some((i) => one.sd[i])) plot.append(shape("polygon", { class: `band ${one.css}`, points: around.join(" ") }));
+      if (piece.some((i) => one.sd[i])) plot.append(shape("polygon", { class: `band ${one.css}`.trim(), points: around.join(" ") }));
     }
     if (shared.smooth) line(`curve raw ${one.css}`.trim(), one, one.y);
     line(`curve ${one.css}`.trim(), one, one.line);

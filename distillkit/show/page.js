@@ -2,6 +2,19 @@
 // The page is whole without it: every chart is drawn already, from the numbers that are used here.
 const charts = [], bars = [];
 
+// What holds for all charts stays when the page comes anew, as that of a run under way does.
+const KEPT = `distillkit ${location.pathname}`;
+const keep = () => {
+  try { sessionStorage.setItem(KEPT, JSON.stringify({ ...shared, hidden: [...shared.hidden] })); } catch { /* a browser that keeps nothing */ }
+};
+const recall = () => {
+  try {
+    const { smooth, time, hidden } = JSON.parse(sessionStorage.getItem(KEPT)) ?? shared;
+    Object.assign(shared, { smooth, time, hidden: new Set(hidden) });
+  } catch { /* nothing was kept */ }
+  return shared.smooth > 0 || shared.time || shared.hidden.size > 0;
+};
+
 // The numbers at one place of the x axis, in a box beside it; null: none.
 function read(chart, x) {
   chart.at = x;
@@ -140,8 +153,10 @@ function bar(grid) {
   const all = () => {
     for (const one of bars) { pressed(one.time, shared.time); one.slider.value = shared.smooth; }
     charts.forEach(draw);
+    keep();
   };
-  pressed(time, false);
+  pressed(time, shared.time);
+  slider.value = shared.smooth;
   time.hidden = !charts.some((chart) => grid.contains(chart.svg) && chart.data.curves.some((one) => one.seconds.length));
   bars.push({ time, slider });
   grid.before(tag("div", { class: "tools bar", role: "group", "aria-label": "all charts" }, time, tag("label", {}, "smooth ", slider)));
@@ -182,18 +197,21 @@ function copied(code) {
 }
 
 document.documentElement.classList.add("scripted");
+const changed = recall();
 document.querySelectorAll("svg[data-chart]").forEach((svg, i) => charts.push(prepare(svg, i)));
 for (const one of document.querySelectorAll(".legend [data-series]")) {
   const name = one.dataset.series, made = button("", `hide or show ${name}`, () => {
     if (!shared.hidden.delete(name)) shared.hidden.add(name);
     for (const each of document.querySelectorAll(".legend button")) pressed(each, !shared.hidden.has(each.dataset.series));
     charts.forEach(draw);
+    keep();
   });
   made.append(...one.childNodes);
   made.dataset.series = name;
-  pressed(made, true);
+  pressed(made, !shared.hidden.has(name));
   one.replaceWith(made);
 }
+if (changed) charts.forEach(draw);
 const sections = new Set();
 for (const grid of document.querySelectorAll(".charts")) {
   const section = grid.closest("section");

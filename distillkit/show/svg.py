@@ -45,6 +45,7 @@ class Chart:
 
     title: str
     points: Sequence[Point] = ()
+    spreads: Sequence[float] = ()  # of each point: a band, one deviation to each side
     seconds: Sequence[float] = ()  # of training, at each point
     series: Sequence[Series] = ()  # in place of `points`: these, named at their ends
     references: dict[str, float] = field(factory=dict)
@@ -57,7 +58,8 @@ class Chart:
     @property
     def curves(self) -> Sequence[Series]:
         """Those drawn in front."""
-        return self.series or [Series(name=self.title, points=self.points, seconds=self.seconds)]
+        own = Series(name=self.title, points=self.points, spreads=self.spreads, seconds=self.seconds)
+        return self.series or [own]
 
     @property
     def right(self) -> float:

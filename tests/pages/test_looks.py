@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 REPORTS = "finished", "running", "collapsed", "damaged", "0001-tiny"
 PAGES = (*REPORTS, "compare", "study", "watch/", "watch/runs/0001-tiny/")
 WIDTHS = 390, 768, 1280
+FOLDER = os.environ.get("SCREENSHOTS")  # where each page goes as a picture, for eyes; none: they are not taken
 LOOK = Path(__file__).with_name("look.js").read_text(encoding="utf-8")
 
 
@@ -24,6 +26,10 @@ def test_nothing_is_cut_at_any_width(
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 900})
         found[width] = page.evaluate(LOOK)
+        if FOLDER:
+            page.screenshot(
+                path=Path(FOLDER) / f"{name.strip('/').replace('/', '-')}-{width}-{scheme}.png", full_page=True
+            )
     assert found == {width: [] for width in WIDTHS}
 
 

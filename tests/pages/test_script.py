@@ -80,7 +80,7 @@ def test_keys_read_values_along_a_curve(page: Any) -> None:
     plot = page.locator(FD("frechet/fd")).locator(".plot")
     plot.focus()
     plot.press("ArrowLeft")
-    assert plot.locator("output").inner_text().split("\n") == ["64 kimg", "0.1537"]
+    assert plot.locator("output").inner_text().split("\n") == ["64 kimg", "0.1537 \N{PLUS-MINUS SIGN} 0.012"]
     plot.press("ArrowLeft")
     assert plot.locator("output").inner_text().startswith("56 kimg")
     plot.press("Home")
@@ -125,8 +125,9 @@ def test_a_y_axis_becomes_logarithmic_and_linear(page: Any) -> None:
     assert log.get_attribute("aria-pressed") == "false"
     log.press("Enter")
     data = json.loads(chart.locator("svg").get_attribute("data-chart"))
-    values = data["curves"][0]["y"]
-    axis = Axis.up([*values, *data["references"].values()], HEIGHT - BOTTOM, TOP, log=True)
+    values, deviations = data["curves"][0]["y"], data["curves"][0]["sd"]
+    edges = [y + side * sd for y, sd in zip(values, deviations, strict=True) for side in (-1, 1)]
+    axis = Axis.up([*values, *edges, *data["references"].values()], HEIGHT - BOTTOM, TOP, log=True)
     assert places(chart)[1::2] == pytest.approx([axis.at(y) for y in values], abs=0.11)
     assert log.get_attribute("aria-pressed") == "true"
     log.press("Enter")
@@ -214,3 +215,21 @@ def test_sheets_are_leafed_through_by_keys(page: Any) -> None:
 def test_a_watched_report_has_its_script_too(see: See, address: Address) -> None:
     page = see(address("watch/runs/0001-tiny/"))
     page.frame_locator("iframe").locator(".next button").first.wait_for()
+
+
+def test_a_report_that_comes_anew_while_it_is_watched_is_smoothed_as_before(see: See, address: Address) -> None:
+    page = see(address("watch/runs/finished/"))
+    frame = page.frame_locator("iframe")
+    frame.get_by_label("smoothing").first.fill("0.9")
+    frame.get_by_role("button", name="over time").first.click()
+    page.evaluate("document.querySelector('iframe').contentWindow.location.reload()")
+    frame.locator("html.scripted").wait_for()
+    frame.locator("polyline.raw").first.wait_for()
+    assert frame.get_by_label("smoothing").first.input_value() == "0.9"
+    assert frame.get_by_role("button", name="over time").first.get_attribute("aria-pressed") == "true"
+
+
+def test_nothing_to_press_is_printed(page: Any) -> None:
+    page.emulate_media(media="print")
+    assert not any(one.is_visible() for one in page.locator("button, .bar input").all())
+    assert page.locator("svg[data-chart]").first.is_visible()

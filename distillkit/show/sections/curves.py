@@ -18,16 +18,19 @@ def metrics(run: Saved) -> str:
     known = {row.name: row for row in run.scores.rows()}
     shipped = reference.of(run)
     charts = []
-    for name, measured in by_name(run.rows, "evaluate").items():
+    found = by_name(run.rows, "evaluate")
+    for name, measured in found.items():
         points = [*([(0.0, run.start[name])] if name in run.start else []), *measured]
         if name not in known or len(points) < 2:  # floors and spreads are reference lines; one point is no curve
             continue
         real = "ceiling" if run.way(name) == "higher" else "floor"
         lines = {"teacher": known[name].teacher, real: known[name].floor}
         references = {label: value for label, value in lines.items() if value is not None}
+        sd = dict(found.get(f"{name}_sd", []))
         charts.append(svg.Chart(title=name, points=points, references=references, behind=shipped.behind(name),
                                 behind_label=shipped.label, seconds=clock(run.rows, points),
-                                log=_far(points) if name in run.start else None))  # fmt: skip
+                                log=_far(points) if name in run.start else None,
+                                spreads=[sd.get(x, 0.0) for x, _ in points] if sd else ()))  # fmt: skip
     told = '<p class="note">The point at 0 kimg is the untouched teacher, sampled as the student.</p>'
     return _drawn(charts, run.meaning) + (told if any(chart.title in run.start for chart in charts) else "")
 
