@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from distillkit.cli.main import main
+from distillkit.disk import lock
 from distillkit.images import pictures
 from distillkit.show.report import rendered
 from distillkit.show.saved import Saved
@@ -78,6 +79,23 @@ def test_the_point_before_training_begins_the_curve(run: Path) -> None:
     assert "the untouched teacher sampled as the student: FD 9." in section(page, "result")
     chart = section(page, "metrics")
     assert "0 kimg: 9" in chart and "3 kimg: 0.5" in chart and "The point at 0 kimg is" in chart
+
+
+def test_health_says_where_this_run_s_guard_sees_a_sign(run: Path) -> None:
+    seen = {"finite": 1.0, "shift": 0.1, "worse/m/fd": 0.5}
+    looks = [{"what": "look", "nimg": nimg, "health": seen} for nimg in (0, 9)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in looks))
+    text = (run / "resolved.toml").read_text()
+    (run / "resolved.toml").write_text(text.replace("[generator", "[run.guard]\nshift = 0.7\n[generator"))
+    health = section(rendered(run), "health")
+    assert "towards 0; a sign above 0.7." in health and "far below 1; a sign above 2." in health
+
+
+def test_a_running_page_says_that_it_is_not_live(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (run / "exit.json").unlink()
+    assert "shows it live" not in rendered(run), "nothing works on it"
+    monkeypatch.setattr(lock, "alive", lambda folder: True)
+    assert f"<code>distillkit watch {run}</code> shows it live" in rendered(run)
 
 
 def test_a_start_far_away_leaves_the_curve_to_be_read(run: Path) -> None:

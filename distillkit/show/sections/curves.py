@@ -1,4 +1,4 @@
-"""Curves over images seen: metrics against their references, what the guard looks at."""
+"""Curves of metrics over images seen, against their references; and what other sections of curves need."""
 
 from __future__ import annotations
 
@@ -32,28 +32,13 @@ def metrics(run: Saved) -> str:
                                 log=_far(points) if name in run.start else None,
                                 spreads=[sd.get(x, 0.0) for x, _ in points] if sd else ()))  # fmt: skip
     told = '<p class="note">The point at 0 kimg is the untouched teacher, sampled as the student.</p>'
-    return _drawn(charts, run.meaning) + (told if any(chart.title in run.start for chart in charts) else "")
+    return drawn(charts, run.meaning) + (told if any(chart.title in run.start for chart in charts) else "")
 
 
 def _far(points: list[svg.Point]) -> bool | None:
     """True where the point before training is so far from the others that they would be a line at the bottom."""
     values = [y for _, y in points]
     return True if min(values) > 0 and values[0] > FAR * min(values) else None
-
-
-def health(run: Saved) -> str:
-    """What [run.guard] looks at, in images: shares and ratios to real ones, and to the teacher's one step."""
-    looks = [
-        {**row["health"], "what": "look", "nimg": row["nimg"]}
-        for row in run.rows
-        if isinstance(row.get("health"), dict)
-    ]
-    curves = {name: points for name, points in by_name(looks, "look").items() if not name.startswith("start/")}
-    return _drawn(
-        svg.Chart(title=name, points=points, seconds=clock(run.rows, points))
-        for name, points in curves.items()
-        if len(points) > 1
-    )
 
 
 def clock(rows: list[dict[str, Any]], points: list[svg.Point]) -> list[float]:
@@ -68,9 +53,10 @@ def evaluated(rows: list[dict[str, Any]]) -> list[float]:
     return sorted({row["nimg"] / 1000 for row in rows if row["what"] == "evaluate"})
 
 
-def _drawn(charts: Iterable[svg.Chart], meaning: Callable[[str], str] = lambda name: "") -> str:
-    drawn = "\n".join(f"<div>{svg.draw(chart)}{said(meaning(chart.title))}</div>" for chart in charts)
-    return f'<div class="charts">{drawn}</div>' if drawn else ""
+def drawn(charts: Iterable[svg.Chart], meaning: Callable[[str], str]) -> str:
+    """The charts, a sentence under each that has one."""
+    found = "\n".join(f"<div>{svg.draw(chart)}{said(meaning(chart.title))}</div>" for chart in charts)
+    return f'<div class="charts">{found}</div>' if found else ""
 
 
 def said(text: str | None) -> str:
