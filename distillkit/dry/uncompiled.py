@@ -27,7 +27,8 @@ class _Standin(ModuleType):
         """What optimizers say at each step."""
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # the import system's own questions
+        # The import system's own questions, but for where a module within it is, such as FSDP's `torch._dynamo.config`.
+        if name.startswith("__") and name != "__path__":
             raise AttributeError(name)
         self.leave()
         return getattr(importlib.import_module(NAME), name)

@@ -37,6 +37,15 @@ with uncompiled():
     assert sys.modules["torch._dynamo"].__file__
 """
 
+WITHIN = """
+import sys
+from distillkit.dry.uncompiled import uncompiled
+
+import torch
+with uncompiled():
+    import torch._dynamo.config as config  # as FSDP does, of ranks that share networks
+assert config.verbose in (True, False) and sys.modules["torch._dynamo"].__file__
+"""
 
 RUN = """
 import sys
@@ -64,3 +73,4 @@ def test_a_run_that_compiles_nothing_does_not_import_the_compiler(tmp_path: Path
 
 def test_who_asks_for_the_compiler_has_it() -> None:
     run(ASKED)
+    run(WITHIN)
