@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 
 WORDS = {"fd": "FD", "sfd": "sFD", "fid": "FID", "kid": "KID", "sw2": "SW2", "inf": "at infinity", "test": "held out"}
 
+WHOLE = {"on_mode": "on-mode share"}  # after "on", a word of its own
+
 
 def short(metrics: Iterable[str]) -> dict[str, str]:
     """ "frechet/fd_test" -> "FD held out"; the whole name where two components have a metric of that name."""
@@ -18,7 +20,7 @@ def short(metrics: Iterable[str]) -> dict[str, str]:
 
 def said(end: str) -> str:
     """The words of a name without its component."""
-    return " ".join(WORDS.get(word, word) for word in end.split("_"))
+    return WHOLE.get(end) or " ".join(WORDS.get(word, word) for word in end.split("_"))
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:

@@ -17,6 +17,7 @@ from distillkit.show.saved import Saved
 
 Level = Literal["well", "look", "bad", "open"]
 FIRST = {"within": "within {}", "better": "better than {}", "worse": "worse than {}"}
+SAID = {"coarse": "spreads are too wide to tell", "no spread": "no spread to judge by"}
 VARIETY = ("recall", "coverage", "modes_covered")  # metrics that fall when images are all alike
 
 
@@ -183,4 +184,4 @@ def _numbers(run: Saved) -> Iterator[str]:
         if how and row.student is not None and row.teacher is not None:
             pair = (row.student, row.student_sd), (row.teacher, row.teacher_sd)
             student, teacher = (formats.with_spread(*one) for one in pair)
-            yield f"{short[row.name]}: {student}, teacher {teacher}: {how}"
+            yield f"{short[row.name]}: {student}, teacher {teacher}: {SAID.get(how, how)}"

@@ -174,6 +174,8 @@ def test_what_next_is_true_for_a_run_as_it_is(
         assert f"<code>{shlex.join(words)}</code>" in page
         capsys.readouterr()
         assert main(words[1:]) == 0, (words, capsys.readouterr().err)
+    again = ["check", str(run / "resolved.toml"), "--set", "generator.optimizer.lr=0.0005"]  # where it diverged
+    assert main(again) == 0
     assert Path("samples.png").is_file() and Path("student").is_dir() and len(list(Path("runs").glob("0*"))) == 3
 
 

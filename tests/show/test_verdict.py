@@ -194,4 +194,4 @@ def test_many_metrics_are_counted_and_no_spread_is_no_judgement(made: Made) -> N
     student = {name: 1.0 for name in ways}
     found = made(DONE, student, student, better=ways)
     assert "there are no spreads to judge x0 (1 against 1), x1, x2 and 3 more by" in found.text
-    assert "within" not in found.text
+    assert "within" not in found.text and found.reasons[0] == "x0: 1, teacher 1: no spread to judge by"

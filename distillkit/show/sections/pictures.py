@@ -10,6 +10,7 @@ from distillkit.show import formats, html
 from distillkit.show.saved import Saved, table
 
 TRIPTYCHS = "triptych-*.png"  # in a section of their own
+NEAREST = "nearest.png"  # a figure of any metric that looks for copies
 MOST = 12_000_000  # bytes of sheets on a page; of more, every second is left out, and so on
 
 
@@ -60,4 +61,6 @@ def caption(run: Saved, path: Path) -> str:
         teacher = f", the teacher's (NFE {run.scores.teacher_nfe})" if run.scores.teacher_nfe else ""
         ours = f"(NFE {nfe}) " if nfe else ""
         return f"comparison: real images{teacher} and the student's {ours}from the same noise{turns}"
+    if path.name == NEAREST:
+        return "nearest: generated images, each above the training image that is nearest to it"
     return path.stem.replace("_", " ")
