@@ -101,7 +101,9 @@ def go(clone: Path, args: argparse.Namespace) -> Watch:
         pages = sorted(clone.glob("runs/*/report.html"))
         if not pages:
             raise SystemExit("there is no page")
-        print(f"{pages[-1].relative_to(clone)}: {pages[-1].stat().st_size / 1e3:.0f} kB")
+        code = f"import distillkit; print(distillkit.Result({str(pages[-1].parent)!r}).verdict)"
+        told = subprocess.run([clone / ".venv/bin/python", "-c", code], capture_output=True, text=True, check=True)
+        print(f"{pages[-1].relative_to(clone)}: {told.stdout.strip()}")
     return watch
 
 
