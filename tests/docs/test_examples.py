@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
 USED = {"load", "check", "plan", "run", "compare", "evaluate", "study", "DistillkitError"}
 
@@ -52,6 +53,17 @@ def test_its_cells_run_in_order_and_show_what_a_notebook_can(
     assert sum("<img " in one._repr_html_() for one in rich) == 4
     assert type(shown[0]).__name__ == "Image" and shown[0].size[0] > 100
     assert [row["state"] for row in shown[-1]] == ["reused", "finished"]
+
+
+def test_the_lines_of_the_page_on_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = re.search(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text(encoding="utf-8"), re.S)
+    assert lines
+    short = lines[1].replace('"run.kimg": 64', '"run.kimg": 0.512').replace('"kimg": 64', '"kimg": 0.512')
+    (tmp_path / "lines.py").write_text(short)
+    made = runpy.run_path(str(tmp_path / "lines.py"))
+    assert made["x"].shape == (16, 1, 8, 8) and (tmp_path / "sheet.png").is_file()
+    assert [run.path.name for run in (made["result"], made["other"])] == ["0001-gaussians_sid", "0002-another"]
 
 
 def test_they_are_small_and_keep_no_outputs() -> None:
