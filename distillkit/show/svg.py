@@ -194,33 +194,41 @@ def _behind(points: Sequence[Point], label: str, x_axis: Axis, y_axis: Axis) -> 
 
 def _curve(one: Series, chart: Chart, x_axis: Axis, y_axis: Axis) -> Iterator[str]:
     """Its band, its line in pieces between numbers that are not finite, and what each point tells."""
-    name = f"{escape(one.name)}, " if chart.series else ""
     css = f" {one.css}" if one.css else ""
     spreads = [*one.spreads, *([0.0] * len(one.points))][: len(one.points)]
     every = math.ceil(sum(len(each.points) for each in chart.curves) / HOVERED)
     piece: list[tuple[float, float, float]] = []
     pieces, hits = [piece], []
     for i, ((x, y), sd) in enumerate(zip(one.points, spreads, strict=True)):
-        px, spread = x_axis.at(x), f" \N{PLUS-MINUS SIGN} {sd:.2g}" if sd else ""
-        title = f"<title>{name}{formats.number(x)} {escape(chart.x_label)}: {formats.number(y)}{spread}</title>"
+        px = x_axis.at(x)
         if drawable(y):
-            piece.append((x, y, sd))
+            piece.append((px, y, sd))
             if i % every == 0 or i == len(one.points) - 1:
+                title = _title(one, chart, i, sd)
                 hits.append(f'<circle class="hit{css}" cx="{px:.1f}" cy="{y_axis.at(y):.1f}" r="6">{title}</circle>')
         else:
             piece = []
             pieces.append(piece)
-            hits.append(f'<path class="bad" d="M{px - 4:.1f} {TOP}l8 8m0 -8l-8 8">{title}</path>')
+            hits.append(f'<path class="bad" d="M{px - 4:.1f} {TOP}l8 8m0 -8l-8 8">{_title(one, chart, i, sd)}</path>')
     for piece in filter(None, pieces):
-        places = [(x_axis.at(x), y_axis.at(y + sd), y_axis.at(y), y_axis.at(y - sd)) for x, y, sd in piece]
         if any(sd for *_, sd in piece):
-            around = [(x, up) for x, up, _, _ in places] + [(x, down) for x, _, _, down in reversed(places)]
+            around = [(x, y_axis.at(y + sd)) for x, y, sd in piece]
+            around += [(x, y_axis.at(y - sd)) for x, y, sd in reversed(piece)]
             yield f'<polygon class="band{css}" points="{_joined(around)}"/>'
+        places = [(x, y_axis.at(y)) for x, y, _ in piece]
         if len(piece) > 1:
-            yield f'<polyline class="curve{css}" points="{_joined([(x, y) for x, _, y, _ in places])}"/>'
-        for px, _, py, _ in places if len(one.points) <= DOTTED else places[-1:]:
+            yield f'<polyline class="curve{css}" points="{_joined(places)}"/>'
+        for px, py in places if len(one.points) <= DOTTED else places[-1:]:
             yield f'<circle class="dot{css}" cx="{px:.1f}" cy="{py:.1f}" r="{3 if px == places[-1][0] else 2}"/>'
     yield from hits
+
+
+def _title(one: Series, chart: Chart, i: int, sd: float) -> str:
+    """What a point tells on hover."""
+    (x, y), name = one.points[i], f"{one.name}, " if chart.series else ""
+    spread = f" \N{PLUS-MINUS SIGN} {sd:.2g}" if sd else ""
+    told = f"{name}{formats.number(x)} {chart.x_label}: {formats.number(y)}{spread}"
+    return f"<title>{escape(told)}</title>"
 
 
 def _joined(places: Sequence[Point]) -> str:

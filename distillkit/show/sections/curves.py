@@ -43,8 +43,9 @@ def _far(points: list[svg.Point]) -> bool | None:
 
 def clock(rows: list[dict[str, Any]], points: list[svg.Point]) -> list[float]:
     """Seconds of training at each point; [] where one is not known."""
-    known = {row["nimg"] / 1000: row["seconds"] for row in rows if isinstance(row.get("seconds"), int | float)}
-    found = [{0.0: 0.0, **known}.get(x) for x, _ in points]
+    known = {0.0: 0.0}
+    known |= {row["nimg"] / 1000: row["seconds"] for row in rows if isinstance(row.get("seconds"), int | float)}
+    found = [known.get(x) for x, _ in points]
     return [] if None in found else [float(seconds) for seconds in found if seconds is not None]
 
 
