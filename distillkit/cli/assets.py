@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,6 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-from rich.table import Table
 from rich.text import Text
 
 from distillkit.api import UsageError
@@ -40,7 +40,8 @@ def main(args: Namespace) -> int:
         print(json.dumps({"folder": str(folder()), "assets": _rows(folder())}, indent=2))
     else:
         out = console()
-        out.print(_listing(folder()))
+        for text in _listing(folder(), out.width):
+            out.print(text, soft_wrap=True)
         out.print(Text(f"in {folder()}; `distillkit assets get NAME` downloads", "dim"), soft_wrap=True)
     return 0
 
@@ -65,17 +66,16 @@ def _rows(where: Path) -> list[dict[str, object]]:
     ]  # fmt: skip
 
 
-def _listing(where: Path) -> Table:
-    listing = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-    listing.add_column("", width=4)
-    listing.add_column("asset", overflow="fold", ratio=1)
-    listing.add_column("MB", justify="right", no_wrap=True)
-    listing.add_column("licence", max_width=15)
+def _listing(where: Path, width: int) -> Iterator[Text]:
+    """Two or more lines for each: what it is, then where it is from, with no URL broken."""
+    longest = max(map(len, table()))
+    yield Text(f"{'asset':<{longest}}  {'MB':>6}  licence", "dim")
     for asset in table().values():
-        here = Text("here", "green") if (where / asset.name).is_file() else Text("")
-        name = Text.assemble((asset.name, "cyan"), (f"\n{asset.source}", "dim"))
-        listing.add_row(here, name, str(asset.mb or "?"), asset.licence)
-    return listing
+        facts = f"  {asset.mb or '?':>6}  {asset.licence:<15}"
+        here = "  here" if (where / asset.name).is_file() else ""
+        yield Text.assemble((f"{asset.name:<{longest}}", "cyan"), facts if here else facts.rstrip(), (here, "green"))
+        source = textwrap.wrap(asset.source, width - 2, break_long_words=False, break_on_hyphens=False)
+        yield from (Text(f"  {line}", "dim") for line in source)
 
 
 @contextmanager

@@ -71,7 +71,7 @@ def _parts(table: tables.Table, width: int) -> Iterator[tables.Table]:
     left = min(widths[0], width // 3)
     parts: list[list[int]] = [[0]]
     for i in range(1, len(columns)):
-        if len(parts[-1]) > 1 and left + sum(widths[j] for j in parts[-1][1:]) + widths[i] > width + GAP:
+        if len(parts[-1]) > 1 and left + sum(widths[j] for j in parts[-1][1:]) + widths[i] > width:
             parts.append([0])
         parts[-1].append(i)
     for part in parts:

@@ -10,7 +10,7 @@ from distillkit.cli import plugged
 GROUPS = {  # a module here for each command, with add(parser) and main(args)
     "train": {
         "run": "run a recipe, and first the recipes it builds on",
-        "check": "show the resolved recipe and the plan, or check many; run nothing",
+        "check": "say whether a recipe can run, and all that is wrong with many",
         "plan": "say what a recipe takes and whether it fits; run nothing",
         "study": "run many recipes and seeds from one file, and compare them",
         "launch": "run a recipe on machines of a scheduler, or print what does",
