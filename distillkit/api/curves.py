@@ -26,6 +26,12 @@ GENERAL: dict[str, str] = {
 }
 
 
+def of(part: object) -> dict[str, str]:
+    """The sentences of a component or its class; none where `curves` is something else, of a plugin older than it."""
+    told = getattr(part, "curves", None)
+    return {str(name): str(text) for name, text in told.items()} if isinstance(told, dict) else {}
+
+
 def sentence(name: str, *tables: Mapping[str, str]) -> str | None:
     """What the first of `tables` that knows the curve `name` says of it, then GENERAL; None: nobody does.
 

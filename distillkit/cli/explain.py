@@ -33,7 +33,20 @@ def screen(page: Page, installed: Sequence[str] = ()) -> RenderableType:
         table.add_row(*row)
     below = [Text(f"sets  {line}", "dim") for line in _lines(page.sets)]
     keys = [table] if table.row_count else []
-    return Group(head, Padding(Text(reflowed(page.text or "(no docstring)")), (1, 0, 1, 0)), *keys, *below, Text())
+    text = Padding(Text(reflowed(page.text or "(no docstring)")), (1, 0, 1, 0))
+    return Group(head, text, *keys, *below, *curves(page.curves), Text())
+
+
+def curves(told: Mapping[str, str]) -> list[RenderableType]:
+    """What a loss logs, as its run's page says it."""
+    if not told:
+        return []
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("curve", style="cyan", no_wrap=True)
+    table.add_column("what it says", overflow="fold")
+    for sentence in dict.fromkeys(told.values()):
+        table.add_row("\n".join(name for name, said in told.items() if said == sentence), sentence)
+    return [Text(), table]
 
 
 def rows(keys: Sequence[Key], deep: bool = True, above: str = "") -> Iterator[tuple[str, str, str, str]]:

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 from attrs import field, frozen
 
-from distillkit.api import KINDS, Choice, GeneratorLoss
+from distillkit.api import KINDS, AuxiliaryLoss, Choice, GeneratorLoss, curves
 from distillkit.api.slots import SLOTS
 from distillkit.explain.keys import Key, keys_of, plain
 from distillkit.recipe.keys import fields
@@ -28,6 +28,7 @@ class Page:
     text: str  # docstring
     keys: tuple[Key, ...]
     sets: dict[str, Any] = field(factory=dict)  # tables of a recipe that a method gives other defaults
+    curves: dict[str, str] = field(factory=dict)  # what a loss logs, with a sentence on each
     deep: bool = True  # show the keys of tables within? Those of a whole recipe have pages of their own
 
 
@@ -45,6 +46,7 @@ def page_of(offer: Offer) -> Page:
         text=_text(cls),
         keys=keys,
         sets=plain(cls.recipe_defaults) if issubclass(cls, GeneratorLoss) else {},
+        curves=curves.of(cls) if issubclass(cls, GeneratorLoss | AuxiliaryLoss) else {},
     )
 
 

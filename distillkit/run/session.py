@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from distillkit.api import AuxiliaryLoss, GeneratorLoss
+from distillkit.api.curves import of
 from distillkit.disk.rundir import RunDir
 from distillkit.evaluate import evaluation
 from distillkit.train.state import State
@@ -51,7 +52,7 @@ def curves(state: State) -> dict[str, str]:
     """What the run's losses say of what they log; the method has the last word."""
     parts = [part for part in state.components.values() if isinstance(part, GeneratorLoss | AuxiliaryLoss)]
     parts.sort(key=lambda part: part.kind == "auxiliary_loss")
-    return {str(name): str(text) for part in reversed(parts) for name, text in part.curves.items()}
+    return {name: text for part in reversed(parts) for name, text in of(part).items()}
 
 
 def command(argv: list[str]) -> str:

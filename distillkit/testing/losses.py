@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from distillkit.api import Denoiser, Term
-from distillkit.api.curves import sentence
+from distillkit.api.curves import of, sentence
 from distillkit.testing import toys
 from distillkit.testing.component import ComponentContract
 from distillkit.testing.ranks import simulated
@@ -37,13 +37,13 @@ class TrainingContract(ComponentContract):
         silent: set[str] = set()
         for tables in self.variants():
             state = self.state(**tables)
-            told = [getattr(part, "curves", {}) for part in state.components.values()]
+            told = [of(part) for part in state.components.values()]
             logged = run(state, iterations(state)).records.means()
             silent |= {name for name in logged if sentence(name, *told) is None}
         wrong = (
             f"nobody says what {', '.join(sorted(silent))} mean: put a sentence into {self.choice.cls.__name__}.curves"
         )
-        if silent and not self.choice.cls.curves:  # as before there were any
+        if silent and not of(self.choice.cls):  # as before there were any
             warnings.warn(wrong, DeprecationWarning, stacklevel=1)
             return
         assert not silent, wrong

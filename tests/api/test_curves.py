@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from distillkit.api.curves import GENERAL, sentence
+from distillkit.api.curves import GENERAL, of, sentence
 from distillkit.registry import Catalog
 
 LOSSES = [offer for kind in ("generator_loss", "auxiliary_loss") for offer in Catalog.installed().of(kind)]
@@ -22,6 +22,13 @@ def test_the_name_counts_before_a_pattern_and_a_component_before_the_engine() ->
 def test_the_second_component_of_a_name_has_the_sentence_of_the_first() -> None:
     assert sentence("loss/embedding.1", {"loss/embedding": "the MMD"}) == "the MMD"
     assert sentence("accuracy/fake/adversarial") == GENERAL["accuracy/fake*"]
+
+
+def test_what_an_older_plugin_calls_curves_is_none_of_these() -> None:
+    class Older:
+        curves = property(lambda self: [1, 2])
+
+    assert of(Older) == of(Older()) == {} and of(object()) == {}
 
 
 @pytest.mark.parametrize("offer", LOSSES, ids=lambda offer: offer.name)

@@ -149,5 +149,15 @@ def test_keys_of_the_engine_are_told_as_a_recipe_writes_them(capsys):
     assert "from_" not in out and "modes" in out and '"gaussian-mixture"' in out
 
 
+def test_a_loss_tells_what_its_curves_say_those_of_one_sentence_together(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["plugins", "sid"]) == 0
+    told = capsys.readouterr().out.partition("what it says")[2].splitlines()
+    assert told[1].split()[:3] == ["loss/generator", "The", "gap"]
+    at = next(i for i, line in enumerate(told) if line.startswith("loss/critic"))
+    assert "Denoising error" in told[at] and told[at + 1].startswith("loss/fake_score")
+    assert main(["plugins", "digits"]) == 0 and "what it says" not in capsys.readouterr().out
+
+
 def test_an_explained_docstring_fits_any_width():
     assert explain.reflowed("One\ntwo.\n\n  code\n  more\n\n- a\n- b") == "One two.\n\n  code\n  more\n\n- a\n- b"
