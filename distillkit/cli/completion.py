@@ -46,7 +46,7 @@ end
 
 
 def add(parser: ArgumentParser) -> None:
-    parser.add_argument("shell", choices=SHELLS, help="which shell")
+    parser.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
 
 
 def main(args: Namespace) -> int:

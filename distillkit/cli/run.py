@@ -100,9 +100,10 @@ def _lead(args: Namespace, ranks: Ranks) -> None:
 def check(args: Namespace) -> None:
     """Refuse arguments that do not go together. Raises UsageError."""
     if (args.recipe is None) == (args.resume is None):
-        raise UsageError("give a RECIPE to run, or --resume RUN to go on with a run")
+        raise UsageError("give a RECIPE to run, or --resume RUN to go on with a run" + ", not both" * bool(args.resume))
     if args.recipe and not args.extend and is_run(args.recipe):
-        raise UsageError(f"{args.recipe} is a run: --resume {args.recipe} goes on with it, --extend makes it longer")
+        run = args.recipe
+        raise UsageError(f"{run} is no recipe, it is a run: --resume {run}, or {run} --extend --set run.kimg=N")
     if args.resume and (args.seeds or args.seed is not None or args.sets or args.again):
         raise UsageError("--resume goes on with a run as it is: no --set, --seed, --seeds, --again")
     if args.extend and (args.resume or args.seeds or args.seed is not None or args.again or args.smoke):

@@ -27,8 +27,8 @@ def run_of(text: str, root: Path = ROOT) -> Path:
 
 
 def is_run(path: Path, root: Path = ROOT) -> bool:
-    """Is it the folder of a run, or the number of one below `root` and nothing else?"""
-    if (path / "run.json").is_file():
+    """Is it the folder of a run, or the name or number of one below `root` and nothing else?"""
+    if (path / "run.json").is_file() or (not path.exists() and (root / path / "run.json").is_file()):
         return True
     text = str(path)
     return text.isdecimal() and not path.exists() and any(named(one.name, text) for one in root.glob("[0-9]*-*"))
@@ -38,6 +38,16 @@ def there(root: Path = ROOT) -> str:
     """Which runs there are, the newest ones, for who named another."""
     found = sorted((path.name for path in root.glob("[0-9]*-*")), reverse=True)
     return f"there are {', '.join(found[:4])}" + ", ..." * (len(found) > 4) if found else "nothing was run here yet"
+
+
+def instead(path: Path) -> str:
+    """What may be meant by a path that is no run's, for the end of a message; "": nobody knows."""
+    if path.suffix == ".toml" and path.is_file():
+        return f"; it is a recipe: distillkit run {path}"
+    if not path.exists():
+        return f"; {there()}" if any(ROOT.glob("[0-9]*-*")) else ""
+    within = sorted(one.parent for one in path.glob("[0-9]*-*/run.json"))
+    return f"; it is a folder of runs: name one, such as {within[-1]}" if within else ""
 
 
 def named(name: str, text: str) -> bool:

@@ -17,6 +17,7 @@ from attrs import frozen
 from distillkit.api.errors import FULL, InputError, ResourceError, UsageError
 from distillkit.disk import files, typed
 from distillkit.disk.lock import held, mine
+from distillkit.disk.remembered import instead
 
 _NAME = re.compile(r"(\d{4,})-.+")
 OF_THE_PLACE = ("threads", "sessions", "told")  # keys of run.json that a student's card has not: of machine and page
@@ -56,7 +57,7 @@ class RunDir:
     def open(cls, path: Path) -> RunDir:
         """Open an existing run. Raises UsageError for what is no run folder, InputError for a damaged run.json."""
         if not os.path.lexists(path / "run.json"):
-            raise UsageError(f"{path} is not a run folder: it has no run.json")
+            raise UsageError(f"{path} is not a run folder: it has no run.json{instead(path)}")
         info = typed.json_object(path / "run.json")
         if not isinstance(info.get("fingerprint"), str):
             raise InputError(f"{path / 'run.json'} has no fingerprint")

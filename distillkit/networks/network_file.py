@@ -15,6 +15,7 @@ import torch
 from distillkit.api import Choice, Dataset, Denoiser, InputError, Network, PluginError, Rebuildable, UsageError
 from distillkit.disk.files import floats, write_atomic, write_json
 from distillkit.disk.manifest import vouched
+from distillkit.disk.remembered import instead
 from distillkit.disk.rundir import check_maker
 from distillkit.networks import bounded
 from distillkit.networks import card as cards
@@ -59,7 +60,8 @@ def files(path: Path) -> tuple[Path, Path]:
     card = weights.with_suffix(".json")
     for file in (weights, card):
         if not file.is_file():
-            raise InputError(f"{file} is missing; a network is a result folder with {WEIGHTS} and {CARD}")
+            told = f"{file} is missing; a network is a result folder with {WEIGHTS} and {CARD}"
+            raise InputError(f"{told}{instead(path)}")
     return weights, card
 
 

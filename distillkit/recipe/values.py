@@ -13,7 +13,7 @@ from cattrs import Converter
 
 from distillkit.recipe.layer import removed
 from distillkit.recipe.problem import Key
-from distillkit.recipe.shown import expected, got, is_union, plain_type
+from distillkit.recipe.shown import expected, got, is_union, plain_type, shown
 
 Hook = Callable[[Any, Any], Any]
 Reader = Callable[[Any], Any]
@@ -36,6 +36,8 @@ class Unfit(Misfit):
     def __init__(self, value: Any, type_: Any) -> None:
         bare = isinstance(value, str) and plain_type(type_) in (bool, int, float) and _PLAIN.fullmatch(value)
         hint = f"without quotes: {value}" if bare else ""
+        if isinstance(value, str) and expected(type_) == "a table with use":
+            hint = f"its name is the key use within: use = {shown(value)}"
         super().__init__(((), f"expected {expected(type_)}, got {got(value)}", hint))
 
 

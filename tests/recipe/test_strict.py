@@ -28,8 +28,11 @@ WRONG_TYPES = [
     ("generator.optimizer.betas", "[0.9]", "expected a list of 2, got a list of 1 | "),
     ("generator.optimizer.betas", '"12"', 'expected a list of 2, got the string "12" | '),
     ("generator.optimizer", "3", "expected a table, got 3 | "),
-    ("generator.network", '"mlp"', 'expected a table with use, got the string "mlp" | '),
-]
+    (
+        "generator.network", '"mlp"',
+        'expected a table with use, got the string "mlp" | its name is the key use within: use = "mlp"',
+    ),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("key", "value", "complaint"), WRONG_TYPES)
