@@ -60,8 +60,9 @@ def test_the_student_is_shown_and_not_its_average() -> None:
     assert not torch.equal(triptych.rows(state, triptych.critic(state))["student"], average)
 
 
-def test_a_run_that_draws_it_has_the_bits_of_one_that_does_not() -> None:
-    plain, drawn = toy(), toy()
+@pytest.mark.parametrize("method", [SID, {"use": "dmd"}, {"use": "diff-instruct"}], ids=lambda keys: keys["use"])
+def test_a_run_that_draws_it_has_the_bits_of_one_that_does_not(method: dict[str, object]) -> None:
+    plain, drawn = toy(method), toy(method)
     for _ in range(3):
         triptych.rows(drawn, triptych.critic(drawn))
         run(drawn, 1)
