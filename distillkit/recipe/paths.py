@@ -131,7 +131,9 @@ def _found(text: str, origin: Origin, key: Key) -> str:
                 FutureWarning, stacklevel=2,
             )  # fmt: skip
         return text
-    return text if text in table() or (of_run and not text.startswith("..")) else beside
+    # Of a run whose folder was moved alone: as seen from its project.
+    known = re.sub(r"^(\.\./)+", "", text) if of_run else text
+    return known if known in table() or (of_run and (_there(known) or not text.startswith(".."))) else beside
 
 
 def _joined(folder: Path, text: str) -> str:

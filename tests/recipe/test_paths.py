@@ -140,6 +140,9 @@ def test_what_is_written_for_a_folder_reads_from_there(place, catalog):
     home = os.path.abspath(".")
     there.write_text(to_toml(changed(recipe, lambda key, _, text: spelt(text, home, os.path.abspath(there.parent)))))
     assert 'path = "../../recipes/near.npz"' in there.read_text()
+    there.parent.rename("alone")
+    assert read("alone/resolved.toml", (), catalog).dataset.config.path == "recipes/near.npz"
+    Path("alone").rename(there.parent)
     os.chdir("/")
     assert os.path.samefile(read(place / there, (), catalog).dataset.config.path, place / "recipes/near.npz")
 
