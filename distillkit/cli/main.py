@@ -16,7 +16,7 @@ from distillkit import __version__
 from distillkit.api.explained import explained
 from distillkit.cli import plugged
 from distillkit.cli.overview import COMMANDS, Overview, unknown
-from distillkit.cli.plain import plain_streams
+from distillkit.cli.plain import forgive, plain_streams
 from distillkit.cli.refusing import Command
 from distillkit.run.signals import Stopped, StopRequest
 from distillkit.train.ranks.ending import Ending
@@ -28,6 +28,8 @@ INTERRUPTED = BY_SIGNAL + SIGINT
 def main(argv: list[str] | None = None) -> int:
     """Run one command line -> exit code (design: 0 done, 1 bug, 2 usage, 3 input, ... 130 interrupted)."""
     ending = Ending() if argv is None else None  # None: not a process of its own
+    if ending is not None:
+        forgive()
     with plain_streams():
         code = _run(sys.argv[1:] if argv is None else argv)
     if ending is not None:

@@ -81,7 +81,8 @@ class Ticks:
 def place(nimg: float, total: float, speed: float, seconds: float) -> str:
     """Where a run is, in fixed columns: thousands of images, images per second, time of training, time left."""
     left = formats.clock((total - nimg) / speed) if speed > 0 else "-"
-    cells = (formats.images(nimg, total).rjust(images_width(total)), formats.rate(speed).rjust(RATE))
+    rate = f"{speed:.0f}" if speed >= 10 else formats.rate(speed)
+    cells = (formats.images(nimg, total).rjust(images_width(total)), rate.rjust(RATE))
     return GAP.join([*cells, formats.clock(seconds).rjust(CLOCK), left.rjust(CLOCK)])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import shutil
 import sys
@@ -20,7 +21,7 @@ from distillkit.api import DistillkitError
 from distillkit.api.printable import printable
 from distillkit.cli.console import PlainConsole, console
 from distillkit.cli.main import main
-from distillkit.cli.plain import plain_streams
+from distillkit.cli.plain import forgive, plain_streams
 from distillkit.disk import manifest, typed
 from distillkit.registry import Catalog, Offer
 from distillkit.run.logged import LoggedScreen
@@ -190,3 +191,11 @@ def test_colours_of_ours_stay(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_error_is_printable_in_a_notebook_too() -> None:
     assert str(DistillkitError(f"no {EVIL}")) == f"no {printable(EVIL)}"
     assert printable("tab\tnewline\nUmlaut \u00e4 \u4e2d") == "tab\tnewline\nUmlaut \u00e4 \u4e2d"
+
+
+def test_a_terminal_that_has_no_arrows_gets_question_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(file, encoding="latin-1", write_through=True))
+    forgive()
+    console().print("fd \u2193 1 \u00b1 2")
+    assert file.getvalue() == b"fd ? 1 \xb1 2\n"

@@ -29,7 +29,7 @@ COMMANDS = {
     "compare": ["compare", "runs/0001-first", "runs/0002-student"],
     "check_done": ["check", "student.toml", "--set", "run.kimg=0.2"],
     "plugins": ["plugins", "--kind", "sample"],
-    "plugins_sid": ["plugins", "sid"],
+    "plugins_name": ["plugins", "few-step"],
     "assets": ["assets"],
 }
 NUMBER = r"-?\d[\d,]*(?:\.\d+)?(?:e[-+]\d+)?"

@@ -33,7 +33,7 @@ def test_a_tick_is_one_aligned_line_of_80_columns_at_most_and_names_are_cut(caps
         "fake_sc.",
         "generat.",
     ]
-    assert lines[0].split() == ["1.600", "64.6", "0:25", "1:39", "4.539", "177.5", "0.001282", "207.9", "-48.50"]
+    assert lines[0].split() == ["1.600", "65", "0:25", "1:39", "4.539", "177.5", "0.001282", "207.9", "-48.50"]
     assert {len(text) for text in (head, *lines)} <= {78, 79, 80}
 
 
