@@ -17,7 +17,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from attrs import frozen
 
 from distillkit.api import InputError
-from distillkit.disk import files
+from distillkit.disk import files, system
 from distillkit.disk.typed import text
 
 CHUNK = 1 << 20
@@ -143,8 +143,8 @@ def _opened(part: Path, start: int) -> BinaryIO:
     """The file, to be written from that byte on: a new one, or that of an earlier attempt; never through a link."""
     if not start:
         part.unlink(missing_ok=True)
-    flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | (0 if start else os.O_CREAT | os.O_EXCL)
-    stream = os.fdopen(os.open(part, flags, 0o644), "wb")
+    flags = os.O_WRONLY | (0 if start else os.O_CREAT | os.O_EXCL)
+    stream = os.fdopen(system.opened(part, flags, 0o644), "wb")
     stream.seek(start)
     stream.truncate()
     return stream

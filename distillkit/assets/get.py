@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from distillkit.api import InputError, ResourceError, UsageError
 from distillkit.api.errors import FULL
 from distillkit.assets import folder as folders
 from distillkit.assets.fetch import Progress, Rules, fetch
 from distillkit.assets.table import Asset, hosts
+
+DOWNLOADING = ".downloading"  # whose lock who downloads holds
 
 
 def get(
@@ -60,12 +63,8 @@ def _writing(where: Path) -> Iterator[None]:
 @contextmanager
 def _alone(where: Path) -> Iterator[None]:
     """One download to a folder at a time: two would write the same part, or the same list of sums."""
-    handle = os.open(where, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"{where}: another download is under way; wait for it") from error
-        yield
-    finally:
-        os.close(handle)
+        with FileLock(where / DOWNLOADING, timeout=0):
+            yield
+    except Timeout as error:
+        raise InputError(f"{where}: another download is under way; wait for it") from error

@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from distillkit.api.printable import printable
-from distillkit.cli.plain import Plain
+from distillkit.cli.plain import Plain, known
 
 
 class PlainConsole(Console):
@@ -18,7 +18,8 @@ class PlainConsole(Console):
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
-            yield segment if segment.control else Segment(printable(segment.text), segment.style)
+            text = known(printable(segment.text), self.encoding)
+            yield segment if segment.control else Segment(text, segment.style)
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -22,6 +22,7 @@ from distillkit.api import DistillkitError, UsageError
 from distillkit.assets.folder import folder, locked, writable
 from distillkit.cli import arguments, ranks, several
 from distillkit.cli.console import console
+from distillkit.cli.systems import lacks
 from distillkit.registry import Catalog, apart
 
 STYLES = {"ok": "green", "warn": "yellow", "broken": "red"}
@@ -50,7 +51,7 @@ def main(args: Namespace) -> int:
     if several.wanted(args) and ranks.elsewhere(args):
         return ranks.follow(args)
     tried = (Line(*finding) for finding in ranks.look(args)) if several.wanted(args) else ()
-    for line in chain(versions(), plugins(Catalog.installed()), machine(), disks(args.runs), cache(), tried):
+    for line in chain(versions(), systems(), plugins(Catalog.installed()), machine(), disks(args.runs), cache(), tried):
         counts[line.state] += 1
         shown = Text.assemble((f"{line.state:8}", STYLES[line.state]), f"{line.name:9}", line.text)
         out.print(shown, soft_wrap=True)
@@ -74,6 +75,14 @@ def versions() -> Iterator[Line]:
     yield Line(
         "ok", "hub", "can be pushed to and pulled from" if here else "for push and pull: pip install 'distillkit[hub]'"
     )
+
+
+def systems() -> Iterator[Line]:
+    """Look at what the operating system lacks, and what follows."""
+    found = list(lacks())
+    yield from (Line("warn", "system", text) for text in found)
+    if not found:
+        yield Line("ok", "system", "signals, links, owners and memory as runs need them")
 
 
 def plugins(catalog: Catalog) -> Iterator[Line]:

@@ -10,6 +10,25 @@ from typing import Any, TextIO, cast
 
 from distillkit.api.printable import printable
 
+# What tables are made of, for those who have no such letters.
+INSTEAD = str.maketrans(
+    {
+        "\N{UPWARDS ARROW}": "^", "\N{DOWNWARDS ARROW}": "v", "\N{BOX DRAWINGS LIGHT HORIZONTAL}": "-",
+        "\N{PLUS-MINUS SIGN}": "+-", "\N{GREATER-THAN OR EQUAL TO}": ">=", "\N{LESS-THAN OR EQUAL TO}": "<=",
+        "\N{MIDDLE DOT}": ".", "\N{BOX DRAWINGS HEAVY HORIZONTAL}": "-",
+    }
+)  # fmt: skip
+
+
+def known(text: str, encoding: str | None) -> str:
+    """The text in letters that an encoding has: files are in a code page on Windows, and a C locale has ASCII."""
+    encoding = encoding or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.translate(INSTEAD).encode(encoding, errors="replace").decode(encoding)
+    return text
+
 
 class Plain:
     """A stream that writes what is printable alone."""
@@ -18,7 +37,7 @@ class Plain:
         self.stream = stream
 
     def write(self, text: str) -> int:
-        self.stream.write(printable(text))
+        self.stream.write(known(printable(text), self.stream.encoding))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from distillkit.api.errors import FULL, UsageError
+from distillkit.disk import system
 
 CHECK = "check"
-_SAFE = os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def open_to_read(path: Path) -> BufferedReader:
     """Open a file for reading; refuses a link, does not wait for a pipe."""
-    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | _SAFE | os.O_NONBLOCK))
+    return open(path, "rb", opener=lambda name, flags: system.opened(name, flags | system.NONBLOCK))
 
 
 def read(path: Path) -> bytes:
@@ -33,11 +33,7 @@ def read(path: Path) -> bytes:
 
 def fsync(path: Path) -> None:
     """Force a file, or the names in a folder, to the disk."""
-    fd = os.open(path, os.O_RDONLY | _SAFE)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    system.forced(path)
 
 
 def sha256(path: Path) -> str:
@@ -48,7 +44,7 @@ def sha256(path: Path) -> str:
 
 def write_new(path: Path, data: bytes) -> None:
     """Write a file that must not exist, and fsync it."""
-    with open(path, "xb", opener=lambda name, flags: os.open(name, flags | _SAFE, 0o666)) as file:
+    with open(path, "xb", opener=system.opened) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -61,7 +57,7 @@ def write_atomic(path: Path, data: bytes) -> None:
     try:
         with told(path):
             write_new(tmp, data)
-            os.replace(tmp, path)
+            system.replaced(tmp, path)
     except BaseException:
         tmp.unlink(missing_ok=True)
         raise

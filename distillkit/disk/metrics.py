@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from distillkit.api.errors import InputError, ResourceError
-from distillkit.disk import files, typed
+from distillkit.disk import files, system, typed
 
 Line = tuple[bytes, dict[str, Any]]  # as it is in the file, and as a row
 
@@ -94,7 +94,7 @@ class MetricsLog:
             raise ResourceError(f"cannot write {self.path}: {error.strerror}") from error
 
     def _open(self) -> int:
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        fd = system.opened(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         files.fsync(self.path.parent)
         os.ftruncate(fd, files.read(self.path).rfind(b"\n") + 1)  # nothing may follow a torn line
         return fd

@@ -87,7 +87,7 @@ class Workers:
                     process.stdin.close()
                 yield End(rank, host_name(), process.returncode, self._reason(rank), pressed=self._asked)
         if self.leave_at is not None and time.monotonic() > self.leave_at:
-            self.send(signal.SIGKILL if self._asked else signal.SIGTERM)
+            (self.kill if self._asked else self.send)()
             self._asked, self.leave_at = True, time.monotonic() + PRESS_SECONDS
 
     def leave_within(self, seconds: float) -> None:
@@ -95,14 +95,19 @@ class Workers:
         until = time.monotonic() + seconds
         self.leave_at = until if self.leave_at is None else min(self.leave_at, until)
 
-    def send(self, number: int) -> None:
-        """Send a signal to all."""
+    def send(self, number: int = signal.SIGTERM) -> None:
+        """Send a signal to all that asks them to save and leave."""
         for process in self.running.values():
-            process.send_signal(number)
+            leash.ask(process, number)
+
+    def kill(self) -> None:
+        """End all of them now."""
+        for process in self.running.values():
+            process.kill()
 
     def end(self) -> None:
         """End what still runs: something went wrong here."""
-        self.send(signal.SIGKILL)
+        self.kill()
         for process in self.running.values():
             process.wait()
 

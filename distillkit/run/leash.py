@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
 
+BY_INPUT = os.name == "nt"  # whether a signal from another process ends this one before it can save
 ASKED = "DISTILLKIT_ENDS_WITH_STDIN"  # set by who holds the other end of our standard input
 
 
@@ -23,4 +25,15 @@ def obey() -> None:
 def _watch() -> None:
     while os.read(0, 1024):
         pass
-    os.kill(os.getpid(), signal.SIGTERM)
+    if BY_INPUT:
+        signal.raise_signal(signal.SIGTERM)  # the main thread's handler takes it; sent, it would end us
+    else:
+        os.kill(os.getpid(), signal.SIGTERM)  # to the whole process, so that what the main thread waits in ends
+
+
+def ask(process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> None:
+    """Ask a process that obeys to save and leave: by a signal or, where that ends it, by the end of its input."""
+    if BY_INPUT and process.stdin is not None:
+        process.stdin.close()
+    else:
+        process.send_signal(number)

@@ -189,7 +189,10 @@ def _stop(all_: Sequence[Progress]) -> None:
     """Ask the processes to save and leave, and wait for them; jobs of a queue are cancelled, which takes its time."""
     running = [one.process for one in all_ if one.process is not None]
     for process in running:
-        process.terminate()
+        if isinstance(process, subprocess.Popen):
+            leash.ask(process)
+        else:
+            process.terminate()
     for process in running:
         if isinstance(process, subprocess.Popen):
             process.wait()

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 
 import attrs
 import pytest
+from filelock import FileLock
 
 from distillkit.api import InputError
 from distillkit.assets.fetch import Rules
 from distillkit.assets.folder import locked
-from distillkit.assets.get import get
+from distillkit.assets.get import DOWNLOADING, get
 from distillkit.assets.table import hosts
 
 BODY = bytes(range(256)) * 16
@@ -32,7 +31,7 @@ def refused(server, where, rules, match, sha256=SUM):
 def fetched(server, where, rules, sha256=SUM):
     path, there = get(server.asset(sha256), where, rules=rules)
     assert path.read_bytes() == BODY and not there
-    assert sorted(file.name for file in where.iterdir()) == ["assets.lock", "file.bin"]
+    assert {file.name for file in where.iterdir()} - {DOWNLOADING} == {"assets.lock", "file.bin"}
     assert locked(where) == {"file.bin": SUM}
 
 
@@ -149,7 +148,7 @@ def test_fault_another_file_than_on_first_use(server, rules, tmp_path):
     server.behaviour = lambda h: h.reply(b"replaced")
     with pytest.raises(InputError, match=r"assets\.lock says"):
         get(server.asset("unknown"), tmp_path, rules=rules)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["assets.lock"]
+    assert {file.name for file in tmp_path.iterdir()} - {DOWNLOADING} == {"assets.lock"}
 
 
 @pytest.mark.parametrize("kind", ["text/html; charset=utf-8", "application/octet-stream"])
@@ -211,9 +210,7 @@ def test_a_damaged_lock_is_named_with_its_line(server, rules, tmp_path):
 
 
 def test_one_download_at_a_time(server, rules, tmp_path):
-    handle = os.open(tmp_path, os.O_RDONLY)
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    refused(server, tmp_path, rules, "another download is under way")
-    os.close(handle)
+    with FileLock(tmp_path / DOWNLOADING):
+        refused(server, tmp_path, rules, "another download is under way")
     assert not server.asked
     fetched(server, tmp_path, rules)

@@ -30,10 +30,14 @@ def read_pickle(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return card, tensors
 
 
+# Not through a link, not waiting for a pipe: where a system has no such flag there is none to wait for.
+FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_NONBLOCK", "O_BINARY"))
+
+
 def mapped(path: Path) -> mmap.mmap:
     """The file in memory, to read only. Raises UnsafeFile if it cannot be."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = os.open(path, FLAGS)
     except OSError as error:
         raise UnsafeFile(f"it cannot be opened: {error.strerror}") from error
     try:
