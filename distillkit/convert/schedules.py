@@ -20,6 +20,10 @@ def double(value: Tensor) -> Tensor:
     return value.to(torch.float32 if value.device.type == "mps" else torch.float64)
 
 
+def _number(value: float) -> Tensor:
+    return torch.tensor(value, dtype=torch.float64, device="cpu")  # where networks without content are made, too
+
+
 @frozen(kw_only=True)
 class Schedule:
     """A schedule; `t_min` ... `t_max` are the times that a network was trained on. t and sigma have any shape."""
@@ -59,12 +63,12 @@ class Schedule:
     @property
     def sigma_min(self) -> float:
         """Lowest noise level that the network was trained on."""
-        return float(self.sigma(torch.tensor(self.t_min, dtype=torch.float64)))
+        return float(self.sigma(_number(self.t_min)))
 
     @property
     def sigma_max(self) -> float:
         """Highest noise level that the network was trained on; infinite where a ends at zero."""
-        return float(self.sigma(torch.tensor(self.t_max, dtype=torch.float64)))
+        return float(self.sigma(_number(self.t_max)))
 
 
 @frozen(kw_only=True)

@@ -75,7 +75,7 @@ class Table(Schedule):
         where = like.dtype, like.device
         if where in self._made:
             return self._made[where]
-        abar = torch.tensor(self.alphas_cumprod, dtype=torch.float64)
+        abar = torch.tensor(self.alphas_cumprod, dtype=torch.float64, device="cpu")
         table = (((1 - abar) / abar).log() / 2).to(like.dtype).to(like.device)
         if type(table) is Tensor:  # not where compilers look through calls
             self._made[where] = table
@@ -107,16 +107,16 @@ def _abar(betas: Tensor) -> tuple[float, ...]:
 
 def linear(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> tuple[float, ...]:
     """abar of betas that rise linearly (arXiv:2006.11239)."""
-    return _abar(torch.linspace(first, last, steps, dtype=torch.float64))
+    return _abar(torch.linspace(first, last, steps, dtype=torch.float64, device="cpu"))
 
 
 def scaled_linear(steps: int = 1000, first: float = 0.00085, last: float = 0.012) -> tuple[float, ...]:
     """abar of betas whose roots rise linearly, as latent diffusion has them (arXiv:2112.10752)."""
-    return _abar(torch.linspace(first**0.5, last**0.5, steps, dtype=torch.float64) ** 2)
+    return _abar(torch.linspace(first**0.5, last**0.5, steps, dtype=torch.float64, device="cpu") ** 2)
 
 
 def squared_cosine(steps: int = 1000, most: float = 0.999) -> tuple[float, ...]:
     """abar of a squared cosine, betas at `most` 0.999 (arXiv:2102.09672, Eq. 17)."""
-    u = torch.arange(steps + 1, dtype=torch.float64) / steps
+    u = torch.arange(steps + 1, dtype=torch.float64, device="cpu") / steps
     abar = ((u + 0.008) / 1.008 * math.pi / 2).cos() ** 2
     return _abar((1 - abar[1:] / abar[:-1]).clamp(max=most))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,9 @@ from distillkit.api import UsageError
 from distillkit.convert import from_x0, to_x0
 
 DATA = Path(__file__).parent / "data" / "flow_io.npz"
-TABLES = {"linear": convert.linear, "scaled_linear": convert.scaled_linear, "squared_cosine": convert.squared_cosine}
+TABLES: dict[str, Callable[[], tuple[float, ...]]] = {
+    "linear": convert.linear, "scaled_linear": convert.scaled_linear, "squared_cosine": convert.squared_cosine,
+}  # fmt: skip
 SCHEDULES = {
     "edm": convert.Edm(), "flow": convert.Flow(), "trigflow": convert.TrigFlow(), "gvp": convert.Gvp(),
     "vp": convert.Vp(), "cosine-logsnr": convert.CosineLogSnr(),

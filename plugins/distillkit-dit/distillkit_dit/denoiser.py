@@ -1,0 +1,85 @@
+"""The transformer as a denoiser D(x; sigma), with its first half as an encoder."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from distillkit.convert import Converted, Schedule
+from distillkit.noise import dropout
+from distillkit_dit.transformer import Transformer
+
+
+class TransformerDenoiser(Converted):
+    """A transformer that predicts `prediction` on `schedule`; its time is `1 - t` where it runs from noise to data.
+
+    Further output channels than the image's, such as DiT's variances, are left out.
+    """
+
+    def __init__(
+        self, model: Transformer, resolution: int, channels: int, label_dim: int, schedule: Schedule, prediction: str,
+        *, reversed_time: bool = False, label_dropout: float = 0.0, sigma_data: float = 0.5,
+    ) -> None:  # fmt: skip
+        super().__init__(resolution, channels, label_dim, schedule, prediction, sigma_data)
+        self.model, self.reversed_time, self.label_dropout = model, reversed_time, label_dropout
+
+    def predict(self, x_t: Tensor, t: Tensor, labels: Tensor | None) -> Tensor:
+        """What the transformer says of the image's channels, [N,C,H,W]."""
+        h, c = self._begin(x_t, t, labels)
+        for block in self.model.blocks:
+            h = block(h, c)
+        return self.model.image(h, c)[:, : self.channels]
+
+    def blocks(self) -> list[torch.nn.Module]:
+        """Its parts for `run --shard`."""
+        return list(self.model.blocks)
+
+    def encoder_features(
+        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None
+    ) -> list[Tensor]:
+        """Tokens [N,width,h,w] after each block of the first half; the rest does not run."""
+        x, _, x_t, t, labels = self.native(x, sigma, labels)
+        with self.layers(x):
+            h, c = self._begin(x_t, t, labels)
+            return self._encode(h, c, x.dtype)[1]
+
+    def denoised_features(
+        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """D [N,C,H,W] and what `encoder_features` gives, from one pass."""
+        x, sigma, x_t, t, labels = self.native(x, sigma, labels)
+        with self.layers(x):
+            h, c = self._begin(x_t, t, labels)
+            h, maps = self._encode(h, c, x.dtype)
+            for block in self.model.blocks[len(maps) :]:
+                h = block(h, c)
+            predicted = self.model.image(h, c)[:, : self.channels]
+        return self.denoised(x, sigma, x_t, predicted), maps
+
+    def encoder(
+        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None
+    ) -> Tensor:
+        """Logits [N,1,h,w]: the mean over channels of the tokens in the middle."""
+        return self.encoder_features(x, sigma, labels)[-1].mean(1, keepdim=True)
+
+    def encoder_decoder(
+        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """D [N,C,H,W] and those logits, from one pass."""
+        D, maps = self.denoised_features(x, sigma, labels)
+        return D, maps[-1].mean(1, keepdim=True)
+
+    def _begin(self, x_t: Tensor, t: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Tokens [N,T,width] and c [N,width]."""
+        if labels is not None and self.training and self.label_dropout:
+            keep = dropout(labels.new_ones(len(labels), 1), self.label_dropout) > 0
+            labels = labels * keep
+        return self.model.tokens(x_t), self.model.embed(1 - t if self.reversed_time else t, labels)
+
+    def _encode(self, h: Tensor, c: Tensor, dtype: torch.dtype) -> tuple[Tensor, list[Tensor]]:
+        maps = []
+        for block in self.model.blocks[: max(1, len(self.model.blocks) // 2)]:
+            h = block(h, c)
+            side = round(h.shape[1] ** 0.5)
+            maps.append(h.transpose(1, 2).reshape(len(h), -1, side, side).to(dtype))
+        return h, maps

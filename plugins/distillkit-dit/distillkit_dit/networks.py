@@ -1,0 +1,130 @@
+"""The network components: DiT, SiT and MeanFlow's transformer, by the names of their sizes or by their numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from distillkit.api import Network, UsageError, field, frozen, ge, gt, in_, lt
+from distillkit.convert import Flow, Gvp, Schedule, Table, Vp, linear, scaled_linear, squared_cosine
+from distillkit_dit.denoiser import TransformerDenoiser
+from distillkit_dit.transformer import FASTGEN, RELEASED, Names, Transformer
+
+TABLES: dict[str, Callable[[], tuple[float, ...]]] = {
+    "linear": linear, "scaled_linear": scaled_linear, "squared_cosine": squared_cosine,
+}  # fmt: skip
+PATHS: dict[str, type[Schedule]] = {"linear": Flow, "gvp": Gvp, "vp": Vp}
+
+
+@frozen(kw_only=True)
+class TransformerConfig:
+    """Keys that all of them share."""
+
+    size: str = ""  # "S/2" ... "XL/8", the published sizes and their patches, in place of the four keys below
+    patch_size: int = field(default=2, validator=ge(1))  # pixels of a token's side
+    hidden_size: int = field(default=384, validator=ge(4))  # width of a token
+    depth: int = field(default=12, validator=ge(1))  # blocks
+    num_heads: int = field(default=6, validator=ge(1))  # of attention
+    mlp_ratio: float = field(default=4.0, validator=gt(0))  # width of a block's MLP / hidden_size
+    label_dropout: float = field(default=0.0, validator=[ge(0), lt(1)])  # probability that training sees no label
+    sigma_data: float = field(default=0.5, validator=gt(0))  # standard deviation of the images
+
+    def architecture(self, resolution: int) -> dict[str, Any]:
+        """What the transformer takes. Raises UsageError where the numbers do not fit together."""
+        keys = {name: getattr(self, name) for name in ("patch_size", "hidden_size", "depth", "num_heads", "mlp_ratio")}
+        if self.size:
+            keys |= published(self.size)
+        patch, width, heads = keys["patch_size"], keys["hidden_size"], keys["num_heads"]
+        if resolution % patch:
+            raise UsageError(f"patch_size {patch} does not divide the images' {resolution} pixels")
+        if width % heads or width % 4:
+            raise UsageError(f"hidden_size {width} must be a multiple of 4 and of num_heads, which is {heads}")
+        return keys
+
+
+def published(size: str) -> dict[str, int]:
+    """The numbers of "XL/2" and its like. Raises UsageError."""
+    found = re.fullmatch(rf"({'|'.join(Transformer.sizes)})/([1-9]\d?)", size)
+    if not found:
+        names = ", ".join(f"{name}/2" for name in Transformer.sizes)
+        raise UsageError(f"size = {size!r} is no published size: {names}, or with another patch")
+    depth, width, heads = Transformer.sizes[found[1]]
+    return {"patch_size": int(found[2]), "hidden_size": width, "depth": depth, "num_heads": heads}
+
+
+class TransformerNetwork(Network):
+    """A transformer of some prediction and schedule."""
+
+    tiny = {"patch_size": 2, "hidden_size": 16, "depth": 2, "num_heads": 2, "mlp_ratio": 2.0}
+    names: Names = RELEASED
+    reversed_time = False
+
+    def schedule(self) -> Schedule:
+        raise NotImplementedError
+
+    def prediction(self) -> str:
+        raise NotImplementedError
+
+    def module(self, resolution: int, channels: int, label_dim: int) -> TransformerDenoiser:
+        """Raises UsageError when the config and the image shape do not fit."""
+        c = self.config
+        raw = Transformer(
+            resolution, channels, label_dim, outputs=channels * (2 if getattr(c, "learn_sigma", False) else 1),
+            names=self.names, second_time=getattr(c, "second_time", False), **c.architecture(resolution),
+        )  # fmt: skip
+        return TransformerDenoiser(
+            raw, resolution, channels, label_dim, self.schedule(), self.prediction(), label_dropout=c.label_dropout,
+            reversed_time=self.reversed_time, sigma_data=c.sigma_data,
+        )  # fmt: skip
+
+
+class Dit(TransformerNetwork):
+    """DiT, which predicts the noise of a table's steps (arXiv:2212.09748)."""
+
+    @frozen(kw_only=True)
+    class Config(TransformerConfig):
+        betas: str = field(default="linear", validator=in_(tuple(TABLES)))  # the table of noise levels
+        interpolated: bool = False  # steps between whole ones, which training has not seen but which move smoothly
+        learn_sigma: bool = True  # further channels for variances, as in the released files; not used here
+
+    def schedule(self) -> Schedule:
+        return Table(alphas_cumprod=TABLES[self.config.betas](), interpolated=self.config.interpolated)
+
+    def prediction(self) -> str:
+        return "eps"
+
+
+class Sit(TransformerNetwork):
+    """SiT: DiT's transformer with a continuous time from noise to data (arXiv:2401.08740)."""
+
+    reversed_time = True
+
+    @frozen(kw_only=True)
+    class Config(TransformerConfig):
+        path: str = field(default="linear", validator=in_(tuple(PATHS)))  # between data and noise
+        prediction: str = field(default="velocity", validator=in_(("velocity", "eps", "score")))
+        """what the network says of it; the released ones: velocity"""
+        learn_sigma: bool = True  # further channels, as in the released files; not used here
+
+    def schedule(self) -> Schedule:
+        return PATHS[self.config.path]()
+
+    def prediction(self) -> str:
+        return str(self.config.prediction)
+
+
+class FlowDit(TransformerNetwork):
+    """A transformer of rectified flow, with MeanFlow's names of weights (arXiv:2209.03003, 2505.13447)."""
+
+    names = FASTGEN
+
+    @frozen(kw_only=True)
+    class Config(TransformerConfig):
+        second_time: bool = False  # an input for t - r beside t: for flow maps
+
+    def schedule(self) -> Schedule:
+        return Flow()
+
+    def prediction(self) -> str:
+        return "flow"
