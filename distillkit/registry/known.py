@@ -49,6 +49,7 @@ KNOWN: dict[tuple[str, str], str] = {
     ("generator_loss", "ect"): "distillkit-cm",
     ("generator_loss", "edm"): "distillkit-edm",
     ("generator_loss", "edm2"): "distillkit-edm",
+    ("generator_loss", "flow-matching"): "distillkit-dit",
     ("generator_loss", "gdd"): "distillkit-gdd",
     ("generator_loss", "gdd-i"): "distillkit-gdd",
     ("generator_loss", "sid"): "distillkit-sid",
