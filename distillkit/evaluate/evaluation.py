@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import cast
@@ -14,10 +15,12 @@ from distillkit.api import Evaluate, PluginError
 from distillkit.disk.rundir import RunDir
 from distillkit.evaluate.draw import Drawer, untold
 from distillkit.images import pictures
-from distillkit.show.screen import Screen
+from distillkit.show import formats
+from distillkit.show.screen import Bar, Screen
 from distillkit.train.state import Part, State
 
 COLUMNS = 10
+SLOW = 30.0  # seconds: an evaluation that takes longer says so
 Failed = Callable[[str, Exception], None]  # what failed, and why
 
 
@@ -29,7 +32,7 @@ def evaluate(draw: Drawer, parts: list[Part], screen: Screen, failed: Failed | N
     found: dict[str, float] = {}
     for part in parts:
         with screen.progress(f"evaluating {part.name}", None, "img") as bar:
-            draw.told = bar.advance
+            draw.told = made = _Made(bar)
             try:
                 found |= measured(part, draw)
             except Exception as error:
@@ -38,7 +41,21 @@ def evaluate(draw: Drawer, parts: list[Part], screen: Screen, failed: Failed | N
                 failed(f"evaluate {part.name!r}", error)
             finally:
                 draw.told = untold
+        if (took := time.perf_counter() - made.start) > SLOW:
+            rate = formats.rate(made.images / took)
+            screen.line(f"evaluated {part.name}: {made.images:,} images in {formats.duration(took)}, {rate} img/s")
     return found
+
+
+class _Made:
+    """Counts images that were made, on a bar too."""
+
+    def __init__(self, bar: Bar) -> None:
+        self.bar, self.images, self.start = bar, 0, time.perf_counter()
+
+    def __call__(self, images: int) -> None:
+        self.images += images
+        self.bar.advance(images)
 
 
 def measured(part: Part, draw: Drawer) -> dict[str, float]:

@@ -38,7 +38,7 @@ WORDS = (
     (re.compile(r"\b\d+ (?:s|min|h|d)\b(?: \d\d? (?:s|min|h)\b)?"), "# s"),  # 3 min 05 s
     (re.compile(rf"{NUMBER} [kMGT]?B\b"), "# B"),
     (re.compile(r"eval-[\d-]+\.json"), "eval-#.json"),
-    (re.compile(r"(distillkit-\w+) \d+\.\d+\.\w+"), r"\1 #"),
+    (re.compile(r"\b(distillkit(?:-\w+)?) \d+\.\d+\.\w+"), r"\1 #"),
     (re.compile(rf"^(until \S+ .) {NUMBER}"), r"\1 #"),
 )
 

@@ -11,6 +11,7 @@ import pytest
 from distillkit.api import Evaluate
 from distillkit.builtin import mixture
 from distillkit.cli.main import main
+from distillkit.evaluate import evaluation
 
 EVALUATE = """
 [[evaluate]]
@@ -24,10 +25,13 @@ def test_facts_of_a_metric_are_shown_and_kept_with_the_result(
 ) -> None:
     facts = {"protocol": "<ours>", "seeds": "0-63"}
     monkeypatch.setattr(mixture.MixtureMetrics, "protocol", facts)
+    monkeypatch.setattr(evaluation, "SLOW", -1.0)
     assert main(["run", str(tiny(EVALUATE)), "--runs", str(tmp_path / "runs"), "--set", "run.kimg=0.032"]) == 0
     (run,) = (tmp_path / "runs").glob("0001-*")
     assert json.loads((run / "result/metrics.json").read_text())["protocol"] == {"mixture": facts}
-    assert capsys.readouterr().out.count("mixture: protocol: <ours>; seeds: 0-63") == 1
+    told = capsys.readouterr().out
+    assert told.count("mixture: protocol: <ours>; seeds: 0-63") == 1
+    assert "evaluated mixture: 64 images in 0 s, " in told  # where it is slow
     page = (run / "report.html").read_text()
     assert "<h3>mixture</h3>" in page and "<td>&lt;ours&gt;</td>" in page and "<td>0-63</td>" in page
 
