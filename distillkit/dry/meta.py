@@ -25,6 +25,9 @@ DEVICE = torch.device("meta")
 HALVES = (torch.float32, torch.bfloat16, torch.float16)
 GARBAGE = 100_000  # objects between two looks for it: graphs are made of many, and none of them is
 COPY = torch.ops.aten.copy_.default
+# What torch's compiler keeps for the backward pass beside convolutions and products, found by measuring (torch 2.13).
+KEPT = {torch.ops.aten.native_group_norm.default, torch.ops.aten.native_layer_norm.default,
+        torch.ops.aten.silu.default, torch.ops.aten.gelu.default}  # fmt: skip
 READ = torch.ops.aten._local_scalar_dense.default  # what float(t), int(t), bool(t) and t.item() come to
 
 
@@ -41,6 +44,7 @@ class Live(TorchDispatchMode):
         self.reads = 0  # numbers that were asked for, and made up
         self.memo = Memo()
         self.known: dict[int, object] = {}  # storages, and what waits for their end; views share one
+        self.worked: set[int] = set()  # those that compiled passes would keep for their gradients
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -55,10 +59,12 @@ class Live(TorchDispatchMode):
             return torch.ones((), dtype=args[0].dtype, device="cpu").item()
         if func is COPY and args[1].is_meta and not args[0].is_meta:
             return args[0]  # weights into a buffer that is made on the CPU whatever the device
+        before = self.memo.flops
         out = self.memo(func, args, kwargs or {})
+        worked = self.memo.flops > before or func in KEPT
         for value in (out,) if isinstance(out, Tensor) else tree_leaves(out):
             if isinstance(value, Tensor) and value.device == self.device:
-                self._see(value.untyped_storage())
+                self._see(value.untyped_storage(), worked)
         return out
 
     def restart(self) -> None:
@@ -70,16 +76,19 @@ class Live(TorchDispatchMode):
         """Work since `restart`."""
         return self.memo.flops
 
-    def _see(self, storage: torch.UntypedStorage) -> None:
+    def _see(self, storage: torch.UntypedStorage, worked: bool) -> None:
         key = storage._cdata
         if key not in self.known:
             size = storage.nbytes()
             self.known[key] = weakref.ref(storage, partial(self._gone, key, size))
             self.bytes += size
+            if worked:
+                self.worked.add(key)
             self.peak = max(self.peak, self.bytes)
 
     def _gone(self, key: int, size: int, _: object) -> None:
         del self.known[key]
+        self.worked.discard(key)
         self.bytes -= size
 
 

@@ -11,6 +11,7 @@ from attrs import frozen
 from distillkit.api import Turn
 from distillkit.dry import build as dry_build
 from distillkit.dry import parts
+from distillkit.dry.fused import keep_little
 from distillkit.dry.meta import Live
 from distillkit.dry.parts import Card
 from distillkit.recipe.schema import Recipe
@@ -53,9 +54,11 @@ class Cost:
         return sum(turn.flops / turn.every for turn in self.turns)
 
 
-def build(recipe: Recipe, cards: Mapping[str, Card], catalog: Catalog) -> State:
+def build(recipe: Recipe, cards: Mapping[str, Card], catalog: Catalog, live: Live) -> State:
     """Build the recipe's live objects on the meta device (see dry.build), optimizers ready."""
     state = dry_build.build(recipe, parts.images(recipe, cards, catalog), cards, catalog)
+    if recipe.run.compile:
+        keep_little(state, live)
     for updater in state.updaters.values():
         for p in updater.params:
             p.grad = torch.empty_like(p)

@@ -95,7 +95,7 @@ def _stage(node: Node, run: RunDir | None, cards: dict[str, Card], catalog: Cata
     bare = Stage(recipe=node.recipe, run=run, missing=missing, chained=recipe, cards=needed)
     try:
         with torch.random.fork_rng(devices=[]), blank() as live:
-            state = dry.build(recipe, needed, catalog)
+            state = dry.build(recipe, needed, catalog, live)
             cards[str(node.recipe.path.resolve())] = cast(Carded, state.generator).card
             return _measured(bare, state, live)
     except InputError as error:

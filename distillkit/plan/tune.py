@@ -120,7 +120,7 @@ def peak(stage: Stage, recipe: Recipe, catalog: Catalog) -> float | None:
     run = recipe.run
     try:
         with blank() as live:
-            state = dry.build(recipe, stage.cards, catalog)
+            state = dry.build(recipe, stage.cards, catalog, live)
             return dry.small(state, live, run.batch, run.micro_batch or run.batch).largest.peak
     except (NotImplementedError, DistillkitError):
         return None

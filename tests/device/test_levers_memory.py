@@ -112,7 +112,7 @@ def test_the_plan_says_how_much_less_the_largest_turn_takes(lever: str) -> None:
             live.restart()
             run(state, 1)
         with blank() as counted:
-            built = dry.build(state.recipe, {}, toys.catalog())
+            built = dry.build(state.recipe, {}, toys.catalog(), counted)
             found = dry.small(built, counted, state.recipe.run.batch, state.recipe.run.batch)
         return live.peak, found.largest.peak
 

@@ -102,7 +102,7 @@ def test_bytes_by_role_are_those_worked_by_hand(recipe_name: str, asset: str, pa
     catalog = Catalog.installed()
     card = parts.card_of(asset, catalog)
     with blank() as live:
-        state = dry.build(read(ROOT / "recipes" / f"{recipe_name}.toml"), {asset: card}, catalog)
+        state = dry.build(read(ROOT / "recipes" / f"{recipe_name}.toml"), {asset: card}, catalog, live)
         assert all(p.is_meta for network in state.networks.values() for p in network.parameters())
         found = {role.name: role for role in roles(state, live.bytes)}
     filters = found["teacher"].weights - 4 * parameters  # resampling filters, which are no parameters
@@ -145,6 +145,14 @@ def test_the_memory_is_that_of_a_real_iteration(recipe: Callable[..., Path], tmp
     # A CPU's autocast leaves norms in bfloat16; counted is a GPU's, which takes more.
     bound = 0.1 if "bf16" in lever else 0.05
     assert planned(path, tmp_path, *sets).cost.largest.peak == pytest.approx(live.peak, rel=bound)
+
+
+def test_compiled_passes_keep_less_and_do_the_same_work(recipe: Callable[..., Path], tmp_path: Path) -> None:
+    """How much less is measured in benchmarks/results/speed.md; compiling takes minutes."""
+    whole, less = (planned(recipe("sid"), tmp_path, "run.batch=64", *sets) for sets in ((), ("run.compile=true",)))
+    assert 0.6 * whole.cost.largest.peak < less.cost.largest.peak < 0.9 * whole.cost.largest.peak
+    assert less.cost.flops == whole.cost.flops
+    assert less.roles == whole.roles
 
 
 def test_sid_costs_eleven_forward_passes_with_micro_batches_too(recipe: Callable[..., Path], tmp_path: Path) -> None:
