@@ -37,7 +37,7 @@ class Plain:
         self.stream = stream
 
     def write(self, text: str) -> int:
-        self.stream.write(known(printable(text), self.stream.encoding))
+        self.stream.write(known(printable(text), getattr(self.stream, "encoding", None)))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:

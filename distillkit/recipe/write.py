@@ -1,4 +1,7 @@
-"""A Recipe -> plain tables, and TOML that `read` accepts and reads as the same Recipe."""
+"""A Recipe -> plain tables, and TOML that `read` accepts and reads as the same Recipe.
+
+Not by tomli-w: it breaks every list over lines, has no form of one value, and lets signs through that turn text around.
+"""
 
 from __future__ import annotations
 
