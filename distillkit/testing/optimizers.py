@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from distillkit.api import Optimizer, Schedule, UpdateRule
+from distillkit.recipe import table_of
 from distillkit.recipe.ends import depends_on_kimg
 from distillkit.testing import toys
 from distillkit.testing.component import ComponentContract
@@ -37,7 +38,7 @@ class UpdateRuleContract(ComponentContract):
 
     def training(self, ranks: Ranks | None = None, **run_table: Any) -> State:
         """The toy recipe, whose generator it moves, in float64."""
-        table = {"name": self.table, "lr": 1e-2, **self.settings}
+        table = {"name": self.table, "lr": 1e-2, **table_of(dict(self.settings))}
         return self.state(ranks, run={"precision": "fp64", **run_table}, generator={"optimizer": table})
 
     def test_it_finds_the_lowest_point_of_a_quadratic(self) -> None:
