@@ -156,8 +156,8 @@ def test_a_resumed_run_has_the_same_verdict(
     _, whole = run(path)
     real = Training.maintain
 
-    def killed(self: Training, bar: Any) -> None:
-        real(self, bar)
+    def killed(self: Training) -> None:
+        real(self)
         if self.state.iteration == PLANTED + 30:
             raise MemoryError("no more")
 
