@@ -50,7 +50,7 @@ def judged(run: Saved) -> Verdict:
     warnings = list(_warnings(run))
     if warnings:
         told.append(f"{len(warnings)} warning{'s' if len(warnings) > 1 else ''}")
-    if level == "well" and (warnings or copies.SIGNS in told or _behind(run)):
+    if level == "well" and (warnings or copies.SIGNS in told):
         level = "look"
     glue = ", " if level == "open" else ": "
     return Verdict(glue.join([state, *["; ".join(told)] * bool(told)]), level, (*warnings, *_numbers(run)))
@@ -68,8 +68,9 @@ def _state(run: Saved) -> tuple[str, Level]:
     if run.status == "failed":
         return f"failed with code {run.end['code']}: {reason}", "bad"
     if run.status == "finished":
-        looked = run.watch is not None and run.watch.look > 0
-        return ("healthy", "well") if looked else ("finished, and nothing looked at its health", "look")
+        if run.watch is None or run.watch.look <= 0:
+            return "finished, and nothing looked at its health", "look"
+        return ("behind its teacher", "look") if _behind(run) else ("healthy", "well")
     word = "running" if run.status == "running" else "not finished, and nothing works on it"
     return f"{word}: {_progress(run)}", "open"
 

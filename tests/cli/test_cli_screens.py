@@ -160,11 +160,11 @@ def test_a_run_ends_with_its_verdict_and_what_can_be_done_next(tiny, tmp_path, m
     evaluate = '[[evaluate]]\nuse = "mixture"\nimages = 64\n'
     assert main(["run", str(tiny(evaluate)), "--runs", "runs"]) == 0
     said = capsys.readouterr().out
-    assert "tiny  0 s of training\nhealthy: one call is " in said
+    assert "tiny  0 s of training\nbehind its teacher: one call is " in said
     assert "next     distillkit sample runs/0001-tiny -n 64 --out samples.png\n" in said
     assert main(["eval", "runs/0001-tiny"]) == 0
     told = capsys.readouterr().out
-    assert "healthy" not in told and "next " not in told and told.splitlines()[-1].startswith("measured runs/0001-tiny")
+    assert "its teacher" not in told and "next " not in told and told.splitlines()[-1].startswith("measured runs/0001-tiny")
 
 
 def test_the_panel_names_the_runs_picture_whatever_else_lies_there_and_however_new(tmp_path):

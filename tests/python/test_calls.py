@@ -36,7 +36,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> distillkit.Result:
 def test_a_recipe_of_tables_is_run_and_its_numbers_are_there(result: distillkit.Result) -> None:
     assert (result.status, result.path.name) == ("finished", "0001-mine")
     assert result.metrics["mixture/sw2"] > 0 and result.teacher["mixture/sw2"] > 0
-    assert result.verdict.level == "look" and result.verdict.text.startswith("healthy: ")
+    assert result.verdict.level == "look" and result.verdict.text.startswith("behind its teacher: ")
     curve = result.curves["loss/generator"]
     assert curve["kimg"] == [0.016, 0.032, 0.048, 0.064] and len(curve["value"]) == 4
     assert "kimg = 0.064" in result.recipe
