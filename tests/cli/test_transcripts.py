@@ -33,7 +33,9 @@ COMMANDS = {
     "assets": ["assets"],
 }
 NUMBER = r"-?\d[\d,]*(?:\.\d+)?(?:e[-+]\d+)?"
-VERDICT = re.compile(r"^(healthy|behind its teacher|finished, and nothing looked at its health): .*?(?=\n\n)", re.MULTILINE | re.DOTALL)
+VERDICT = re.compile(
+    r"^(healthy|behind its teacher|finished, and nothing looked at its health): .*?(?=\n\n)", re.MULTILINE | re.DOTALL
+)
 WORDS = (
     (re.compile(r"\b\d+ (?:s|min|h|d)\b(?: \d\d? (?:s|min|h)\b)?"), "# s"),  # 3 min 05 s
     (re.compile(rf"{NUMBER} [kMGT]?B\b"), "# B"),
