@@ -118,7 +118,7 @@ def test_it_is_listed_with_its_summary_and_explained_with_its_keys(shell: Shell)
 
 
 def test_its_recipe_is_checked_and_runs(shell: Shell) -> None:
-    checked = shell.distillkit("check", "recipes/gaussians_toy.toml")
+    checked = shell.distillkit("check", "recipes/gaussians_toy.toml", "--full")
     assert checked.returncode == 0, checked.stderr
     assert 'use = "toy-diff-instruct"' in checked.stdout and 'distillkit-toyloss = "1.2.3"' in checked.stdout
     ran = shell.distillkit("run", "recipes/gaussians_toy.toml")

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import traceback
 import warnings
+from collections.abc import Callable
 from importlib import import_module
 from signal import SIGINT
 from typing import Any
@@ -57,7 +58,7 @@ def _called(command: str, argv: list[str]) -> int:
             except SystemExit as leave:  # argparse: 0 after --help, 2 after a wrong argument
                 return int(leave.code or 0)
             args.argv = argv  # for the commands that start themselves again
-            warnings.showwarning = _show_warning
+            warnings.showwarning = _once()
             shipped = args.command in COMMANDS
             module: Any = import_module(f"distillkit.cli.{args.command}") if shipped else plugged.made(args.command)
             with stop.at_once():  # what trains has one of its own, which saves
@@ -128,5 +129,14 @@ def _one_line(text: object) -> str:
     return " ".join(str(text).split())
 
 
-def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"warning: {_one_line(message)}", file=sys.stderr)
+def _once() -> Callable[..., None]:
+    """What shows warnings: each line once, however often a command comes to the same."""
+    shown: set[str] = set()
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        line = f"warning: {_one_line(message)}"
+        if line not in shown:
+            shown.add(line)
+            print(line, file=sys.stderr)
+
+    return show

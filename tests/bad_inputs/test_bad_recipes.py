@@ -28,7 +28,7 @@ RECIPES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     "network": ('use = "mlp"', 'use = "mpl"', ('generator.network.use  no network named "mpl"', '"mlp"?')),
     "sample": ('use = "one-step"', 'use = "onestep"', ('sample.use  no sample named "onestep"', '"one-step"?')),
-    "generator_loss": ('use = "sid"', 'use = "sit"', ('generator_loss.use  no generator_loss named "sit"', '"sid"?')),
+    "generator_loss": ('use = "sid"', 'use = "sidd"', ('generator_loss.use  no generator_loss named "sidd"', '"sid"?')),
     "auxiliary_loss": (END, f'{END}[[auxiliary_loss]]\nuse = "embeding"', ("auxiliary_loss[0].use", '"embedding"?')),
     "evaluate": ('use = "mixture"', 'use = "mixtures"', ('evaluate[0].use  no evaluate named "mixtures"', '"mixture"')),
     "embedding": (

@@ -145,7 +145,7 @@ def test_statistics_are_mean_and_covariance_and_fid_can_read_them(
     assert main(["data", "stats", "x.npz", "none/ref.npz", "--network", "net.pt"]) == 2
     assert "its folder does not" in refused(capsys)
     assert main(["data", "stats", "x.npz", "other.npz"]) == 2
-    assert "features.network missing" in refused(capsys)
+    assert "--network FILE is missing: the TorchScript file of --features inception" in refused(capsys)
 
 
 @pytest.mark.parametrize("size", ["0", "8x", "axb", "5000", "8x8x8", "-1"])

@@ -193,9 +193,9 @@ def test_an_error_is_printable_in_a_notebook_too() -> None:
     assert printable("tab\tnewline\nUmlaut \u00e4 \u4e2d") == "tab\tnewline\nUmlaut \u00e4 \u4e2d"
 
 
-def test_a_terminal_that_has_no_arrows_gets_question_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_that_has_no_arrows_gets_letters_like_them(monkeypatch: pytest.MonkeyPatch) -> None:
     file = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(file, encoding="latin-1", write_through=True))
     forgive()
     console().print("fd \u2193 1 \u00b1 2")
-    assert file.getvalue() == b"fd ? 1 \xb1 2\n"
+    assert file.getvalue() == b"fd v 1 +- 2\n"

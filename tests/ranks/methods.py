@@ -42,6 +42,7 @@ METHODS: dict[str, toys.Tables] = {
     "ect": {"generator_loss": {"double_kimg": 0.025}},
     "edm": {"generator": SCRATCH},
     "edm2": {"generator": {**SCRATCH, "network": EDM2}},
+    "flow-matching": {"generator": SCRATCH},
 }
 PIXELS = {"use": "pixels"}
 CONVNET = {"use": "convnet", "width": 4, "depth": 1}

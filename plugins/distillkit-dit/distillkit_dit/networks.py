@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ from distillkit_dit.transformer import FASTGEN, RELEASED, Names, Transformer
 TABLES: dict[str, Callable[[], tuple[float, ...]]] = {
     "linear": linear, "scaled_linear": scaled_linear, "squared_cosine": squared_cosine,
 }  # fmt: skip
+SIZES = tuple(f"{name}/{patch}" for name in Transformer.sizes for patch in (2, 4, 8))
 PATHS: dict[str, type[Schedule]] = {"linear": Flow, "gvp": Gvp, "vp": Vp}
 
 
@@ -21,7 +21,8 @@ PATHS: dict[str, type[Schedule]] = {"linear": Flow, "gvp": Gvp, "vp": Vp}
 class TransformerConfig:
     """Keys that all of them share."""
 
-    size: str = ""  # "S/2" ... "XL/8", the published sizes and their patches, in place of the four keys below
+    size: str = field(default="", validator=in_(("", *SIZES)))
+    """a published size and the pixels of its tokens, in place of the four keys below"""
     patch_size: int = field(default=2, validator=ge(1))  # pixels of a token's side
     hidden_size: int = field(default=384, validator=ge(4))  # width of a token
     depth: int = field(default=12, validator=ge(1))  # blocks
@@ -44,13 +45,10 @@ class TransformerConfig:
 
 
 def published(size: str) -> dict[str, int]:
-    """The numbers of "XL/2" and its like. Raises UsageError."""
-    found = re.fullmatch(rf"({'|'.join(Transformer.sizes)})/([1-9]\d?)", size)
-    if not found:
-        names = ", ".join(f"{name}/2" for name in Transformer.sizes)
-        raise UsageError(f"size = {size!r} is no published size: {names}, or with another patch")
-    depth, width, heads = Transformer.sizes[found[1]]
-    return {"patch_size": int(found[2]), "hidden_size": width, "depth": depth, "num_heads": heads}
+    """The numbers of "XL/2" and its like."""
+    name, _, patch = size.partition("/")
+    depth, width, heads = Transformer.sizes[name]
+    return {"patch_size": int(patch), "hidden_size": width, "depth": depth, "num_heads": heads}
 
 
 class TransformerNetwork(Network):
