@@ -21,6 +21,10 @@ class PlainConsole(Console):
             text = known(printable(segment.text), self.encoding)
             yield segment if segment.control else Segment(text, segment.style)
 
+    def on_broken_pipe(self) -> None:
+        """A reader that has left is told by the error itself, which every command ends with: rich's own is exit 1."""
+        raise  # noqa: PLE0704 # rich calls it where it handles that error
+
 
 def console(*, stderr: bool = False) -> Console:
     """A console that emits escape sequences for style only on a terminal without NO_COLOR."""
@@ -35,5 +39,5 @@ def tell(out: Console, what: RenderableType) -> None:
     """Print the outcome of work that is done and kept, no line broken; that nobody reads it does not make it fail."""
     try:
         out.print(what, soft_wrap=True)
-    except (OSError, SystemExit):  # rich leaves by SystemExit where the reader has left
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -145,10 +145,11 @@ def test_a_warning_is_one_line(command, capsys):
     assert capsys.readouterr().err == "warning: be careful\n"
 
 
-def test_a_reader_that_leaves_early_is_no_error():
+@pytest.mark.parametrize("argv", [["plugins", "--json"], ["plugins"]])
+def test_a_reader_that_leaves_early_is_no_error(argv):
     read, write = os.pipe()
     os.close(read)
-    command = [sys.executable, "-m", "distillkit", "plugins", "--json"]
+    command = [sys.executable, "-m", "distillkit", *argv]
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, timeout=120, check=False)
     os.close(write)
     assert (done.returncode, done.stderr) == (0, b"")
