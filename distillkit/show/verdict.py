@@ -82,7 +82,8 @@ def _progress(run: Saved) -> str:
 def _trend(run: Saved) -> Iterator[str]:
     """Of a run that goes on: its first metric now and before, and signs of a collapse."""
     measured = [row for row in run.rows if row["what"] == "evaluate"]
-    first = next((row for row in run.scores.rows() if run.way(row.name) in ("lower", "higher")), None)
+    rows = [row for row in run.scores.rows() if row.student is not None]
+    first = next((row for row in rows if run.way(row.name) in ("lower", "higher")), next(iter(rows), None))
     if first is None or first.student is None:
         yield "nothing was measured yet"
     else:
