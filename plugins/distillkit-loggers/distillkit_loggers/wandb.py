@@ -29,6 +29,8 @@ class Wandb(Logger):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
+        # Its own reports of errors and times go out even from offline runs, and from the first import on.
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         self.wandb = package("wandb", "wandb")
 
     def run_started(self, info: RunInfo) -> str:

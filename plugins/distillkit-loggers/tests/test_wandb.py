@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import Any
 
 import pytest
 
+os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # as the logger does, before W&B is imported
 pytest.importorskip("wandb")
 
 from wandb.proto import wandb_internal_pb2
@@ -88,3 +92,28 @@ def test_without_a_key_nothing_is_sent(monkeypatch: pytest.MonkeyPatch, tmp_path
     told = logger.run_started(contract.info())
     logger.run_ended({"code": 0, "reason": "finished", "metrics": {}})
     assert logger.run.offline and "wandb sync" in told
+
+
+ASKED = """
+import sys
+from pathlib import Path
+
+sys.addaudithook(lambda event, given: print("asked for", given[0]) if event == "socket.getaddrinfo" else None)
+
+from distillkit.api import RunInfo
+from distillkit_loggers.wandb import Wandb
+
+folder = Path(sys.argv[1])
+logger = Wandb(Wandb.Config(machine=False))
+logger.run_started(RunInfo(id="a", name="a", path=folder, folder=folder, recipe={}, nimg=0, total=10, versions={}))
+logger.tick({"nimg": 10, "kimg": 0.01, "loss/generator": 1.0})
+logger.run_ended({"code": 0})
+"""
+
+
+def test_an_offline_run_asks_for_no_host(tmp_path: Path) -> None:
+    """Not at its end either, when W&B sends what it has of itself."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    command = [sys.executable, "-c", ASKED, str(tmp_path)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
