@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from distillkit.api import Choice, Optimizer, UsageError
+from distillkit.train.verbatim import Verbatim
 
 BLOCK = 256  # numbers with a scale of their own
 LEAST = 4096  # numbers of a tensor, below which 8 bits save nothing that anybody would notice
@@ -42,7 +43,7 @@ def refused(settings: Optimizer) -> str:
     return "" if name in ("adam", "adamw") else f"{name} keeps its state in 32 bits"
 
 
-class Adam8bit(torch.optim.Optimizer):
+class Adam8bit(Verbatim):
     """Adam, or AdamW with `decoupled`, in float32 between moments of 8 bits; `found_inf` as in torch's fused Adam.
 
     torchao's own optimizers compile their step and know no update that is skipped.
@@ -116,10 +117,3 @@ class Adam8bit(torch.optim.Optimizer):
             return torch.empty_like(state[name], dtype=torch.float32)
         x: Tensor = self.torchao.dequant_with_qmap(state[name], self.maps[name], state[f"{name}_scale"])
         return x
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """As torch's, which would make numbers in the weights' type of codes."""
-        super().load_state_dict({**state_dict, "state": {}})
-        for number, values in state_dict["state"].items():
-            p = self.param_groups[0]["params"][number]
-            self.state[p] = {name: value.to(p.device) for name, value in values.items()}

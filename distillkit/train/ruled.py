@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from distillkit.api import Choice, Optimizer, PluginError, UpdateRule, UsageError
 from distillkit.train.ranks import pieces
+from distillkit.train.verbatim import Verbatim
 
 
-class Ruled(torch.optim.Optimizer):
+class Ruled(Verbatim):
     """Moves one weight at a time, so that no more than one of them is there twice; `found_inf` as in torch's Adam."""
 
     found_inf: Tensor | None = None  # []: 1.0 leaves everything as it is
@@ -67,10 +67,3 @@ class Ruled(torch.optim.Optimizer):
             self.state[p] = {"step": torch.zeros((), device=p.device), **begun}
         state: dict[str, Tensor] = self.state[p]
         return state
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """As torch's, which would make every tensor of the weight's dtype."""
-        super().load_state_dict({**state_dict, "state": {}})
-        for number, values in state_dict["state"].items():
-            p = self.param_groups[0]["params"][number]
-            self.state[p] = {name: value.to(p.device) for name, value in values.items()}
