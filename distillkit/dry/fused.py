@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial, wraps
-from types import MethodType
 from typing import Any
 
 import torch
@@ -17,21 +16,16 @@ from torch.autograd import forward_ad
 from torch.autograd.graph import saved_tensors_hooks
 
 from distillkit import noise
-from distillkit.api.network import METHODS
 from distillkit.dry.meta import Live
-from distillkit.train.levers import denoisers
+from distillkit.train.compiled import wrap
+from distillkit.train.levers import compiling
 from distillkit.train.state import State
 
 
 def keep_little(state: State, live: Live) -> None:
     """Let the passes that would be compiled keep what compiled ones do."""
-    for name, network in denoisers(state).items():
-        if network is state.average or network is state.ema:
-            continue
-        for method in ("forward", *METHODS) if name in state.networks else ("forward",):
-            if hasattr(network, method):
-                function = getattr(network, method).__func__
-                setattr(network, method, MethodType(_keeping(function, live), network))
+    for network, trains in compiling(state):
+        wrap(network, trains, lambda function: _keeping(function, live))
 
 
 def _keeping(function: Callable[..., Any], live: Live) -> Callable[..., Any]:

@@ -58,12 +58,17 @@ def compiles(network: Any, trains: bool) -> None:
 
     Features of a frozen network may be differentiated twice (R1 penalties), which compiled passes cannot be.
     """
+    wrap(network, trains, lambda function: in_passes(function, BACKEND))
+
+
+def wrap(network: Any, trains: bool, by: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Put `by(method)` in the place of each method whose passes are compiled."""
     for name in ("forward", *METHODS) if trains else ("forward",):
         if hasattr(network, name):
             method = getattr(network, name)
             function = method.__func__ if isinstance(method, MethodType) else getattr(type(network), name)
             # A bound method: a copy of the network has it as its own, by the same compiled function.
-            setattr(network, name, MethodType(in_passes(function, BACKEND), network))
+            setattr(network, name, MethodType(by(function), network))
 
 
 @cache

@@ -5,7 +5,7 @@ One row each, applied when all networks of the run exist. What does not go toget
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import reduce
 from typing import Any
 
@@ -127,9 +127,15 @@ def compile_passes(state: State) -> None:
     if state.device.type == "meta":
         return
     compiled.ready(state.device, state.cache)
+    for network, trains in compiling(state):
+        compiled.compiles(network, trains)
+
+
+def compiling(state: State) -> Iterator[tuple[Any, bool]]:
+    """The networks whose passes are compiled, and whether they train."""
     for name, network in denoisers(state).items():
         if network is not state.average and network is not state.ema:
-            compiled.compiles(network, name in state.networks)
+            yield network, name in state.networks
 
 
 def to_the_host(state: State, moments: bool) -> None:
