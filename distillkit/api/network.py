@@ -147,6 +147,25 @@ class LogVar(Protocol):
 
 
 @runtime_checkable
+class FlowMap(Protocol):
+    """A network that jumps from one noise level to any lower one: `net(x, sigma, labels, r=r)` gives D for that jump.
+
+    x_r = D + (r / sigma) (x - D) is where the flow takes x from sigma to r. r = sigma asks for the denoised image as
+    ever, r = 0 for where the flow ends; without r, r = sigma.
+    """
+
+    @property
+    def second_time(self) -> bool:
+        """Whether this network was made to take r; where it was not, none may be given."""
+
+    def __call__(
+        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None, *,
+        r: Tensor | float | None = None,
+    ) -> Tensor:  # fmt: skip
+        """D [N,C,H,W]; r: noise level to jump to, 0 ... sigma, [N,1,1,1] or anything that broadcasts to it."""
+
+
+@runtime_checkable
 class Blocks(Protocol):
     """A network that says how it may be taken apart: for networks too large for one device (`run --shard`)."""
 
