@@ -9,7 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from distillkit.api import DenoisedFeatures, Denoiser, EncoderDecoder, EncoderFeatures, ForcedNormalization, LogVar
+from distillkit.api import (
+    DenoisedFeatures,
+    Denoiser,
+    EncoderDecoder,
+    EncoderFeatures,
+    FlowMap,
+    ForcedNormalization,
+    LogVar,
+    UsageError,
+)
 from distillkit.testing import toys
 from distillkit.testing.component import ComponentContract
 
@@ -113,7 +122,8 @@ class NetworkContract(ComponentContract):
         net.requires_grad_(True)
         x, sigma, labels = self.inputs(net)
         augment_labels = x.new_ones(N, net.augment_dim) if net.augment_dim else None
-        net(x, sigma, labels, augment_labels).square().sum().backward()
+        further = {"r": sigma / 2} if isinstance(net, FlowMap) and net.second_time else {}
+        net(x, sigma, labels, augment_labels, **further).square().sum().backward()
         unused = [name for name, p in net.named_parameters() if p.grad is None]
         assert not unused, f"no gradient: {', '.join(unused)}"
 
@@ -124,7 +134,30 @@ class NetworkContract(ComponentContract):
         half = net(*inputs)
         assert half.dtype == D.dtype and half.isfinite().all()
         assert not torch.equal(half, D), "compute_dtype changes nothing"
-        torch.testing.assert_close(half, D, rtol=0.1, atol=0.1)
+        # Where the noise is subtracted from the image, as by networks that predict it, its rounding is of its size.
+        wrong = (half - D).abs() / (D.abs() + inputs[1].to(D).clamp(min=1))
+        assert wrong.max() <= 0.1, f"of |D| + max(1, sigma), bfloat16 changes {wrong.max():.3g}; at most 0.1"
+
+    def test_a_second_noise_level_is_where_it_jumps_to(self, net: Denoiser) -> None:
+        if not isinstance(net, FlowMap):
+            return
+        x, sigma, labels = self.inputs(net)
+        if not net.second_time:
+            with pytest.raises((UsageError, TypeError, ValueError)):
+                net(x, sigma, labels, r=sigma / 2)
+            return
+        D = net(x, sigma, labels)
+        torch.testing.assert_close(net(x, sigma, labels, r=sigma), D)  # nowhere: what is denoised as ever
+        one, level = x.new_full((N, 1, 1, 1), 0.7), x.new_full((N, 1, 1, 1), 0.3)
+        jump = net(x, one, labels, r=level)
+        for r in (0.3, torch.tensor(0.3).to(x), level[:1], level.flatten()[:1]):
+            torch.testing.assert_close(net(x, one, labels, r=r), jump)
+        to_end = net(x, sigma, labels, r=0.0)
+        assert to_end.shape == x.shape and to_end.dtype == D.dtype and to_end.isfinite().all()
+        for r in (sigma / 2, sigma * 0):
+            assert not torch.equal(net(x, sigma, labels, r=r), D), "r changes nothing"
+            alone = net(x[1:2], sigma[1:2], None if labels is None else labels[1:2], r=r[1:2])
+            torch.testing.assert_close(alone, net(x, sigma, labels, r=r)[1:2], rtol=1e-4, atol=1e-4)
 
     def test_what_it_can_do_besides_is_as_the_api_describes_it(self, net: Denoiser) -> None:
         x, sigma, labels = self.inputs(net)

@@ -32,9 +32,9 @@ class Watched(nn.Module):
         except AttributeError:
             return getattr(self.network, name)
 
-    def forward(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None, *rest: Any) -> Tensor:
+    def forward(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None, *rest: Any, **further: Any) -> Tensor:
         self.labels.append(labels)
-        return self.network(x, sigma, labels, *rest)
+        return self.network(x, sigma, labels, *rest, **further)
 
 
 def latents(state: State, n: int = 4) -> tuple[Tensor, Tensor | None]:

@@ -35,14 +35,17 @@ def waits(allowed: Collection[str] = ()) -> Iterator[list[str]]:
     Not noted: data sets, whose images are the host's, and the places "file.py:function" in `allowed`.
     """
     found: list[str] = []
+    methods = Methods(lambda operation: note(operation))
 
     def note(operation: str) -> None:
+        if methods.on_the_device:
+            return
         frames = list(stack(sys._getframe(2)))
         of_data = any(isinstance(frame.f_locals.get("self"), Dataset) for frame in frames)
         if not of_data and place(frames[0]) not in allowed:
             found.append(f"{place(frames[0])}: {operation}")
 
-    with Operations(note), Methods(note):
+    with Operations(note), methods:
         yield found
 
 
@@ -91,14 +94,26 @@ class Methods(TorchFunctionMode):
     def __init__(self, note: Any) -> None:
         super().__init__()
         self.note = note
+        self.on_the_device = False  # inside a call that reads numbers on a CPU alone
 
     def __torch_function__(self, func: Any, types: Any, args: Args = (), kwargs: Keywords | None = None) -> Any:
         name, kwargs = getattr(func, "__name__", ""), kwargs or {}
+        if name == "one_hot" and counted(*args[1:2], **kwargs):
+            self.on_the_device = True
+            try:
+                return func(*args, **kwargs)
+            finally:
+                self.on_the_device = False
         if name in FETCHING or (name == "to" and any(isinstance(a, str) and a == "cpu" for a in args[1:])):
             self.note(name)
         if name == "new_tensor" or (name in ("tensor", "as_tensor") and sends(args, kwargs)):
             self.note(name)
         return func(*args, **kwargs)
+
+
+def counted(num_classes: int = -1, **_: Any) -> bool:
+    """Whether `one_hot` is told how many classes there are: only a CPU then looks whether all are below that."""
+    return num_classes >= 0
 
 
 def sends(args: Args, kwargs: Keywords) -> bool:

@@ -83,7 +83,11 @@ def in_passes(function: Callable[..., Any], backend: str) -> Callable[..., Any]:
         if not noise.in_a_pass() or forward_ad._current_level >= 0:
             return function(network, *given, **named)
         with noise.masks_from_here():
-            return fast(network, *(tensor(value, given) for value in given), **named)
+            beside = *given, *named.values()
+            return fast(
+                network, *(tensor(value, beside) for value in given),
+                **{name: tensor(value, beside) for name, value in named.items()},
+            )  # fmt: skip
 
     return call
 

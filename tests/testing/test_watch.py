@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from distillkit.api import Dataset
 from distillkit.testing.watch import thawed, waits
@@ -46,6 +47,17 @@ def test_what_stays_on_the_device_is_not_noted() -> None:
         y = y[torch.tensor([0, 2])].clamp(min=0).norm().to(torch.float64) * torch.as_tensor(3.0)
         y.backward()
     assert found == []
+
+
+def test_one_hot_waits_only_where_it_has_to_count_the_classes() -> None:
+    classes = torch.arange(3)
+    with waits() as found:
+        one_hot(classes, 5)
+        one_hot(classes, num_classes=5)
+    assert found == []
+    with waits() as found:
+        one_hot(classes)
+    assert f"{HERE}:test_one_hot_waits_only_where_it_has_to_count_the_classes: _local_scalar_dense" in found
 
 
 class Look(torch.autograd.Function):

@@ -105,6 +105,23 @@ def test_noise_levels_that_are_numbers_make_no_programs_of_their_own(backend: Co
     assert all(map(torch.equal, fast, plain))
 
 
+class Jump(torch.nn.Module):
+    """Takes a second noise level, by its name."""
+
+    def forward(self, x: Tensor, sigma: Tensor | float, *, r: Tensor | float) -> Tensor:
+        return x * torch.as_tensor(r).to(x) / torch.as_tensor(sigma).to(x)
+
+
+def test_numbers_that_a_network_takes_by_name_make_no_programs_of_their_own(backend: Counted) -> None:
+    net, x = Jump(), torch.ones(5, 1, 2, 2)
+    plain = [net(x, 2.0, r=r) for r in (0.3, 1.7, 0.0)]
+    compiled.compiles(net, trains=False)
+    with noise.masks(0, 0, 5):
+        fast = [net(x, 2.0, r=r) for r in (0.3, 1.7, 0.0)]
+    assert backend.graphs == 1
+    assert all(map(torch.equal, fast, plain))
+
+
 def test_a_copy_of_a_compiled_network_is_a_network_of_its_own(backend: Counted) -> None:
     state = toys.toy_state(**SMALL)
     twin = copy.deepcopy(state.generator)
