@@ -158,3 +158,8 @@ def with_config(network: Carded, changes: dict[str, Any], catalog: Catalog, wher
     twin = new_network(choice, network.resolution, network.channels, network.label_dim)
     twin.load_state_dict(network.state_dict())
     return twin
+
+
+def changed(network: Carded, keys: dict[str, Any], catalog: Catalog, where: str) -> Choice[Network]:
+    """The network's own architecture with other `keys`, as TOML has them. Raises UsageError naming `where`."""
+    return cast(Choice[Network], choice_from_table("network", network.card["network"] | keys, catalog, where=where))

@@ -99,9 +99,8 @@ def _check_init(generator: Generator, teacher: Any, report: Report) -> None:
             'missing, and init = "scratch" needs an architecture',
             "a table [generator.network]",
         )
-    if generator.init == "teacher" and generator.network is not None:
-        hint = 'init = "scratch" trains this network; without [generator.network] the student is a copy of the teacher'
-        report(("generator", "network"), 'contradicts init = "teacher"', hint)
+    if generator.network is not None and generator.network_keys:
+        report(("generator", "network_keys"), "given together with network", "write the keys into [generator.network]")
     if generator.init == "teacher" and teacher is None:
         hint = 'add [teacher_score], or give [generator] from, checkpoint or init = "scratch"'
         report(("generator", "init"), '"teacher" needs a [teacher_score]', hint)

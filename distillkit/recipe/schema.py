@@ -121,7 +121,14 @@ class Generator:
     from_: str | None = None  # start from the result of that recipe, such as "other.toml"
     checkpoint: str | None = field(default=None, metadata=FILE)
     """start from a result folder, a student.safetensors, or a file that an importer reads"""
-    network: Choice[Network] | None = None  # architecture, for init = "scratch"
+    network: Choice[Network] | None = None
+    """architecture; its weights are random for init = "scratch", and by their names the teacher's for "teacher", too"""
+    network_keys: dict[str, Any] = field(factory=dict, metadata=added_later(as_before={}))
+    """keys that the student's network has otherwise than the one it starts from: second_time = true"""
+    new_weights: tuple[str, ...] = field(default=(), metadata=added_later(as_before=()))
+    """names, with * as in file names, of weights that a student of another form may begin with random ones"""
+    unused_weights: tuple[str, ...] = field(default=(), metadata=added_later(as_before=()))
+    """names of weights that it may leave behind"""
     dropout: float | None = field(default=None, validator=optional(and_(ge(0), lt(1))))
     """of the student and of critics that are copies; unset: as the network was made"""
     dropout_resolution: int | None = field(default=None, validator=optional(ge(1)))

@@ -31,6 +31,7 @@ from distillkit.api import (
 from distillkit.assets.folder import cache
 from distillkit.device import pick_device, settle
 from distillkit.networks import imported, network_file
+from distillkit.networks.transplant import Allowed, transplant
 from distillkit.recipe.made_for import misused_by
 from distillkit.recipe.schema import Generator, Recipe, logged_names
 from distillkit.registry import Catalog
@@ -200,29 +201,49 @@ def default_turns(state: State) -> list[Turn]:
 
 def make_generator(state: State, catalog: Catalog) -> Denoiser:
     """The student's network with its initial weights."""
-    table, dataset = state.recipe.generator, state.dataset
-    network: Denoiser
-    if table.checkpoint:
-        network = state.load_network(table.checkpoint)
-    elif table.init == "teacher":
-        if state.teacher is None or state.teacher.network is None or state.recipe.teacher_score is None:
-            raise UsageError(
-                'generator.init = "teacher", but this teacher_score is no network; '
-                'write init = "scratch" and a [generator.network]'
-            )
-        network = network_file.carded(state.teacher.network, f"teacher_score {state.recipe.teacher_score.name!r}")
-    else:
-        # By name: initial weights do not depend on what else drew numbers before.
-        torch.manual_seed(noise.fold(state.seed, "generator", "init"))
-        assert table.network is not None, "the recipe was checked"
-        network = network_file.new_network(table.network, dataset.resolution, dataset.channels, dataset.label_dim)
-    network_file.check_shape(network, dataset, "generator")
+    network = started(state, catalog)
+    network_file.check_shape(network, state.dataset, "generator")
     network = state.with_dropout(network)
     if changes := cast(GeneratorLoss, state.components["generator_loss"]).network_keys:
         method = f"generator_loss {state.recipe.generator_loss.name!r}"
         network = network_file.with_config(network_file.carded(network, method), changes, catalog, method)
     network.compute_dtype = state.compute_dtype  # copies of it inherit it
     return network.to(state.device, state.dtype).requires_grad_(True)
+
+
+def started(state: State, catalog: Catalog) -> Denoiser:
+    """The network that [generator] starts from, in the form that it asks for."""
+    table, dataset = state.recipe.generator, state.dataset
+    shape = dataset.resolution, dataset.channels, dataset.label_dim
+    if not table.checkpoint and table.init == "scratch":
+        # By name: initial weights do not depend on what else drew numbers before.
+        torch.manual_seed(noise.fold(state.seed, "generator", "init"))
+        assert table.network is not None, "the recipe was checked"
+        return network_file.new_network(table.network, *shape)
+    network = state.load_network(table.checkpoint) if table.checkpoint else taught(state)
+    form = None if table.checkpoint else table.network
+    if table.network_keys:
+        known = network_file.carded(network, "generator.network_keys")
+        form = network_file.changed(known, table.network_keys, catalog, "generator.network_keys")
+    if form is None:
+        if named := table.new_weights + table.unused_weights:
+            raise UsageError(f"generator: {named[0]!r} is allowed to differ, but the student has the same form")
+        return network
+    torch.manual_seed(noise.fold(state.seed, "generator", "init"))
+    made = network_file.new_network(form, *shape)
+    allowed = Allowed(new=table.new_weights, unused=table.unused_weights)
+    transplant(network.state_dict(), cast(nn.Module, made), allowed, f"generator: {form.name!r} from these weights")
+    return made
+
+
+def taught(state: State) -> Denoiser:
+    """The teacher's network. Raises UsageError for a teacher that has none."""
+    if state.teacher is None or state.teacher.network is None or state.recipe.teacher_score is None:
+        raise UsageError(
+            'generator.init = "teacher", but this teacher_score is no network; '
+            'write init = "scratch" and a [generator.network]'
+        )
+    return network_file.carded(state.teacher.network, f"teacher_score {state.recipe.teacher_score.name!r}")
 
 
 def with_dropout(network: Denoiser, table: Generator, catalog: Catalog) -> Denoiser:

@@ -28,9 +28,10 @@ def test_a_start_from_scratch_needs_a_network(complaints, recipe, plain):
     assert recipe(plain + '[generator]\ninit = "scratch"\n' + NETWORK).generator.network.name == "mlp"
 
 
-def test_a_copy_of_the_teacher_takes_no_network(complaints, good):
-    (found,) = complaints(good + NETWORK)
-    assert found.startswith('x.toml:13 generator.network contradicts init = "teacher" | init = "scratch"')
+def test_a_start_from_the_teacher_may_be_of_another_form(complaints, recipe, good):
+    assert recipe(good + NETWORK).generator.network.name == "mlp"
+    (found,) = complaints(good + "[generator.network_keys]\nwidth = 4\n" + NETWORK)
+    assert "generator.network_keys given together with network | write the keys into [generator.network]" in found
 
 
 def test_a_copy_of_the_teacher_needs_a_teacher(complaints, recipe, plain):
