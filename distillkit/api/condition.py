@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 from attrs.validators import ge
 
 from distillkit.api.errors import UsageError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NAMES = "classes", "tokens", "mask", "pooled", "guidance"  # in the order of a row
 
 
-@frozen(kw_only=True, eq=False)
+@define(kw_only=True, eq=False)  # not frozen: torch.compile cannot follow how attrs fills that
 class Condition:
     """N rows of labels, unpacked; what the layout does not have is None. Zeros everywhere: nothing was asked for."""
 

@@ -79,6 +79,7 @@ KNOWN: dict[tuple[str, str], str] = {
     ("network", "edm2"): "distillkit-edm",
     ("network", "flow-dit"): "distillkit-dit",
     ("network", "sit"): "distillkit-dit",
+    ("network", "text-dit"): "distillkit-dit",
     ("optimizer", "muon"): "distillkit-optim",
     ("optimizer", "prodigy"): "distillkit-optim",
     ("schedule", "wsd"): "distillkit-optim",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import ClassVar
 
+import attrs
 import pytest
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from distillkit.api import (
     EncoderFeatures,
     FlowMap,
     ForcedNormalization,
+    Layout,
     LogVar,
     UsageError,
 )
@@ -33,8 +35,10 @@ class NetworkContract(ComponentContract):
 
     kind = "network"
     shapes: ClassVar[tuple[tuple[int, int, int], ...]] = ((8, 2, 3), (16, 3, 0))  # resolution, channels, label_dim
+    layout: ClassVar[Layout | None] = None  # of the labels, in place of the shapes' label_dim, where they are words
 
     def module(self, resolution: int, channels: int, label_dim: int, seed: int = 0) -> Denoiser:
+        label_dim = self.layout.size if self.layout else label_dim
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             net: Denoiser = self.choice.build().module(resolution, channels, label_dim)
@@ -44,10 +48,18 @@ class NetworkContract(ComponentContract):
         """x [N,C,H,W], sigma [N,1,1,1], labels [N,L] | None."""
         generator = torch.Generator().manual_seed(1)
         x = torch.randn(N, net.channels, net.resolution, net.resolution, generator=generator)
-        labels = torch.eye(net.label_dim)[torch.arange(N) % net.label_dim].to(dtype) if net.label_dim else None
+        labels = self.labels(net.label_dim, generator)
         sigma = torch.tensor([0.1, 1.0, 20.0], dtype=dtype).reshape(N, 1, 1, 1)
         here = toys.device()
-        return x.to(here, dtype), sigma.to(here), None if labels is None else labels.to(here)
+        return x.to(here, dtype), sigma.to(here), None if labels is None else labels.to(here, dtype)
+
+    def labels(self, label_dim: int, generator: torch.Generator) -> Tensor | None:
+        """Labels [N,L]: classes in turn or, where there is a layout, random numbers, each row with one word less."""
+        if self.layout is None:
+            return torch.eye(label_dim)[torch.arange(N) % label_dim] if label_dim else None
+        asked = self.layout.unpack(torch.randn(N, label_dim, generator=generator))
+        there = torch.arange(self.layout.tokens) < self.layout.tokens - torch.arange(N)[:, None]
+        return self.layout.pack(attrs.evolve(asked, mask=there.float() if self.layout.tokens else None))
 
     @pytest.fixture
     def net(self) -> Denoiser:
@@ -57,7 +69,8 @@ class NetworkContract(ComponentContract):
         for shape in self.shapes:
             net = self.module(*shape)
             assert [name for name in ATTRIBUTES if not hasattr(net, name)] == []
-            assert (net.resolution, net.channels, net.label_dim) == shape
+            assert (net.resolution, net.channels) == shape[:2]
+            assert net.label_dim == (self.layout.size if self.layout else shape[2])
             x, sigma, labels = self.inputs(net)
             D = net(x, sigma, labels)
             assert D.shape == x.shape and D.dtype == x.dtype and D.isfinite().all()

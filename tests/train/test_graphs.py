@@ -17,6 +17,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "edm-ddpmpp": LEVEL, "edm-ncsnpp": LEVEL, "edm-adm": {**LEVEL, "channels_per_head": 8},
     "edm2": {**LEVEL, "channels_per_head": 8, "logvar_channels": 8}, "mlp": {"width": 8, "depth": 1},
     **{use: {"patch_size": 2, "hidden_size": 16, "depth": 2, "num_heads": 2} for use in ("dit", "sit", "flow-dit")},
+    "text-dit": {"patch_size": 2, "hidden_size": 16, "depth": 2, "num_heads": 2, "tokens": 1, "token_width": 2},
 }  # fmt: skip
 GRAPH_BREAKS = 0
 

@@ -25,10 +25,10 @@ class TransformerDenoiser(Converted):
 
     def predict(self, x_t: Tensor, t: Tensor, labels: Tensor | None) -> Tensor:
         """What the transformer says of the image's channels, [N,C,H,W]."""
-        h, c = self._begin(x_t, t, labels)
+        h, given = self._begin(x_t, t, labels)
         for block in self.model.blocks:
-            h = block(h, c)
-        return self.model.image(h, c)[:, : self.channels]
+            h = block(h, *given)
+        return self.model.image(h, given[0])[:, : self.channels]
 
     def blocks(self) -> list[torch.nn.Module]:
         """Its parts for `run --shard`."""
@@ -40,8 +40,8 @@ class TransformerDenoiser(Converted):
         """Tokens [N,width,h,w] after each block of the first half; the rest does not run."""
         x, _, x_t, t, labels = self.native(x, sigma, labels)
         with self.layers(x):
-            h, c = self._begin(x_t, t, labels)
-            return self._encode(h, c, x.dtype)[1]
+            h, given = self._begin(x_t, t, labels)
+            return self._encode(h, given, x.dtype)[1]
 
     def denoised_features(
         self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None
@@ -49,11 +49,11 @@ class TransformerDenoiser(Converted):
         """D [N,C,H,W] and what `encoder_features` gives, from one pass."""
         x, sigma, x_t, t, labels = self.native(x, sigma, labels)
         with self.layers(x):
-            h, c = self._begin(x_t, t, labels)
-            h, maps = self._encode(h, c, x.dtype)
+            h, given = self._begin(x_t, t, labels)
+            h, maps = self._encode(h, given, x.dtype)
             for block in self.model.blocks[len(maps) :]:
-                h = block(h, c)
-            predicted = self.model.image(h, c)[:, : self.channels]
+                h = block(h, *given)
+            predicted = self.model.image(h, given[0])[:, : self.channels]
         return self.denoised(x, sigma, x_t, predicted), maps
 
     def encoder(
@@ -69,17 +69,17 @@ class TransformerDenoiser(Converted):
         D, maps = self.denoised_features(x, sigma, labels)
         return D, maps[-1].mean(1, keepdim=True)
 
-    def _begin(self, x_t: Tensor, t: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Tokens [N,T,width] and c [N,width]."""
+    def _begin(self, x_t: Tensor, t: Tensor, labels: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Tokens [N,T,width], and what every block is given, c [N,width] first."""
         if labels is not None and self.training and self.label_dropout:
             keep = dropout(labels.new_ones(len(labels), 1), self.label_dropout) > 0
             labels = labels * keep
-        return self.model.tokens(x_t), self.model.embed(1 - t if self.reversed_time else t, labels)
+        return self.model.tokens(x_t), self.model.given(1 - t if self.reversed_time else t, labels)
 
-    def _encode(self, h: Tensor, c: Tensor, dtype: torch.dtype) -> tuple[Tensor, list[Tensor]]:
+    def _encode(self, h: Tensor, given: tuple[Tensor, ...], dtype: torch.dtype) -> tuple[Tensor, list[Tensor]]:
         maps = []
         for block in self.model.blocks[: max(1, len(self.model.blocks) // 2)]:
-            h = block(h, c)
+            h = block(h, *given)
             side = round(h.shape[1] ** 0.5)
             maps.append(h.transpose(1, 2).reshape(len(h), -1, side, side).to(dtype))
         return h, maps

@@ -86,20 +86,38 @@ class Attention(nn.Module):
         return torch.as_tensor(self.proj(attend(q, k, v).transpose(1, 2).reshape(N, T, width)))
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v of [N,heads,T,d]."""
+class CrossAttention(nn.Module):
+    """Attention of tokens [N,T,width] to words [N,S,width]; zero at first, as in PixArt (arXiv:2310.00426)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q_linear, self.kv_linear, self.proj = linear(width, width), linear(width, 2 * width), linear(width, width)
+        nn.init.zeros_(self.proj.weight)
+
+    def forward(self, x: Tensor, words: Tensor, seen: Tensor) -> Tensor:
+        """`seen` [N,S]: which words are there, at least one in each row."""
+        N, T, width = x.shape
+        q = torch.as_tensor(self.q_linear(x)).reshape(N, T, self.heads, -1).transpose(1, 2)
+        k, v = torch.as_tensor(self.kv_linear(words)).reshape(N, -1, 2, self.heads, q.shape[-1]).permute(2, 0, 3, 1, 4)
+        return torch.as_tensor(self.proj(attend(q, k, v, seen[:, None, None]).transpose(1, 2).reshape(N, T, width)))
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v of [N,heads,T,d], over the keys that are `seen`, a bool that broadcasts to them."""
     if forward_ad._current_level < 0:
-        return F.scaled_dot_product_attention(q, k, v)
+        return F.scaled_dot_product_attention(q, k, v, seen)
     # Fused attention has no forward-mode derivative.
-    return (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).softmax(-1) @ v
+    logits = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    return (logits if seen is None else logits.masked_fill(~seen, -math.inf)).softmax(-1) @ v
 
 
 class Mlp(nn.Module):
     """Two layers and a GELU."""
 
-    def __init__(self, width: int, hidden: int) -> None:
+    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
         super().__init__()
-        self.fc1, self.fc2 = linear(width, hidden), linear(hidden, width)
+        self.fc1, self.fc2 = linear(inputs, hidden), linear(hidden, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.as_tensor(self.fc2(F.gelu(self.fc1(x), approximate="tanh")))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from distillkit.api import Network, UsageError, field, frozen, ge, gt, in_, lt
+from distillkit.api import Layout, Network, UsageError, field, frozen, ge, gt, in_, lt
 from distillkit.convert import Flow, Gvp, Schedule, Table, Vp, linear, scaled_linear, squared_cosine
 from distillkit_dit.denoiser import TransformerDenoiser
+from distillkit_dit.text import TextTransformer
 from distillkit_dit.transformer import FASTGEN, RELEASED, Names, Transformer
 
 TABLES: dict[str, Callable[[], tuple[float, ...]]] = {
@@ -64,10 +65,14 @@ class TransformerNetwork(Network):
     def prediction(self) -> str:
         raise NotImplementedError
 
+    def transformer(self, resolution: int, channels: int, label_dim: int, **keys: Any) -> Transformer:
+        """The transformer itself. Raises UsageError for labels that it does not take."""
+        return Transformer(resolution, channels, label_dim, **keys)
+
     def module(self, resolution: int, channels: int, label_dim: int) -> TransformerDenoiser:
         """Raises UsageError when the config and the image shape do not fit."""
         c = self.config
-        raw = Transformer(
+        raw = self.transformer(
             resolution, channels, label_dim, outputs=channels * (2 if getattr(c, "learn_sigma", False) else 1),
             names=self.names, second_time=getattr(c, "second_time", False), **c.architecture(resolution),
         )  # fmt: skip
@@ -126,3 +131,23 @@ class FlowDit(TransformerNetwork):
 
     def prediction(self) -> str:
         return "flow"
+
+
+class TextDit(FlowDit):
+    """A transformer of rectified flow that reads embedded words by cross-attention (arXiv:2310.00426)."""
+
+    @frozen(kw_only=True)
+    class Config(FlowDit.Config):
+        tokens: int = field(validator=ge(1))  # the most words of a prompt, as the data set has them
+        token_width: int = field(validator=ge(1))  # numbers of a word
+        pooled: int = field(default=0, validator=ge(0))  # numbers of the vector for the whole prompt; 0: there is none
+
+    def transformer(self, resolution: int, channels: int, label_dim: int, **keys: Any) -> Transformer:
+        c = self.config
+        layout = Layout(tokens=c.tokens, width=c.token_width, pooled=c.pooled)
+        if layout.size != label_dim:
+            raise UsageError(
+                f"labels of {label_dim} numbers are given; {c.tokens} tokens of {c.token_width}, a mask of them and a "
+                f"pooled vector of {c.pooled} are {layout.size}: tokens, token_width and pooled must be the data set's"
+            )
+        return TextTransformer(resolution, channels, layout, **keys)

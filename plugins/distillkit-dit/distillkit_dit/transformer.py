@@ -49,7 +49,7 @@ class Block(nn.Module):
         super().__init__()
         self.parts = names.modulation, names.attention, names.mlp
         for name, module in zip(
-            self.parts, (modulation(width, 6), Attention(width, heads), Mlp(width, hidden)), strict=True
+            self.parts, (modulation(width, 6), Attention(width, heads), Mlp(width, hidden, width)), strict=True
         ):
             self.add_module(name, module)
 
@@ -81,6 +81,7 @@ class Transformer(nn.Module):
     """x [N,C,H,W], time t [N] as its authors feed it, labels [N,L] or None -> [N,C',H,W]."""
 
     pos_embed: Tensor
+    block: ClassVar[type[Block]] = Block
     sizes: ClassVar[Mapping[str, tuple[int, int, int]]] = {  # depth, width, heads
         "S": (12, 384, 6), "B": (12, 768, 12), "L": (24, 1024, 16), "XL": (28, 1152, 16),
     }  # fmt: skip
@@ -97,7 +98,7 @@ class Transformer(nn.Module):
         self.y_embedder = LabelEmbed(label_dim, hidden_size, names.label)
         self.register_buffer("pos_embed", grid_embedding(hidden_size, resolution // patch_size))
         hidden = int(hidden_size * mlp_ratio)
-        self.blocks = nn.ModuleList(Block(hidden_size, num_heads, hidden, names) for _ in range(depth))
+        self.blocks = nn.ModuleList(self.block(hidden_size, num_heads, hidden, names) for _ in range(depth))
         self.final_layer = Final(hidden_size, patch_size**2 * outputs, names)
 
     def embed(self, t: Tensor, labels: Tensor | None, span: Tensor | None = None) -> Tensor:
@@ -107,15 +108,19 @@ class Transformer(nn.Module):
             c = c + self.r_embedder(torch.zeros_like(t) if span is None else span)
         return torch.as_tensor(c)
 
+    def given(self, t: Tensor, labels: Tensor | None, span: Tensor | None = None) -> tuple[Tensor, ...]:
+        """What every block is given besides its tokens: c, and what subclasses' blocks take after it."""
+        return (self.embed(t, labels, span),)
+
     def tokens(self, x: Tensor) -> Tensor:
         """[N,T,width] of x [N,C,H,W]."""
         return torch.as_tensor(self.x_embedder(x) + self.pos_embed)
 
     def forward(self, x: Tensor, t: Tensor, labels: Tensor | None, span: Tensor | None = None) -> Tensor:
-        h, c = self.tokens(x), self.embed(t, labels, span)
+        h, given = self.tokens(x), self.given(t, labels, span)
         for block in self.blocks:
-            h = block(h, c)
-        return self.image(h, c)
+            h = block(h, *given)
+        return self.image(h, given[0])
 
     def image(self, h: Tensor, c: Tensor) -> Tensor:
         """[N,C',H,W] of the last block's tokens."""
