@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from distillkit.api import Images
+from distillkit.api import Images, Prompts
 
 SEED_BLOCK = 50_000  # draw(n, seed=s) uses image seeds 50000 s, 50000 s + 1, ... as the published FIDs do
 CHUNK = 256  # images per pass
@@ -20,6 +20,9 @@ class Shaped(Protocol):
 
     shape: tuple[int, int, int]  # C, H, W
     label_dim: int
+
+    @property
+    def prompts(self) -> Prompts | None: ...
 
     def decode(self, x: Tensor) -> Tensor: ...
 
@@ -54,7 +57,8 @@ def images(
 ) -> Images:  # fmt: skip
     """The decoded images of EDM's `seeds`: x [n,C,H,W], labels [n,L], by `sample(z=, labels=)` on the device of `like`.
 
-    Without `labels`, classes take turns: image i of a block is of class i mod L; "random": of the class of its seed.
+    Without `labels`, classes, or prompts, take turns: image i of a block is of class i mod L; "random": of that of its
+    seed.
     """
     return together(chunks(sample, seeds, labels, dataset, like, batch))
 
@@ -67,8 +71,8 @@ def together(parts: Iterable[Images]) -> Images:
 
 def inputs(seeds: list[int], labels: Labels, dataset: Shaped) -> tuple[Tensor, Tensor | None]:
     """z [n,C,H,W] and labels [n,L] of a few images."""
-    dim = dataset.label_dim
-    z, classes = seed_noise(seeds, dataset.shape, dim)
-    if isinstance(labels, Tensor) or not dim:
-        return z, labels if isinstance(labels, Tensor) else None
-    return z, torch.eye(dim)[classes if labels == "random" else torch.tensor(seeds) % SEED_BLOCK % dim]
+    if isinstance(labels, Tensor) or not dataset.label_dim:
+        return seed_noise(seeds, dataset.shape)[0], labels if isinstance(labels, Tensor) else None
+    rows = torch.eye(dataset.label_dim) if dataset.prompts is None else dataset.prompts.rows
+    z, chosen = seed_noise(seeds, dataset.shape, len(rows))
+    return z, rows[chosen if labels == "random" else torch.tensor(seeds) % SEED_BLOCK % len(rows)]

@@ -32,6 +32,7 @@ ROOMS = {
     "kit": "the device that the testing kit's contracts compute on: an option of pytest",
     "registry": "what is installed",
     "disk": "what survives a crash: all that a run writes goes through here",
+    "text": "words to rows of labels",
     "assets": "published files",
     "recipe": "TOML to frozen values",
     "explain": "what may stand in a recipe, told to people, programs and editors",

@@ -6,7 +6,7 @@ from attrs.validators import and_, deep_iterable, ge, gt, in_, le, lt, min_len, 
 from distillkit.api.choice import Choice, Use
 from distillkit.api.command import Command
 from distillkit.api.component import Component
-from distillkit.api.condition import Condition, Layout
+from distillkit.api.condition import Condition, Layout, Prompts
 from distillkit.api.dataset import Dataset
 from distillkit.api.errors import (
     DistillkitError,
@@ -62,8 +62,8 @@ __all__ = [
     "Draw", "Embedding", "EncoderDecoder", "EncoderFeatures", "Evaluate", "Features", "FlowMap",
     "ForcedNormalization", "GeneratorLoss", "Guidance", "Hooks", "Images", "Importer", "InputError", "Kernel",
     "Launch", "Layout", "LogVar", "Logger", "Lost", "Network", "OncePerTurn", "Optimizer", "Picture", "PluginError",
-    "Preempted", "Rebuildable", "ResourceError", "RunInfo", "Sample", "Sampling", "Schedule", "State", "Step",
-    "Submitted", "TeacherScore", "Term", "Turn", "UpdateRule", "UsageError", "Use", "added_later", "and_",
+    "Preempted", "Prompts", "Rebuildable", "ResourceError", "RunInfo", "Sample", "Sampling", "Schedule", "State",
+    "Step", "Submitted", "TeacherScore", "Term", "Turn", "UpdateRule", "UsageError", "Use", "added_later", "and_",
     "deep_iterable", "field", "frozen", "ge", "gt", "hookimpl", "hookspec", "in_", "le", "lt", "min_len",
     "optional", "record_logits",
 ]  # fmt: skip

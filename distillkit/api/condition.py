@@ -6,6 +6,7 @@ ranks, and left out (zeros), like any label; what they are made of is told by a 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from attrs import define, field, frozen
@@ -30,6 +31,15 @@ class Condition:
     guidance: Tensor | None = None  # [N]: scale of the teacher's guidance, an input of students
 
 
+@frozen(kw_only=True, eq=False)
+class Prompts:
+    """A few rows of labels with the words that they are of: what pictures are drawn for, each in its turn."""
+
+    words: tuple[str, ...]  # K of them
+    rows: Tensor  # [K,L]
+    encoder: Mapping[str, str] = field(factory=dict)  # "path" and "sha256" of the text encoder, where it is known
+
+
 @frozen(kw_only=True)
 class Layout:
     """What the entries of a row of labels are, in this order: classes, tokens, their mask, pooled, guidance."""
@@ -49,6 +59,15 @@ class Layout:
     def sizes(self) -> tuple[int, int, int, int, int]:
         """Entries of each part."""
         return self.classes, self.tokens * self.width, self.tokens, self.pooled, int(self.guidance)
+
+    @property
+    def has_words(self) -> bool:
+        """Whether a row holds embedded words, which no class stands for."""
+        return self.tokens * self.width + self.pooled > 0
+
+    def class_of(self, labels: Tensor) -> Tensor | None:
+        """Class of each row, int64 [N], by its largest entry; None where rows hold no classes."""
+        return labels[:, : self.classes].argmax(1) if self.classes else None
 
     def unpack(self, labels: Tensor) -> Condition:
         """labels [N,L] -> its parts, views of it. Raises UsageError for rows of another width."""

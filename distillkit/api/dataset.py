@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from distillkit.api.component import Component
+from distillkit.api.condition import Layout, Prompts
 from distillkit.api.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,13 +16,16 @@ if TYPE_CHECKING:
     from distillkit.api.types import Picture
 
 
+PROMPTS = 10  # images that pictures name the words of
+
+
 class Dataset(Component):
     """Images with optional labels, read by index; `open()` may read files, the constructor may not."""
 
     kind = "dataset"
     resolution: int
     channels: int
-    label_dim: int = 0  # 0: unconditional
+    label_dim: int = 0  # L, that of `layout`; 0: unconditional
     shape: tuple[int, int, int]  # C, H, W
     known_as: ClassVar[str] = ""  # what assets call the images, where the class is for one data set alone
     latent: bool = False  # `decode` makes pixels of what networks see
@@ -54,14 +58,35 @@ class Dataset(Component):
         """Images of int64 index [n] as they are shown and measured."""
         return self.decode(self.images(index))
 
+    @property
+    def layout(self) -> Layout:
+        """What the entries of a row of labels are; classes alone, unless a data set says otherwise."""
+        return Layout(classes=self.label_dim)
+
     def labels(self, index: Tensor) -> Tensor | None:
-        """One-hot float32 labels [n,L] of int64 index [n]; None when unconditional."""
+        """Float32 labels [n,L] of int64 index [n], one-hot where they are classes; None when unconditional."""
         return None
+
+    def words(self, index: Tensor) -> list[str] | None:
+        """The caption of each image of int64 index [n], as people wrote it; None: there are none."""
+        return None
+
+    @property
+    def prompts(self) -> Prompts | None:
+        """What pictures are drawn for, where labels hold words; None: classes take turns."""
+        if not self.layout.has_words:
+            return None
+        import torch
+
+        index = torch.linspace(0, len(self) - 1, min(len(self), PROMPTS)).long()
+        words, rows = self.words(index) or [f"as image {i}" for i in index.tolist()], self.labels(index)
+        assert rows is not None, "a layout of words means labels"
+        return Prompts(words=tuple(words), rows=rows)
 
     def classes(self, index: Tensor) -> Tensor | None:
         """Class of each image, int64 [n], also where it is no label; None: there are none."""
         labels = self.labels(index)
-        return None if labels is None else labels.argmax(1)
+        return None if labels is None else self.layout.class_of(labels)
 
     def held_out(self) -> Dataset | None:
         """Images never trained on, for evaluation."""

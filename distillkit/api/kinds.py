@@ -46,6 +46,16 @@ class Guidance(Component):
 
     kind = "guidance"
 
+    @property
+    def scales(self) -> tuple[float, float] | None:
+        """Lowest and highest scale, where each image has one of its own: the last entry of its labels; None: not so."""
+        return None
+
+    @property
+    def usual_scale(self) -> float:
+        """With `scales`: that of pictures, of metrics and of samples for which none is asked."""
+        return 1.0 if self.scales is None else sum(self.scales) / 2
+
 
 class GeneratorLoss(Component):
     """A distillation method; hook `generator_loss`, and `critic_loss` if it trains critics."""

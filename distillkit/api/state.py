@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from distillkit.api.choice import Choice
+    from distillkit.api.condition import Layout
     from distillkit.api.dataset import Dataset
     from distillkit.api.kinds import Embedding, Network, TeacherScore
     from distillkit.api.network import Denoise, Denoiser
@@ -78,6 +79,10 @@ class State(Sampling, Protocol):
     @property
     def dataset(self) -> Dataset:
         """The data set, open."""
+
+    @property
+    def layout(self) -> Layout:
+        """What a row of `step.labels` holds: the data set's entries and, with a range of guidance scales, the scale."""
 
     @property
     def held_out(self) -> Dataset | None:

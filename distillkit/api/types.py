@@ -100,7 +100,7 @@ class Images(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A stored image of any size: its name, pixels uint8 [H,W,C] (an array) and its label.
+    """A stored image of any size: its name, pixels uint8 [H,W,C] (an array), its label and its caption.
 
     One that cannot be read has a `fault`, a line that names it, and no pixels.
     """
@@ -109,6 +109,7 @@ class Picture(NamedTuple):
     pixels: Any
     label: int | list[float] | None = None
     fault: str = ""
+    words: str | None = None
 
 
 class Draw(Protocol):

@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from distillkit.api import Dataset, Importer, InputError
+from distillkit.api import Dataset, Importer, InputError, Layout, Prompts
 from distillkit.assets.folder import folder
 from distillkit.assets.locate import located, wanted
 from distillkit.dry.meta import DEVICE
@@ -56,6 +56,14 @@ class Blank(Dataset):
 
     def labels(self, index: Tensor) -> Tensor | None:
         return torch.empty(len(index), self.label_dim, device=DEVICE) if self.label_dim else None
+
+    @property
+    def layout(self) -> Layout:
+        return super().layout if self.real is None else self.real.layout
+
+    @property
+    def prompts(self) -> Prompts | None:
+        return None if self.real is None else self.real.prompts
 
     def classes(self, index: Tensor) -> Tensor | None:
         return torch.empty(len(index), dtype=torch.int64, device=DEVICE) if self.classified else None

@@ -87,7 +87,7 @@ def sample(state: State) -> None:
     z = torch.empty(IMAGES, *state.dataset.shape, device=DEVICE, dtype=state.dtype)
     labels = state.dataset.labels(torch.arange(IMAGES, device=DEVICE))
     with state.generating(state.ema):
-        state.hook.sample(state=state, z=z, labels=None if labels is None else labels.to(state.dtype))
+        state.hook.sample(state=state, z=z, labels=state.scaled(None if labels is None else labels.to(state.dtype)))
 
 
 def take(state: State, turn: Turn) -> None:

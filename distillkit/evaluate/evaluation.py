@@ -11,7 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from distillkit.api import Evaluate, PluginError
+from distillkit.api import Dataset, Evaluate, PluginError
 from distillkit.disk.rundir import RunDir
 from distillkit.evaluate.draw import Drawer, untold
 from distillkit.images import pictures
@@ -141,8 +141,13 @@ def crossed(state: State, every_kimg: float | None) -> bool:
 
 
 def column_names(state: State) -> list[str] | None:
-    """Name the columns of a grid: classes take turns, so each is a class if there are ten at most; None: it is not."""
-    dim = state.dataset.label_dim
+    """Name the columns of a grid: classes, or prompts, take turns, so each is one of them if there are ten at most.
+
+    None: it is not.
+    """
+    prompts, dim = state.dataset.prompts, state.dataset.label_dim
+    if prompts is not None:
+        return pictures.told_apart(prompts.words) if 2 <= len(prompts.words) <= COLUMNS else None
     if not 2 <= dim <= COLUMNS:
         return None
     return list(state.dataset.class_names or [str(i) for i in range(dim)])
@@ -151,14 +156,24 @@ def column_names(state: State) -> list[str] | None:
 def real_images(state: State, n: int) -> Tensor:
     """Real images [n,C,H,W] whose classes take turns like the generated ones'; black for a class without images."""
     index = torch.arange(len(state.dataset))
-    labels = state.dataset.labels(index)
-    if labels is None:
+    by_class = _by_turns(state.dataset, index)
+    if by_class is None:
         return state.dataset.pixels(index[:n])
-    by_class = [index[labels.argmax(1) == c] for c in range(labels.shape[1])]
     picked = [(i // len(by_class), by_class[i % len(by_class)]) for i in range(n)]
     x = state.dataset.pixels(torch.stack([rows[k % len(rows)] if len(rows) else index[0] for k, rows in picked]))
     empty = torch.tensor([len(rows) == 0 for _, rows in picked]).view(-1, 1, 1, 1)
     return x.masked_fill(empty.to(x.device), -1)
+
+
+def _by_turns(dataset: Dataset, index: Tensor) -> list[Tensor] | None:
+    """Which images are of each class or prompt, in their turns; None: there are no turns, or nobody can tell."""
+    if (prompts := dataset.prompts) is not None:
+        words = dataset.words(index)
+        if words is None:
+            return None
+        return [index[torch.tensor([one == word for one in words])] for word in prompts.words]
+    labels = dataset.labels(index)
+    return None if labels is None else [index[labels.argmax(1) == c] for c in range(labels.shape[1])]
 
 
 def write_grid(state: State, run: RunDir, draw: Drawer) -> Path:

@@ -22,12 +22,12 @@ class Spread:
 
     @classmethod
     def of(cls, x: Tensor, labels: Tensor | None) -> Spread:
-        """Measure x [n,C,H,W] with labels [n,L]."""
+        """Measure x [n,C,H,W] with labels [n,L]; images of equal labels are of one class."""
         x = x.flatten(1).double()
         total = float(x.var(0).mean())
         if labels is None:
             return cls(total, None)
-        _, group = labels.argmax(1).unique(return_inverse=True)
+        _, group = _alike(labels).unique(return_inverse=True)
         counts = group.bincount()
         many = (counts > 1)[group]  # images that another one has the class of
         if int(many.sum()) * 2 < len(x):
@@ -35,6 +35,13 @@ class Spread:
         means = torch.zeros(len(counts), x.shape[1], dtype=x.dtype).index_add_(0, group, x) / counts[:, None]
         squares = (x - means[group]).square()[many].sum()
         return cls(total, float(squares / (int(many.sum()) - int((counts > 1).sum())) / x.shape[1]))
+
+
+def _alike(labels: Tensor) -> Tensor:
+    """A number [n] for each row of labels [n,L], the same for equal rows: the class, where rows are one-hot."""
+    if bool(((labels == 0) | (labels == 1)).all() and (labels.sum(1) == 1).all()):
+        return labels.argmax(1)
+    return labels.double() @ torch.linspace(1, 2, labels.shape[1], dtype=torch.float64, device=labels.device)
 
 
 @frozen

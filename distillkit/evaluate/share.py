@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from typing import Any, Literal, cast
 
 import attrs
@@ -86,7 +85,12 @@ def _images(state: State, asked: Asked, size: int, told: Told) -> Iterator[Image
     hook = state.hook.sample if asked.sampler is None else cast(Any, asked.sampler).sample
     like = torch.empty((), device=state.device, dtype=state.dtype)
     seeds = range(asked.start, asked.start + asked.n)
-    for images in chunks(partial(hook, state=state), seeds, asked.labels, state.dataset, like, size):
+
+    def sample(z: Tensor, labels: Tensor | None) -> Tensor:
+        x: Tensor = hook(state=state, z=z, labels=state.scaled(labels))
+        return x
+
+    for images in chunks(sample, seeds, asked.labels, state.dataset, like, size):
         if told is not None:
             told(len(images.x))
         yield images

@@ -53,6 +53,7 @@ def rows(state: State, fake_score: Denoise) -> dict[str, Tensor]:
     count = POINTS if points else COLUMNS
     z, labels = inputs(list(range(count)), None, data)
     z, labels = z.to(state.device, state.dtype), None if labels is None else labels.to(state.device, state.dtype)
+    labels = state.scaled(labels)
     x = state.hook.sample(state=state, z=z, labels=labels)
     n = noise.rows("randn", state.seed, "triptych", 0, count, data.shape, state.device).to(state.dtype)
     found = {"student": shown(state, x)}

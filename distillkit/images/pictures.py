@@ -34,6 +34,15 @@ def to_bytes(x: Tensor) -> np.ndarray:
     return array
 
 
+def told_apart(names: Sequence[str]) -> list[str]:
+    """The names without the words that all of them begin with, which would be all that narrow columns show."""
+    split = [name.split() for name in names]
+    same = 0
+    while all(len(words) > same + 1 for words in split) and len({words[same] for words in split}) == 1:
+        same += 1
+    return [" ".join(words[same:]) for words in split]
+
+
 def grid(
     x: Tensor,
     path: Path,

@@ -27,11 +27,15 @@ class Drawn:
     images: Images
     seeds: list[int]
     title: str = ""
+    words: Sequence[str] | None = None  # what each was asked for, where that is words
 
     @property
     def classes(self) -> list[int] | None:
-        """Of each image; None: without labels."""
-        return None if self.images.labels is None else self.images.labels.argmax(1).tolist()
+        """Of each image; None: without labels, or they are not of classes alone."""
+        labels = self.images.labels
+        if labels is None or self.words is not None:
+            return None
+        return labels.argmax(1).tolist()
 
     def pixels(self) -> np.ndarray:
         """uint8 [n,H,W,C]. Raises UsageError unless C is 1 or 3."""
@@ -43,8 +47,9 @@ class Drawn:
     def pictures(self) -> list[Picture]:
         """Named by their seeds, as EDM does."""
         classes: Sequence[int | None] = self.classes or [None] * len(self.seeds)
-        rows = zip(self.seeds, self.pixels(), classes, strict=True)
-        return [Picture(f"{seed:06d}.png", pixels, label) for seed, pixels, label in rows]
+        words: Sequence[str | None] = self.words or [None] * len(self.seeds)
+        rows = zip(self.seeds, self.pixels(), classes, words, strict=True)
+        return [Picture(f"{seed:06d}.png", pixels, label, words=word) for seed, pixels, label, word in rows]
 
 
 def writer(out: Path) -> Callable[[Drawn, Path], None]:
@@ -77,12 +82,16 @@ def refuse_existing(out: Path, force: bool) -> None:
 
 def sheet(drawn: Drawn, out: Path) -> None:
     columns = min(MOST_COLUMNS, math.ceil(math.sqrt(len(drawn.seeds))))
-    pictures.grid(drawn.images.x, out, columns=columns, title=drawn.title)
+    turns = list(dict.fromkeys(drawn.words or ()))
+    title = f"{drawn.title}   {turns[0]}" if len(turns) == 1 else drawn.title
+    named = pictures.told_apart(turns) if 1 < len(turns) <= MOST_COLUMNS else None
+    pictures.grid(drawn.images.x, out, columns=len(named) if named else columns, title=title, labels=named)
 
 
 def array(drawn: Drawn, out: Path) -> None:
-    """images uint8 [n,H,W,C], seeds int64 [n], labels int64 [n] where there are any."""
+    """images uint8 [n,H,W,C], seeds int64 [n], labels int64 [n] or prompts, text [n], where there are any."""
     labels: dict[str, Any] = {} if drawn.classes is None else {"labels": np.array(drawn.classes)}
+    labels |= {} if drawn.words is None else {"prompts": np.array(drawn.words)}
     np.savez(out, images=drawn.pixels(), seeds=np.array(drawn.seeds), **labels)
 
 

@@ -10,6 +10,7 @@ from distillkit.disk import typed
 LARGEST = 1 << 20  # bytes of a card
 PIXELS = 4 * 4096 * 4096  # numbers of an image; as large as any picture that is read
 WIDEST = 1 << 20  # entries of a label
+PROMPTS = 1000  # prompts that a card may name
 CALLS = 10_000  # network calls per image; the longest published sampler takes 2,047
 
 
@@ -29,6 +30,32 @@ def _are_texts(value: Any) -> bool:
     return type(value) is dict and all(_is_text(key) and _is_text(part) for key, part in value.items())
 
 
+def _is_layout(value: Any) -> bool:
+    sizes = ("classes", "tokens", "width", "pooled")
+    if type(value) is not dict or set(value) != {*sizes, "guidance"} or type(value["guidance"]) is not bool:
+        return False
+    if not all(_is_count(value[size]) and value[size] <= WIDEST for size in sizes):
+        return False
+    return bool(value["tokens"] * value["width"] <= WIDEST)
+
+
+def _are_scales(value: Any) -> bool:
+    if type(value) is not dict or set(value) != {"low", "high", "usual"}:
+        return False
+    if not all(type(number) in (int, float) and abs(number) < 1e6 for number in value.values()):
+        return False
+    return bool(value["low"] <= value["usual"] <= value["high"])
+
+
+def _are_prompts(value: Any) -> bool:
+    if type(value) is not dict or not set(value) <= {"words", "encoder"} or type(value.get("words")) is not list:
+        return False
+    words = value["words"]
+    if not 0 < len(words) <= PROMPTS or not all(type(word) is str and len(word) <= 2000 for word in words):
+        return False
+    return _are_texts(value.get("encoder", {})) and all(word.isprintable() for word in words)
+
+
 def _or_none(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or check(value)
 
@@ -42,7 +69,7 @@ OTHER: dict[str, Callable[[Any], bool]] = {
     "nimg": _or_none(_is_count), "nfe": _or_none(_is_count), "recipe": _is_text, "fingerprint": _is_text,
     "created": _is_text, "versions": _are_texts, "licence": _or_none(_are_texts), "method": _or_none(_is_text),
     "teacher": _or_none(_is_text), "data": _or_none(_is_text),
-    "average": _or_none(_is_text),
+    "average": _or_none(_is_text), "layout": _is_layout, "guidance": _are_scales, "prompts": _are_prompts,
 }  # fmt: skip
 
 

@@ -62,7 +62,7 @@ def export(source: Path, to: str, out: Path, dtype: str = "fp32", home: Home | N
 
 def twin(made: Student) -> Student:
     """The same student with a network of its own."""
-    return Student(copy.deepcopy(made.network), made.sampler, made.card, made.data)
+    return Student(copy.deepcopy(made.network), made.sampler, made.card, made.data, made.asking)
 
 
 def refuse_unfinished(path: Path) -> None:
@@ -97,6 +97,7 @@ def to_safetensors(made: Student, source: Path, folder: Path) -> Generate:
     """A result folder again, as `distillkit.load` reads it."""
     write(folder / network_file.WEIGHTS, made.network, made.card)
     files.write_json(folder / network_file.CARD, made.card)
+    made.asking.write(folder)
     return float32(load(folder)).sample
 
 

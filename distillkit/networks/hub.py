@@ -15,12 +15,12 @@ from distillkit import __version__
 from distillkit.api import DistillkitError, InputError, UsageError
 from distillkit.assets.folder import cache
 from distillkit.disk import files, manifest
-from distillkit.networks import network_file
+from distillkit.networks import asked, network_file
 from distillkit.networks.hub_metadata import ID
 
 PREFIX = "hf://"
 NAMES = [  # what is downloaded: nothing else of a repository is ours
-    network_file.WEIGHTS, network_file.CARD, manifest.NAME, "metrics.json", "samples.png", "README.md",
+    network_file.WEIGHTS, network_file.CARD, asked.FILE, manifest.NAME, "metrics.json", "samples.png", "README.md",
     "student.onnx", "student.onnx.data", "student.pt2", "model_index.json", "pipeline.py",
     *(f"student/{name}" for name in ("config.json", "student.py", "student.pt2", manifest.NAME)),
 ]  # fmt: skip

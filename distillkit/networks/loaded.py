@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -13,13 +14,14 @@ from attrs import frozen
 from PIL import Image as PIL
 from torch import Tensor
 
-from distillkit.api import Dataset, Denoiser, Hooks, Images, InputError, Sample, UsageError
+from distillkit.api import Dataset, Denoiser, Hooks, Images, InputError, Layout, Sample, UsageError
 from distillkit.assets.folder import folder as assets
 from distillkit.assets.locate import located
 from distillkit.device import pick_device
 from distillkit.disk.rundir import warn_of_collapse
 from distillkit.images.pictures import grid
 from distillkit.networks import network_file, shipped
+from distillkit.networks.asked import Asking
 from distillkit.networks.card import CALLS
 from distillkit.recipe import choice_from_table
 from distillkit.registry import Catalog
@@ -41,10 +43,15 @@ class WithoutRun:
 class Student:
     """A network with its sampler: `student(n=16, seed=0)` -> images x [n,C,H,W] in [-1,1]."""
 
-    def __init__(self, network: Denoiser, sampler: Sample, card: dict[str, Any], data: Dataset | None = None) -> None:
-        """`data`: the data set that decodes its latents."""
+    def __init__(
+        self, network: Denoiser, sampler: Sample, card: dict[str, Any], data: Dataset | None = None,
+        asking: Asking | None = None,
+    ) -> None:  # fmt: skip
+        """`data`: the data set that decodes its latents; `asking`: what its labels are, where they are no classes."""
         self.network, self.sampler, self.card, self.data = network, sampler, card, data
-        self.nfe, self.label_dim = sampler.nfe, network.label_dim
+        self.asking = asking or Asking(layout=Layout(classes=network.label_dim))
+        self.nfe, self.label_dim, self.prompts = sampler.nfe, self.asking.size, self.asking.prompts
+        self.guidance: float | None = None  # scale of images for which none is asked; None: the usual one
         self.shape = (network.channels, network.resolution, network.resolution)
         hooks = pluggy.PluginManager("distillkit")
         hooks.add_hookspecs(Hooks)
@@ -52,18 +59,43 @@ class Student:
         self._hook = hooks.hook
 
     def __call__(
-        self, n: int = 16, seed: int = 0, labels: Classes = None, device: str | torch.device | None = None
-    ) -> Tensor:
+        self, n: int = 16, seed: int = 0, labels: Classes = None, device: str | torch.device | None = None, *,
+        prompts: Sequence[str] | None = None, guidance: float | None = None, text_encoder: str | Path | None = None,
+    ) -> Tensor:  # fmt: skip
         """Images 0 ... n-1 of the block `seed`, those of the run's pictures: image i has EDM's seed 50000 seed + i.
 
         `labels`: a class, classes that take turns, a tensor [n,L], "random" (that seed's class); None: all take turns.
+        `prompts`: words that take turns, of a student that takes words; those that its card does not name need the
+        folder `text_encoder`, where the card's is not here. `guidance`: scale, of a student that takes one.
         `device` None: the GPU where there is one. Raises UsageError for labels that the student does not have.
         """
-        return self.draw(range(SEED_BLOCK * seed, SEED_BLOCK * seed + n), labels, device).x
+        if prompts is not None:
+            if labels is not None:
+                raise UsageError("labels and prompts are both given; keep one")
+            labels = self.rows(prompts, n, text_encoder)
+        with self.guided(guidance):
+            return self.draw(range(SEED_BLOCK * seed, SEED_BLOCK * seed + n), labels, device).x
+
+    def rows(self, prompts: Sequence[str], n: int, text_encoder: str | Path | None = None) -> Tensor:
+        """Labels [n,L] of prompts that take turns. Raises UsageError where there are none, or they cannot be had."""
+        if isinstance(prompts, str) or not prompts:
+            raise UsageError('prompts: expected a list, such as ["a small five"]')
+        rows = self.asking.rows(list(prompts), text_encoder)
+        return rows[torch.arange(n) % len(rows)]
+
+    @contextmanager
+    def guided(self, guidance: float | None) -> Iterator[None]:
+        """Inside, images are of this guidance scale; None: as it is."""
+        before, self.guidance = self.guidance, self.guidance if guidance is None else guidance
+        try:
+            yield
+        finally:
+            self.guidance = before
 
     def __repr__(self) -> str:
         size = " x ".join(map(str, self.shape))
         labels = f", {self.label_dim} labels" if self.label_dim else ""
+        labels = ", words" if self.asking.layout.has_words else labels
         return f"Student({self.card.get('recipe', 'of no recipe')}: {size}{labels}, NFE {self.nfe})"
 
     def sheet(self, n: int = 64, seed: int = 0, labels: Classes = None, columns: int | None = None) -> PIL.Image:
@@ -87,7 +119,7 @@ class Student:
         """Unit normal z [N,C,H,W], labels [N,L] -> x [N,C,H,W] where z is; computed where the network is."""
         weight = next(self.network.parameters())
         state = WithoutRun(self.network, self.card.get("seed", 0), weight.device, weight.dtype)
-        labels = None if labels is None else labels.to(weight.device)
+        labels = self.asking.scaled(None if labels is None else labels.to(weight.device), self.guidance)
         x: Tensor = self._hook.sample(state=state, z=z.to(weight.device), labels=labels)
         return x.to(z.device)  # drawing may have left the network on a GPU: that is no concern of who has z
 
@@ -97,7 +129,10 @@ class Student:
 
     def _given(self, labels: Classes, n: int) -> Labels:
         """Classes as one-hot rows [n,L]."""
-        dim = self.label_dim
+        dim, words = self.label_dim, self.asking.layout.has_words
+        if words and not isinstance(labels, Tensor) and (self.prompts is None or labels not in (None, "random")):
+            told = "its labels are words" if self.prompts else "its labels are words, and its card names no prompts"
+            raise UsageError(f"labels: {told}: ask by prompts")
         if labels is None or (isinstance(labels, str) and labels == "random"):
             return None if labels is None else "random"
         if isinstance(labels, Tensor) and tuple(labels.shape) == (n, dim):
@@ -129,4 +164,4 @@ def load(path: str | Path) -> Student:
     network.compute_dtype = torch.bfloat16 if card.get("precision") == "bf16" else None
     decoder = card.get("decoder")
     data = decoder and located(choice_from_table("dataset", decoder, catalog, str(where)), assets()).build()
-    return Student(network, sampler, card, data)
+    return Student(network, sampler, card, data, Asking.read(card, network_file.files(path)[0]))

@@ -122,16 +122,18 @@ def load_network(path: Path, catalog: Catalog) -> Carded:
     return network.eval().requires_grad_(False)
 
 
-def check_shape(network: Denoiser, dataset: Dataset, table: str) -> None:
-    """Raises UsageError unless the network makes images like the data set's."""
+def check_shape(network: Denoiser, dataset: Dataset, table: str, label_dim: int) -> None:
+    """Raises UsageError unless the network makes images like the data set's, of labels [N,label_dim]."""
     missing = [name for name in SHAPE if not hasattr(network, name)]
     if missing:
         raise PluginError(f"{table}: {type(network).__name__} has no attribute {missing[0]!r}; {ATTRIBUTES}")
     got = (network.channels, network.resolution, network.label_dim)
-    want = (dataset.channels, dataset.resolution, dataset.label_dim)
+    want = (dataset.channels, dataset.resolution, label_dim)
     if got != want:
         words = "{} channels, {} px, {} labels"
-        raise UsageError(f"{table}: the network is for {words.format(*got)}; the data set has {words.format(*want)}")
+        more = ", with the guidance scale" if label_dim > dataset.label_dim else ""
+        told = f"the network is for {words.format(*got)}; the data set has {words.format(*want)}{more}"
+        raise UsageError(f"{table}: {told}")
 
 
 def carded(network: Denoiser, where: str) -> Carded:

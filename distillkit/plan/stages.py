@@ -125,7 +125,7 @@ def _measured(stage: Stage, state: State, live: Live) -> Stage:
 
 def _forward(state: State, live: Live) -> float:
     x = torch.empty(1, *state.dataset.shape, device=DEVICE, dtype=state.dtype)
-    labels = torch.empty(1, state.dataset.label_dim, device=DEVICE) if state.dataset.label_dim else None
+    labels = torch.empty(1, state.layout.size, device=DEVICE) if state.layout.size else None
     live.restart()
     with torch.no_grad():
         state.networks["generator"](x, torch.empty(1, 1, 1, 1, device=DEVICE), labels)

@@ -15,6 +15,7 @@ from distillkit.evaluate import evaluation
 from distillkit.evaluate.best import Best
 from distillkit.evaluate.draw import Drawer
 from distillkit.networks import licences, network_file
+from distillkit.networks.asked import Asking
 from distillkit.recipe import table_of
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
@@ -45,6 +46,7 @@ def result(
     if warning := licences.non_commercial(card.get("licence")):
         screen.line(f"the student is {warning}")
     made = {key: value for key, value in run.info.items() if key not in OF_THE_PLACE}
+    Asking.of(state.dataset, state.layout, state.guidance).write(run.result)
     network_file.save(
         run.result, network_file.carded(state.ema, "the student"), {**card, "nfe": nfe, "nimg": scores.nimg, **made}
     )
@@ -107,6 +109,7 @@ def student_card(state: State, recipe: Recipe, outcomes: Mapping[str, Outcome]) 
     card: dict[str, Any] = {
         "sample": table_of(recipe.sample), "seed": recipe.run.seed, "precision": recipe.run.precision,
     }  # fmt: skip
+    card |= Asking.of(state.dataset, state.layout, state.guidance).facts()
     if state.dataset.latent:
         card["decoder"] = table_of(recipe.dataset)
     if found := licences.binding(recipe, [outcome.run_dir / "result" for outcome in outcomes.values()]):

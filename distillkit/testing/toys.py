@@ -13,10 +13,13 @@ import torch
 from distillkit import __version__, noise
 from distillkit.api import (
     Choice,
+    Condition,
     Dataset,
     Denoiser,
     GeneratorLoss,
+    Layout,
     Network,
+    Prompts,
     TeacherScore,
     Use,
     field,
@@ -54,13 +57,15 @@ class ToyImages(Dataset):
         resolution: int = field(default=8, validator=ge(1))
         channels: int = field(default=2, validator=ge(1))
         label_dim: int = field(default=3, validator=ge(0))  # classes; 0: unconditional
+        tokens: int = field(default=0, validator=ge(0))  # of a caption; then labels are its words, and no classes
         size: int = field(default=48, validator=ge(1))  # training images, and as many held out
 
     config: Config
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.resolution, self.channels, self.label_dim = config.resolution, config.channels, config.label_dim
+        self.resolution, self.channels = config.resolution, config.channels
+        self.label_dim = self.layout.size
         self.shape = (config.channels, config.resolution, config.resolution)
 
     def open(self, root: Path) -> None:
@@ -68,7 +73,7 @@ class ToyImages(Dataset):
 
     def _draw(self, stream: str) -> Tensor:
         """[size,C,H,W], second moment about 0.2; the classes take turns."""
-        classes = max(self.label_dim, 1)
+        classes = max(self.config.label_dim, 1)
         patterns = 0.4 * noise.rows("randn", 0, "toy/patterns", 0, classes, self.shape)
         n = noise.rows("randn", 0, f"toy/{stream}", 0, self.config.size, self.shape)
         return (patterns[torch.arange(len(n)) % classes] + 0.2 * n).clamp(-1, 1)
@@ -80,7 +85,35 @@ class ToyImages(Dataset):
         return self._x[index]
 
     def labels(self, index: Tensor) -> Tensor | None:
-        return torch.eye(self.label_dim)[index % self.label_dim] if self.label_dim else None
+        kinds = self.config.label_dim
+        return self._rows()[index % kinds] if kinds else None
+
+    def classes(self, index: Tensor) -> Tensor | None:
+        return index % self.config.label_dim if self.config.label_dim else None
+
+    @property
+    def layout(self) -> Layout:
+        if self.config.tokens and self.config.label_dim:
+            return Layout(tokens=self.config.tokens, width=4, pooled=2)
+        return Layout(classes=self.config.label_dim)
+
+    def words(self, index: Tensor) -> list[str] | None:
+        return [f"a small {i % self.config.label_dim}" for i in index.tolist()] if self.layout.has_words else None
+
+    @property
+    def prompts(self) -> Prompts | None:
+        words = self.words(torch.arange(self.config.label_dim))
+        return None if words is None else Prompts(words=tuple(words), rows=self._rows())
+
+    def _rows(self) -> Tensor:
+        """Labels [K,L] of the classes, or of their captions, of which each has one word less than the one before."""
+        if not self.layout.has_words:
+            return torch.eye(self.label_dim)
+        kinds, T = self.config.label_dim, self.config.tokens
+        mask = (torch.arange(T) < (T - torch.arange(kinds)[:, None]).clamp(min=1)).float()
+        tokens = noise.rows("randn", 0, "toy/tokens", 0, kinds, (T, 4)) * mask[:, :, None]
+        pooled = noise.rows("randn", 0, "toy/pooled", 0, kinds, (2,))
+        return self.layout.pack(Condition(tokens=tokens, mask=mask, pooled=pooled))
 
     def held_out(self) -> Dataset:
         twin = ToyImages(self.config)

@@ -125,7 +125,7 @@ def setup(state: State, hooks: pluggy.PluginManager, catalog: Catalog) -> None:
     # pluggy takes those to leave out: this asks the teacher alone.
     hooks.subset_hook_caller("setup", rest)(state=state)
     if state.teacher and state.teacher.network is not None:
-        network_file.check_shape(state.teacher.network, state.dataset, "teacher_score")
+        network_file.check_shape(state.teacher.network, state.dataset, "teacher_score", state.dataset.label_dim)
     recipe = state.recipe
     state.generator = state.add_network("generator", make_generator(state, catalog), recipe.generator.optimizer)
     # A module of its own and never a view: the average takes no gradient, and drops nothing.
@@ -202,7 +202,7 @@ def default_turns(state: State) -> list[Turn]:
 def make_generator(state: State, catalog: Catalog) -> Denoiser:
     """The student's network with its initial weights."""
     network = started(state, catalog)
-    network_file.check_shape(network, state.dataset, "generator")
+    network_file.check_shape(network, state.dataset, "generator", state.layout.size)
     network = state.with_dropout(network)
     if changes := cast(GeneratorLoss, state.components["generator_loss"]).network_keys:
         method = f"generator_loss {state.recipe.generator_loss.name!r}"
@@ -214,7 +214,7 @@ def make_generator(state: State, catalog: Catalog) -> Denoiser:
 def started(state: State, catalog: Catalog) -> Denoiser:
     """The network that [generator] starts from, in the form that it asks for."""
     table, dataset = state.recipe.generator, state.dataset
-    shape = dataset.resolution, dataset.channels, dataset.label_dim
+    shape = dataset.resolution, dataset.channels, state.layout.size
     if not table.checkpoint and table.init == "scratch":
         # By name: initial weights do not depend on what else drew numbers before.
         torch.manual_seed(noise.fold(state.seed, "generator", "init"))

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, overload
 
+import attrs
 import torch
 from attrs import define, field
 from torch import Tensor, nn
@@ -20,6 +21,8 @@ from distillkit.api import (
     Denoise,
     Denoiser,
     Embedding,
+    Guidance,
+    Layout,
     Network,
     OncePerTurn,
     Optimizer,
@@ -92,6 +95,7 @@ class State:
     # which the first rank's `ema` is made whole before it draws.
     average: Denoiser = field(default=cast(Denoiser, None), init=False)
     teacher_score: Relay = field(init=False)
+    layout: Layout = field(init=False)  # of labels as the student and its critics get them
     balance: dict[str, Tensor] = field(factory=dict)  # norms at x behind weight = "auto": the method's, the term's
     added: dict[Tensor, Tensor] = field(factory=dict)  # gradients that the ranks have added up before the update
     made: dict[tuple[str, int, int, int], Tensor] = field(factory=dict)  # x that trained the generator, by Step.x
@@ -107,6 +111,20 @@ class State:
         if self.ranks.size > 1:
             self.records = Records(1 / self.ranks.size)
         self.teacher_score = Relay(self)
+        self.layout = attrs.evolve(self.dataset.layout, guidance=self.guidance is not None)
+
+    @property
+    def guidance(self) -> Guidance | None:
+        """The teacher's, where each image has a scale of its own."""
+        found = cast(Guidance | None, self.components.get("teacher_score.guidance"))
+        return found if found is not None and found.scales is not None else None
+
+    def scaled(self, labels: Tensor | None, scale: Tensor | None = None) -> Tensor | None:
+        """Labels [N,L] of the data set as the student gets them: with a guidance scale [N], or the usual one."""
+        if labels is None or self.guidance is None:
+            return labels
+        usual = labels.new_full((len(labels),), self.guidance.usual_scale)
+        return torch.cat([labels, (usual if scale is None else scale.to(labels))[:, None]], dim=1)
 
     @property
     def seed(self) -> int:
@@ -220,10 +238,12 @@ class State:
     def new_network(self, choice: Choice[Network], seed: int = 0) -> Denoiser:
         """A network of random weights for images like the data set's, which a result can be rebuilt from."""
         dataset = self.dataset
+        # A teacher, whose setup comes first, is asked without the guidance scale.
+        size = self.dataset.layout.size if self.generator is None else self.layout.size
         # A fork: a method that adds a network leaves the numbers of all others as they were.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(noise.fold(self.seed, "network", choice.name, seed))
-            network = network_file.new_network(choice, dataset.resolution, dataset.channels, dataset.label_dim)
+            network = network_file.new_network(choice, dataset.resolution, dataset.channels, size)
         network.compute_dtype = self.compute_dtype
         return network.to(self.device, self.dtype)
 

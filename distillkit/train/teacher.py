@@ -18,6 +18,7 @@ class Relay:
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self.scale: Tensor | None = None  # [N,1,1,1] of the guidance, of images that come with their own
 
     @property
     def _network(self) -> Denoiser | None:
@@ -42,7 +43,18 @@ class Relay:
         level = sigma if isinstance(sigma, Tensor) else x.new_full((), sigma)
         level = level.reshape(-1, 1, 1, 1).expand(len(x), 1, 1, 1)
         # Through the hook, not the network: guidance wraps it, and is then in every call of the teacher.
-        D: Tensor | None = self._state.hook.teacher_score(state=self._state, x=x, sigma=level, labels=labels)
+        before, (labels, self.scale) = self.scale, self._apart(labels)
+        try:
+            D: Tensor | None = self._state.hook.teacher_score(state=self._state, x=x, sigma=level, labels=labels)
+        finally:
+            self.scale = before
         if D is None:
             raise UsageError("a part of this recipe asks the teacher: the recipe needs a [teacher_score] table")
         return D
+
+    def _apart(self, labels: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """Labels [N,L] as the teacher knows them, and the scales [N,1,1,1] that they came with; None: none did."""
+        layout = self._state.layout
+        if labels is None or not layout.guidance or labels.shape[1] != layout.size:
+            return labels, None
+        return labels[:, :-1] if layout.size > 1 else None, labels[:, -1].view(-1, 1, 1, 1)
