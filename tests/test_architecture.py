@@ -65,15 +65,8 @@ NO_TORCH = ("distillkit.api", "distillkit.registry", "distillkit.recipe", "disti
 LONGEST = 300  # lines
 FORBIDDEN_MODULES = {"torchvision", "cPickle", "dill", "joblib", "shelve", "marshal", "yaml"}
 FORBIDDEN_CALLS = {
-    "exec",
-    "eval",
-    "compile",
-    "os.system",
-    "os.popen",
-    "pickle.load",
-    "pickle.loads",
-    "pickle.Unpickler",
-}
+    "exec", "eval", "compile", "os.system", "os.popen", "pickle.load", "pickle.loads", "pickle.Unpickler",
+}  # fmt: skip
 FORBIDDEN_METHODS = {"extractall"}
 
 

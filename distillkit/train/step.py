@@ -12,6 +12,7 @@ from torch import Tensor
 
 from distillkit import noise
 from distillkit.api.deprecated import deprecated
+from distillkit.train.teacher import labels_of
 
 if TYPE_CHECKING:
     from distillkit.train.state import State
@@ -164,7 +165,7 @@ class Step:
     def labels_cpu(self) -> Tensor | None:
         """The same on the CPU, where the data are: to look into without waiting for the device."""
         # Of the turn that made x: the generator was told these classes, so its critics must be.
-        return self._scaled(self.state.dataset.labels(self._index(self.same_images_as)))
+        return labels_of(self.state, self._index(self.same_images_as), self.same_images_as, self.first)
 
     @property
     def host_labels(self) -> Tensor | None:
@@ -181,17 +182,8 @@ class Step:
         """Labels [N,L] of the real images; None when unconditional."""
         if self.same_images_as == self.turn or self.labels is None:
             return self.labels
-        labels = self._scaled(self.state.dataset.labels(self.index))
+        labels = labels_of(self.state, self.index, self.same_images_as, self.first)
         return None if labels is None else self._on_device(labels)
-
-    def _scaled(self, labels: Tensor | None) -> Tensor | None:
-        """Labels [N,L] with a guidance scale for each row, uniform in their range, where the teacher has one."""
-        if labels is None or self.state.guidance is None:
-            return labels
-        low, high = self.state.guidance.scales or (1.0, 1.0)
-        stream, rows = f"{self.same_images_as}/guidance", self.nimg + self.first
-        u = noise.rows("rand", self.state.seed, stream, rows, self.n, ())
-        return self.state.scaled(labels, low + (high - low) * u)
 
     def _index(self, turn: str) -> Tensor:
         return self._order(turn, self.nimg)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from distillkit import noise
 from distillkit.api import Denoiser, UsageError
 
 if TYPE_CHECKING:
@@ -58,3 +59,16 @@ class Relay:
         if labels is None or not layout.guidance or labels.shape[1] != layout.size:
             return labels, None
         return labels[:, :-1] if layout.size > 1 else None, labels[:, -1].view(-1, 1, 1, 1)
+
+
+def labels_of(state: State, index: Tensor, turn: str, first: int) -> Tensor | None:
+    """Labels [n,L] of images of the data set, rows first ... first+n-1 of a turn: each with its guidance scale.
+
+    Where the teacher's guidance has a range of scales, these are uniform in it, by seed and row.
+    """
+    labels = state.dataset.labels(index)
+    if labels is None or state.guidance is None:
+        return labels
+    low, high = state.guidance.scales or (1.0, 1.0)
+    u = noise.rows("rand", state.seed, f"{turn}/guidance", state.nimg + first, len(index), (), labels.device)
+    return state.scaled(labels, low + (high - low) * u)
