@@ -27,6 +27,7 @@ from distillkit_metrics.layers import Layers
 from distillkit_metrics.manifold import Measured
 from distillkit_metrics.pixels import CHUNK
 from distillkit_metrics.real import Real
+from distillkit_metrics.strata import asks_for_classes
 
 PAIRS = 6  # of generated and training images, shown
 
@@ -114,7 +115,7 @@ class Frechet(Evaluate):
     def measures(self, state: State) -> Collection[str]:
         """Distances by layer and by what they are from, then what takes neighbours in the penultimate layer."""
         layers = self.config.features.cls.layers or ("spatial", "logits")  # of features that do not tell: perhaps
-        agreement = ["label_agreement"] if "logits" in layers and state.dataset.label_dim else []
+        agreement = ["label_agreement"] if "logits" in layers and asks_for_classes(state.dataset) else []
         ends = ["", *(["_test"] if state.held_out is not None else []), *(["_inf"] if self.config.extrapolate else [])]
         distances = [name + end for end in ends for name in ("fd", *(["sfd"] if "spatial" in layers else []))]
         return [*distances, "kid", "precision", "recall", "density", "coverage", *agreement, "near_train", "duplicates"]
@@ -160,7 +161,7 @@ class Frechet(Evaluate):
     def _block(self, state: State, real: Real, draw: Draw, seed: int) -> tuple[Layers, Measured]:
         """Layers of images and their metrics. Raises Diverged for images that are not finite."""
         labels = real.labels(state.dataset, seed)
-        return real.compare(embed.generated(draw, real.net, self.config.images, CHUNK, seed, labels), labels)
+        return real.compare(embed.generated(draw, real.net, self.config.images, CHUNK, seed, labels), seed)
 
     def _show_pairs(self, state: State, folder: Path, real: Real, draw: Draw, fake: Layers) -> None:
         """The images of the first seed that are nearest to a training image, above those."""

@@ -14,7 +14,7 @@ from distillkit_metrics.manifold import Measured, mean
 from distillkit_metrics.memorised import DOUBLE, NEAR, Memory
 from distillkit_metrics.pixels import Content, measured_set
 from distillkit_metrics.statistics import Moments, extrapolated, principal_axes
-from distillkit_metrics.strata import chosen, class_of, fewest, strata
+from distillkit_metrics.strata import asks_for_classes, chosen, class_of, fewest, strata
 
 NEIGHBOURS = 10_000  # training images at most that neighbours and KID are taken among: their cost is the square of it
 KNOWING = 4.0  # spreads of the floor by which held-out images lie beyond it
@@ -35,7 +35,7 @@ class Real:
         extrapolate: bool = False,
     ) -> None:
         self.features, self.n, self.extrapolate = features, n, extrapolate
-        self.classes = class_of(train)
+        self.classes, self.asks_for_classes = class_of(train), asks_for_classes(train)
         step = -(-len(train) // NEIGHBOURS)
         self._stratify(len(train) + len(held_out or ()), step)
         content = Content(train)
@@ -60,9 +60,13 @@ class Real:
         near = torch.bincount(self.classes[::step], minlength=len(counts))
         self.of_class, self.shares = strata(counts, torch.minimum(fewest(counts, smallest), near))
 
+    def asked(self, seed: int) -> Tensor:
+        """Training images [n] whose labels to generate by, in the proportions of the strata."""
+        return chosen(self.of_class[self.classes], self.of_class, self.n, seed)
+
     def labels(self, train: Dataset, seed: int) -> Tensor | None:
-        """Labels [n,L] to generate by: those of training images in the proportions of the strata."""
-        return train.labels(chosen(self.of_class[self.classes], self.of_class, self.n, seed))
+        """Labels [n,L] of those."""
+        return train.labels(self.asked(seed))
 
     def layers(self, by_name: dict[str, Tensor], classes: Tensor | None) -> Layers:
         """Features by name as layers by distance, of images of `classes` [N]; None: all of one stratum."""
@@ -76,14 +80,14 @@ class Real:
         by_name, classes = measured_set(self.features, held_out), class_of(held_out)
         layers = self.layers(by_name, classes)
         self.test_moments = layers.moments()
-        if held_out.label_dim and "logits" in by_name:
+        if asks_for_classes(held_out) and "logits" in by_name:
             self.agreement = mean(by_name["logits"].argmax(1) == classes, layers.groups)
         return layers
 
-    def compare(self, found: Tensor, labels: Tensor | None) -> tuple[Layers, Measured]:
-        """Layers of images with features `found` [n,D] by `net` and `labels` [n,L], and every metric with its error."""
+    def compare(self, found: Tensor, seed: int) -> tuple[Layers, Measured]:
+        """Layers of images with features `found` [n,D] by `net`, asked for by `seed`, and every metric with its error."""
         by_name = self.net.apart(found)
-        classes = None if labels is None else labels.argmax(1).cpu()
+        classes = self.classes[self.asked(seed)] if self.asks_for_classes else None
         fake = self.layers(by_name, classes)
         metrics = fake.distances(self.moments) | self.near.compare(fake)
         if self.test is not None:

@@ -42,9 +42,14 @@ def strata(counts: Tensor, least: Tensor) -> Strata:
 
 
 def class_of(dataset: Dataset) -> Tensor:
-    """Class of every image by its label, int64 [N]; without labels all are of class 0."""
-    labels = dataset.labels(torch.arange(len(dataset)))
-    return torch.zeros(len(dataset), dtype=torch.int64) if labels is None else labels.argmax(1).cpu()
+    """Class of every image that labels ask for, int64 [N]; where they ask for none, all are of class 0."""
+    classes = dataset.classes(torch.arange(len(dataset))) if asks_for_classes(dataset) else None
+    return torch.zeros(len(dataset), dtype=torch.int64) if classes is None else classes.cpu()
+
+
+def asks_for_classes(dataset: Dataset) -> bool:
+    """Whether labels, be they classes or words, ask for images of a known class."""
+    return bool(dataset.label_dim) and dataset.classes(torch.arange(1)) is not None
 
 
 def fewest(counts: Tensor, n: int) -> Tensor:

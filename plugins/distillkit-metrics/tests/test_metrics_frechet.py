@@ -232,3 +232,26 @@ def test_neighbours_are_sought_among_a_part_of_many_images(
     assert len(metric._real.near.real) == len(range(0, len(toy), 3))
     assert all(whole[name] != part[name] for name in ("precision", "density", "coverage", "kid"))
     assert part["fd"] == whole["fd"] and part["fd_floor"] == whole["fd_floor"]
+
+
+def test_words_are_held_to_the_class_that_the_data_set_knows_of_them(toy: Any, state: SimpleNamespace) -> None:
+    embedded = torch.tensor([[0.3, 0.9, 0.1], [0.2, 0.8, 0.4]])  # whose largest entry tells nothing
+    classes = toy._classes
+    worded = type("Worded", (type(toy),), {
+        "labels": lambda self, index: embedded[classes[index]], "classes": lambda self, index: classes[index],
+    })(label_dim=3)  # fmt: skip
+    state.dataset = state.held_out = worded
+    metric = frechet()
+
+    def draw(n: int, seed: int = 0, labels: Tensor | None = None) -> Images:
+        assert labels is not None
+        dark = (labels == embedded[0]).all(1)
+        assert int(dark.sum()) == n // 2
+        asked = (~dark).long()
+        asked[0] = 1 - asked[0]  # one of twenty is of another class
+        return Images(toy.images(2 * torch.arange(n) + asked), labels)
+
+    assert "label_agreement" in metric.measures(state)
+    metric.setup(state)
+    found = metric.evaluate(state, draw)
+    assert found["label_agreement"] == pytest.approx(0.95) and found["label_agreement_ceiling"] == 1.0
