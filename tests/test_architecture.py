@@ -58,7 +58,7 @@ ROOMS = {
 ORDER = list(ROOMS)
 ALLOWED = {name: set(ORDER[: i + 1]) for i, name in enumerate(ORDER)}
 MATHS = {"noise", "convert", "mmd", "distances"}
-ALLOWED |= {"builtin": {"api", "noise", "builtin"}, "plugin": {"api", "testing"} | MATHS}
+ALLOWED |= {"builtin": {"api", "noise", "convert", "builtin"}, "plugin": {"api", "testing"} | MATHS}
 for shipped in ("new", "cli"):
     ALLOWED[shipped].discard("testing")  # which needs pytest
 NO_TORCH = ("distillkit.api", "distillkit.registry", "distillkit.recipe", "distillkit.cli.main")

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from distillkit.api import Sample, Sampling, deep_iterable, field, frozen, ge, gt, hookimpl, min_len
-from distillkit.builtin.heun import MOST, churn_noise
+from distillkit.builtin.levels import falling, few, own_noise, toward
 from distillkit.noise import SIGMA_MIN
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-def _few(instance: Any, attribute: Any, sigmas: tuple[float, ...]) -> None:
-    if len(sigmas) > MOST:
-        raise ValueError(f"'sigmas' must be at most {MOST}: {len(sigmas)}")
-
-
-def _falling(instance: Any, attribute: Any, sigmas: tuple[float, ...]) -> None:
-    if any(b >= a for a, b in pairwise(sigmas)):
-        raise ValueError(f"'sigmas' must fall from the first to the last: {list(sigmas)}")
 
 
 class FewStep(Sample):
@@ -28,7 +17,7 @@ class FewStep(Sample):
 
     @frozen(kw_only=True)
     class Config:
-        sigmas: tuple[float, ...] = field(default=(80.0,), validator=[min_len(1), _few, deep_iterable(gt(0)), _falling])
+        sigmas: tuple[float, ...] = field(default=(80.0,), validator=[min_len(1), few, deep_iterable(gt(0)), falling])
         """noise levels of the jumps, falling; one: a single network call"""
         sigma_min: float = field(default=SIGMA_MIN, validator=ge(0))
         """lowest noise level; a jump adds sqrt(sigma^2 - sigma_min^2) of noise; ECT: 0"""
@@ -44,11 +33,11 @@ class FewStep(Sample):
     def sample(self, state: Sampling, z: Tensor, labels: Tensor | None) -> Tensor:
         """z [N,C,H,W] -> x; the noise after the first jump is a function of state.seed and the image's own z."""
         c = self.config
-        noise = churn_noise(z, state.seed) if self.nfe > 1 else None
+        noise = own_noise(z, state.seed) if self.nfe > 1 else None
         x = c.sigmas[0] * z
         for i, sigma in enumerate(c.sigmas):
             if i and noise is not None:
                 x = x + max(sigma**2 - c.sigma_min**2, 0.0) ** 0.5 * noise(i).to(x.dtype)
-            x = state.generator(x, z.new_full((z.shape[0], 1, 1, 1), sigma), labels)
+            x = state.generator(x, z.new_full((z.shape[0], 1, 1, 1), sigma), labels, **toward(state.generator, 0.0))
             x = x.clamp(-1, 1) if c.clamp else x
         return x

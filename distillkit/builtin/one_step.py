@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from distillkit.api import Sample, Sampling, field, frozen, gt, hookimpl
+from distillkit.builtin.levels import toward
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,4 +21,4 @@ class OneStep(Sample):
     @hookimpl
     def sample(self, state: Sampling, z: Tensor, labels: Tensor | None) -> Tensor:
         sigma = z.new_full((z.shape[0], 1, 1, 1), self.config.sigma_init)
-        return state.generator(sigma * z, sigma, labels)
+        return state.generator(sigma * z, sigma, labels, **toward(state.generator, 0.0))

@@ -40,7 +40,7 @@ def test_two_jumps_are_the_references(monkeypatch: pytest.MonkeyPatch) -> None:
         F = want["A_target"] * x / norm + want["B_target"] * (1 + sigma.log() / 4)
         return 0.25 / (above**2 + 0.25) * x + above * 0.5 / norm * F
 
-    monkeypatch.setattr(few_step, "churn_noise", lambda z, seed: lambda i: want["ms_noise"][i - 1])
+    monkeypatch.setattr(few_step, "own_noise", lambda z, seed: lambda i: want["ms_noise"][i - 1])
     u = want["ms_ts"][:2].double() / (int(want["ms_steps"]) - 1)
     sigmas = tuple(rho_grid(u).tolist())
     assert sigmas[0] == pytest.approx(80) and want["ms_ts"][2] == want["ms_steps"] - 1  # a third jump from sigma_min

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distillkit.builtin.heun import Heun, churn_noise, heun, times
+from distillkit.builtin.heun import Heun, heun
+from distillkit.builtin.levels import levels, own_noise
 
 S = 0.5  # standard deviation of the data
 
@@ -45,10 +46,10 @@ def test_heun_converges_at_second_order() -> None:
 
 def test_the_schedule_runs_from_sigma_max_to_zero_within_the_networks_range() -> None:
     net = Gaussian()
-    t = times(net, Heun.Config(steps=5))
+    t = levels(net, Heun.Config(steps=5))
     assert t[0] == pytest.approx(80) and t[4] == pytest.approx(0.002) and t[5] == 0
     net.sigma_min, net.sigma_max = 0.01, 10.0
-    t = times(net, Heun.Config(steps=5))
+    t = levels(net, Heun.Config(steps=5))
     assert t[0] == pytest.approx(10) and t[4] == pytest.approx(0.01)
 
 
@@ -74,7 +75,7 @@ def test_churn_raises_the_noise_level_only_between_S_min_and_S_max() -> None:
     net, config = Gaussian(), Heun.Config(steps=4, S_churn=1.0, S_min=0.05, S_max=50.0)
     asked: list[int] = []
     heun(net, z_rows(), None, config, lambda i: asked.append(i) or torch.zeros(4, 3, 2, 2))
-    t = times(net, config)
+    t = levels(net, config)
     assert asked == [1, 2]
     assert [sigma for sigma, _ in net.calls[::2]] == pytest.approx([t[0], 1.25 * t[1], 1.25 * t[2], t[3]])
 
@@ -90,7 +91,7 @@ def test_the_hook_gives_the_same_image_in_any_batch_even_with_churn() -> None:
 
 
 def test_churn_noise_is_unit_normal_and_new_at_every_step() -> None:
-    noise = churn_noise(torch.randn(8, 1, 32, 32, generator=torch.Generator().manual_seed(1)), seed=0)
+    noise = own_noise(torch.randn(8, 1, 32, 32, generator=torch.Generator().manual_seed(1)), seed=0)
     first, second = noise(0), noise(1)
     assert abs(float(first.mean())) < 0.05 and abs(float(first.std()) - 1) < 0.05
     assert abs(float((first * second).mean())) < 0.05

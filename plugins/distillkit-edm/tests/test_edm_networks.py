@@ -15,7 +15,8 @@ from distillkit_edm.precond import EdmPrecond
 from torch import Tensor
 
 from distillkit.api import UsageError
-from distillkit.builtin.heun import Heun, heun, times
+from distillkit.builtin.heun import Heun, heun
+from distillkit.builtin.levels import levels
 
 close = torch.testing.assert_close
 NEAR = {"rtol": 1e-4, "atol": 1e-5}
@@ -61,7 +62,7 @@ def test_heun_samples_are_the_references(
 ) -> None:
     net, io = edm_tiny(name), edm_data(f"{name}_io")
     config = Heun.Config(steps=18)
-    close(torch.tensor(times(net, config), dtype=torch.float64), io["t_steps18"], rtol=1e-12, atol=0)
+    close(torch.tensor(levels(net, config), dtype=torch.float64), io["t_steps18"], rtol=1e-12, atol=0)
     close(heun(net, io["latents"], io.get("sampler_class_labels"), config), io["heun18"], **NEAR)
 
 
