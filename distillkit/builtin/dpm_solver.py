@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class DpmSolver(Sample):
-    """DPM-Solver++(2M) (arXiv:2211.01095, Algorithm 2): second order, one call a step; the last step is Euler's."""
+    """DPM-Solver++(2M): second order, one call a step (arXiv:2211.01095, Algorithm 2)."""
 
     tiny = {"steps": 3}
 

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 class Euler(Sample):
-    """Euler's method, one call a step: x_r = D + (r / sigma) (x - D); of flow matching and of DDIM the same steps."""
+    """Euler's method, one call a step; also the steps of flow matching.
+
+    x_r = D + (r / sigma) (x - D): flow matching's and DDIM's steps in their own coordinates are these.
+    """
 
     tiny = {"steps": 3}
 
@@ -39,7 +42,7 @@ class Euler(Sample):
 
 
 class Ddim(Sample):
-    """DDIM (arXiv:2010.02502, Eq. 12): Euler's steps with fresh noise between them, and D clamped for images."""
+    """Euler's steps, with fresh noise or clamped images if asked (arXiv:2010.02502)."""
 
     tiny = {"steps": 3}
 
@@ -63,7 +66,7 @@ class Ddim(Sample):
         for i, (sigma, r) in enumerate(pairwise(t)):
             D = denoised(state.generator, x, sigma, labels, z.dtype)
             n = (x - D) / sigma  # as the network sees it, also where D is clamped
-            # Eq. (16) in the variance-exploding form: fresh + kept = r^2.
+            # Eq. (12) and (16) in the variance-exploding form: fresh + kept = r^2.
             fresh = c.eta * (r / sigma) * max(sigma**2 - r**2, 0.0) ** 0.5
             x = (D.clamp(-1, 1) if c.clamp else D) + (r**2 - fresh**2) ** 0.5 * n
             if fresh and noise is not None:
