@@ -80,6 +80,7 @@ KNOWN: dict[tuple[str, str], str] = {
     ("network", "flow-dit"): "distillkit-dit",
     ("network", "sit"): "distillkit-dit",
     ("network", "text-dit"): "distillkit-dit",
+    ("network", "unet2d"): "distillkit-diffusers",
     ("optimizer", "muon"): "distillkit-optim",
     ("optimizer", "prodigy"): "distillkit-optim",
     ("schedule", "wsd"): "distillkit-optim",
