@@ -27,6 +27,7 @@ ROOMS = {
     "convert": "shared maths: what any network predicts, as D(x; sigma)",
     "mmd": "shared maths: the squared MMD and its gradient",
     "distances": "shared maths: how far apart two images are",
+    "weights": "files of weights as data, for importers",
     "seeds": "images by seed, as published evaluations number them",
     "device": "what a run computes on",
     "kit": "the device that the testing kit's contracts compute on: an option of pytest",
@@ -58,7 +59,9 @@ ROOMS = {
 ORDER = list(ROOMS)
 ALLOWED = {name: set(ORDER[: i + 1]) for i, name in enumerate(ORDER)}
 MATHS = {"noise", "convert", "mmd", "distances"}
-ALLOWED |= {"builtin": {"api", "noise", "convert", "builtin"}, "plugin": {"api", "testing"} | MATHS}
+ALLOWED |= {
+    "builtin": {"api", "noise", "convert", "builtin"}, "plugin": {"api", "testing", "weights"} | MATHS,
+}  # fmt: skip
 for shipped in ("new", "cli"):
     ALLOWED[shipped].discard("testing")  # which needs pytest
 NO_TORCH = ("distillkit.api", "distillkit.registry", "distillkit.recipe", "distillkit.cli.main")

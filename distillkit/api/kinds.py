@@ -228,9 +228,19 @@ class Augment(Component):
 
 
 class Importer(Component):
-    """Reads networks from files of another make; its entry point's name is their suffix, without the dot."""
+    """Reads networks from files of another make; its entry point's name is their suffix, without the dot.
+
+    Or ends with it, "mine.pt", where several read files of one suffix; "mine.folder" reads folders.
+    """
 
     kind = "importer"
+
+    def declines(self, path: Path) -> str | None:
+        """Why a file of its suffix is not its, in a few words; "": it is. None: it takes them all, asked last.
+
+        A cheap look, such as at names of tensors; asked only where others read that suffix too. Never raises.
+        """
+        return None
 
     def read(self, path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """The card {"network": {"use": ..., its keys}, "resolution", "channels", "label_dim"}, and the state dict.

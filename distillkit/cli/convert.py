@@ -34,11 +34,13 @@ def main(args: Namespace) -> int:
 
 def _no_file(path: Path, catalog: Catalog) -> str:
     """What is there instead of a file to convert, and the way out."""
+    from distillkit.networks import importers
+
     if (path / "result").is_dir() or (path / "student.json").is_file():
         return f"{path} is a network of ours already: distillkit sample {path}"
     if (path / "run.json").is_file():
         return f"{path} is a run that has no student yet: distillkit run --resume {path} goes on with it"
-    suffixes = sorted({f".{offer.name}" for offer in catalog.of("importer")})
+    suffixes = importers.suffixes(catalog)
     read = ", ".join(suffixes) or "nothing that is read here: pip install distillkit-edm"
     files = path.rglob("*") if path.is_dir() else path.parent.glob("*")
     found = sorted(str(one) for one in files if one.suffix.lower() in suffixes)

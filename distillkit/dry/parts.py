@@ -7,16 +7,16 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from distillkit.api import Dataset, Importer, InputError, Layout, Prompts
+from distillkit.api import Dataset, InputError, Layout, Prompts
 from distillkit.assets.folder import folder
 from distillkit.assets.locate import located, wanted
 from distillkit.dry.meta import DEVICE
-from distillkit.networks import imported, network_file
+from distillkit.networks import imported, importers, network_file
 from distillkit.recipe import choice_from_table
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
@@ -103,10 +103,8 @@ def card_of(checkpoint: str, catalog: Catalog) -> Card:
     known: dict[str, Card] = published()["network"]
     if not path.exists() and checkpoint in known:
         return known[checkpoint]
-    suffix = path.suffix.removeprefix(".").lower()
-    if path.is_file() and imported.is_foreign(path) and any(offer.name == suffix for offer in catalog.of("importer")):
-        importer = cast(type[Importer], catalog.load("importer", suffix))
-        return importer(importer.Config()).read(path)[0]
+    if path.is_file() and imported.is_foreign(path) and importers.offers(path, catalog):
+        return importers.reader(path, catalog).importer.read(path)[0]
     return imported.load_network(path, catalog).card
 
 

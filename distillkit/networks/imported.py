@@ -6,16 +6,17 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor
 
-from distillkit.api import Importer, InputError
+from distillkit.api import InputError
 from distillkit.assets.folder import cache, foreign
 from distillkit.disk import manifest
 from distillkit.disk.files import remove, sha256
 from distillkit.disk.tensors import write_tensors
 from distillkit.networks import network_file
+from distillkit.networks.importers import Reader, reader
 from distillkit.registry import Catalog
 
 
@@ -36,26 +37,29 @@ def converted(path: Path, catalog: Catalog) -> Path:
     folder = cache() / "converted" / digest
     if folder.exists() and foreign(folder):  # a shared home: what others made is not ours to use or to remove
         folder = folder.with_name(f"{digest}-{os.getuid()}")
-    source = _source(path, digest, catalog)
+    found = reader(path, catalog)
+    source = _source(found, digest)
     if not _intact(folder, source):
         remove(folder)
         try:
-            convert(path, folder, catalog, digest)
+            convert(path, folder, catalog, digest, found)
         except OSError:
             if not _intact(folder, source):  # else another process was first
                 raise
     return folder
 
 
-def convert(path: Path, out: Path, catalog: Catalog, digest: str = "") -> dict[str, Any]:
+def convert(
+    path: Path, out: Path, catalog: Catalog, digest: str = "", found: Reader | None = None
+) -> dict[str, Any]:  # fmt: skip
     """Write a foreign file's network as a result folder `out`, complete or not at all -> its card.
 
-    Raises InputError if the file is refused or no importer here reads its suffix.
+    Raises InputError if the file is refused or no importer here reads it.
     """
     path = path.resolve()
-    importer = cast(type[Importer], catalog.load("importer", _suffix(path, catalog)))
-    card, tensors = importer(importer.Config()).read(path)
-    card = {"format": 1, **card, "source": _source(path, digest or sha256(path), catalog)}
+    found = found or reader(path, catalog)
+    card, tensors = found.importer.read(path)
+    card = {"format": 1, **card, "source": _source(found, digest or sha256(path))}
     out.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=".tmp-", dir=out.parent))
     try:
@@ -75,20 +79,10 @@ def _write(folder: Path, card: dict[str, Any], tensors: dict[str, Tensor]) -> No
     folder.chmod(0o755)
 
 
-def _source(path: Path, digest: str, catalog: Catalog) -> dict[str, str]:
+def _source(found: Reader, digest: str) -> dict[str, str]:
     """What a conversion was made from, and by which version of what."""
-    offer = catalog.find("importer", _suffix(path, catalog))
+    offer = found.offer
     return {"sha256": digest, "importer": offer.name, "by": f"{offer.dist} {offer.version}"}
-
-
-def _suffix(path: Path, catalog: Catalog) -> str:
-    """The importer's name. Raises InputError for a suffix that none here reads."""
-    suffix = path.suffix.removeprefix(".").lower()
-    known = sorted({offer.name for offer in catalog.of("importer")})
-    if suffix not in known:
-        read = ", ".join(f".{name}" for name in known) or "no foreign files: pip install distillkit-edm"
-        raise InputError(f"{path}: no network; a result folder is one, and importers here read {read}")
-    return suffix
 
 
 def _intact(folder: Path, source: dict[str, str]) -> bool:

@@ -33,7 +33,7 @@ class Catalog:
         for offer in offers:
             groups[offer.kind, offer.name].append(offer)
         for group in groups.values():
-            if len(group) > 1:
+            if len(group) > 1 and group[0].kind != "importer":  # which share suffixes: they are asked in turn
                 issues.append(Issue(group[0].dist, str(_clash(group))))
         return cls(tuple(offers), tuple(issues), disabled())
 

@@ -21,6 +21,7 @@ from distillkit.registry.offer import Offer
 
 PREFIX = "distillkit."
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_OF_FILES = re.compile(rf"({_NAME.pattern}\.)?{_NAME.pattern}")  # an importer's: "pt", or "mine.pt" among several
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
@@ -83,7 +84,7 @@ def _malformed(kind: str, point: EntryPoint) -> str:
         return f'"{point.group}" is no kind' + (f"; did you mean {PREFIX}{near[0]}?" if near else "")
     if point.name in getattr(KINDS[kind], "own", ()):
         return f'{kind} "{point.name}" is a name of distillkit\'s own'
-    if not _NAME.fullmatch(point.name):
+    if not (_OF_FILES if kind == "importer" else _NAME).fullmatch(point.name):
         return f'the {kind} name "{point.name}" is not lower-case with hyphens'
     if not _TARGET.fullmatch(point.value.partition("[")[0].strip()):
         return f'the target of {kind} "{point.name}" is not "module:Class": "{point.value}"'

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distillkit.api import Importer, Picture
+from distillkit.api import Picture
 from distillkit.assets.locate import wanted
 from distillkit.assets.table import Asset
 from distillkit.images.pack import pack
-from distillkit.networks import imported, network_file
+from distillkit.networks import imported, importers, network_file
 from distillkit.recipe import choice_from_table, table_of, tiny
 from distillkit.registry import Catalog
 
@@ -55,10 +55,8 @@ def network(checkpoint: str, folder: Path, labels: int, latent: bool, catalog: C
 
 def write(made: network_file.Carded, path: Path, table: dict[str, Any], catalog: Catalog) -> None:
     """Write the network by the importer that reads such files, else as a result folder."""
-    suffix = path.suffix.removeprefix(".")
-    if any(offer.name == suffix for offer in catalog.of("importer")):
-        importer = cast(type[Importer], catalog.load("importer", suffix))
-        if importer(importer.Config()).write(path, cast(nn.Module, made)):
+    for offer in importers.offers(path, catalog):
+        if importers.load(offer).write(path, cast(nn.Module, made)):
             return
     network_file.save(path, made, {"sampler": table, "nimg": 0})
 

@@ -41,6 +41,14 @@ class ImporterContract(ComponentContract):
         for name, tensor in net.state_dict().items():
             assert torch.equal(tensor, tensors[name].to(tensor.dtype)), name
 
+    def test_it_takes_its_own_file_and_says_why_it_declines_another(self) -> None:
+        importer = self.choice.build()
+        assert not importer.declines(self.path), "it declines the file that it reads"
+        other = self.path.with_name(f"other{self.path.suffix}")
+        other.write_bytes(b"no network")
+        why = importer.declines(other)
+        assert why is None or (why and "\n" not in why), "a file of another make is declined in a line"
+
     @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
     def test_a_file_that_was_cut_off_is_refused(self, share: float) -> None:
         data = self.path.read_bytes()

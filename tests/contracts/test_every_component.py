@@ -74,6 +74,15 @@ def write_state_dict(self: Any, folder: Path) -> None:
     (safetensors.torch.save_file if self.use == "safetensors" else torch.save)(tensors, folder / self.path)
 
 
+def write_transformer(self: Any, folder: Path) -> None:
+    """A released transformer's state dict, of the network that its importer is named after."""
+    use = {"fastgen": "flow-dit"}.get(name := self.use.partition(".")[0], name)
+    keys = {"use": use, "hidden_size": 64, "depth": 1, "num_heads": 1}
+    made = choice_from_table("network", keys, catalog(), where="toy").build().module(4, 3, 2)
+    save = safetensors.torch.save_file if self.use.endswith("safetensors") else torch.save
+    save(made.model.state_dict(), folder / self.path)
+
+
 def write_weights(self: Any, folder: Path) -> None:
     """Weights of a published backbone: one number per tensor, which takes no room in the file."""
     with torch.device("meta"):
@@ -249,6 +258,10 @@ NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("evaluate", "layer-activation"): {"recipe": {"teacher_score": {"network": UNET}}},
     ("importer", "pkl"): {"files": write_pickle},
     **{("importer", name): {"files": write_state_dict} for name in ("bin", "pt", "pth", "safetensors")},
+    **{
+        ("importer", name): {"files": write_transformer}
+        for name in ("dit.pt", "dit.safetensors", "sit.pt", "sit.safetensors", "fastgen.pth")
+    },
     ("kernel", "energy"): {"conditionally": True},
     ("optimizer", "prodigy"): {"settings": {"lr": 1.0, "betas": (0.9, 0.99)}},
     ("logger", "wandb"): {"config": {"mode": "offline", "machine": False}, "kill": killed_wandb},
@@ -265,7 +278,7 @@ def missing_keys(offer: Offer) -> list[str]:
 OFFERS = Catalog.installed().offers
 for offer in OFFERS:
     attributes = {"use": offer.name, **NEEDED.get((offer.kind, offer.name), {})}
-    name = f"Test_{offer.kind}_{offer.name}".replace("-", "_")
+    name = f"Test_{offer.kind}_{offer.name}".replace("-", "_").replace(".", "_")
     globals()[name] = type(name, (CONTRACTS[offer.kind],), attributes)
 
 

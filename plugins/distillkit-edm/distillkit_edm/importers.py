@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
-import torch
 from torch import Tensor, nn
 
-from distillkit.api import Importer
+from distillkit import weights
+from distillkit.api import Importer, InputError
 from distillkit_edm.nvpickle import read_pickle
 from distillkit_edm.nvpickle.architecture import check_tensors
 from distillkit_edm.nvpickle.refused import UnsafeFile
@@ -30,28 +28,33 @@ class NvPickle(Importer):
 
 
 class StateDict(Importer):
-    """State dicts with EDM's or EDM2's names, such as DMD2's pytorch_model.bin, for EDM's preconditioning."""
+    """State dicts with EDM's or EDM2's names, such as DMD2's and FastGen's, for their preconditioning.
+
+    Of a training checkpoint the average "ema", where there is one.
+    """
+
+    def declines(self, path: Path) -> str | None:
+        try:
+            card_from_shapes(_shapes(_known(weights.read(path))))
+        except InputError as error:
+            return str(error).removeprefix(f"{path}: refused: ")
+        return ""
 
     def read(self, path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        found = weights.tensors(path, _known(weights.read(path)))
         try:
-            tensors = _tensors(path)
-            card = card_from_shapes({name: list(tensor.shape) for name, tensor in tensors.items()})
-            check_tensors(card, tensors)
+            card = card_from_shapes(_shapes(found))
+            check_tensors(card, found)
         except UnsafeFile as error:
             raise UnsafeFile(f"{path}: refused: {error}") from error
-        return card, {name: tensor.contiguous() for name, tensor in tensors.items()}
+        return card, {name: tensor.contiguous() for name, tensor in found.items()}
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            tensors = safetensors.torch.load_file(path)
-        else:
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever torch makes of a damaged or hostile file, it is refused
-        raise UnsafeFile(f"no state dict ({type(error).__name__})") from error
-    if not isinstance(tensors, dict) or not all(type(name) is str for name in tensors):
-        raise UnsafeFile("no state dict: it is not a table of tensors by name")
-    if not all(type(tensor) is Tensor and tensor.layout is torch.strided for tensor in tensors.values()):
-        raise UnsafeFile("no state dict: not all of its values are tensors")
-    return tensors
+def _known(found: dict[str, Any]) -> dict[str, Any]:
+    """What our networks have of it: FastGen's EDM estimates its error too, by a layer that nothing else needs."""
+    names = weights.averaged(found)
+    return {name: value for name, value in names.items() if not name.startswith("model.logvar_linear.")}
+
+
+def _shapes(found: dict[str, Any]) -> dict[str, list[int]]:
+    return {name: list(tensor.shape) for name, tensor in found.items() if isinstance(tensor, Tensor)}

@@ -180,6 +180,16 @@ def test_what_is_no_state_dict_of_edm_is_refused(value: Any) -> None:
     assert "\n" not in str(refusal.value)
 
 
+def test_of_fastgens_checkpoint_the_average_is_read_without_its_estimate_of_errors() -> None:
+    _, tensors = read_pickle(DATA / "edm_songunet_tiny.pkl")
+    extra = {"model.logvar_linear.weight": torch.ones(1, 4), "model.logvar_linear.bias": torch.ones(1)}
+    trained = {name: tensor + 1 for name, tensor in tensors.items()}
+    torch.save({"model": {"net": trained | extra, "ema": tensors | extra}, "iteration": 3}, "0000003.pth")
+    card, got = catalog().load("importer", "pth")({}).read(Path("0000003.pth"))
+    assert card["network"]["use"] == "edm-ddpmpp"
+    assert set(got) == set(tensors) and all(torch.equal(got[key], tensors[key]) for key in tensors)
+
+
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol 4")
 def test_a_state_dict_that_calls_something_is_refused() -> None:
     Path("weights.bin").write_bytes(dumped({"a": Call("os.system", "touch ran")}))
