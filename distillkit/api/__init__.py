@@ -22,6 +22,7 @@ from distillkit.api.hooks import Hooks, hookimpl, hookspec
 from distillkit.api.keys import FILE, NO_BITS, PROGRAM, added_later
 from distillkit.api.kinds import (
     KINDS,
+    Adapter,
     Augment,
     AuxiliaryLoss,
     Backbone,
@@ -57,9 +58,9 @@ from distillkit.api.state import Sampling, State, Step
 from distillkit.api.types import Draw, Images, Optimizer, Picture, Term, Turn
 
 __all__ = [
-    "FILE", "KINDS", "NO_BITS", "PROGRAM", "Augment", "AuxiliaryLoss", "Backbone", "Blocks", "Choice", "Command",
-    "Component", "Condition", "Dataset", "Denoise", "DenoisedFeatures", "Denoiser", "DistillkitError", "Diverged",
-    "Draw", "Embedding", "EncoderDecoder", "EncoderFeatures", "Evaluate", "Features", "FlowMap",
+    "FILE", "KINDS", "NO_BITS", "PROGRAM", "Adapter", "Augment", "AuxiliaryLoss", "Backbone", "Blocks", "Choice",
+    "Command", "Component", "Condition", "Dataset", "Denoise", "DenoisedFeatures", "Denoiser", "DistillkitError",
+    "Diverged", "Draw", "Embedding", "EncoderDecoder", "EncoderFeatures", "Evaluate", "Features", "FlowMap",
     "ForcedNormalization", "GeneratorLoss", "Guidance", "Hooks", "Images", "Importer", "InputError", "Kernel",
     "Launch", "Layout", "LogVar", "Logger", "Lost", "Network", "OncePerTurn", "Optimizer", "Picture", "PluginError",
     "Preempted", "Prompts", "Rebuildable", "ResourceError", "RunInfo", "Sample", "Sampling", "Schedule", "State",

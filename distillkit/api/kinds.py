@@ -216,6 +216,27 @@ class Features(Component):
         raise NotImplementedError
 
 
+class Adapter(Component):
+    """Few weights beside frozen ones, which student, critics and teacher share: what trains in their place."""
+
+    kind = "adapter"
+
+    def apply(self, network: nn.Module) -> None:
+        """Add parameters, with which the network computes what it did; its own are frozen, and stay as they are.
+
+        Random numbers are torch's, seeded by the engine. Parameters lie where those do that they stand beside.
+        """
+        raise NotImplementedError
+
+    def merge(self, network: nn.Module) -> None:
+        """Work what `apply` added, as it has trained, into the network's own parameters, and take it away again."""
+        raise NotImplementedError
+
+    def saved(self, network: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What of it goes into adapter_config.json and adapter_model.safetensors, for who has the shared weights."""
+        raise NotImplementedError
+
+
 class Augment(Component):
     """Augmentation with its conditioning labels."""
 
@@ -258,7 +279,7 @@ class Importer(Component):
 KINDS: dict[str, type[Component]] = {
     cls.kind: cls
     for cls in (
-        Dataset, TeacherScore, Guidance, Network, Sample, GeneratorLoss, AuxiliaryLoss,
+        Dataset, TeacherScore, Guidance, Network, Adapter, Sample, GeneratorLoss, AuxiliaryLoss,
         Evaluate, Augment, Embedding, Backbone, Kernel, Features, UpdateRule, Schedule, Importer, Logger, Launch,
         Command,
     )

@@ -69,7 +69,7 @@ class Keeper:
             return None
         # On the CPU, and nothing else of it: networks and optimizers of the run are alive on the device.
         tensors, _ = checkpoint.load(checkpoints / self.best.checkpoint, "cpu", run, only="ema")
-        self.state.ema.load_state_dict(snapshot.under(tensors, "ema/generator/"))
+        snapshot.take_average(self.state, self.state.ema, tensors)
         serve.send_average(self.state)  # which draws with the others
         return self.best
 

@@ -24,7 +24,8 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 # What the toy recipe of a kind uses beside distillkit itself.
 NEEDS = {
     "dataset": ("edm",), "augment": ("datasets", "edm"), "embedding": ("sid", "el"), "backbone": ("datasets", "gdd"),
-    "kernel": ("sid", "el", "embeddings"), "features": ("sid", "metrics"), "generator_loss": (),
+    "adapter": ("edm", "sid"), "kernel": ("sid", "el", "embeddings"), "features": ("sid", "metrics"),
+    "generator_loss": (),
 }  # fmt: skip
 
 
@@ -88,6 +89,8 @@ def generate(new: New, folder: Path) -> list[Path]:
     }
     if new.kind == "importer":
         texts[f"recipes/toy.{new.name}"] = _filled("importer/toy.file.txt", names)  # what it reads
+    if new.kind == "adapter":
+        texts["recipes/teacher.toml"] = _filled("adapter/teacher.toml.txt", names)  # what it stands beside
     try:
         with files.staged(top) as made:
             for name, text in texts.items():

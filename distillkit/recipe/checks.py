@@ -99,6 +99,9 @@ def _check_init(generator: Generator, teacher: Any, report: Report) -> None:
             'missing, and init = "scratch" needs an architecture',
             "a table [generator.network]",
         )
+    if generator.init == "scratch" and generator.adapter is not None:
+        hint = 'init = "teacher", from or checkpoint; without [generator.adapter] all weights train'
+        report(("generator", "adapter"), "there are no weights to stand beside", hint)
     if generator.network is not None and generator.network_keys:
         report(("generator", "network_keys"), "given together with network", "write the keys into [generator.network]")
     if generator.init == "teacher" and teacher is None:

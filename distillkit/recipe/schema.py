@@ -13,6 +13,7 @@ from attrs.validators import and_, ge, gt, in_, le, lt, optional
 from distillkit.api import (
     FILE,
     NO_BITS,
+    Adapter,
     AuxiliaryLoss,
     Choice,
     Dataset,
@@ -123,6 +124,8 @@ class Generator:
     """start from a result folder, a student.safetensors, or a file that an importer reads"""
     network: Choice[Network] | None = None
     """architecture; its weights are random for init = "scratch", and by their names the teacher's for "teacher", too"""
+    adapter: Choice[Adapter] | None = None
+    """few weights that train beside the frozen ones which student, critics and teacher share"""
     network_keys: dict[str, Any] = field(factory=dict, metadata=added_later(as_before={}))
     """keys that the student's network has otherwise than the one it starts from: second_time = true"""
     new_weights: tuple[str, ...] = field(default=(), metadata=added_later(as_before=()))

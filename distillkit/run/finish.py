@@ -7,20 +7,21 @@ from typing import Any, cast
 
 import attrs
 
-from distillkit.api import InputError, Sample
+from distillkit.api import Denoiser, InputError, Sample
 from distillkit.disk import alike, manifest, results
 from distillkit.disk.results import Outcome, Scores
 from distillkit.disk.rundir import OF_THE_PLACE
 from distillkit.evaluate import evaluation
 from distillkit.evaluate.best import Best
 from distillkit.evaluate.draw import Drawer
-from distillkit.networks import licences, network_file
+from distillkit.networks import adapter_file, licences, network_file
 from distillkit.networks.asked import Asking
 from distillkit.recipe import table_of
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
 from distillkit.run.training import Training
 from distillkit.show import report
+from distillkit.train import shared
 from distillkit.train.state import State
 
 
@@ -48,8 +49,10 @@ def result(
     made = {key: value for key, value in run.info.items() if key not in OF_THE_PLACE}
     Asking.of(state.dataset, state.layout, state.guidance).write(run.result)
     network_file.save(
-        run.result, network_file.carded(state.ema, "the student"), {**card, "nfe": nfe, "nimg": scores.nimg, **made}
+        run.result, network_file.carded(whole(state), "the student"), {**card, "nfe": nfe, "nimg": scores.nimg, **made}
     )
+    if recipe.generator.adapter:
+        adapter_file.save(run.result, recipe.generator.adapter, state.ema, shared.names(state.ema), base(recipe))
     sampler = teacher_drawer(state, teacher, catalog)
     better, protocol = evaluation.better(state, scores.student), evaluation.protocols(state)
     remarks = collapsed(training, scores) + evaluation.remarks(state, scores.student, screen)
@@ -60,6 +63,21 @@ def result(
     results.write(run.path, attrs.evolve(scores, note="; ".join(training.failures.values())))
     manifest.seal(run.result)
     run.write_exit(0, "collapsed" if signs else "finished", state.nimg, None, signs)
+
+
+def whole(state: State) -> Denoiser:
+    """The average as a network like any other, with its adapters in its weights."""
+    adapter = state.recipe.generator.adapter
+    return cast(Denoiser, shared.merged(adapter, state.ema)) if adapter else state.ema
+
+
+def base(recipe: Recipe) -> str:
+    """What the weights beside the adapters are, as the recipe names them."""
+    start, teacher = recipe.generator, recipe.teacher_score
+    named = start.from_ or start.checkpoint
+    if named is None and teacher is not None:
+        named = teacher.slot.from_ or getattr(teacher.config, "checkpoint", None)
+    return str(named or "")
 
 
 def collapsed(training: Training, scores: Scores) -> list[str]:

@@ -18,6 +18,7 @@ for _part in (
 ):
     pytest.register_assert_rewrite(f"distillkit.testing.{_part}")  # failures show the values
 
+from distillkit.testing.adapters import AdapterContract  # noqa: E402
 from distillkit.testing.commands import CommandContract  # noqa: E402
 from distillkit.testing.component import ComponentContract  # noqa: E402
 from distillkit.testing.contracts import CONTRACTS  # noqa: E402
@@ -41,10 +42,10 @@ from distillkit.testing.sampling import GuidanceContract, SampleContract, Teache
 from distillkit.testing.toys import save_network, tiny_recipe, toy_recipe, toy_state, toy_step  # noqa: E402
 
 __all__ = [
-    "CONTRACTS", "Affine", "AugmentContract", "AuxiliaryLossContract", "BackboneContract", "CommandContract",
-    "ComponentContract", "DatasetContract", "EmbeddingContract", "EvaluateContract", "FeaturesContract",
-    "GeneratorLossContract", "GuidanceContract", "ImporterContract", "KernelContract", "LaunchContract",
-    "LoggerContract", "NetworkContract", "SampleContract", "ScheduleContract", "TeacherScoreContract",
+    "CONTRACTS", "AdapterContract", "Affine", "AugmentContract", "AuxiliaryLossContract", "BackboneContract",
+    "CommandContract", "ComponentContract", "DatasetContract", "EmbeddingContract", "EvaluateContract",
+    "FeaturesContract", "GeneratorLossContract", "GuidanceContract", "ImporterContract", "KernelContract",
+    "LaunchContract", "LoggerContract", "NetworkContract", "SampleContract", "ScheduleContract", "TeacherScoreContract",
     "UpdateRuleContract", "lognormal_draw", "replayed", "save_network", "simulated", "tiny_recipe", "toy_recipe",
     "toy_state", "toy_step",
 ]  # fmt: skip

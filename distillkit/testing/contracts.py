@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from distillkit.testing.adapters import AdapterContract
 from distillkit.testing.commands import CommandContract
 from distillkit.testing.component import ComponentContract
 from distillkit.testing.data import DatasetContract, EvaluateContract
@@ -23,7 +24,7 @@ from distillkit.testing.sampling import GuidanceContract, SampleContract, Teache
 CONTRACTS: dict[str, type[ComponentContract]] = {
     contract.kind: contract
     for contract in (
-        DatasetContract, TeacherScoreContract, GuidanceContract, NetworkContract, SampleContract,
+        DatasetContract, TeacherScoreContract, GuidanceContract, NetworkContract, AdapterContract, SampleContract,
         GeneratorLossContract, AuxiliaryLossContract, EvaluateContract, AugmentContract, EmbeddingContract,
         BackboneContract, KernelContract,
         FeaturesContract, UpdateRuleContract, ScheduleContract, ImporterContract, LoggerContract,

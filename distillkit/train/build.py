@@ -13,17 +13,14 @@ import pluggy
 import torch
 from torch import nn
 
-from distillkit import noise
 from distillkit.api import (
     Choice,
     Component,
     Dataset,
     Denoiser,
-    GeneratorLoss,
     InputError,
     OncePerTurn,
     PluginError,
-    Rebuildable,
     TeacherScore,
     Turn,
     UsageError,
@@ -31,16 +28,16 @@ from distillkit.api import (
 from distillkit.assets.folder import cache
 from distillkit.device import pick_device, settle
 from distillkit.networks import imported, network_file
-from distillkit.networks.transplant import Allowed, transplant
 from distillkit.recipe.made_for import misused_by
-from distillkit.recipe.schema import Generator, Recipe, logged_names
+from distillkit.recipe.schema import Recipe, logged_names
 from distillkit.registry import Catalog
-from distillkit.train import levers
+from distillkit.train import levers, shared
 from distillkit.train import manager as managers
 from distillkit.train.optim import Updater
 from distillkit.train.ranks import shares
 from distillkit.train.ranks.alone import Ranks
 from distillkit.train.state import Part, State
+from distillkit.train.student import make_generator, with_dropout
 
 # bf16 is of layers alone: weights stay float32, for a step of lr 1e-5 would be lost in the 8 bits of a bf16 weight.
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}
@@ -126,6 +123,8 @@ def setup(state: State, hooks: pluggy.PluginManager, catalog: Catalog) -> None:
     hooks.subset_hook_caller("setup", rest)(state=state)
     if state.teacher and state.teacher.network is not None:
         network_file.check_shape(state.teacher.network, state.dataset, "teacher_score", state.dataset.label_dim)
+        if state.recipe.generator.adapter:
+            shared.freeze(state.teacher.network)  # before anything is a copy of it
     recipe = state.recipe
     state.generator = state.add_network("generator", make_generator(state, catalog), recipe.generator.optimizer)
     # A module of its own and never a view: the average takes no gradient, and drops nothing.
@@ -140,7 +139,9 @@ def setup(state: State, hooks: pluggy.PluginManager, catalog: Catalog) -> None:
         # After `setup`, which may add to `state.frozen`: what an optimizer holds is fixed from here on.
         frozen = frozen_names(network, recipe.generator.freeze) | state.frozen if name == "generator" else frozenset()
         state.updaters[name] = Updater(state.settings[name], network, frozen, state.ranks, state.recipe.run.state_bits)
-        state.once_per_turn[name] = [module for module in network.modules() if isinstance(module, OncePerTurn)]
+        state.once_per_turn[name] = [
+            module for module in network.modules() if isinstance(module, OncePerTurn) and shared.trains(module)
+        ]
         network.eval().requires_grad_(False)  # until a turn trains it
     for each in [
         *state.networks.values(),
@@ -163,7 +164,10 @@ def share(state: State) -> None:
         state.average = copy.deepcopy(whole)
     networks = [*state.networks.values(), cast(nn.Module, state.average), *(c.module for c in state.copies.values())]
     trained = sum(p.numel() for network in state.networks.values() for p in network.parameters())
-    state.ranks.divide(networks, state.device, trained)
+    if state.recipe.generator.adapter is None:
+        state.ranks.divide(networks, state.device, trained)
+    elif (state.ranks.asked_shards or 1) > 1:
+        raise UsageError("--shard does not go with generator.adapter: what is large is in memory once as it is")
     if state.ranks.shards == 1:
         state.average = whole
         return
@@ -197,66 +201,6 @@ def default_turns(state: State) -> list[Turn]:
     generator = Turn(name="generator", trains=("generator",), losses=("generator_loss",))
     # Critics first, as in the algorithms of SiD and Diff-Instruct: the generator's loss asks the newest ones.
     return [Turn(name="critic", trains=critics), generator] if critics else [generator]
-
-
-def make_generator(state: State, catalog: Catalog) -> Denoiser:
-    """The student's network with its initial weights."""
-    network = started(state, catalog)
-    network_file.check_shape(network, state.dataset, "generator", state.layout.size)
-    network = state.with_dropout(network)
-    if changes := cast(GeneratorLoss, state.components["generator_loss"]).network_keys:
-        method = f"generator_loss {state.recipe.generator_loss.name!r}"
-        network = network_file.with_config(network_file.carded(network, method), changes, catalog, method)
-    network.compute_dtype = state.compute_dtype  # copies of it inherit it
-    return network.to(state.device, state.dtype).requires_grad_(True)
-
-
-def started(state: State, catalog: Catalog) -> Denoiser:
-    """The network that [generator] starts from, in the form that it asks for."""
-    table, dataset = state.recipe.generator, state.dataset
-    shape = dataset.resolution, dataset.channels, state.layout.size
-    if not table.checkpoint and table.init == "scratch":
-        # By name: initial weights do not depend on what else drew numbers before.
-        torch.manual_seed(noise.fold(state.seed, "generator", "init"))
-        assert table.network is not None, "the recipe was checked"
-        return network_file.new_network(table.network, *shape)
-    network = state.load_network(table.checkpoint) if table.checkpoint else taught(state)
-    form = None if table.checkpoint else table.network
-    if table.network_keys:
-        known = network_file.carded(network, "generator.network_keys")
-        form = network_file.changed(known, table.network_keys, catalog, "generator.network_keys")
-    if form is None:
-        if named := table.new_weights + table.unused_weights:
-            raise UsageError(f"generator: {named[0]!r} is allowed to differ, but the student has the same form")
-        return network
-    torch.manual_seed(noise.fold(state.seed, "generator", "init"))
-    made = network_file.new_network(form, *shape)
-    allowed = Allowed(new=table.new_weights, unused=table.unused_weights)
-    transplant(network.state_dict(), cast(nn.Module, made), allowed, f"generator: {form.name!r} from these weights")
-    return made
-
-
-def taught(state: State) -> Denoiser:
-    """The teacher's network. Raises UsageError for a teacher that has none."""
-    if state.teacher is None or state.teacher.network is None or state.recipe.teacher_score is None:
-        raise UsageError(
-            'generator.init = "teacher", but this teacher_score is no network; '
-            'write init = "scratch" and a [generator.network]'
-        )
-    return network_file.carded(state.teacher.network, f"teacher_score {state.recipe.teacher_score.name!r}")
-
-
-def with_dropout(network: Denoiser, table: Generator, catalog: Catalog) -> Denoiser:
-    """A copy; a dropout of 0 is also that of networks which have none."""
-    keys = {"dropout": table.dropout, "dropout_resolution": table.dropout_resolution}
-    # A card may hold the dropout that a teacher was trained with: then 0 is a change, and is made.
-    if table.dropout == 0 and not (isinstance(network, Rebuildable) and "dropout" in network.card["network"]):
-        del keys["dropout"]
-    changes = {key: value for key, value in keys.items() if value is not None}
-    if not changes:
-        return copy.deepcopy(network)
-    where = ", ".join(f"generator.{key}" for key in changes)
-    return network_file.with_config(network_file.carded(network, where), changes, catalog, where)
 
 
 def frozen_names(network: nn.Module, patterns: tuple[str, ...]) -> frozenset[str]:

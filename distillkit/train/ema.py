@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from distillkit.api import Denoiser
 from distillkit.recipe.schema import Generator
 from distillkit.train.ranks import pieces
+from distillkit.train.shared import Shared
 
 if TYPE_CHECKING:
     from distillkit.train.state import State
@@ -48,8 +49,10 @@ def update(ema: nn.Module | Denoiser, network: nn.Module, beta: float, skipped: 
     skipped, bool []: True leaves the average as it is.
     """
     # Pieces that are here, where ranks share the networks: an average of pieces is a piece of the average.
-    means = [pieces.local(p) for p in ema.parameters()]
-    weights = [pieces.local(p) for p in network.parameters()]
+    pairs = [(m, p) for m, p in zip(ema.parameters(), network.parameters(), strict=True) if not isinstance(p, Shared)]
+    if not pairs:
+        return None
+    means, weights = ([pieces.local(tensor) for tensor in part] for part in zip(*pairs, strict=True))
     if means[0].device.type != weights[0].device.type:
         return _beside(means, weights, 1 - beta, skipped)
     if skipped is None:

@@ -68,6 +68,7 @@ LEVERS = (
 
 # What may stand beside a lever, and is not one: whether it is there.
 BESIDE: dict[str, Callable[[State], bool]] = {
+    "generator.adapter": lambda state: state.recipe.generator.adapter is not None,
     "--nproc": lambda state: state.ranks.size > 1,
     "--shard": lambda state: state.ranks.shards > 1,
     "run.micro_batch": lambda state: state.recipe.run.micro_batch is not None,
@@ -84,6 +85,7 @@ APART: dict[tuple[str, str], str] = {
     ("run.offload", "--shard"): PIECES,
     ("run.state_bits", "--shard"): "a piece of a tensor has no whole blocks of 256 numbers",
     ("run.state_bits", 'run.precision = "fp64"'): "torchao's moments are read as float32",
+    ("run.teacher_dtype", "generator.adapter"): "teacher and student share their weights",
     ("run.teacher_dtype", 'run.precision = "fp64"'): "autocast knows no float64",
 }
 

@@ -15,6 +15,7 @@ from distillkit.train.radam import RAdam
 from distillkit.train.ranks import pieces
 from distillkit.train.ranks.alone import Ranks
 from distillkit.train.ruled import Ruled
+from distillkit.train.shared import Shared
 
 CLASSES = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "radam": RAdam}
 
@@ -55,7 +56,8 @@ class Updater:
     ) -> None:  # fmt: skip
         """`ranks`: those that may share the network; `bits`: of each number of the moments, 32 or 8."""
         self.settings, self.ranks = settings, ranks or Ranks()
-        named = {name: p for name, p in network.named_parameters() if name not in frozen}
+        own = {name: p for name, p in network.named_parameters() if not isinstance(p, Shared)}
+        named = {name: p for name, p in own.items() if name not in frozen}
         self.params = list(named.values())
         # What is here of each: the same memory, and plain tensors, which any optimizer takes.
         self.held = [nn.Parameter(pieces.local(p)) if pieces.cut(p) else p for p in self.params]

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distillkit.api import InputError
-from distillkit.train import host
+from distillkit.api import Denoiser, InputError
+from distillkit.train import host, shared
 from distillkit.train.ranks import pieces
 from distillkit.train.state import State
 
@@ -19,11 +19,11 @@ def capture(state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
     host.settle(state.device)  # what is on its way to the host would be read too early
     tensors: dict[str, Tensor] = {}
     for name, network in state.networks.items():
-        tensors |= {f"networks/{name}/{key}": value for key, value in network.state_dict().items()}
+        tensors |= {f"networks/{name}/{key}": value for key, value in shared.own(network).items()}
         tensors |= {f"optimizers/{name}/{key}": value for key, value in state.updaters[name].tensors().items()}
-    tensors |= {f"ema/generator/{key}": value for key, value in state.average.state_dict().items()}
+    tensors |= {f"ema/generator/{key}": value for key, value in average(state).items()}
     for name, copy in state.copies.items():
-        tensors |= {f"copies/{name}/{key}": value for key, value in copy.module.state_dict().items()}
+        tensors |= {f"copies/{name}/{key}": value for key, value in shared.own(copy.module, copy.of).items()}
     tensors |= {f"balance/{name}/norms": value for name, value in state.balance.items()}
     kept: dict[str, dict[str, Any]] = {}
     for place, component in state.components.items():
@@ -47,12 +47,12 @@ def restore(state: State, tensors: dict[str, Tensor], meta: dict[str, Any]) -> N
     """Put a snapshot back. Raises InputError if it is of another recipe."""
     try:
         for name, network in state.networks.items():
-            network.load_state_dict(under(tensors, f"networks/{name}/"))
+            shared.load(network, under(tensors, f"networks/{name}/"))
             state.updaters[name].load(under(tensors, f"optimizers/{name}/"))
-        state.average.load_state_dict(under(tensors, "ema/generator/"))
+        take_average(state, state.average, tensors)
         for name, copy in state.copies.items():
             if found := under(tensors, f"copies/{name}/"):
-                copy.module.load_state_dict(found)
+                shared.load(copy.module, found, copy.of)
             elif not any(key.startswith("components/") and f"/{name}." in key for key in tensors):
                 raise KeyError(f"no copy {name!r}")  # before 0.2 components kept their copies themselves
         state.balance = {key.split("/")[0]: value for key, value in under(tensors, "balance/").items()}
@@ -65,6 +65,16 @@ def restore(state: State, tensors: dict[str, Tensor], meta: dict[str, Any]) -> N
     except (KeyError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise InputError(f"the checkpoint does not fit this recipe: {reason}") from error
+
+
+def average(state: State) -> dict[str, Tensor]:
+    """The average of the weights by name, without what it shares with the teacher."""
+    return shared.own(state.average, state.networks["generator"])
+
+
+def take_average(state: State, network: Denoiser, tensors: dict[str, Tensor]) -> None:
+    """Put the average of a snapshot into `network`. Raises RuntimeError where it does not fit."""
+    shared.load(network, under(tensors, "ema/generator/"), state.networks["generator"])
 
 
 def cuts(state: State) -> Callable[[str], Tensor | None]:

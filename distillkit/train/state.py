@@ -33,7 +33,7 @@ from distillkit.api import (
 from distillkit.api.deprecated import deprecated
 from distillkit.networks import network_file
 from distillkit.recipe.schema import Recipe
-from distillkit.train import host
+from distillkit.train import host, shared
 from distillkit.train.optim import Updater
 from distillkit.train.ranks.alone import Ranks
 from distillkit.train.records import Records
@@ -217,7 +217,10 @@ class State:
             raise UsageError("the setup of a teacher comes before the generator, which cannot be copied yet")
         network = copy.deepcopy(self.generator) if source is None else self.with_dropout(source)
         network.compute_dtype = self.compute_dtype
-        return network.to(self.device, self.dtype).requires_grad_(True)
+        network = network.to(self.device, self.dtype)
+        if source is not None and (adapter := self.recipe.generator.adapter):
+            shared.adapt(adapter, shared.like(network, source), self.seed, number=len(self.networks))
+        return network.requires_grad_(True)
 
     def add_copy(self, name: str, of: str = "generator", average: Callable[[], float] | None = None) -> Denoiser:
         """A frozen copy of a network that trains, checkpointed, in evaluation mode; "teacher" is one too.

@@ -40,6 +40,7 @@ class Ranks:
     rank = 0
     size = 1
     listening = False  # on the first rank: whether the others wait for its word
+    asked_shards: int | None = None
     shards = 1  # ranks that share each network: each of them holds a piece of every tensor; 1: all of it
     # Inside, no signal interrupts: a rank that leaves a collective halfway leaves the others waiting.
     undisturbed: Callable[[], AbstractContextManager[None]] = staticmethod(nullcontext)
