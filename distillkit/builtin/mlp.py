@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from distillkit.api import Network, field, frozen, ge, gt, in_
+from distillkit.api import Network, added_later, field, frozen, ge, gt, in_
+from distillkit.convert import FurtherInputs
 from distillkit.noise import SIGMA_DATA
 
 
@@ -26,6 +27,10 @@ class Mlp(Network):
         preconditioning: str = field(default="edm", validator=in_(("edm", "consistency", "ect")))
         """form of the denoiser; "ect": EDM's in training, the consistency form in evaluation"""
         boundary: float = field(default=0.002, validator=ge(0))  # sigma where the consistency form is the identity
+        second_time: bool = field(default=False, metadata=added_later(as_before=False))
+        """an input for the noise level to jump to, beside that of the image: for flow maps"""
+        guidance: bool = field(default=False, metadata=added_later(as_before=False))
+        """an input for the scale of guidance, the last entry of labels"""
 
     def module(self, resolution: int, channels: int, label_dim: int) -> nn.Module:
         return MlpDenoiser(resolution, channels, label_dim, self.config)
@@ -44,19 +49,24 @@ class MlpDenoiser(nn.Module):
         self.boundary = 0.0 if config.preconditioning == "edm" else config.boundary
         self.boundary_in_training = config.preconditioning != "ect"
         size = channels * resolution**2
-        widths = [size + 2 + label_dim] + [config.width] * config.depth
+        self.second_time = config.second_time
+        further = FurtherInputs(config.width, label_dim, second_time=config.second_time, guidance=config.guidance)
+        self.classes = further.classes
+        widths = [size + 2 + self.classes] + [config.width] * config.depth
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         self.out = nn.Linear(config.width, size)
         nn.init.zeros_(self.out.weight)
+        self.further = further
 
     def blocks(self) -> list[nn.Module]:
         return [*self.hidden, self.out]
 
     def forward(
-        self, x: Tensor, sigma: Tensor, labels: Tensor | None = None, augment_labels: Tensor | None = None
-    ) -> Tensor:
+        self, x: Tensor, sigma: Tensor, labels: Tensor | None = None, augment_labels: Tensor | None = None, *,
+        r: Tensor | float | None = None,
+    ) -> Tensor:  # fmt: skip
         sigma = self._column(sigma, x)
-        return self._denoised(x, sigma, self._hidden(x, sigma, labels, self.hidden)[-1])
+        return self._denoised(x, sigma, self._hidden(x, sigma, labels, self.hidden, r)[-1])
 
     def encoder_features(
         self, x: Tensor, sigma: Tensor, labels: Tensor | None = None, augment_labels: Tensor | None = None
@@ -93,17 +103,23 @@ class MlpDenoiser(nn.Module):
         sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
         return sigma.reshape(-1, 1, 1, 1).expand(x.shape[0], 1, 1, 1)
 
-    def _hidden(self, x: Tensor, sigma: Tensor, labels: Tensor | None, layers: nn.ModuleList) -> list[Tensor]:
+    def _hidden(
+        self, x: Tensor, sigma: Tensor, labels: Tensor | None, layers: nn.ModuleList, r: Tensor | float | None = None
+    ) -> list[Tensor]:
         """Outputs [N,width] of `layers` before their SiLU."""
+        labels, scale = self.further.split(labels)
+        added = self.further(sigma.flatten(), r, scale)
         c_noise = sigma.log() / 4
         rows = [(x / self._norm(sigma)).flatten(1), c_noise.flatten(1), torch.sin(4 * c_noise).flatten(1)]
-        if self.label_dim:
-            rows.append(x.new_zeros(x.shape[0], self.label_dim) if labels is None else labels.to(x.dtype))
+        if self.classes:
+            rows.append(x.new_zeros(x.shape[0], self.classes) if labels is None else labels.to(x.dtype))
         found: list[Tensor] = []
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.compute_dtype is not None):
             h = torch.cat(rows, 1)
             for layer in layers:
                 found.append(layer(silu(found[-1]) if found else h))
+                if len(found) == 1 and added is not None:
+                    found[0] = found[0] + added
         return found
 
     def _denoised(self, x: Tensor, sigma: Tensor, last: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from distillkit.convert.denoiser import Converted
-from distillkit.convert.further import Further
+from distillkit.convert.further import Further, FurtherInputs
 from distillkit.convert.predictions import PREDICTIONS, from_x0, to_x0
 from distillkit.convert.schedules import Edm, Flow, Gvp, Schedule, TrigFlow, Vp
 from distillkit.convert.tables import CosineLogSnr, Table, linear, scaled_linear, squared_cosine
@@ -15,6 +15,7 @@ __all__ = [
     "Edm",
     "Flow",
     "Further",
+    "FurtherInputs",
     "Gvp",
     "Schedule",
     "Table",

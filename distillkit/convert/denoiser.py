@@ -35,6 +35,7 @@ class Converted(nn.Module):
         self.resolution, self.channels, self.label_dim, self.sigma_data = resolution, channels, label_dim, sigma_data
         self.schedule, self.prediction = schedule, prediction
         self.sigma_min, self.sigma_max = schedule.sigma_min, schedule.sigma_max
+        self.second_time = False  # true: `predict` takes sigma and r, float64 [N], by these names
         self.compute_dtype: torch.dtype | None = None
         self.asked_beyond = False
 
@@ -43,12 +44,17 @@ class Converted(nn.Module):
         raise NotImplementedError
 
     def forward(
-        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None
-    ) -> Tensor:
-        """x [N,C,H,W], sigma [] | [N] | [N,1,1,1], labels [N,L] -> D [N,C,H,W]."""
+        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None, *,
+        r: Tensor | float | None = None,
+    ) -> Tensor:  # fmt: skip
+        """x [N,C,H,W], sigma [] | [N] | [N,1,1,1], labels [N,L], r as sigma -> D [N,C,H,W].
+
+        Raises UsageError for r where there is no second time.
+        """
         x, sigma, x_t, t, labels = self.native(x, sigma, labels)
+        further = self.levels(sigma, r, len(x))
         with self.layers(x):
-            predicted = self.predict(x_t, t, labels)
+            predicted = self.predict(x_t, t, labels, **further)
         return self.denoised(x, sigma, x_t, predicted)
 
     def native(
@@ -63,6 +69,19 @@ class Converted(nn.Module):
         a = self.schedule.scales(known)[0] * (self.sigma_max / sigma).clamp(max=1)
         t = self.schedule.fed(known).flatten().expand(len(x))
         return x, sigma, a.to(dtype) * x, t, None if labels is None else labels.to(dtype)
+
+    def levels(self, sigma: Tensor, r: Tensor | float | None, n: int) -> dict[str, Tensor]:
+        """What `predict` is told of noise levels beside t: nothing, or sigma and r, float64 [N], where r None is sigma.
+
+        Beyond the levels that the network was trained on r keeps its ratio to sigma, as x does.
+        """
+        if not self.second_time:
+            if r is not None:
+                raise UsageError("r was given to a network that takes no second noise level: second_time = true")
+            return {}
+        known = sigma.clamp(self.sigma_min, self.sigma_max)
+        level = sigma if r is None else double(torch.as_tensor(r, device=sigma.device)).reshape(-1, 1, 1, 1)
+        return {"sigma": known.flatten().expand(n), "r": (level * (known / sigma)).flatten().expand(n)}
 
     def denoised(self, x: Tensor, sigma: Tensor, x_t: Tensor, predicted: Tensor) -> Tensor:
         """D of x from what was predicted at x_t."""

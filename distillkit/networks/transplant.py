@@ -9,7 +9,6 @@ from attrs import frozen
 from torch import Tensor, nn
 
 from distillkit.api import UsageError
-from distillkit.convert import Further
 
 SHOWN = 6  # names in a message
 
@@ -29,7 +28,8 @@ def transplant(tensors: Mapping[str, Tensor], network: nn.Module, allowed: Allow
     `allowed` does not name, and a pattern of it that names none.
     """
     own: dict[str, Tensor] = network.state_dict()
-    silent = [f"{name}." for name, part in network.named_modules() if isinstance(part, Further) and part.silent]
+    # convert.Further, and what plugins have in its place.
+    silent = [f"{name}." for name, part in network.named_modules() if getattr(part, "silent", None) is True]
     other = [name for name in own if name in tensors and tensors[name].shape != own[name].shape]
     missing = [name for name in own if name not in tensors]
     new = [name for name in missing if not name.startswith(tuple(silent))]

@@ -35,16 +35,27 @@ class PatchEmbed(nn.Module):
 
 
 class TimeEmbed(nn.Module):
-    """t [N] -> [N,width], by cosines and sines; the layers are called `name`.0 and `name`.2 in the state dict."""
+    """t [N] -> [N,width], by cosines and sines; the layers are called `name`.0 and `name`.2 in the state dict.
 
-    def __init__(self, width: int, name: str) -> None:
+    `silent`: zero at first, as a further input of a student that starts from a teacher's weights (convert.Further).
+    """
+
+    def __init__(self, width: int, name: str, silent: bool = False) -> None:
         super().__init__()
         first, last = nn.Linear(FREQUENCIES, width), nn.Linear(width, width)
         for layer in (first, last):
             nn.init.normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
+        if silent:
+            nn.init.zeros_(last.weight)
         self.name = name
         self.add_module(name, nn.Sequential(first, nn.SiLU(), last))
+
+    @property
+    def silent(self) -> bool:
+        """Whether it adds nothing yet."""
+        layer = self.get_submodule(f"{self.name}.2")
+        return all(p.is_meta or not p.any() for p in layer.parameters())
 
     def forward(self, t: Tensor) -> Tensor:
         half = FREQUENCIES // 2

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from distillkit.api import Layout, Network, UsageError, field, frozen, ge, gt, in_, lt
-from distillkit.convert import Flow, Gvp, Schedule, Table, Vp, linear, scaled_linear, squared_cosine
+from distillkit.convert import Flow, FurtherInputs, Gvp, Schedule, Table, Vp, linear, scaled_linear, squared_cosine
 from distillkit_dit.denoiser import TransformerDenoiser
 from distillkit_dit.text import TextTransformer
 from distillkit_dit.transformer import FASTGEN, RELEASED, Names, Transformer
@@ -31,6 +31,8 @@ class TransformerConfig:
     mlp_ratio: float = field(default=4.0, validator=gt(0))  # width of a block's MLP / hidden_size
     label_dropout: float = field(default=0.0, validator=[ge(0), lt(1)])  # probability that training sees no label
     sigma_data: float = field(default=0.5, validator=gt(0))  # standard deviation of the images
+    second_time: bool = False  # an input for the noise level to jump to, beside that of the image: for flow maps
+    guidance: bool = False  # an input for the scale of guidance, the last entry of labels
 
     def architecture(self, resolution: int) -> dict[str, Any]:
         """What the transformer takes. Raises UsageError where the numbers do not fit together."""
@@ -72,13 +74,18 @@ class TransformerNetwork(Network):
     def module(self, resolution: int, channels: int, label_dim: int) -> TransformerDenoiser:
         """Raises UsageError when the config and the image shape do not fit."""
         c = self.config
+        own = self.names is FASTGEN  # MeanFlow's has one of its own
+        further = FurtherInputs(
+            c.architecture(resolution)["hidden_size"], label_dim, second_time=c.second_time and not own,
+            guidance=c.guidance,
+        )  # fmt: skip
         raw = self.transformer(
-            resolution, channels, label_dim, outputs=channels * (2 if getattr(c, "learn_sigma", False) else 1),
-            names=self.names, second_time=getattr(c, "second_time", False), **c.architecture(resolution),
+            resolution, channels, further.classes, outputs=channels * (2 if getattr(c, "learn_sigma", False) else 1),
+            names=self.names, second_time=c.second_time and own, **c.architecture(resolution),
         )  # fmt: skip
         return TransformerDenoiser(
             raw, resolution, channels, label_dim, self.schedule(), self.prediction(), label_dropout=c.label_dropout,
-            reversed_time=self.reversed_time, sigma_data=c.sigma_data,
+            reversed_time=self.reversed_time, sigma_data=c.sigma_data, further=further, second_time=c.second_time,
         )  # fmt: skip
 
 
@@ -124,7 +131,7 @@ class FlowDit(TransformerNetwork):
 
     @frozen(kw_only=True)
     class Config(TransformerConfig):
-        second_time: bool = False  # an input for t - r beside t: for flow maps
+        second_time: bool = False  # an input for the time to jump by, t - r, beside t: for flow maps
 
     def schedule(self) -> Schedule:
         return Flow()

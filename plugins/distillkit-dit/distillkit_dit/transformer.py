@@ -94,7 +94,7 @@ class Transformer(nn.Module):
         self.patch, self.outputs = patch_size, outputs
         self.x_embedder = PatchEmbed(channels, hidden_size, patch_size)
         self.t_embedder = TimeEmbed(hidden_size, names.time)
-        self.r_embedder = TimeEmbed(hidden_size, names.time) if second_time else None
+        self.r_embedder = TimeEmbed(hidden_size, names.time, silent=True) if second_time else None
         self.y_embedder = LabelEmbed(label_dim, hidden_size, names.label)
         self.register_buffer("pos_embed", grid_embedding(hidden_size, resolution // patch_size))
         hidden = int(hidden_size * mlp_ratio)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import Any
 
-from distillkit.api import Network, UsageError, field, frozen, ge, gt, in_, lt, min_len
+from distillkit.api import Network, UsageError, added_later, field, frozen, ge, gt, in_, lt, min_len
 from distillkit_edm.dhariwal import DhariwalUNet
 from distillkit_edm.precond import EdmPrecond
 from distillkit_edm.songunet import SongUNet
@@ -31,6 +31,10 @@ class EdmConfig:
     sigma_min: float = field(default=0.0, validator=ge(0))  # lowest noise level that the network supports
     sigma_max: float = field(default=inf, validator=gt(0))  # highest noise level that the network supports
     sigma_data: float = field(default=0.5, validator=gt(0))  # standard deviation of the images
+    second_time: bool = field(default=False, metadata=added_later(as_before=False))
+    """an input for the noise level to jump to, beside that of the image: for flow maps"""
+    guidance: bool = field(default=False, metadata=added_later(as_before=False))
+    """an input for the scale of guidance, the last entry of labels"""
 
     def check(self, resolution: int) -> None:
         """Raises UsageError where the numbers do not fit together."""
@@ -68,7 +72,8 @@ class EdmNetwork(Network):
         c = self.config
         c.check(resolution)
         return EdmPrecond(
-            self.raw(resolution, channels, label_dim), resolution, channels, label_dim, c.augment_dim,
+            self.raw(resolution, channels, max(label_dim - c.guidance, 0)), resolution, channels, label_dim,
+            c.augment_dim, second_time=c.second_time, guidance=c.guidance,
             sigma_min=c.sigma_min, sigma_max=c.sigma_max, sigma_data=c.sigma_data,
             boundary=0.0 if c.preconditioning == "edm" else c.boundary,
             boundary_in_training=c.preconditioning != "ect",

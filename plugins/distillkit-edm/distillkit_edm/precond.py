@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
+from distillkit.convert import FurtherInputs
+
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
@@ -39,9 +41,13 @@ class EdmPrecond(nn.Module):
         sigma_data: float = 0.5,
         boundary: float = 0.0,
         boundary_in_training: bool = True,
+        second_time: bool = False,
+        guidance: bool = False,
     ) -> None:
         super().__init__()
         self.add_module(self.inner, raw)
+        self.second_time = second_time
+        self.further = FurtherInputs(raw.style.emb_channels, label_dim, second_time=second_time, guidance=guidance)
         self.resolution, self.channels, self.label_dim, self.augment_dim = resolution, channels, label_dim, augment_dim
         self.sigma_min, self.sigma_max, self.sigma_data = sigma_min, sigma_max, sigma_data
         self.boundary, self.boundary_in_training = boundary, boundary_in_training
@@ -65,11 +71,15 @@ class EdmPrecond(nn.Module):
         return c_skip, (sigma - b) * s * c_in, c_in, sigma.log() / 4
 
     def forward(
-        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None
-    ) -> Tensor:
-        """x [N,C,H,W], sigma [] | [N] | [N,1,1,1], labels [N,L], augment_labels [N,A] -> D [N,C,H,W]."""
+        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None, *,
+        r: Tensor | float | None = None,
+    ) -> Tensor:  # fmt: skip
+        """x [N,C,H,W], sigma [] | [N] | [N,1,1,1], labels [N,L], augment_labels [N,A], r as sigma -> D [N,C,H,W].
+
+        Raises UsageError for r where there is no second time.
+        """
         x, sigma = self._cast(x, sigma)
-        skips, emb = self._encode(x, sigma, labels, augment_labels)
+        skips, emb = self._encode(x, sigma, labels, augment_labels, r)
         return self._decode(x, sigma, skips, emb)
 
     def encoder(
@@ -116,14 +126,19 @@ class EdmPrecond(nn.Module):
         return nullcontext() if self.compute_dtype is None else torch.autocast(x.device.type, self.compute_dtype)
 
     def _encode(
-        self, x: Tensor, sigma: Tensor, labels: Tensor | None, augment_labels: Tensor | None
-    ) -> tuple[list[Tensor], Tensor]:
+        self, x: Tensor, sigma: Tensor, labels: Tensor | None, augment_labels: Tensor | None,
+        r: Tensor | float | None = None,
+    ) -> tuple[list[Tensor], Tensor]:  # fmt: skip
         _, _, c_in, c_noise = self.scalings(sigma)
-        if self.label_dim:
-            labels = x.new_zeros(1, self.label_dim) if labels is None else labels.to(x.dtype)
+        labels, scale = self.further.split(labels)
+        if self.further.classes:
+            labels = x.new_zeros(1, self.further.classes) if labels is None else labels.to(x.dtype)
         if augment_labels is not None:
             augment_labels = augment_labels.to(x.dtype)
         emb = self.raw.embed(c_noise.flatten(), labels, augment_labels)
+        added = self.further(sigma.flatten(), r, scale)
+        if added is not None:
+            emb = emb + added
         with self._autocast(x):
             return self.raw.encode(c_in * x, emb), emb
 

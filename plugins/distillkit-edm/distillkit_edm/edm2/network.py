@@ -6,7 +6,7 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
-from distillkit.api import Network, UsageError, and_, field, frozen, ge, gt, in_, le, lt, min_len, optional
+from distillkit.api import Network, UsageError, added_later, and_, field, frozen, ge, gt, in_, le, lt, min_len, optional
 from distillkit_edm.edm2.blocks import BlockStyle
 from distillkit_edm.edm2.precond import Edm2Precond
 from distillkit_edm.edm2.unet import Edm2UNet
@@ -46,6 +46,10 @@ class Edm2(Network):
         sigma_min: float = field(default=0.0, validator=ge(0))  # lowest noise level that the network supports
         sigma_max: float = field(default=inf, validator=gt(0))  # highest noise level that the network supports
         sigma_data: float = field(default=0.5, validator=gt(0))  # standard deviation of the images
+        second_time: bool = field(default=False, metadata=added_later(as_before=False))
+        """an input for the noise level to jump to, beside that of the image: for flow maps"""
+        guidance: bool = field(default=False, metadata=added_later(as_before=False))
+        """an input for the scale of guidance, the last entry of labels"""
 
     def module(self, resolution: int, channels: int, label_dim: int) -> Edm2Precond:
         """Raises UsageError when the config and the image shape do not fit."""
@@ -57,14 +61,14 @@ class Edm2(Network):
             c.channels_per_head, c.clip_act,
         )  # fmt: skip
         unet = Edm2UNet(
-            resolution, channels, label_dim, widths, c.num_blocks, c.attn_resolutions, c.label_balance,
-            c.concat_balance, style,
+            resolution, channels, max(label_dim - c.guidance, 0), widths, c.num_blocks, c.attn_resolutions,
+            c.label_balance, c.concat_balance, style,
         )  # fmt: skip
         return Edm2Precond(
             unet, resolution, channels, label_dim, c.logvar_channels,
             sigma_min=c.sigma_min, sigma_max=c.sigma_max, sigma_data=c.sigma_data,
             boundary=0.0 if c.preconditioning == "edm" else c.boundary,
-            boundary_in_training=c.preconditioning != "ect",
+            boundary_in_training=c.preconditioning != "ect", second_time=c.second_time, guidance=c.guidance,
         )  # fmt: skip
 
     def _check(self, resolution: int, widths: list[int]) -> None:
