@@ -45,10 +45,12 @@ def started(state: State, catalog: Catalog) -> Denoiser:
     network = state.load_network(table.checkpoint) if table.checkpoint else taught(state)
     if table.adapter:
         shared.freeze(network.to(state.device, state.dtype))
-    form = None if table.checkpoint else table.network
-    if table.network_keys:
+    form, keys = None if table.checkpoint else table.network, dict(table.network_keys)
+    if form is None and state.layout.guidance and network.label_dim == state.layout.size - 1:
+        keys = {"guidance": True} | keys  # the scale that each image comes with
+    if keys:
         known = network_file.carded(network, "generator.network_keys")
-        form = network_file.changed(known, table.network_keys, catalog, "generator.network_keys")
+        form = network_file.changed(known, keys, catalog, "generator.network_keys")
     if form is None:
         if named := table.new_weights + table.unused_weights:
             raise UsageError(f"generator: {named[0]!r} is allowed to differ, but the student has the same form")

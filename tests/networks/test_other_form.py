@@ -105,7 +105,7 @@ class GuidedNet(nn.Module):
         self.guided = guided
 
     def forward(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None, augment_labels: Any = None) -> Tensor:
-        added = self.scale(torch.full((len(x),), 2.0)) if self.guided else 0
+        added = self.scale(torch.full((len(x), 1), 2.0)) if self.guided else 0
         made: Tensor = (self.body(x.flatten(1)) + added).reshape(x.shape)
         return made
 

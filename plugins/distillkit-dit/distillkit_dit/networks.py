@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from distillkit.api import Layout, Network, UsageError, field, frozen, ge, gt, in_, lt
+from distillkit.api import Layout, Network, UsageError, added_later, field, frozen, ge, gt, in_, lt
 from distillkit.convert import Flow, FurtherInputs, Gvp, Schedule, Table, Vp, linear, scaled_linear, squared_cosine
 from distillkit_dit.denoiser import TransformerDenoiser
 from distillkit_dit.text import TextTransformer
@@ -31,8 +31,10 @@ class TransformerConfig:
     mlp_ratio: float = field(default=4.0, validator=gt(0))  # width of a block's MLP / hidden_size
     label_dropout: float = field(default=0.0, validator=[ge(0), lt(1)])  # probability that training sees no label
     sigma_data: float = field(default=0.5, validator=gt(0))  # standard deviation of the images
-    second_time: bool = False  # an input for the noise level to jump to, beside that of the image: for flow maps
-    guidance: bool = False  # an input for the scale of guidance, the last entry of labels
+    second_time: bool = field(default=False, metadata=added_later(as_before=False))
+    """an input for the noise level to jump to, beside that of the image: for flow maps"""
+    guidance: bool = field(default=False, metadata=added_later(as_before=False))
+    """an input for the scale of guidance, the last entry of labels"""
 
     def architecture(self, resolution: int) -> dict[str, Any]:
         """What the transformer takes. Raises UsageError where the numbers do not fit together."""
