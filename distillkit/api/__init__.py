@@ -54,6 +54,7 @@ from distillkit.api.network import (
     Rebuildable,
 )
 from distillkit.api.optimizer import Schedule, UpdateRule
+from distillkit.api.rollout import Rollout
 from distillkit.api.state import Sampling, State, Step
 from distillkit.api.types import Draw, Images, Optimizer, Picture, Term, Turn
 
@@ -63,8 +64,8 @@ __all__ = [
     "Diverged", "Draw", "Embedding", "EncoderDecoder", "EncoderFeatures", "Evaluate", "Features", "FlowMap",
     "ForcedNormalization", "GeneratorLoss", "Guidance", "Hooks", "Images", "Importer", "InputError", "Kernel",
     "Launch", "Layout", "LogVar", "Logger", "Lost", "Network", "OncePerTurn", "Optimizer", "Picture", "PluginError",
-    "Preempted", "Prompts", "Rebuildable", "ResourceError", "RunInfo", "Sample", "Sampling", "Schedule", "State",
-    "Step", "Submitted", "TeacherScore", "Term", "Turn", "UpdateRule", "UsageError", "Use", "added_later", "and_",
-    "deep_iterable", "field", "frozen", "ge", "gt", "hookimpl", "hookspec", "in_", "le", "lt", "min_len",
+    "Preempted", "Prompts", "Rebuildable", "ResourceError", "Rollout", "RunInfo", "Sample", "Sampling", "Schedule",
+    "State", "Step", "Submitted", "TeacherScore", "Term", "Turn", "UpdateRule", "UsageError", "Use", "added_later",
+    "and_", "deep_iterable", "field", "frozen", "ge", "gt", "hookimpl", "hookspec", "in_", "le", "lt", "min_len",
     "optional", "record_logits",
 ]  # fmt: skip

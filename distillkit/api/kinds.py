@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from distillkit.api.network import Denoiser
+    from distillkit.api.rollout import Rollout
     from distillkit.api.state import State, Step
 
 
@@ -67,6 +68,8 @@ class GeneratorLoss(Component):
     # that stands under the curve on a run's page. The engine logs "loss/<turn>"; with both losses in one turn, they are
     # "loss/critic" and "loss/generator".
     curves: ClassVar[dict[str, str]] = {}
+    # Set by a method of several steps: `step.x` is then made by the student's own steps to a random one of them.
+    rollout: Rollout | None = None
     # Set by `setup` of a method that compares it with the teacher's score, else not there: a picture shows what both
     # make of the student's images.
     fake_score: Denoiser

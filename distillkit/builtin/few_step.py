@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from distillkit.api import Sample, Sampling, deep_iterable, field, frozen, ge, gt, hookimpl, min_len
-from distillkit.builtin.levels import falling, few, own_noise, toward
+from distillkit.api.rollout import falling
+from distillkit.builtin.levels import few, own_noise, toward
 from distillkit.noise import SIGMA_MIN
 
 if TYPE_CHECKING:

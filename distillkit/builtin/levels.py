@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -23,6 +22,7 @@ from distillkit.api import (
     in_,
     le,
 )
+from distillkit.api.rollout import falling
 from distillkit.convert import linear, scaled_linear, squared_cosine
 from distillkit.noise import RHO, SIGMA_MAX, SIGMA_MIN, fold, rho_grid
 
@@ -38,12 +38,6 @@ def few(instance: Any, attribute: Any, sigmas: tuple[float, ...]) -> None:
     """A validator: no more levels than any sampler has."""
     if len(sigmas) > MOST:
         raise ValueError(f"{attribute.name!r} must be at most {MOST}: {len(sigmas)}")
-
-
-def falling(instance: Any, attribute: Any, sigmas: tuple[float, ...]) -> None:
-    """A validator: each level is below the one before."""
-    if any(b >= a for a, b in pairwise(sigmas)):
-        raise ValueError(f"{attribute.name!r} must fall from the first to the last: {list(sigmas)}")
 
 
 def _bent(instance: Any, attribute: Any, grid: str) -> None:

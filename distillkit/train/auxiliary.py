@@ -10,9 +10,10 @@ from torch import Tensor
 
 from distillkit.api import PluginError, Term, Turn
 from distillkit.api.slots import AuxiliarySlot
+from distillkit.train.masked import seed_masks
 from distillkit.train.ranks import pieces
 from distillkit.train.state import Part, State
-from distillkit.train.step import Step, Whole, counts_as, seed_masks
+from distillkit.train.step import Step, Whole, counts_as
 
 DECAY = 0.9  # of the averaged gradient norms behind weight = "auto"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -11,24 +10,14 @@ import torch
 from torch import Tensor
 
 from distillkit import noise
+from distillkit.api import Rollout
 from distillkit.api.deprecated import deprecated
+from distillkit.train.masked import seed_masks
+from distillkit.train.rollout import rolled
 from distillkit.train.teacher import labels_of
 
 if TYPE_CHECKING:
     from distillkit.train.state import State
-
-
-def seed_masks(state: State, first: int, n: int, *parts: int | str) -> AbstractContextManager[None]:
-    """Inside, `noise.dropout` makes the masks of rows first ... first+n-1 of the global batch, for a pass of that name.
-
-    They are a function of seed, images seen and `parts`, whichever rows stand beside.
-    """
-    seed = noise.fold(state.seed, state.nimg, *parts)
-    # For networks that draw from torch's own generators; torch.manual_seed asks every kind of device, for 0.1 ms.
-    torch.default_generator.manual_seed(seed + first)
-    if state.device.type in ("cuda", "xpu"):
-        getattr(torch, state.device.type).manual_seed(seed + first)
-    return noise.masks(seed, first, n, state.device)
 
 
 def counts_as(step: Step) -> float:
@@ -71,6 +60,7 @@ class Step:
         self.stream = stream or turn
         self.of_batch = of_batch or state.recipe.run.micro_batch is None
         self._draws = 0
+        self.given: tuple[Tensor, Tensor] | None = None  # what the last call of a rollout got, to make it again
         if x is not None:
             self.x = x
 
@@ -144,10 +134,23 @@ class Step:
     @cached_property
     def real(self) -> Tensor:
         """Real images [N,C,H,W] in [-1,1]."""
-        x = self._on_device(self.state.dataset.sampled(self.index, self._data_noise))
+        x = self._sampled(self.turn)
         if self.state.dataset.looks_ahead:
             self._tell_ahead()
         return x
+
+    @property
+    def real_of_x(self) -> Tensor:
+        """Real images [N,C,H,W] of the turn that made x: those of x's labels."""
+        return self.real if self.same_images_as == self.turn else self._sampled(self.same_images_as)
+
+    def _sampled(self, turn: str) -> Tensor:
+        first = self.nimg + self.first
+
+        def drawn(*shape: int) -> Tensor:  # a stream of its own, where the data are
+            return noise.rows("randn", self.state.seed, f"{turn}/real", first, self.n, shape)
+
+        return self.on_device(self.state.dataset.sampled(self._index(turn), drawn))
 
     def _tell_ahead(self) -> None:
         """Tell the data set which images these rows will hold when the turn comes again."""
@@ -159,7 +162,7 @@ class Step:
     @cached_property
     def labels(self) -> Tensor | None:
         """Labels [N,L] of x, and of the real images unless x is of another turn; None when unconditional."""
-        return None if self.labels_cpu is None else self._on_device(self.labels_cpu)
+        return None if self.labels_cpu is None else self.on_device(self.labels_cpu)
 
     @cached_property
     def labels_cpu(self) -> Tensor | None:
@@ -173,17 +176,13 @@ class Step:
         deprecated("step.host_labels", "step.labels_cpu")
         return self.labels_cpu
 
-    def _data_noise(self, *shape: int) -> Tensor:
-        """Unit normal [N, *shape] of a stream of its own, where the data are."""
-        return noise.rows("randn", self.state.seed, f"{self.turn}/real", self.nimg + self.first, self.n, shape)
-
     @property
     def real_labels(self) -> Tensor | None:
         """Labels [N,L] of the real images; None when unconditional."""
         if self.same_images_as == self.turn or self.labels is None:
             return self.labels
         labels = labels_of(self.state, self.index, self.same_images_as, self.first)
-        return None if labels is None else self._on_device(labels)
+        return None if labels is None else self.on_device(labels)
 
     def _index(self, turn: str) -> Tensor:
         return self._order(turn, self.nimg)
@@ -199,7 +198,7 @@ class Step:
             known[rows] = noise.shuffled(state.seed, f"{turn}/data", *rows, len(state.dataset))
         return known[rows][self.first : self.first + self.n]
 
-    def _on_device(self, x: Tensor) -> Tensor:
+    def on_device(self, x: Tensor) -> Tensor:
         """A copy that waits for nothing which is under way there."""
         if self.state.device.type == "cuda" and x.device.type == "cpu":
             x = x.pin_memory()  # from memory that may be swapped out a copy begins when all before it has ended
@@ -235,6 +234,9 @@ class Step:
         """
         state, rows = self.state, self.nimg + self.first
         z = noise.rows("randn", state.seed, f"{self.same_images_as}/z", rows, self.n, state.dataset.shape, state.device)
+        rollout: Rollout | None = getattr(state.components.get("generator_loss"), "rollout", None)
+        if rollout is not None:
+            return rolled(self, rollout, z.to(state.dtype))
         # A pass of its own within another, which goes on with its own masks.
         with seed_masks(state, self.first, self.n, self.same_images_as, "sample"):
             x: Tensor = state.hook.sample(state=state, z=z.to(state.dtype), labels=self.labels)

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from distillkit.api import Diverged, PluginError, Turn
 from distillkit.train.auxiliary import auxiliary_gradients, due
+from distillkit.train.masked import seed_masks
 from distillkit.train.ranks import pieces
 from distillkit.train.state import State
-from distillkit.train.step import Step, counts_as, seed_masks
+from distillkit.train.step import Step, counts_as
 
 
 def take(state: State, turn: Turn) -> Tensor:

@@ -15,6 +15,8 @@ Fake score and classifier ("guidance") share one AdamW and one gradient norm, cl
 FastGen's variant (github.com/NVlabs/FastGen): features = "teacher", update = "alternate" (the iteration of (c) has no
 (d)), fake_weight = "none", critic_noise = "matching", T_min = 0.002, T_max = 0.998, gen_cls_loss_weight = 1e-3,
 guidance_cls_loss_weight = 1, classifier_lr = lr, no clipping of (d), and taps at several resolutions.
+With several steps (Sec. 4.4, 4.5): x is made by the student's own steps to a random one, backward simulation; FastGen's
+x is made of real images with the noise of a random step.
 Source: arXiv:2405.14867 in the form of its authors' code (github.com/tianweiy/DMD2, ImageNet 64, EDM teacher).
 """
 
@@ -29,6 +31,7 @@ from distillkit.api import (
     Denoise,
     DenoisedFeatures,
     EncoderFeatures,
+    Rollout,
     State,
     Step,
     Turn,
@@ -121,6 +124,9 @@ class Dmd2(Dmd):
         """with critic_noise "matching": features of generated images from the fake score's own pass over them"""
         classifier_lr: float | None = field(default=None, validator=[optional(gt(0)), _needs_gan])
         """learning rate of an optimizer of the classifier's own, as in FastGen; unset: it shares the fake score's"""
+        rollout: str | None = field(default=None, validator=optional(in_(("noise", "data"))))
+        """several steps, those of the sampler few-step: x is of a random one, made from noise by those before it, or
+        from real images with its noise; unset: x is what the sampler makes"""
         lr: float = field(default=2e-6, validator=gt(0))
         """learning rate of the fake score; 5e-7: the last stage on ImageNet"""
         warmup_kimg: float = field(default=20.0, validator=ge(0))
@@ -138,6 +144,7 @@ class Dmd2(Dmd):
         if c.shared_pass and not isinstance(self.fake_score, DenoisedFeatures):
             name = type(self.fake_score).__name__
             raise UsageError(f"generator_loss.shared_pass needs a network with `denoised_features`: {name} has none")
+        self.rollout = None if c.rollout is None else rollout_of(state, c.rollout)
         critics = self.add_critics(state)
         state.turns = [Turn(name="generator", trains=("generator",), losses=("generator_loss",), every=self.ratio)]
         state.turns += self.guidance_turns(critics)
@@ -221,3 +228,17 @@ class Dmd2(Dmd):
         maps = cast(EncoderFeatures, self.features).encoder_features(y + sigma * n, sigma, labels)
         logits: Tensor = cast(Classifier, self.classifier)(maps)
         return logits
+
+
+def rollout_of(state: State, start: str) -> Rollout:
+    """Steps of the recipe's sampler, so that the student is trained at those it will draw by. Raises UsageError."""
+    sampler = state.recipe.sample
+    if sampler.name != "few-step" or len(sampler.config.sigmas) < 2:
+        raise UsageError(
+            f'generator_loss.rollout = "{start}" trains the steps of [sample] use = "few-step" with sigmas of two or '
+            "more, such as sigmas = [80.0, 17.5, 2.5, 0.2]"
+        )
+    c = sampler.config
+    # One step for all images where the calls before it cost time; else one for each.
+    drawn = "batch" if start == "noise" else "row"
+    return Rollout(sigmas=c.sigmas, drawn=drawn, start=start, clamp=c.clamp, sigma_min=c.sigma_min)
