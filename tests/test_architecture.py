@@ -51,6 +51,7 @@ ROOMS = {
     "plan": "what a run will take",
     "study": "many runs from one file",
     "python": "what the commands do, as functions",
+    "teachercheck": "whether a teacher is right",
     "builtin": "components, through the same door as plugins",
     "testing": "the kit for authors of plugins",
     "new": "a plugin to start from",

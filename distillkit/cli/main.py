@@ -60,7 +60,7 @@ def _called(command: str, argv: list[str]) -> int:
             args.argv = argv  # for the commands that start themselves again
             warnings.showwarning = _once()
             shipped = args.command in COMMANDS
-            module: Any = import_module(f"distillkit.cli.{args.command}") if shipped else plugged.made(args.command)
+            module: Any = import_module(module_of(args.command)) if shipped else plugged.made(args.command)
             with stop.at_once():  # what trains has one of its own, which saves
                 code: int = module.main(args)
             sys.stdout.flush()
@@ -83,7 +83,7 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
     for name, told in COMMANDS.items():
         one = commands.add_parser(name, help=told)
         if command in (name, None):
-            import_module(f"distillkit.cli.{name}").add(one)
+            import_module(module_of(name)).add(one)
     if command == "" or command in COMMANDS:
         return top
     for name, offer in plugged.offers().items():
@@ -93,6 +93,11 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
         elif command == name:
             plugged.add(name, one)
     return top
+
+
+def module_of(command: str) -> str:
+    """The module of one of our commands."""
+    return f"distillkit.cli.{command.replace('-', '_')}"
 
 
 def parsed(command: str, argv: list[str]) -> argparse.Namespace:

@@ -11,6 +11,7 @@ GROUPS = {  # a module here for each command, with add(parser) and main(args)
     "train": {
         "run": "run a recipe, and first the recipes it builds on",
         "check": "say whether a recipe can run, and all that is wrong with many",
+        "check-teacher": "say whether a teacher is right, and which mistake it has",
         "plan": "say what a recipe takes and whether it fits; run nothing",
         "study": "run many recipes and seeds from one file, and compare them",
         "launch": "run a recipe on machines of a scheduler, or print what does",
@@ -55,9 +56,9 @@ class Overview(argparse.ArgumentParser):
     def format_help(self) -> str:
         lines = ["usage: distillkit COMMAND ...   (distillkit COMMAND --help explains one)", "", str(self.description)]
         for group, commands in GROUPS.items():
-            lines += ["", group, *(f"  {name:12}{told}" for name, told in commands.items())]
+            lines += ["", group, *(f"  {name:14}{told}" for name, told in commands.items())]
         plugins = plugged.offers()
-        width = max([12, *(len(name) + 2 for name in plugins)])
+        width = max([14, *(len(name) + 2 for name in plugins)])
         more = [f"  {name:{width}}{offer.summary}" for name, offer in plugins.items()]
         more += [f"  left out: {told}" for told in plugged.left_out()]
         lines += ["", "of plugins", *more] if more else []

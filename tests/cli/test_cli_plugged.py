@@ -72,7 +72,7 @@ def test_it_runs_with_its_arguments_and_its_errors_are_lines(site: Site, capsys:
 def test_it_is_listed_and_not_imported_before_it_is_asked_for(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     told = capsys.readouterr().out
-    assert "\nof plugins\n  count       Count to a number.\n" in told and "imported" not in told
+    assert "\nof plugins\n  count         Count to a number.\n" in told and "imported" not in told
     assert main(["--version"]) == 0 and "imported" not in capsys.readouterr().out
 
 

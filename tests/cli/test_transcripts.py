@@ -23,6 +23,7 @@ COLUMNS = 80
 # Run in this order: each finds what those before it left.
 COMMANDS = {
     "check": ["check", "student.toml"],
+    "check_teacher": ["check-teacher", "first.toml"],
     "run": ["run", "student.toml"],
     "run_again": ["run", "student.toml"],
     "eval": ["eval", "runs/0002-student", "--set", "evaluate.0.images=64"],
@@ -73,7 +74,7 @@ def _said(argv: list[str], here: Path) -> str:
 
 def same_everywhere(name: str, text: str) -> str:
     """Without what a clock, a disk or another processor changes."""
-    measured = name.startswith(("run", "eval", "compare"))
+    measured = name.startswith(("run", "eval", "compare", "check_teacher"))
     lines = [line.rstrip() for line in VERDICT.sub(r"\1: ...", text).splitlines()]
     return "".join(f"{_worded(_measured(line) if measured else line)}\n" for line in lines)
 

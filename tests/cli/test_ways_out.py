@@ -76,6 +76,8 @@ MISTAKES: dict[str, tuple[int, str]] = {
     # recipes
     "run digits_sd": (2, "did you mean digits_sid?"),
     "check digits_sidd": (2, "did you mean digits_sid"),
+    "check-teacher digits_teacher": (2, "has no [teacher_score]: name a recipe that distils the teacher"),
+    "check-teacher digits_sid": (3, "is not trained yet: distillkit run digits_teacher"),
     "plan cifar10_sid": (2, "did you mean cifar1"),
     "run tyo.toml": (2, "did you mean toy.toml?"),
     "run qqqqqqq.toml": (2, "distillkit recipes lists those that are shipped"),
