@@ -89,5 +89,6 @@ KNOWN: dict[tuple[str, str], str] = {
     ("optimizer", "muon"): "distillkit-optim",
     ("optimizer", "prodigy"): "distillkit-optim",
     ("schedule", "wsd"): "distillkit-optim",
+    ("teacher_score", "diffusers"): "distillkit-diffusers",
     ("teacher_score", "edm"): "distillkit-edm",
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tarfile
 import warnings
 from io import BytesIO
@@ -13,9 +12,9 @@ from zipfile import ZipFile
 import attrs
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
 from distillkit_gdd import vgg
+from networks_of_others import write_pickle, write_pipeline, write_state_dict, write_transformer
 from PIL import Image
 from torch import Tensor, nn
 
@@ -63,26 +62,6 @@ def write_weak_teacher(self: Any, folder: Path) -> None:
     save_network(folder / "teacher", choice, toy_state().dataset)
 
 
-def write_pickle(self: Any, folder: Path) -> None:
-    """A snapshot as EDM's training leaves it."""
-    shutil.copy(PICKLE, folder / self.path)
-
-
-def write_state_dict(self: Any, folder: Path) -> None:
-    """The same network's state dict."""
-    _, tensors = catalog().load("importer", "pkl")({}).read(PICKLE)
-    (safetensors.torch.save_file if self.use == "safetensors" else torch.save)(tensors, folder / self.path)
-
-
-def write_transformer(self: Any, folder: Path) -> None:
-    """A released transformer's state dict, of the network that its importer is named after."""
-    use = {"fastgen": "flow-dit"}.get(name := self.use.partition(".")[0], name)
-    keys = {"use": use, "hidden_size": 64, "depth": 1, "num_heads": 1}
-    made = choice_from_table("network", keys, catalog(), where="toy").build().module(4, 3, 2)
-    save = safetensors.torch.save_file if self.use.endswith("safetensors") else torch.save
-    save(made.model.state_dict(), folder / self.path)
-
-
 def write_weights(self: Any, folder: Path) -> None:
     """Weights of a published backbone: one number per tensor, which takes no room in the file."""
     with torch.device("meta"):
@@ -100,9 +79,6 @@ def write_vgg16(self: Any, folder: Path) -> None:
     tensors = {name: torch.randn(len(t), *[1] * (t.ndim - 1), generator=draw) for name, t in wanted.items()}
     torch.save({name: (t / wanted[name][0].numel()).expand(wanted[name].shape) for name, t in tensors.items()},
                folder / "vgg16.pth")  # fmt: skip
-
-
-PICKLE = Path(__file__).parents[2] / "plugins/distillkit-edm/tests/data/sid_tiny.pkl"
 
 
 def write_images(self: Any, folder: Path) -> None:
@@ -206,6 +182,12 @@ NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("dataset", "npz"): {"config": {"path": "images.npz", "xflip": True, "held_out": 3}, "files": write_images},
     ("dataset", "cifar10"): {"config": {"path": "cifar.tar.gz"}, "files": write_images},
     ("teacher_score", "edm"): {"config": {"checkpoint": "teacher"}, "files": write_teacher},
+    ("teacher_score", "diffusers"): {
+        "config": {"folder": "pipeline"},
+        "files": write_pipeline,
+        "recipe": {"generator": {"init": "scratch", "network": {"use": "mlp", "width": 8, "depth": 1}}},
+        "sigmas": (1.0, 5.0),
+    },
     ("teacher_score", "gaussian-mixture"): {"recipe": POINTS},
     ("guidance", "autoguidance"): {"config": {"guide": "teacher"}, "files": write_weak_teacher},
     ("network", "edm-ddpmpp"): {"config": {"dropout": 0.0, "augment_dim": 9}},
