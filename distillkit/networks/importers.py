@@ -72,19 +72,19 @@ def _answers(path: Path, asked: list[Offer]) -> tuple[list[Reader], list[Reader]
     """Who takes it after a look, who takes all files of its suffix, and what the others said."""
     takes: list[Reader] = []
     takes_all: list[Reader] = []
-    said: list[str] = []
+    said: dict[str, list[str]] = {}  # the same of several is told once
     for offer in asked:
         try:
             importer = load(offer)
         except PluginError as error:  # one that is broken leaves files to the others
-            said.append(str(error))
+            said.setdefault(str(error), [])
             continue
         why = importer.declines(path)
         if why:
-            said.append(f"{_named(offer)}: {why}")
+            said.setdefault(why, []).append(_named(offer))
         else:
             (takes_all if why is None else takes).append(Reader(offer, importer))
-    return takes, takes_all, said
+    return takes, takes_all, [f"{', '.join(names)}: {why}" if names else why for why, names in said.items()]
 
 
 def _named(offer: Offer) -> str:

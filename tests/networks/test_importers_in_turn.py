@@ -101,6 +101,11 @@ def test_a_file_that_nobody_knows_is_refused_with_what_each_said(
     assert "\n" not in told
 
 
+def test_what_several_say_is_told_once(catalog: Callable[..., Catalog], file: Callable[[str], Path]) -> None:
+    with pytest.raises(InputError, match=r": mine\.txt of distillkit-mi, mine\.txt of distillkit-z: it does not begin"):
+        importers.reader(file("neither"), catalog("mine.txt", twice=1))
+
+
 def test_suffixes_are_known_without_asking_and_folders_have_a_name_of_their_own(
     catalog: Callable[..., Catalog], tmp_path: Path
 ) -> None:

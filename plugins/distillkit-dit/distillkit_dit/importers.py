@@ -116,7 +116,7 @@ def _named(path: Path, args: Mapping[str, Any], name: str) -> str:
     told = str(args.get("model") or path.name)[:64]
     if re.search(rf"(?<![a-z]){name}(?![a-z])", told.lower()):
         return ""
-    return f"weights of DiT and SiT have the same names; call the file {name}-...{path.suffix} if it is one of {name}"
+    return f"its weights are DiT's or SiT's; call it {name}-NAME{path.suffix} if it is one of {name}"
 
 
 def _doubled(shapes: Mapping[str, list[int]], names: Names) -> bool:

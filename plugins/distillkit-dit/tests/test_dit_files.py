@@ -100,7 +100,7 @@ def test_a_file_that_could_be_either_is_refused_with_what_to_call_it() -> None:
     with pytest.raises(InputError) as refusal:
         importers.reader(Path("edited.pt"), Catalog.installed())
     told = str(refusal.value)
-    assert "call the file sit-....pt if it is one of sit" in told and "dit.pt of distillkit-dit: weights of DiT" in told
+    assert "call it sit-NAME.pt if it is one of sit" in told and "dit.pt of distillkit-dit: its weights are" in told
     assert "pt of distillkit-edm: its names are not those of a network in an EDMPrecond" in told
 
 
