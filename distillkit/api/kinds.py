@@ -262,9 +262,14 @@ class Importer(Component):
     def declines(self, path: Path) -> str | None:
         """Why a file of its suffix is not its, in a few words; "": it is. None: it takes them all, asked last.
 
-        A cheap look, such as at names of tensors; asked only where others read that suffix too. Never raises.
+        A cheap look, such as at names of tensors; asked only where others read that suffix too, and of every folder
+        that is no result. Never raises.
         """
         return None
+
+    def reads(self, path: Path) -> list[Path]:
+        """The files of a folder that make the network: once one is another, it is read anew. Raises InputError."""
+        return [file for file in path.rglob("*") if file.is_file()]
 
     def read(self, path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """The card {"network": {"use": ..., its keys}, "resolution", "channels", "label_dim"}, and the state dict.

@@ -12,7 +12,7 @@ from distillkit.registry import Catalog
 
 def add(parser: ArgumentParser) -> None:
     parser.add_argument("source", type=Path, metavar="IN",
-                         help="such as edm-cifar10-32x32-cond-vp.pkl; run as no code")  # fmt: skip
+        help="such as edm-cifar10-32x32-cond-vp.pkl, or a folder of diffusers; no code is run")  # fmt: skip
     parser.add_argument("out", type=Path, metavar="OUT", help="a new folder, for student.safetensors and student.json")
 
 
@@ -20,12 +20,12 @@ def main(args: Namespace) -> int:
     """Write the folder and say what is in it -> exit code."""
     source, out = args.source, args.out
     catalog = Catalog.installed()
-    if not source.is_file():
+    from distillkit.networks.imported import convert, is_foreign
+
+    if not (source.is_file() or is_foreign(source, catalog)):
         raise UsageError(_no_file(source, catalog))
     if out.exists() or out.is_symlink():
         raise UsageError(f"{out} exists already; OUT is a folder that is made: choose another name")
-    from distillkit.networks.imported import convert
-
     card = convert(source, out, catalog)
     size, labels = card["resolution"], card["label_dim"]
     print(f"{out}: {card['network']['use']}, {card['channels']} x {size} x {size}, {labels} labels")

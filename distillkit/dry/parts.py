@@ -103,7 +103,7 @@ def card_of(checkpoint: str, catalog: Catalog) -> Card:
     known: dict[str, Card] = published()["network"]
     if not path.exists() and checkpoint in known:
         return known[checkpoint]
-    if path.is_file() and imported.is_foreign(path) and importers.offers(path, catalog):
+    if imported.is_foreign(path, catalog) and importers.offers(path, catalog):
         return importers.reader(path, catalog).importer.read(path)[0]
     return imported.load_network(path, catalog).card
 

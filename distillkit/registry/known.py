@@ -56,6 +56,7 @@ KNOWN: dict[tuple[str, str], str] = {
     ("generator_loss", "sid2a"): "distillkit-sid",
     ("generator_loss", "sida"): "distillkit-sid",
     ("importer", "bin"): "distillkit-edm",
+    ("importer", "diffusers.folder"): "distillkit-diffusers",
     ("importer", "dit.pt"): "distillkit-dit",
     ("importer", "dit.safetensors"): "distillkit-dit",
     ("importer", "fastgen.pth"): "distillkit-dit",

@@ -19,7 +19,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from distillkit.api import KINDS, Layout
+from distillkit.networks.network_file import new_network
 from distillkit.recipe import choice_from_table
+from distillkit.recipe.tiny import tiny
 from distillkit.registry import Catalog, Offer
 from distillkit.testing import CONTRACTS, save_network, toy_state
 from distillkit.testing.toys import catalog
@@ -60,6 +62,12 @@ def write_weak_teacher(self: Any, folder: Path) -> None:
     """The checkpoint that `autoguidance` is given."""
     choice = choice_from_table("network", {"use": "mlp", "width": 8, "depth": 1}, catalog(), where="guide")
     save_network(folder / "teacher", choice, toy_state().dataset)
+
+
+def write_diffusers(self: Any, folder: Path) -> None:
+    """A folder as diffusers saves a U-Net and its scheduler."""
+    choice = tiny(choice_from_table("network", {"use": "unet2d"}, catalog(), where="toy"))
+    assert self.choice.build().write(folder / self.path, new_network(choice, 4, 3, 2))
 
 
 def write_weights(self: Any, folder: Path) -> None:
@@ -244,6 +252,7 @@ NEEDED: dict[tuple[str, str], dict[str, Any]] = {
         ("importer", name): {"files": write_transformer}
         for name in ("dit.pt", "dit.safetensors", "sit.pt", "sit.safetensors", "fastgen.pth")
     },
+    ("importer", "diffusers.folder"): {"files": write_diffusers},
     ("kernel", "energy"): {"conditionally": True},
     ("optimizer", "prodigy"): {"settings": {"lr": 1.0, "betas": (0.9, 0.99)}},
     ("logger", "wandb"): {"config": {"mode": "offline", "machine": False}, "kill": killed_wandb},

@@ -99,6 +99,7 @@ def _check(c: Unet2d.Config, resolution: int, label_dim: int, emb: int) -> None:
     for width in c.block_out_channels:
         if width < 1 or width % c.norm_num_groups:
             raise UsageError(f"block_out_channels: {width} is no multiple of norm_num_groups, {c.norm_num_groups}")
+    for width in _attentive(c):
         if c.attention_head_dim is not None and not 1 <= c.attention_head_dim <= width:
             raise UsageError(f"attention_head_dim: no head of {c.attention_head_dim} channels fits into {width}")
     if c.attn_norm_num_groups is not None and (
@@ -110,3 +111,11 @@ def _check(c: Unet2d.Config, resolution: int, label_dim: int, emb: int) -> None:
     wanted = {"timestep": 1, "identity": emb}.get(c.class_embed_type or "", label_dim)
     if label_dim != wanted:
         raise UsageError(f"class_embed_type {c.class_embed_type!r} takes labels of width {wanted}, not {label_dim}")
+
+
+def _attentive(c: Unet2d.Config) -> set[int]:
+    """Widths of levels that have attention, and of the middle."""
+    widths = c.block_out_channels
+    down = {width for name, width in zip(c.down_block_types, widths, strict=True) if DOWN[name] == "attention"}
+    up = {width for name, width in zip(c.up_block_types, reversed(widths), strict=True) if UP[name] == "attention"}
+    return down | up | ({widths[-1]} if c.mid_block_type and c.add_attention else set())
