@@ -16,7 +16,7 @@ from torch import Tensor
 from distillkit.api import DistillkitError, UsageError
 from distillkit.disk import files
 from distillkit.disk.rundir import RunDir
-from distillkit.networks import network_file, shipped
+from distillkit.networks import adapter_file, network_file, shipped
 from distillkit.networks.for_diffusers.write import to_diffusers
 from distillkit.networks.hub_metadata import Home
 from distillkit.networks.loaded import Student, load
@@ -58,6 +58,23 @@ def export(source: Path, to: str, out: Path, dtype: str = "fp32", home: Home | N
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         os.replace(folder, out)
     return Exported(size, apart)
+
+
+def adapters(source: Path, out: Path) -> tuple[int, str]:
+    """Write a student's adapters alone to a new folder -> its bytes, and the sum of the weights that they belong to.
+
+    Raises UsageError if that cannot be, InputError where all weights trained.
+    """
+    if os.path.lexists(out) or not out.name:
+        raise UsageError(f"{out} exists already; choose another folder")
+    source = shipped.found(source)
+    refuse_unfinished(source)
+    with files.staged(out) as folder:
+        folder.mkdir()
+        base = adapter_file.apart(network_file.files(source)[0].parent, folder)
+        size = sum(file.stat().st_size for file in folder.iterdir())
+        os.replace(folder, out)
+    return size, base
 
 
 def twin(made: Student) -> Student:

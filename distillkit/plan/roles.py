@@ -24,36 +24,45 @@ class Role:
 
 
 def roles(state: State, kept: int) -> list[Role]:
-    """List every network of the recipe with its bytes, and as the last what else is kept of the `kept` bytes."""
+    """List every network of the recipe with its bytes, and as the last what else is kept of the `kept` bytes.
+
+    Weights that several networks share are those of the teacher or, where it has others, of the generator.
+    """
     ema, teacher = cast(nn.Module, state.ema), cast(nn.Module | None, state.teacher and state.teacher.network)
-    found = [_trained(name, network, state) for name, network in state.networks.items()]
-    found.insert(1, _frozen("generator's average", [ema]))
+    taught, counted = [], set[int]()
     if teacher is not None:
-        found.append(_frozen("teacher", [teacher]))
+        taught.append(_frozen("teacher", [teacher], counted))
+    found = [_trained(name, network, state, counted) for name, network in state.networks.items()]
+    found.insert(1, _frozen("generator's average", [ema], counted))
+    found += taught
     seen = {id(p) for network in (*state.networks.values(), ema, teacher) for p in _tensors(network)}
     for place, component in state.components.items():
         modules = [m for m in _modules(component) if not {id(p) for p in _tensors(m)} & seen]
         seen |= {id(p) for m in modules for p in _tensors(m)}
         if any(True for m in modules for _ in _tensors(m)):
-            found.append(_frozen(f"networks of {place.partition('.')[0]}", modules))
+            found.append(_frozen(f"networks of {place.partition('.')[0]}", modules, counted))
     rest = kept - sum(role.weights + role.optimizer for role in found)
     return [*found, Role(name="features and averages kept", parameters=0, weights=max(rest, 0))]
 
 
-def _trained(name: str, network: nn.Module, state: State) -> Role:
+def _trained(name: str, network: nn.Module, state: State, counted: set[int]) -> Role:
     updater = state.updaters[name]
     moments = [value for values in updater.optimizer.state.values() for value in values.values()]
-    role = _frozen(name, [network])
+    role = _frozen(name, [network], counted)
     return Role(
         name=name, parameters=role.parameters, weights=role.weights, gradients=sum(p.nbytes for p in updater.params),
         optimizer=sum(value.nbytes for value in moments if isinstance(value, Tensor) and value.is_meta),
     )  # fmt: skip
 
 
-def _frozen(name: str, networks: list[nn.Module]) -> Role:
+def _frozen(name: str, networks: list[nn.Module], counted: set[int]) -> Role:
+    """What of the networks is not `counted` yet; from here on it is."""
+    own = {id(t): t for network in networks for t in _tensors(network) if id(t) not in counted}
+    counted.update(own)
+    weights = {id(p) for network in networks for p in network.parameters()}
     return Role(
-        name=name, parameters=sum(p.numel() for network in networks for p in network.parameters()),
-        weights=sum(t.nbytes for network in networks for t in _tensors(network) if t.is_meta),  # not what the host has
+        name=name, parameters=sum(t.numel() for key, t in own.items() if key in weights),
+        weights=sum(t.nbytes for t in own.values() if t.is_meta),  # not what the host has
     )  # fmt: skip
 
 

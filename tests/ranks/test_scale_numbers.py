@@ -10,10 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from distillkit.api import UsageError
 from distillkit.registry import Catalog
 from distillkit.testing import toys
 from distillkit.testing.ranks import simulated
 from distillkit.testing.training import copied, weights
+from distillkit.train.ranks.group import Group
 from distillkit.train.state import State
 
 SPEC = importlib.util.spec_from_file_location("methods", Path(__file__).with_name("methods.py"))
@@ -79,3 +81,24 @@ def test_pairs_of_the_teacher_and_an_adversary_are_the_same_on_three_ranks() -> 
     terms = [{"use": "regression", "pairs": 16}, {"use": "adversarial"}]
     given = methods.tables("dmd", {"auxiliary_loss": terms})
     same(methods.trained(given), simulated(3, partial(methods.trained, given)), 1e-9)
+
+
+ADAPTERS: toys.Tables = {"generator": {"adapter": {"use": "lora", "rank": 2}}}
+
+
+def test_adapters_train_the_same_on_two_ranks_and_to_the_bit_where_passes_are_alike() -> None:
+    given = methods.tables("sid", methods.EL, ADAPTERS)
+    same(methods.trained(given, iterations=6), simulated(2, partial(methods.trained, given, iterations=6)), 1e-9)
+    single = toys.merged(given, {"run": {"precision": "fp32", "batch": 12}})
+    want = weights(methods.trained(toys.merged(single, {"run": {"micro_batch": 6}}), iterations=3))
+    found = weights(simulated(2, partial(methods.trained, single, iterations=3))[0])
+    assert [name for name, one in want.items() if not torch.equal(one, found[name])] == []
+
+
+def test_adapters_beside_networks_in_pieces_are_refused() -> None:
+    def begin(ranks: Group) -> None:
+        ranks.asked_shards = 2
+        toys.toy_state(ranks, **methods.tables("sid", ADAPTERS))
+
+    with pytest.raises(UsageError, match=r"--shard does not go with generator\.adapter"):
+        simulated(2, begin)
