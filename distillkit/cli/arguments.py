@@ -68,6 +68,12 @@ def student(command: ArgumentParser) -> None:
     command.add_argument("run", type=student_path, metavar="RUN", help=STUDENT)
 
 
+def sampler(command: ArgumentParser) -> None:
+    """Add --sampler, for networks that name none, and for others than their own."""
+    command.add_argument("--sampler", metavar="'NAME KEY=VALUE'",
+                         help="draw by this one, such as heun or 'euler steps=50' (the student's own)")  # fmt: skip
+
+
 def student_path(text: str) -> Path:
     """Find a student: a path, a run by its number, or one that comes along."""
     from distillkit.networks import shipped

@@ -13,6 +13,7 @@ def add(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--recipe", type=arguments.recipe_path, metavar="RECIPE", help="ask the [[evaluate]] of this recipe instead"
     )
+    arguments.sampler(parser)
     arguments.trust(parser)
     arguments.sets(parser, "evaluate.0.images=5000 (may be repeated)")
 
@@ -21,7 +22,7 @@ def main(args: Namespace) -> int:
     """Measure, show and write -> exit code."""
     from distillkit.run.measure import measure
 
-    outcome, file = measure(args.run, args.sets, args.recipe, screen.choose(), args.trust)
+    outcome, file = measure(args.run, args.sets, args.recipe, screen.choose(), args.trust, args.sampler)
     out = console()
     out.print(panel.outcome(outcome, out.width, measured=file), soft_wrap=True)
     return 0

@@ -27,6 +27,7 @@ def add(parser: ArgumentParser) -> None:
                          help="of prompts that the student's card does not name (the card's)")  # fmt: skip
     parser.add_argument("--guidance", type=arguments.positive, metavar="W",
                          help="scale, of a student that takes one (its card's)")  # fmt: skip
+    arguments.sampler(parser)
     parser.add_argument("--out", type=Path, default=Path("samples.png"), metavar="PATH",
                          help="X.png: a sheet; X.npz; X.zip: as EDM; X: a folder of PNGs (%(default)s)")  # fmt: skip
     parser.add_argument("--batch", type=arguments.whole(1, arguments.IMAGES), default=256, metavar="N",
@@ -64,7 +65,7 @@ def main(args: Namespace) -> int:
 
     writer(args.out)
     refuse_existing(args.out, args.force)
-    student, device = load(args.run), pick_device(args.device, "--device")
+    student, device = load(args.run, args.sampler), pick_device(args.device, "--device")
     torch.set_num_threads(threads.choose())
     first = SEED_BLOCK * args.seed
     seeds = args.seeds or list(range(first, first + (args.n or 64)))

@@ -14,19 +14,20 @@ from attrs import frozen
 from PIL import Image as PIL
 from torch import Tensor
 
-from distillkit.api import Dataset, Denoiser, Hooks, Images, InputError, Layout, Sample, UsageError
+from distillkit.api import Choice, Dataset, Denoiser, Hooks, Images, InputError, Layout, Sample, UsageError
 from distillkit.assets.folder import folder as assets
 from distillkit.assets.locate import located
 from distillkit.device import pick_device
 from distillkit.disk.rundir import warn_of_collapse
 from distillkit.images.pictures import grid
-from distillkit.networks import network_file, shipped
+from distillkit.networks import imported, importers, network_file, sampled, shipped
 from distillkit.networks.asked import Asking
 from distillkit.networks.card import CALLS
-from distillkit.recipe import choice_from_table
+from distillkit.recipe import choice_from_table, table_of
 from distillkit.registry import Catalog
 from distillkit.seeds import CHUNK, SEED_BLOCK, Labels, images
 
+NO_SAMPLER = 'this network names no sampler; --sampler "heun steps=18" says one'
 Classes = int | Sequence[int] | Tensor | Literal["random"] | None
 
 
@@ -147,21 +148,42 @@ class Student:
         return torch.eye(dim)[[classes[i % len(classes)] for i in range(n)]]
 
 
-def load(path: str | Path) -> Student:
+def load(path: str | Path, sampler: sampled.Asked | None = None) -> Student:
     """The student of a run, a result folder or a student.safetensors, or by name: "digits/sid2a_el", "hf://USER/NAME".
 
-    Raises InputError if files are missing, damaged, or say nothing of a sampler; warns of a run that collapsed.
+    `sampler`: by which it draws, in place of its own, such as "heun steps=50" or {"use": "heun", "steps": 50}; then it
+    may be any network too, what `convert` wrote or a file of another make. Raises InputError if files are missing,
+    damaged, or say nothing of a sampler, UsageError for a sampler that there is not; warns of a run that collapsed.
     """
     path, catalog = shipped.found(Path(path)), Catalog.installed()
+    asked = None if sampler is None else sampled.choice(sampler, catalog)
+    path = ours(path, catalog, asked)
     card, where = network_file.read_card(path), network_file.files(path)[1]
     warn_of_collapse(where)
-    if "sample" not in card:
-        raise InputError(f"{where}: no [sample] table and seed of a run: this is a network, but no student of ours")
-    sampler = choice_from_table("sample", card["sample"], catalog, str(where)).build()
-    if not 1 <= sampler.nfe <= CALLS:
-        raise InputError(f"{where}: its sampler asks for {sampler.nfe} network calls per image, at most {CALLS}")
+    choice = own_sampler(card, where, catalog) if asked is None else asked
+    made = choice.build()
+    if not 1 <= made.nfe <= CALLS:
+        raise InputError(f"{where}: its sampler asks for {made.nfe} network calls per image, at most {CALLS}")
     network = network_file.load_network(path, catalog)
     network.compute_dtype = torch.bfloat16 if card.get("precision") == "bf16" else None
     decoder = card.get("decoder")
     data = decoder and located(choice_from_table("dataset", decoder, catalog, str(where)), assets()).build()
-    return Student(network, sampler, card, data, Asking.read(card, network_file.files(path)[0]))
+    if asked is not None:
+        card = card | {"sample": table_of(asked), "nfe": made.nfe}
+    return Student(network, made, card, data, Asking.read(card, network_file.files(path)[0]))
+
+
+def ours(path: Path, catalog: Catalog, asked: Choice[Sample] | None) -> Path:
+    """The path itself or, of a file of another make, the folder of what it is converted to."""
+    if not imported.is_foreign(path) or not importers.offers(path, catalog):
+        return path
+    if asked is None:
+        raise InputError(f"{path}: {NO_SAMPLER}")
+    return imported.converted(path, catalog)
+
+
+def own_sampler(card: dict[str, Any], where: Path, catalog: Catalog) -> Choice[Sample]:
+    """The sampler that a card names. Raises InputError where it names none."""
+    if "sample" not in card:
+        raise InputError(f"{where}: {NO_SAMPLER}")
+    return choice_from_table("sample", card["sample"], catalog, str(where))

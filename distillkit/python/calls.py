@@ -82,13 +82,16 @@ def compare(
 
 def evaluate(
     run: Result | str | int | Path, set: Mapping[str, Any] = NOTHING, *, recipe: str | Path | None = None,
-    quiet: bool = False,
+    sampler: str | Mapping[str, Any] | None = None, quiet: bool = False,
 ) -> dict[str, float]:  # fmt: skip
-    """The metrics of a finished run's student, measured again; `recipe`: one whose [[evaluate]] are asked instead."""
+    """The metrics of a finished run's student, measured again; `recipe`: one whose [[evaluate]] are asked instead.
+
+    `sampler`: by which it draws, as in `load`; then it may be any network, which `recipe` says how to measure.
+    """
     from distillkit.recipe import shipped
     from distillkit.run.measure import measure
 
     path = run_path(run)
     other = None if recipe is None else shipped.asked(str(recipe))
-    outcome, _ = measure(path, settings(set), other, chosen(quiet))
+    outcome, _ = measure(path, settings(set), other, chosen(quiet), (), sampler)
     return dict(outcome.scores.student)

@@ -17,7 +17,7 @@ from distillkit.disk import alike, results
 from distillkit.disk.results import Outcome, Scores
 from distillkit.evaluate import evaluation
 from distillkit.evaluate.draw import Drawer
-from distillkit.networks import loaded, network_file
+from distillkit.networks import imported, loaded, network_file, sampled
 from distillkit.networks.model_card import METRICS
 from distillkit.recipe import choice_from_table, read, shipped, with_checkpoint
 from distillkit.recipe.schema import Recipe
@@ -41,12 +41,14 @@ def numbers(recipe: Recipe, catalog: Catalog, screen: Screen) -> Scores:
         return Scores(student=metrics, nfe=draw.nfe, seconds=seconds, remarks=remarks, protocol=protocol)
 
 
-def measure_apart(path: Path, sets: Sequence[str], other: Path | None, screen: Screen) -> Outcome:
+def measure_apart(
+    path: Path, sets: Sequence[str], other: Path | None, screen: Screen, sampler: sampled.Asked | None = None
+) -> Outcome:
     """Evaluate a student that has no run beside it, by the recipe `other` or the shipped one that its card names.
 
     Raises UsageError where there is neither, or it makes other images than the recipe's data.
     """
-    student, catalog = loaded.load(path), Catalog.installed()
+    student, catalog = loaded.load(path, sampler), Catalog.installed()
     name = str(student.card.get("recipe", ""))
     file = other or (shipped.asked(name) if shipped.is_name(name) else None)
     if file is None or not (other or file.is_file()):
@@ -60,8 +62,8 @@ def measure_apart(path: Path, sets: Sequence[str], other: Path | None, screen: S
     if recipe.teacher_score is not None:
         screen.line(f"measured as {shipped.told(file)} says, without its teacher: the student stands in its place")
     scores = numbers(located(recipe, assets()), catalog, screen)
-    beside = network_file.files(path)[0].parent / METRICS
-    known = results.read_file(beside) if beside.is_file() else Scores(student={})
+    beside = None if imported.is_foreign(path) else network_file.files(path)[0].parent / METRICS
+    known = results.read_file(beside) if beside and beside.is_file() else Scores(student={})
     taught = {metric: value for metric, value in known.teacher.items() if alike.component(metric) in scores.protocol}
     scores = attrs.evolve(
         scores, teacher=taught, teacher_nfe=known.teacher_nfe, teacher_protocol=known.teacher_protocol,

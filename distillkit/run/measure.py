@@ -16,6 +16,7 @@ from distillkit.assets.locate import located, pin, require
 from distillkit.disk import alike, files
 from distillkit.disk.results import Outcome, Scores
 from distillkit.disk.rundir import RunDir
+from distillkit.networks import imported, sampled
 from distillkit.networks import shipped as networks
 from distillkit.networks.network_file import WEIGHTS
 from distillkit.recipe import read, shipped, with_checkpoint
@@ -31,36 +32,45 @@ MAY_SET = ("evaluate.", "run.device=", "run.threads=")  # what changes the measu
 
 
 def measure(
-    path: Path, sets: Sequence[str], other: Path | None, screen: Screen, trusted: Sequence[str] = ()
-) -> tuple[Outcome, Path]:
+    path: Path, sets: Sequence[str], other: Path | None, screen: Screen, trusted: Sequence[str] = (),
+    sampler: sampled.Asked | None = None,
+) -> tuple[Outcome, Path]:  # fmt: skip
     """Evaluate the result of the run `path`, or a student without one -> what was measured, the file that says so.
 
     `other`: a recipe whose [[evaluate]] are asked; None: the run's own, or those of the recipe that the card names.
-    `trusted`: sums of programs, see `trust`.
+    `trusted`: sums of programs, see `trust`. `sampler`: by which the network draws, in place of its own.
     Raises UsageError where the run has no result, or no metrics.
     """
     wrong = [text for text in sets if not text.strip().startswith(MAY_SET)]
     if wrong:
         raise UsageError(f"--set {wrong[0][:80]}: only keys of evaluate, run.device and run.threads can be set here")
     path = networks.found(path)
-    if path.is_file() or (path / WEIGHTS).is_file():
-        outcome = apart.measure_apart(path, sets, other, screen)
-        return outcome, written(outcome.scores, path if path.is_dir() else path.parent, sets, other)
+    if (foreign := imported.is_foreign(path)) or path.is_file() or (path / WEIGHTS).is_file():
+        outcome = apart.measure_apart(path, sets, other, screen, sampler)
+        folder = Path() if foreign else path if path.is_dir() else path.parent
+        return outcome, written(outcome.scores, folder, sets, other, sampler)
     run, catalog = RunDir.open(path), Catalog.installed()
     if not run.ended:
         way = f"; distillkit run --resume {path} goes on with it" if run.status() == "unfinished" else ""
         raise UsageError(f"{path} is {run.status()}: there is no result to measure{way}")
     run.warn_of_changes()
     recipe = asked(run, sets, other, catalog)
+    if sampler is not None:
+        recipe = attrs.evolve(recipe, sample=sampled.choice(sampler, catalog))
     trust.admit(path, [attrs.evolve(recipe, evaluate=()) if other else recipe], trusted)
     trust.admit(None, [recipe], ())  # the user names the other one
     for text in inputs.changes(run, read(run.resolved, (), catalog), {}):
         screen.warn(f"{text} since the run was made")
     found = apart.numbers(recipe, catalog, screen)
     trained = Outcome.of(run, reused=False)
-    file = written(found, run.result, sets, other)
+    file = written(found, run.result, sets, other, sampler)
     scores = attrs.evolve(
-        trained.scores, student=found.student, seconds=found.seconds, remarks=found.remarks, protocol=found.protocol
+        trained.scores,
+        student=found.student,
+        nfe=found.nfe,
+        seconds=found.seconds,
+        remarks=found.remarks,
+        protocol=found.protocol,
     )
     if sets or other is not None:  # what tells nothing of itself may have been measured by other keys
         taught = {
@@ -108,10 +118,14 @@ def _is(wanted: str, path: Path, catalog: Catalog) -> bool:
         return False
 
 
-def written(scores: Scores, folder: Path, sets: Sequence[str], other: Path | None) -> Path:
+def written(
+    scores: Scores, folder: Path, sets: Sequence[str], other: Path | None, sampler: sampled.Asked | None = None
+) -> Path:
     """Write what was measured to eval-DATE.json in that folder, or in the working directory where it is not ours."""
     told = {"metrics": scores.student, "nfe": scores.nfe, "remarks": scores.remarks, "protocol": scores.protocol,
             "set": list(sets), "recipe": str(other) if other else None, "seconds": scores.seconds}  # fmt: skip
+    if sampler is not None:
+        told["sample"] = sampled.table(sampler)
     here, ours = folder.resolve(), (networks.FOLDER.resolve(), home().resolve())
     file = free_name(Path() if any(map(here.is_relative_to, ours)) else folder)
     files.write_json(file, files.finite(told))
