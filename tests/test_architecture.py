@@ -61,7 +61,7 @@ ORDER = list(ROOMS)
 ALLOWED = {name: set(ORDER[: i + 1]) for i, name in enumerate(ORDER)}
 MATHS = {"noise", "convert", "mmd", "distances"}
 ALLOWED |= {
-    "builtin": {"api", "noise", "convert", "builtin"}, "plugin": {"api", "testing", "weights"} | MATHS,
+    "builtin": {"api", "noise", "convert", "weights", "builtin"}, "plugin": {"api", "testing", "weights"} | MATHS,
 }  # fmt: skip
 for shipped in ("new", "cli"):
     ALLOWED[shipped].discard("testing")  # which needs pytest

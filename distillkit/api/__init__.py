@@ -52,6 +52,7 @@ from distillkit.api.network import (
     LogVar,
     OncePerTurn,
     Rebuildable,
+    Teacher,
 )
 from distillkit.api.optimizer import Schedule, UpdateRule
 from distillkit.api.rollout import Rollout
@@ -65,7 +66,7 @@ __all__ = [
     "ForcedNormalization", "GeneratorLoss", "Guidance", "Hooks", "Images", "Importer", "InputError", "Kernel",
     "Launch", "Layout", "LogVar", "Logger", "Lost", "Network", "OncePerTurn", "Optimizer", "Picture", "PluginError",
     "Preempted", "Prompts", "Rebuildable", "ResourceError", "Rollout", "RunInfo", "Sample", "Sampling", "Schedule",
-    "State", "Step", "Submitted", "TeacherScore", "Term", "Turn", "UpdateRule", "UsageError", "Use", "added_later",
-    "and_", "deep_iterable", "field", "frozen", "ge", "gt", "hookimpl", "hookspec", "in_", "le", "lt", "min_len",
-    "optional", "record_logits",
+    "State", "Step", "Submitted", "Teacher", "TeacherScore", "Term", "Turn", "UpdateRule", "UsageError", "Use",
+    "added_later", "and_", "deep_iterable", "field", "frozen", "ge", "gt", "hookimpl", "hookspec", "in_", "le", "lt",
+    "min_len", "optional", "record_logits",
 ]  # fmt: skip

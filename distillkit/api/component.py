@@ -16,6 +16,10 @@ class Component:
     tiny: ClassVar[dict[str, Any]] = {}
     # Those of them that decide how much is made before the first iteration, and nothing after it: stored pairs.
     before_training: ClassVar[tuple[str, ...]] = ()
+    # What recipes call it now, where this name goes: they are read as if they said that, with a warning.
+    renamed: ClassVar[str | None] = None
+    # The name and the distribution that fingerprints know it by, where 0.1 had it under others.
+    hashed_as: ClassVar[tuple[str, str] | None] = None
 
     @frozen(kw_only=True)
     class Config:

@@ -91,6 +91,14 @@ class Denoiser(Denoise, Protocol):
         """Move to a device or a dtype -> itself."""
 
 
+class Teacher(Denoise, Protocol):
+    """A teacher with its guidance, called like a network: `state.teacher_score`, or one of `state.teacher_from`."""
+
+    @property
+    def network(self) -> Denoiser | None:
+        """Its network, frozen and without the guidance; None: it is in closed form, or there is none."""
+
+
 @runtime_checkable
 class Rebuildable(Protocol):
     """A network that a result can be rebuilt from: one of `state.new_network` or `state.load_network`, or a copy."""

@@ -5,7 +5,7 @@ Letters: N images here, C channels, H x W pixels, L labels. Images are in [-1,1]
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from distillkit.api.condition import Layout
     from distillkit.api.dataset import Dataset
     from distillkit.api.kinds import Embedding, Network, TeacherScore
-    from distillkit.api.network import Denoise, Denoiser
+    from distillkit.api.network import Denoise, Denoiser, Teacher
     from distillkit.api.types import Optimizer, Turn
 
 Module = TypeVar("Module", bound="nn.Module | Denoiser")
@@ -109,7 +109,7 @@ class State(Sampling, Protocol):
         """The teacher; None: the recipe has none. Its `network` is None for one in closed form."""
 
     @property
-    def teacher_score(self) -> Denoise:
+    def teacher_score(self) -> Teacher:
         """The teacher with its guidance, called like a network: what `generator_loss` is given.
 
         Gradients go through to x. Raises UsageError when it is called and the recipe has no teacher.
@@ -180,6 +180,20 @@ class State(Sampling, Protocol):
 
     def load_network(self, path: str | Path) -> Denoiser:
         """The frozen network of a run folder, a result folder, a student.safetensors or a file with an importer."""
+
+    def teacher_from(self, choice: Choice[TeacherScore]) -> Teacher:
+        """In `setup`: a further teacher that a field `Choice[TeacherScore]` of a config names, with its own guidance.
+
+        It is called like `state.teacher_score`, frozen, and no part of [teacher_score]. Raises UsageError where it is
+        for other images, or names a recipe by `from`.
+        """
+
+    def features(self, network: Denoise, taps: Sequence[int | str] | None = None) -> Callable[..., list[Tensor]]:
+        """What layers of a network, or of a teacher's, say of an image: f(x, sigma, labels) -> [maps], as in `taps`.
+
+        `taps`: numbers into its `encoder_features` (None: all), or names of modules, of any network: what these give in
+        a whole pass. Gradients go to x. Raises UsageError for layers that there are not.
+        """
 
     def rows(self, n: int) -> slice:
         """This process's share of n items of any work; all of them where there is one process."""

@@ -59,6 +59,8 @@ def _called(command: str, argv: list[str]) -> int:
                 return int(leave.code or 0)
             args.argv = argv  # for the commands that start themselves again
             warnings.showwarning = _once()
+            # Of recipes, which are their users' own: of Python's calls their authors are told, in tests.
+            warnings.filterwarnings("default", r"\w+ \".*\" goes with distillkit", DeprecationWarning)
             shipped = args.command in COMMANDS
             module: Any = import_module(module_of(args.command)) if shipped else plugged.made(args.command)
             with stop.at_once():  # what trains has one of its own, which saves

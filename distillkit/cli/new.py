@@ -19,10 +19,10 @@ def add(parser: ArgumentParser) -> None:
 def main(args: Namespace) -> int:
     """Write the distribution and say what to do with it -> exit code."""
     new = New.checked(args.name, args.kind)
-    taken = [offer for offer in Catalog.installed().of(new.kind) if offer.name == new.name]
+    taken = [offer for offer in Catalog.installed().of(new.offered) if offer.name == new.name]
     if taken:
         warnings.warn(
-            f"{taken[0].dist} offers a {new.kind} called {new.name!r} already: with both installed, naming it in a "
+            f"{taken[0].dist} offers a {new.offered} called {new.name!r} already: with both installed, naming it in a "
             "recipe is an error",
             stacklevel=1,
         )

@@ -25,7 +25,7 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 NEEDS = {
     "dataset": ("edm",), "augment": ("datasets", "edm"), "embedding": ("sid", "el"), "backbone": ("datasets", "gdd"),
     "adapter": ("edm", "sid"), "kernel": ("sid", "el", "embeddings"), "features": ("sid", "metrics"),
-    "generator_loss": (),
+    "generator_loss": (), "teacher_score": ("dit", "sid"),
 }  # fmt: skip
 
 
@@ -52,6 +52,11 @@ class New:
         return new
 
     @property
+    def offered(self) -> str:
+        """The kind that its component is of: a teacher starts as a network, which `network` makes a teacher."""
+        return "network" if self.kind == "teacher_score" else self.kind
+
+    @property
     def dist(self) -> str:
         return PREFIX + self.name
 
@@ -68,7 +73,7 @@ class New:
 
 _TAKEN = {cls.__name__ for cls in KINDS.values()} | {
     "None", "True", "False", "Path", "Tensor", "State", "Step", "Term", "Draw", "Optimizer", "UsageError", "Callable",
-    "Denoiser", "Mapping", "ClassVar", "Fourier", "Filters", "Config",
+    "Denoiser", "Transformer", "Block", "Mapping", "ClassVar", "Fourier", "Filters", "Config",
 }  # fmt: skip
 
 
@@ -89,8 +94,8 @@ def generate(new: New, folder: Path) -> list[Path]:
     }
     if new.kind == "importer":
         texts[f"recipes/toy.{new.name}"] = _filled("importer/toy.file.txt", names)  # what it reads
-    if new.kind == "adapter":
-        texts["recipes/teacher.toml"] = _filled("adapter/teacher.toml.txt", names)  # what it stands beside
+    if new.kind in ("adapter", "teacher_score"):
+        texts["recipes/teacher.toml"] = _filled(f"{new.kind}/teacher.toml.txt", names)  # what it stands beside, or is
     try:
         with files.staged(top) as made:
             for name, text in texts.items():
@@ -109,7 +114,8 @@ def _names(new: New) -> dict[str, str]:
     needs = [PREFIX + part for part in NEEDS.get(new.kind, ("sid",))]
     told = f"; it needs {' and '.join(needs)} beside" if needs else ""
     return {
-        "name": new.name, "kind": new.kind, "dist": new.dist, "module": new.module, "Class": new.type,
+        "name": new.name, "kind": new.kind, "offered": new.offered, "Class": new.type, "dist": new.dist,
+        "module": new.module,
         "low": f"{major}.{minor}", "high": f"{major}.{int(minor) + 1}", "needs": told,
     }  # fmt: skip
 

@@ -16,7 +16,7 @@ from distillkit.recipe.keys import fields
 from distillkit.recipe.schema import Recipe, Run, Tables
 from distillkit.recipe.write import table_of
 from distillkit.registry import Catalog
-from distillkit.registry.numerics import own_numerics
+from distillkit.registry.numerics import FIRST, own_numerics
 
 # Keys of [run] that change where, how fast and how visibly a run is computed, but not its result.
 WITHOUT_EFFECT_ON_RESULT = tuple(key for key, attribute in fields(Run).items() if not changes_bits(attribute))
@@ -54,7 +54,8 @@ def _counts(attribute: attrs.Attribute[Any], value: Any) -> bool:
 def _decisive(value: Any) -> Any:
     if isinstance(value, Choice):
         slot = {} if value.slot is None else _decisive(value.slot)
-        return {"use": value.name, **slot, **_decisive(value.config)}
+        name = value.name if value.cls.hashed_as is None else value.cls.hashed_as[0]
+        return {"use": name, **slot, **_decisive(value.config)}
     if attrs.has(type(value)):
         return _table(type(value), value)
     if isinstance(value, dict):
@@ -72,8 +73,17 @@ def used_distributions(recipe: Recipe, catalog: Catalog) -> dict[str, str]:
 
 def used_numerics(recipe: Recipe, catalog: Catalog) -> dict[str, str]:
     """Of the same distributions: what stands for the bits that each computes."""
-    offers = [catalog.find(choice.kind, choice.name) for choice in choices(recipe)]
-    return dict(sorted({("distillkit", own_numerics()), *((offer.dist, offer.numerics) for offer in offers)}))
+    return dict(sorted({("distillkit", own_numerics()), *(_numerics(one, catalog) for one in choices(recipe))}))
+
+
+def _numerics(choice: Choice[Any], catalog: Catalog) -> tuple[str, str]:
+    if choice.cls.hashed_as is None:
+        offer = catalog.find(choice.kind, choice.name)
+        return offer.dist, offer.numerics
+    dist = choice.cls.hashed_as[1]
+    # By a class of its own: one that it offers of ours has our number. Without it none of its bits are in the run.
+    theirs = (one for one in catalog.offers if one.dist == dist and not one.target.startswith("distillkit."))
+    return dist, next((one.numerics for one in theirs), FIRST)
 
 
 def choices(value: Any) -> Iterator[Choice[Any]]:

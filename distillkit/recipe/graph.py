@@ -10,7 +10,7 @@ from typing import cast
 
 import attrs
 
-from distillkit.api import UsageError
+from distillkit.api import Choice, TeacherScore, UsageError
 from distillkit.recipe import shipped
 from distillkit.recipe.layer import Layer, override
 from distillkit.recipe.load import load
@@ -87,10 +87,14 @@ def with_checkpoint(recipe: Recipe, table: str, path: Path | str) -> Recipe:
     """The recipe with another file there: where `from` puts the result of its recipe, for example."""
     if table == "generator":
         return attrs.evolve(recipe, generator=attrs.evolve(recipe.generator, checkpoint=str(path)))
-    teacher = recipe.teacher_score
-    assert teacher is not None
-    config = attrs.evolve(teacher.config, checkpoint=str(path))
-    return attrs.evolve(recipe, teacher_score=attrs.evolve(teacher, config=config))
+    assert recipe.teacher_score is not None
+    return attrs.evolve(recipe, teacher_score=with_result(recipe.teacher_score, path))
+
+
+def with_result(teacher: Choice[TeacherScore], path: Path | str) -> Choice[TeacherScore]:
+    """The teacher by the network of a result, which says itself what network it is."""
+    rest = {key: None for key in ("network", "weights", "prediction") if hasattr(teacher.config, key)}
+    return attrs.evolve(teacher, config=attrs.evolve(teacher.config, checkpoint=str(path), **rest))
 
 
 def layered(path: Path, sets: Sequence[str] = ()) -> Layer:

@@ -120,9 +120,8 @@ def _found(text: str, origin: Origin, key: Key) -> str:
         return beside if _there(beside) and not _there(text) else text
     if _there(beside):
         return beside
-    of_run = file.name == "resolved.toml" or (file.parent.parent / "resolved.toml").is_file()
     if _there(text):
-        if not of_run:  # those of 0.1.0 are spelt so
+        if not of_run(file):  # those of 0.1.0 are spelt so
             new = Path(os.path.relpath(text, file.parent)).as_posix()
             place = origin.file if origin.line is None else f"{origin.file}:{origin.line}"
             warnings.warn(
@@ -132,8 +131,13 @@ def _found(text: str, origin: Origin, key: Key) -> str:
             )  # fmt: skip
         return text
     # Of a run whose folder was moved alone: as seen from its project.
-    known = re.sub(r"^(\.\./)+", "", text) if of_run else text
-    return known if known in table() or (of_run and (_there(known) or not text.startswith(".."))) else beside
+    known = re.sub(r"^(\.\./)+", "", text) if of_run(file) else text
+    return known if known in table() or (of_run(file) and (_there(known) or not text.startswith(".."))) else beside
+
+
+def of_run(file: Path) -> bool:
+    """Is the file a run's own, or of those that it was made of?"""
+    return file.name == "resolved.toml" or (file.parent.parent / "resolved.toml").is_file()
 
 
 def _joined(folder: Path, text: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +15,7 @@ from distillkit.recipe.checks import check
 from distillkit.recipe.keys import fields
 from distillkit.recipe.layer import Layer, Origin, overlay, override, stamped
 from distillkit.recipe.load import load
-from distillkit.recipe.paths import resolved
+from distillkit.recipe.paths import of_run, resolved
 from distillkit.recipe.problem import Key, Problem, RecipeProblems, key_text
 from distillkit.recipe.schema import Recipe, Tables
 from distillkit.recipe.shown import is_list, is_table
@@ -79,7 +81,8 @@ def read(path: Path | str, sets: Sequence[str] = (), catalog: Catalog | None = N
         problems.append(Problem(origin.file, origin.line, key_text(key), message, hint))
 
     try:
-        values = attrs.asdict(converter(catalog).structure(layer.data, Tables), recurse=False)
+        with _quiet_of_runs(path):
+            values = attrs.asdict(converter(catalog).structure(layer.data, Tables), recurse=False)
     except Misfit as misfit:
         for complaint in of_file(misfit, layer.data, Tables):
             report(*complaint)
@@ -89,6 +92,15 @@ def read(path: Path | str, sets: Sequence[str] = (), catalog: Catalog | None = N
         raise RecipeProblems(path, problems)
     values, written = resolved(values, layer)
     return Recipe(path=path, written=written, **values)
+
+
+@contextmanager
+def _quiet_of_runs(path: Path) -> Iterator[None]:
+    """Inside, nobody is told to rewrite what a run has written of itself, in words of its time."""
+    with warnings.catch_warnings() if of_run(path) else nullcontext():
+        if of_run(path):
+            warnings.simplefilter("ignore", DeprecationWarning)
+        yield
 
 
 def _method(layer: Layer, catalog: Catalog) -> type[GeneratorLoss] | None:

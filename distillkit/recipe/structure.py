@@ -12,6 +12,7 @@ import attrs
 from cattrs import Converter
 
 from distillkit.api import KINDS, Choice, Component, Use
+from distillkit.api.deprecated import deprecated
 from distillkit.api.slots import SLOTS
 from distillkit.recipe.keys import completed, default, fields, use_table
 from distillkit.recipe.layer import REMOVED, removed
@@ -121,6 +122,9 @@ def _choice(type_: Any, converter: Converter, catalog: Catalog) -> Hook:
         table = use_table(value) if isinstance(value, Use) else dict(value)
         name = table.pop("use", None)
         cls = _component(kind, name, converter, catalog)
+        if cls.renamed is not None:
+            deprecated(f"{kind} {shown(name)}", f"use = {shown(cls.renamed)}")
+            name, cls = cls.renamed, _component(kind, cls.renamed, converter, catalog)
         parts = (SLOTS[kind], cls.Config)
         keys = ["use", *(key for part in parts for key in fields(part))]
         wrong, made = Wrong(_unknown(table, keys)), list[Any]()

@@ -7,6 +7,7 @@ component says itself how small it can be (`Component.tiny`), so that every loss
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from distillkit.api import Choice
 from distillkit.assets.locate import mapped, wanted
 from distillkit.recipe import checkpoint, choice_from_table, tiny, with_checkpoint
 from distillkit.recipe.schema import Guard, Recipe, Run
+from distillkit.recipe.tiny import Stand
 from distillkit.registry import Catalog
 from distillkit.run import stand_ins
 
@@ -27,22 +29,23 @@ STAND_INS = {"backbone": "random-pyramid", "embedding": "convnet"}  # for parts 
 def small(recipe: Recipe, folder: Path, catalog: Catalog) -> Recipe:
     """Make the smoke run's recipe; files that stand in for the recipe's are written to `folder`."""
     data, latent = recipe.dataset, recipe.dataset.cls.latent
+    stand_in: Stand = partial(unpublished, catalog=catalog)
     if hasattr(data.config, "path"):  # images from a file, and so of any size
         labels = CLASSES if getattr(data.config, "labels", True) else 0
         table = {"use": "latents" if latent else "image-zip", "path": str(stand_ins.images(folder, labels, latent))}
         data = choice_from_table("dataset", table, catalog, WHERE)
-        for start in ("teacher_score", "generator"):
-            if path := checkpoint(recipe, start):
-                recipe = with_checkpoint(recipe, start, stand_ins.network(path, folder, labels, latent, catalog))
+        if path := checkpoint(recipe, "generator"):
+            recipe = with_checkpoint(recipe, "generator", stand_ins.network(path, folder, labels, latent, catalog))
+        stand_in = partial(unread, folder=folder, labels=labels, latent=latent, catalog=catalog)
+        if recipe.teacher_score is not None:
+            recipe = attrs.evolve(recipe, teacher_score=stand_in(recipe.teacher_score))
     metrics = () if latent else recipe.evaluate
     stood_in = mapped(metrics, lambda asset: stand_ins.measuring(asset, folder))
     # Metrics may have other names where other features are measured in.
     run = short(recipe.run, keep_best=bool(metrics) and stood_in == metrics)
     recipe = attrs.evolve(recipe, run=run, dataset=data, evaluate=stood_in, logger=())
     tables = ("generator", "sample", "generator_loss", "auxiliary_loss", "evaluate")
-    return attrs.evolve(
-        recipe, **{name: tiny(getattr(recipe, name), lambda part: unpublished(part, catalog)) for name in tables}
-    )
+    return attrs.evolve(recipe, **{name: tiny(getattr(recipe, name), stand_in) for name in tables})
 
 
 def short(run: Run, keep_best: bool) -> Run:
@@ -60,3 +63,10 @@ def unpublished(part: Choice[Any], catalog: Catalog) -> Choice[Any]:
     if part.kind in STAND_INS and wanted(part):
         return choice_from_table(part.kind, {"use": STAND_INS[part.kind]}, catalog, WHERE)
     return part
+
+
+def unread(part: Choice[Any], folder: Path, labels: int, latent: bool, catalog: Catalog) -> Choice[Any]:
+    """The same for images that stand in for others: teachers of files are for those."""
+    if part.kind == "teacher_score":
+        return stand_ins.teacher(part, folder, labels, latent, catalog)
+    return unpublished(part, catalog)

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distillkit.api import Picture
+from distillkit.api import Choice, Picture
 from distillkit.assets.locate import wanted
 from distillkit.assets.table import Asset
 from distillkit.images.pack import pack
 from distillkit.networks import imported, importers, network_file
 from distillkit.recipe import choice_from_table, table_of, tiny
+from distillkit.recipe.graph import with_result
 from distillkit.registry import Catalog
 
 PIXELS, IMAGES, WIDTH = 8, 32, 16  # of images; of features
@@ -51,6 +52,20 @@ def network(checkpoint: str, folder: Path, labels: int, latent: bool, catalog: C
         torch.manual_seed(0)
         write(network_file.new_network(choice, PIXELS, 4 if latent else 3, labels), path, table_of(choice), catalog)
     return str(path)
+
+
+def teacher(choice: Choice[Any], folder: Path, labels: int, latent: bool, catalog: Catalog) -> Choice[Any]:
+    """The teacher with a tiny network in place of the one that it reads from a file."""
+    config = choice.config
+    if path := getattr(config, "checkpoint", None):
+        return with_result(choice, network(path, folder, labels, latent, catalog))
+    made = getattr(config, "architecture", None)  # of weights in a file that says nothing else
+    if made is None:
+        return choice
+    at = folder / f"weights-{labels}-{len(list(folder.iterdir()))}"
+    torch.manual_seed(0)
+    network_file.save(at, network_file.new_network(tiny(made), PIXELS, 4 if latent else 3, labels), {"nimg": 0})
+    return with_result(choice, at)
 
 
 def write(made: network_file.Carded, path: Path, table: dict[str, Any], catalog: Catalog) -> None:

@@ -40,7 +40,7 @@ def recipe_of(path: Path, sets: Sequence[str], runs: Path, catalog: Catalog) -> 
     if recipe.teacher_score is None:
         raise UsageError(
             f"{shipped.told(path)} has no [teacher_score]: name a recipe that distils the teacher, "
-            f'or give it one: --set teacher_score.use="edm" --set teacher_score.checkpoint="runs/0001-teacher"'
+            f'or give it one: --set teacher_score.use="network" --set teacher_score.checkpoint="runs/0001-teacher"'
         )
     if parent := nodes[-1].sources.get("teacher_score"):
         found = lookup.plan(nodes, rundir.known(runs))

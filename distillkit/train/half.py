@@ -27,7 +27,12 @@ def refused(state: State) -> str:
 def lower_teacher(state: State) -> None:
     """Round the teacher's weights, of which others have begun as copies. Raises UsageError if that rounds images."""
     assert state.teacher is not None, "it was refused"
-    network: Any = state.teacher.network
+    for teacher in (state.teacher, *state.teachers):
+        if teacher.network is not None:
+            _lowered(teacher.network, state)
+
+
+def _lowered(network: Any, state: State) -> None:
     lower(network, DTYPES[str(state.recipe.run.teacher_dtype)])
     x = torch.zeros(1, *state.dataset.shape, device=state.device, dtype=state.dtype)
     with torch.no_grad():

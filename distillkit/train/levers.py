@@ -107,7 +107,8 @@ def denoisers(state: State) -> dict[str, Any]:
     """The denoisers of a run, each once, by a name: those that train, the teacher, the average, copies."""
     named: dict[str, Any] = {
         **state.networks, "teacher": state.teacher and state.teacher.network, "average": state.average,
-        "drawn average": state.ema, **{f"copy {name}": copy.module for name, copy in state.copies.items()},
+        "drawn average": state.ema, **{f"teacher {n}": one.network for n, one in enumerate(state.teachers, 1)},
+        **{f"copy {name}": copy.module for name, copy in state.copies.items()},
     }  # fmt: skip
     found: dict[int, tuple[str, Any]] = {}
     for name, network in named.items():
@@ -119,8 +120,8 @@ def denoisers(state: State) -> dict[str, Any]:
 def differentiated(state: State) -> list[Any]:
     """The networks through which gradients may go; the average's do not."""
     # The teacher has frozen weights, but a loss asks for its gradient at the images, and that graph is as large.
-    teacher = state.teacher and state.teacher.network
-    return [*state.networks.values(), *([teacher] if teacher else []), *(copy.module for copy in state.copies.values())]
+    teachers = [one.network for one in (state.teacher, *state.teachers) if one is not None and one.network is not None]
+    return [*state.networks.values(), *teachers, *(copy.module for copy in state.copies.values())]
 
 
 def compile_passes(state: State) -> None:

@@ -12,6 +12,8 @@ from distillkit.train.state import Part
 
 ONE = ("sample", "generator_loss")  # hooks that exactly one component answers
 AT_MOST_ONE = ("teacher_score", "critic_loss")
+# Kinds whose every component answers a hook: one that does not would stand in a recipe and do nothing.
+EACH = {"guidance": "teacher_score", "auxiliary_loss": "auxiliary_loss", "evaluate": "evaluate"}
 
 
 def manager(components: dict[str, Component]) -> pluggy.PluginManager:
@@ -19,6 +21,13 @@ def manager(components: dict[str, Component]) -> pluggy.PluginManager:
 
     Raises PluginError for a hook that is misspelt, has unknown arguments, or is answered by too many or too few.
     """
+    hooks = registered(components)
+    count(hooks)
+    return hooks
+
+
+def registered(components: dict[str, Component]) -> pluggy.PluginManager:
+    """The same of any number of components."""
     hooks = pluggy.PluginManager("distillkit")
     hooks.add_hookspecs(Hooks)
     for place, component in reversed(components.items()):  # pluggy calls the last registered first
@@ -31,7 +40,14 @@ def manager(components: dict[str, Component]) -> pluggy.PluginManager:
     except pluggy.PluginValidationError as error:
         owner = describe(error.plugin)
         raise PluginError(f"{owner}: {error}; the hooks are {', '.join(names())}") from error
-    count(hooks)
+    for place, component in components.items():
+        hook = EACH.get(component.kind)
+        if hook and not any(impl.plugin is component for impl in getattr(hooks.hook, hook).get_hookimpls()):
+            table, _, n = place.partition(".")
+            key = f"{table}[{n}]" if n.isdigit() else place
+            raise PluginError(
+                f"{key}: {describe(component)} has no hook {hook!r}: a method of that name with @hookimpl"
+            )
     return hooks
 
 

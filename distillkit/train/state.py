@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, overload
@@ -34,6 +34,7 @@ from distillkit.api.deprecated import deprecated
 from distillkit.networks import network_file
 from distillkit.recipe.schema import Recipe
 from distillkit.train import host, shared
+from distillkit.train.features import Features
 from distillkit.train.optim import Updater
 from distillkit.train.ranks.alone import Ranks
 from distillkit.train.records import Records
@@ -78,6 +79,7 @@ class State:
     figures: Path | None = None  # folder of the run for figures and data of analyses; none: nobody asked for any
     hook: Any = None  # pluggy's relay to the components that the recipe named
     teacher: TeacherScore | None = None
+    teachers: list[TeacherScore] = field(factory=list)  # that components named beside it
     auxiliaries: list[Part] = field(factory=list)
     evaluators: list[Part] = field(factory=list)
     components: dict[str, Component] = field(factory=dict)  # by their place in the recipe: "auxiliary_loss.0"
@@ -240,9 +242,12 @@ class State:
 
     def new_network(self, choice: Choice[Network], seed: int = 0) -> Denoiser:
         """A network of random weights for images like the data set's, which a result can be rebuilt from."""
-        dataset = self.dataset
         # A teacher, whose setup comes first, is asked without the guidance scale.
-        size = self.dataset.layout.size if self.generator is None else self.layout.size
+        return self.made_network(choice, seed, self.dataset.layout.size if self.generator is None else self.layout.size)
+
+    def made_network(self, choice: Choice[Network], seed: int, size: int) -> Denoiser:
+        """The same for labels [N,size]."""
+        dataset = self.dataset
         # A fork: a method that adds a network leaves the numbers of all others as they were.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(noise.fold(self.seed, "network", choice.name, seed))
@@ -259,6 +264,17 @@ class State:
     def load_network(self, path: str | Path) -> Denoiser:
         """The frozen network of a result, or of a file to import. Raises InputError."""
         return self._load_network(path)
+
+    def teacher_from(self, choice: Choice[TeacherScore]) -> Relay:
+        """A further teacher, with its guidance, as a field `Choice[TeacherScore]` names it; called like the first."""
+        # Of files that know what a state is.
+        from distillkit.train import further
+
+        return further.teacher(self, choice)
+
+    def features(self, network: Denoise, taps: Sequence[int | str] | None = None) -> Callable[..., list[Tensor]]:
+        """What layers of a network say of an image: f(x, sigma, labels) -> [maps]. Raises UsageError for other taps."""
+        return Features(network, taps)
 
     @contextmanager
     def generating(self, network: Denoise) -> Iterator[None]:

@@ -22,18 +22,19 @@ class Relay:
         self.scale: Tensor | None = None  # [N,1,1,1] of the guidance, of images that come with their own
 
     @property
-    def _network(self) -> Denoiser | None:
+    def network(self) -> Denoiser | None:
+        """The teacher's, without guidance; None where the teacher is in closed form, or there is none."""
         return None if self._state.teacher is None else self._state.teacher.network
 
     @property
     def sigma_min(self) -> float:
         """Of the teacher's network; 0 where the teacher is in closed form."""
-        return 0.0 if self._network is None else self._network.sigma_min
+        return 0.0 if self.network is None else self.network.sigma_min
 
     @property
     def sigma_max(self) -> float:
         """Of the teacher's network; infinite where the teacher is in closed form."""
-        return math.inf if self._network is None else self._network.sigma_max
+        return math.inf if self.network is None else self.network.sigma_max
 
     def __call__(self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None) -> Tensor:
         """Denoise x [N,C,H,W] at sigma [N,1,1,1], or anything that broadcasts to it -> D [N,C,H,W].

@@ -27,7 +27,7 @@ device = "cpu"
 use = "npz"
 path = "mine.npz"
 [teacher_score]
-use = "edm"
+use = "network"
 checkpoint = "edm-cifar10-32x32-cond-vp.pkl"
 [generator_loss]
 use = "gdd"

@@ -97,7 +97,7 @@ def test_a_network_that_cannot_be_read_is_told_as_such(lab, name, place):
     if place == "generator":
         lab.edit((SCRATCH, START))
     else:
-        lab.edit((TEACHER, f'[teacher_score]\nuse = "edm"\n{START}'))
+        lab.edit((TEACHER, f'[teacher_score]\nuse = "network"\n{START}'))
     lab.refused(["run", "x.toml"], 3, *words)
 
 
@@ -105,7 +105,7 @@ def test_a_network_that_cannot_be_read_is_told_as_such(lab, name, place):
     "shape", [{"resolution": 8}, {"channels": 3}, {"label_dim": 4}], ids=["resolution", "channels", "labels"]
 )
 @pytest.mark.parametrize(("table", "old", "new"), [
-    ("generator", SCRATCH, START), ("teacher_score", TEACHER, f'[teacher_score]\nuse = "edm"\n{START}'),
+    ("generator", SCRATCH, START), ("teacher_score", TEACHER, f'[teacher_score]\nuse = "network"\n{START}'),
 ])  # fmt: skip
 def test_a_network_for_other_images_is_refused(lab, table, old, new, shape):
     from distillkit.builtin.mlp import Mlp

@@ -21,7 +21,9 @@ SETTINGS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
         ("generator.network={use='mlp'}", "generator={init='teacher'}"), 2,
         ('init = "teacher"', "this teacher_score is no network", 'init = "scratch"'),
     ),
-    "teacher without checkpoint": (("teacher_score.use=edm",), 2, ("teacher_score.checkpoint is missing", "from =")),
+    "teacher without checkpoint": (
+        ("teacher_score.use=network",), 2, ("teacher_score.checkpoint is missing", "from ="),
+    ),
     "closed form from a recipe": (
         ("teacher_score.from=y.toml",), 2, ("teacher_score.from", "takes no checkpoint", "nothing was run.")
     ),

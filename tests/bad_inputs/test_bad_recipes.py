@@ -23,8 +23,8 @@ RECIPES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         ('dataset.use  no dataset named "gausian-mixture"', 'did you mean "gaussian-mixture"?'),
     ),
     "teacher_score": (
-        '[teacher_score]\nuse = "gaussian-mixture"', '[teacher_score]\nuse = "emd"',
-        ('teacher_score.use  no teacher_score named "emd"', 'did you mean "edm"?', "installed: "),
+        '[teacher_score]\nuse = "gaussian-mixture"', '[teacher_score]\nuse = "netwrok"',
+        ('teacher_score.use  no teacher_score named "netwrok"', 'did you mean "network"?', "installed: "),
     ),
     "network": ('use = "mlp"', 'use = "mpl"', ('generator.network.use  no network named "mpl"', '"mlp"?')),
     "sample": ('use = "one-step"', 'use = "onestep"', ('sample.use  no sample named "onestep"', '"one-step"?')),
@@ -94,7 +94,7 @@ RECIPES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     "teacher from two places": (
         '[teacher_score]\nuse = "gaussian-mixture"',
-        '[teacher_score]\nuse = "edm"\ncheckpoint = "a"\nfrom = "b.toml"',
+        '[teacher_score]\nuse = "network"\ncheckpoint = "a"\nfrom = "b.toml"',
         ("teacher_score.from  given together with checkpoint",),
     ),
     "copy of no teacher": (

@@ -42,7 +42,7 @@ features = { use = "digits-classifier" }
 TAUGHT = """
 schema = 1
 extends = "common.toml"
-teacher_score = { use = "edm", from = "teacher.toml" }
+teacher_score = { use = "network", from = "teacher.toml" }
 generator = { init = "teacher" }
 sample = { use = "one-step" }
 """

@@ -66,7 +66,7 @@ def test_the_verdict_comes_first_then_the_plan_and_the_recipe_where_it_is_asked_
 
 def test_the_verdict_knows_what_is_finished_how_long_the_rest_takes_and_what_is_too_large(capsys, monkeypatch):
     (Path("parent.toml")).write_text(tiny_recipe("edm", about={"runs_on": "CPU, 3 min"}))
-    child = {"use": "edm", "from": "parent.toml"}
+    child = {"use": "network", "from": "parent.toml"}
     Path("child.toml").write_text(tiny_recipe("sid", teacher_score=child, about={"runs_on": "CPU, 30 s"}))
     assert main(["check", "child.toml"]) == 0
     assert capsys.readouterr().out.startswith("ok: 2 recipes to run, about 3 min 30 s on a CPU, fits\n")

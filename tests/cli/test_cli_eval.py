@@ -15,7 +15,7 @@ from distillkit.testing import tiny_recipe
 
 SAME: dict = {"run": {"seed": 3}, "sample": {"use": "few-step", "sigmas": [80.0, 1.0]}}
 TEACHER = tiny_recipe("edm", **SAME)
-STUDENT = tiny_recipe("sid", **SAME, teacher_score={"use": "edm", "from": "teacher.toml"}, generator=None)
+STUDENT = tiny_recipe("sid", **SAME, teacher_score={"use": "network", "from": "teacher.toml"}, generator=None)
 
 
 @pytest.fixture(scope="module")

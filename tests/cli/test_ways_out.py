@@ -35,7 +35,7 @@ FILES = {
     "toy.toml": tiny_recipe("sid", **GAUSSIANS),
     "wide.toml": tiny_recipe(
         "sid", dataset={"use": "npz", "path": "wide.npz"},
-        teacher_score={"use": "edm", "checkpoint": "runs/0020-toy/result"}, generator=None, **TINY,
+        teacher_score={"use": "network", "checkpoint": "runs/0020-toy/result"}, generator=None, **TINY,
     ),
     "labels.toml": tiny_recipe(
         "sid", dataset={"use": "npz", "path": "good.npz"},

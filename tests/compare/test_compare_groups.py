@@ -35,7 +35,7 @@ def test_keys_that_do_not_change_a_result_make_no_group(folder, tables):
 
 
 def test_another_teacher_makes_another_group_but_its_seed_does_not(folder, tables):
-    student = tables(teacher_score={"use": "edm", "from": "from/teacher.toml"})
+    student = tables(teacher_score={"use": "network", "from": "from/teacher.toml"})
     short, long = ({**tables(), "run": {"kimg": kimg, "batch": 8, "seed": 0}} for kimg in (4.0, 8.0))
     reseeded = {**short, "run": {**short["run"], "seed": 5}}
     parents = (short, reseeded, long)

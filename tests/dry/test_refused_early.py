@@ -136,7 +136,7 @@ def test_a_metric_that_this_run_does_not_measure_is_refused_before_a_parent_trai
     asked, metric, data = KEPT[case]
     images = {"use": "digits", **data}
     written("edm", name="teacher.toml", **DIGITS | {"dataset": images})
-    tables = {"dataset": images, "teacher_score": {"use": "edm", "from": "teacher.toml"}}
+    tables = {"dataset": images, "teacher_score": {"use": "network", "from": "teacher.toml"}}
     written("sid", **tables, evaluate=[{**metric, "every_kimg": 0.016}], run={"keep_best": asked})
     for command in ("check", "run"):
         if command == "run" and metric.get("features") == TORCHSCRIPT:
@@ -162,7 +162,7 @@ def test_a_metric_that_is_kept_must_be_measured(capsys: pytest.CaptureFixture[st
 
 def test_no_parent_trains_for_a_child_that_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     written("edm", name="teacher.toml", evaluate=None)
-    teacher = {"use": "edm", "from": "teacher.toml"}
+    teacher = {"use": "network", "from": "teacher.toml"}
     written("gdd-i", teacher_score=teacher)
     for command in ("check", "run"):
         assert main([command, "late.toml"]) == 2
@@ -172,14 +172,14 @@ def test_no_parent_trains_for_a_child_that_is_refused(here: Path, capsys: pytest
 
 def test_no_parent_trains_for_a_child_whose_files_are_missing(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     written("edm", name="teacher.toml", **DIGITS)
-    teacher = {"use": "edm", "from": "teacher.toml"}
+    teacher = {"use": "network", "from": "teacher.toml"}
     written("sid", **{**DIGITS, "dataset": {"use": "image-zip", "path": "nowhere.zip"}}, teacher_score=teacher)
     assert main(["run", "late.toml"]) == 3
     assert "nowhere.zip" in capsys.readouterr().err and not (here / "runs").exists()
 
 
 def test_a_checkpoint_that_is_nowhere_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    written("sid", teacher_score={"use": "edm", "checkpoint": "nowhere.pkl"})
+    written("sid", teacher_score={"use": "network", "checkpoint": "nowhere.pkl"})
     assert main(["check", "late.toml"]) == 3
     assert "nowhere.pkl" in capsys.readouterr().err
 

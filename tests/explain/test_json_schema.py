@@ -25,7 +25,7 @@ batch = 32
 [dataset]
 use = "digits"
 [teacher_score]
-use = "edm"
+use = "network"
 checkpoint = "teacher"
 [generator.optimizer]
 lr = 1e-4
@@ -53,7 +53,7 @@ WRONG: dict[str, tuple[str, str, list[Any]]] = {
     "unknown key of a part of a part": ("width = 16", "widht = 16", [*EL, "embeddings", 1]),
     "unknown table": ("[sample]", "[sampel]", []),
     "unknown dataset": ('"digits"', '"digit"', ["dataset", "use"]),
-    "unknown teacher": ('"edm"', '"emd"', ["teacher_score", "use"]),
+    "unknown teacher": ('"network"', '"netwrok"', ["teacher_score", "use"]),
     "unknown method": ('"sid"', '"sit"', ["generator_loss", "use"]),
     "unknown part": ('"pixels"', '"pixel"', [*EL, "embeddings", 0, "use"]),
     "name of another kind": ('"frechet"', '"mlp"', ["evaluate", 0, "use"]),

@@ -40,7 +40,7 @@ def test_critics_and_generator_have_it_and_the_teacher_keeps_its_own(
 ) -> None:
     state = toy_state(
         dataset={"use": "digits"},
-        teacher_score={"use": "edm", "checkpoint": teacher},
+        teacher_score={"use": "network", "checkpoint": teacher},
         generator={"init": "teacher", **dropout},
         generator_loss={"use": method},
     )

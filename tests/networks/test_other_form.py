@@ -32,7 +32,7 @@ def teacher(tmp_path: Path) -> str:
 
 def student(teacher: str, **generator: Any) -> State:
     return toy_state(
-        dataset={"use": "digits"}, teacher_score={"use": "edm", "checkpoint": teacher},
+        dataset={"use": "digits"}, teacher_score={"use": "network", "checkpoint": teacher},
         generator={"init": "teacher", **generator}, generator_loss={"use": "sid"},
     )  # fmt: skip
 

@@ -52,7 +52,7 @@ def test_every_kind_has_all_that_a_distribution_needs(world):
             "pyproject.toml", "README.md", f"{module}/__init__.py", f"{module}/{kind}.py",
             f"tests/test_{module}.py", "recipes/toy.toml",
             *([f"recipes/toy.{name_of(kind)}"] if kind == "importer" else []),
-            *(["recipes/teacher.toml"] if kind == "adapter" else []),
+            *(["recipes/teacher.toml"] if kind in ("adapter", "teacher_score") else []),
         }  # fmt: skip
 
 

@@ -43,7 +43,7 @@ device = "cpu"
 [dataset]
 use = "digits"
 [teacher_score]
-use = "edm"
+use = "network"
 checkpoint = "{teacher}"
 [generator_loss]
 use = "{loss}"

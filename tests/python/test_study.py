@@ -76,7 +76,7 @@ def test_the_same_again_starts_nothing_and_a_file_means_the_same(capfd: pytest.C
 
 
 def test_a_cell_that_fails_is_told_and_the_others_are_compared(capfd: pytest.CaptureFixture[str]) -> None:
-    bad = {"teacher_score.use": "edm", "teacher_score.checkpoint": "missing"}
+    bad = {"teacher_score.use": "network", "teacher_score.checkpoint": "missing"}
     cells = [*TABLES["cell"][:1], {"label": "broken", "recipe": "base.toml", "set": bad}]
     found = distillkit.study({"seeds": [0], "cell": cells}, name="some", quiet=True)
     assert [row["state"] for row in found.rows] == ["reused", "failed"]

@@ -27,7 +27,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
         teacher = tiny_recipe(
             "edm", dataset=DIGITS, generator=network, sample={"use": "heun", "steps": 3}, evaluate=[METRIC]
         )
-        table = {"use": "edm", "from": "teacher.toml"}
+        table = {"use": "network", "from": "teacher.toml"}
         own = [{**METRIC, "images": images}]
         student = tiny_recipe(
             "sid", dataset=DIGITS, teacher_score=table, generator=None, generator_loss={"lr": 1e-3}, evaluate=own

@@ -50,7 +50,7 @@ device = "cpu"
 [dataset]
 use = "digits"
 [teacher_score]
-use = "edm"
+use = "network"
 from = "teacher.toml"
 [generator.optimizer]
 lr = 1e-3

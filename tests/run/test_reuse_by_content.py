@@ -21,9 +21,9 @@ from distillkit.testing import tiny_recipe
 DATA = {"use": "npz", "path": "data.npz", "labels": False}
 SMALL = {"evaluate": None, "run": {"kimg": 0.064, "batch": 16, "tick_kimg": 0.016}}
 TEACHER = tiny_recipe("edm", dataset=DATA, sample={"use": "heun", "steps": 2}, **SMALL)
-STUDENT = tiny_recipe("sid", teacher_score={"use": "edm", "from": "teacher.toml"}, generator=None, **SMALL)
+STUDENT = tiny_recipe("sid", teacher_score={"use": "network", "from": "teacher.toml"}, generator=None, **SMALL)
 STUDENT_ON_DATA = tiny_recipe(
-    "sid", dataset=DATA, teacher_score={"use": "edm", "from": "teacher.toml"}, generator=None, **SMALL
+    "sid", dataset=DATA, teacher_score={"use": "network", "from": "teacher.toml"}, generator=None, **SMALL
 )
 CHANGED = "dataset.path = 'data.npz' has changed"
 

@@ -17,7 +17,7 @@ from distillkit.testing import tiny_recipe
 
 TEACHER = tiny_recipe("edm", sample={"use": "heun", "steps": 3})
 STUDENT = tiny_recipe(
-    "sid", teacher_score={"use": "edm", "from": "parts/teacher.toml"}, generator=None, generator_loss={"lr": 1e-3}
+    "sid", teacher_score={"use": "network", "from": "parts/teacher.toml"}, generator=None, generator_loss={"lr": 1e-3}
 )
 AGAIN = 'schema = 1\nextends = "student.toml"\n[generator]\nfrom = "student.toml"\n'
 

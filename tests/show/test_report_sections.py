@@ -160,7 +160,7 @@ def test_what_next_is_true_for_a_run_as_it_is(
     teacher = tiny_recipe("edm", run={"kimg": 0.032}, sample={"use": "heun", "steps": 3})
     Path("teacher.toml").write_text(teacher)
     student = {
-        "teacher_score": {"use": "edm", "from": "teacher.toml"},
+        "teacher_score": {"use": "network", "from": "teacher.toml"},
         "generator": None,
         "generator_loss": {"lr": 1e-3},
     }

@@ -29,7 +29,7 @@ recipe = "child.toml"
 [[cell]]
 label = "broken"
 recipe = "base.toml"
-set = ["dataset.std=1e-300", "teacher_score.use=edm", "teacher_score.checkpoint=missing"]
+set = ["dataset.std=1e-300", "teacher_score.use=network", "teacher_score.checkpoint=missing"]
 """
 AXES = """
 [[vary.size]]

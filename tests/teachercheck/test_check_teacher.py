@@ -13,7 +13,7 @@ from distillkit.networks.shipped import FOLDER
 from distillkit.testing import tiny_recipe
 
 MIXTURE = {"use": "gaussian-mixture"}
-DIGITS = {"use": "edm", "checkpoint": str(FOLDER / "digits/teacher")}
+DIGITS = {"use": "network", "checkpoint": str(FOLDER / "digits/teacher")}
 
 
 @pytest.fixture(autouse=True)

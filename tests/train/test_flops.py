@@ -30,7 +30,7 @@ device = "cpu"
 [dataset]
 use = "digits"
 """
-DISTILL = START + '[teacher_score]\nuse = "edm"\ncheckpoint = "{teacher}"\n[generator_loss]\n{loss}\n'
+DISTILL = START + '[teacher_score]\nuse = "network"\ncheckpoint = "{teacher}"\n[generator_loss]\n{loss}\n'
 TRAIN = (
     START
     + """

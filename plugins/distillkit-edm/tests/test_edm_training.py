@@ -12,10 +12,10 @@ from distillkit_edm.augment import EdmAugment
 from distillkit_edm.loss import EdmLoss
 from distillkit_edm.networks import DdpmPP
 from distillkit_edm.precond import EdmPrecond
-from distillkit_edm.teacher import EdmTeacher
 from torch import Tensor
 
 from distillkit.api import Choice, UsageError
+from distillkit.registry import Catalog
 
 close = torch.testing.assert_close
 
@@ -178,11 +178,12 @@ def test_training_lowers_the_loss_of_a_tiny_network() -> None:
 def test_the_teacher_loads_its_checkpoint_frozen_and_denoises_without_augmentation(
     edm_tiny: Callable[..., EdmPrecond], edm_data: Callable[[str], dict[str, Tensor]]
 ) -> None:
+    cls = Catalog.installed().load("teacher_score", "network")
     net, io, asked = edm_tiny("sid_tiny").requires_grad_(True).train(), edm_data("sid_tiny_io"), []
     state = SimpleNamespace(
         device=torch.device("cpu"), dtype=torch.float64, load_network=lambda path: asked.append(path) or net
     )
-    teacher = EdmTeacher(EdmTeacher.Config(checkpoint="runs/0001/result"))
+    teacher = cls(cls.Config(checkpoint="runs/0001/result"))
     teacher.setup(state)
     assert asked == ["runs/0001/result"] and teacher.network is net
     x = io["x"].double().requires_grad_(True)
@@ -190,8 +191,3 @@ def test_the_teacher_loads_its_checkpoint_frozen_and_denoises_without_augmentati
     close(D, io["denoised_augment_zeros"].double(), rtol=1e-4, atol=1e-5)
     D.sum().backward()
     assert x.grad is not None and all(p.grad is None for p in net.parameters())
-
-
-def test_a_teacher_without_checkpoint_says_what_to_write() -> None:
-    with pytest.raises(UsageError, match=r'write checkpoint = "path/to/result" or from = "teacher.toml"'):
-        EdmTeacher(EdmTeacher.Config()).setup(SimpleNamespace())

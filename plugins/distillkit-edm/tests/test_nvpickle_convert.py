@@ -54,7 +54,7 @@ def test_convert_writes_a_result_folder(capsys: pytest.CaptureFixture[str]) -> N
 def test_what_was_converted_can_be_named_as_a_checkpoint() -> None:
     assert main(["convert", "net.pkl", "out"]) == 0
     a, b = (
-        toy_state(teacher_score={"use": "edm", "checkpoint": name}, **TOY).teacher.network
+        toy_state(teacher_score={"use": "network", "checkpoint": name}, **TOY).teacher.network
         for name in ("out", "net.pkl")
     )
     x, sigma, labels = torch.randn(2, 1, 4, 4), torch.ones(2, 1, 1, 1), torch.eye(2)
@@ -68,10 +68,10 @@ def test_a_generator_may_start_from_a_pickle() -> None:
 
 
 def test_a_file_is_read_once_and_known_by_its_content(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = toy_state(teacher_score={"use": "edm", "checkpoint": "net.pkl"}, **TOY).teacher.network
+    first = toy_state(teacher_score={"use": "network", "checkpoint": "net.pkl"}, **TOY).teacher.network
     forbid(monkeypatch)
     shutil.copy("net.pkl", "same.pkl")
-    again = toy_state(teacher_score={"use": "edm", "checkpoint": "same.pkl"}, **TOY).teacher.network
+    again = toy_state(teacher_score={"use": "network", "checkpoint": "same.pkl"}, **TOY).teacher.network
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
     (kept,) = (home / "home/converted").iterdir()
     assert sorted(path.name for path in kept.iterdir()) == ["manifest.json", "student.json", "student.safetensors"]
@@ -79,7 +79,7 @@ def test_a_file_is_read_once_and_known_by_its_content(home: Path, monkeypatch: p
 
 @pytest.mark.parametrize("name", ["student.json", "student.safetensors"])
 def test_damage_in_the_cache_is_noticed_and_mended(home: Path, name: str) -> None:
-    table = {"use": "edm", "checkpoint": "net.pkl"}
+    table = {"use": "network", "checkpoint": "net.pkl"}
     first = toy_state(teacher_score=table, **TOY).teacher.network
     (kept,) = (home / "home/converted").iterdir()
     data = bytearray((kept / name).read_bytes())
@@ -90,7 +90,7 @@ def test_damage_in_the_cache_is_noticed_and_mended(home: Path, name: str) -> Non
 
 
 def test_a_key_that_was_changed_in_the_cache_is_noticed_too(home: Path) -> None:
-    table = {"use": "edm", "checkpoint": "net.pkl"}
+    table = {"use": "network", "checkpoint": "net.pkl"}
     first = toy_state(teacher_score=table, **TOY).teacher.network
     (kept,) = (home / "home/converted").iterdir()
     card = json.loads((kept / "student.json").read_text())
@@ -102,7 +102,7 @@ def test_a_key_that_was_changed_in_the_cache_is_noticed_too(home: Path) -> None:
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give files to somebody else")
 @pytest.mark.parametrize("whole", [False, True])
 def test_what_another_user_put_into_a_shared_cache_is_not_used(home: Path, whole: bool) -> None:
-    first = toy_state(teacher_score={"use": "edm", "checkpoint": "net.pkl"}, **TOY).teacher.network
+    first = toy_state(teacher_score={"use": "network", "checkpoint": "net.pkl"}, **TOY).teacher.network
     (kept,) = (home / "home/converted").iterdir()
     poisoned = {name: tensor + 1 for name, tensor in safetensors.torch.load_file(kept / "student.safetensors").items()}
     safetensors.torch.save_file(poisoned, kept / "student.safetensors")
@@ -114,7 +114,7 @@ def test_what_another_user_put_into_a_shared_cache_is_not_used(home: Path, whole
     for path in (*[kept.parent] * whole, kept, *kept.iterdir()):
         os.chown(path, 4321, 4321)
     before = {path.name: path.read_bytes() for path in kept.iterdir()}
-    again = toy_state(teacher_score={"use": "edm", "checkpoint": "net.pkl"}, **TOY).teacher.network
+    again = toy_state(teacher_score={"use": "network", "checkpoint": "net.pkl"}, **TOY).teacher.network
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
     assert {path.name: path.read_bytes() for path in kept.iterdir()} == before, "theirs is left alone"
 
