@@ -236,8 +236,9 @@ def guidance(ask: Ask, trial: Trial) -> Iterator[Mistake]:
     yield Mistake(
         "guidance", f"{what} is {scale:.3g} times what real images have: guidance of that scale is baked in",
         "take guidance out of the network and say it in [teacher_score.guidance]; beside that it would act twice",
-        lambda x, sigma, given: torch.lerp(ask(x, sigma, None) if labels is not None else mean.expand_as(x),
-                                           ask(x, sigma, given), found.w),
+        # In double precision, in which another mistake that was undone before may answer.
+        lambda x, sigma, given: torch.lerp((ask(x, sigma, None) if labels is not None else mean.expand_as(x)).double(),
+                                           ask(x, sigma, given).double(), found.w),
     )  # fmt: skip
 
 
