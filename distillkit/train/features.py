@@ -23,6 +23,7 @@ class Features:
 
         Raises UsageError for a network that has no such layers.
         """
+        # Guidance mixes images: there are no layers of what it makes.
         inner: Any = network.network if isinstance(network, Relay) else network
         name = type(inner).__name__
         if inner is None:
@@ -46,6 +47,7 @@ class Features:
         if self.modules:
             return self._of_modules(x, sigma, labels)
         maps = self.network.encoder_features(x, sigma, labels)
+        # How many there are is known from a pass alone.
         wanted = range(len(maps)) if self.taps is None else cast(Sequence[int], self.taps)
         if wrong := [tap for tap in wanted if not -len(maps) <= tap < len(maps)]:
             name, last = type(self.network).__name__, len(maps) - 1
@@ -64,6 +66,7 @@ class Features:
             if not isinstance(made, Tensor):
                 told = "was not called" if made is None else f"gives a {type(made).__name__}, no tensor"
                 raise UsageError(f"features: the module {name!r} of {type(self.network).__name__} {told}")
+            # Layers may compute in bfloat16, which is nobody's business who compares maps.
             maps.append(made.to(x.dtype))
         return maps
 

@@ -152,7 +152,7 @@ def measures(data: str) -> tuple[str, ...]:
 def taught(rng: random.Random, data: str) -> Table:
     if data == "points" and rng.random() < 0.7:
         return {"use": "gaussian-mixture"}
-    table: Table = {"use": "edm"}
+    table: Table = {"use": "network"}
     if rng.random() < 0.15:
         table["guidance"] = component(rng, "guidance", ("classifier-free",))
     return table | ({"from": "teacher.toml"} if rng.random() < 0.2 else {"checkpoint": f"{data}-teacher"})
