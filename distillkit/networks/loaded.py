@@ -175,7 +175,7 @@ def load(path: str | Path, sampler: sampled.Asked | None = None) -> Student:
 
 def ours(path: Path, catalog: Catalog, asked: Choice[Sample] | None) -> Path:
     """The path itself or, of a file of another make, the folder of what it is converted to."""
-    if not imported.is_foreign(path) or not importers.offers(path, catalog):
+    if not imported.is_foreign(path, catalog) or not importers.offers(path, catalog):
         return path
     if asked is None:
         raise InputError(f"{path}: {NO_SAMPLER}")

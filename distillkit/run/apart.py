@@ -62,7 +62,7 @@ def measure_apart(
     if recipe.teacher_score is not None:
         screen.line(f"measured as {shipped.told(file)} says, without its teacher: the student stands in its place")
     scores = numbers(located(recipe, assets()), catalog, screen)
-    beside = None if imported.is_foreign(path) else network_file.files(path)[0].parent / METRICS
+    beside = None if imported.is_foreign(path, catalog) else network_file.files(path)[0].parent / METRICS
     known = results.read_file(beside) if beside and beside.is_file() else Scores(student={})
     taught = {metric: value for metric, value in known.teacher.items() if alike.component(metric) in scores.protocol}
     scores = attrs.evolve(

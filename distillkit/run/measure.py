@@ -45,11 +45,12 @@ def measure(
     if wrong:
         raise UsageError(f"--set {wrong[0][:80]}: only keys of evaluate, run.device and run.threads can be set here")
     path = networks.found(path)
-    if (foreign := imported.is_foreign(path)) or path.is_file() or (path / WEIGHTS).is_file():
+    catalog = Catalog.installed()
+    if (foreign := imported.is_foreign(path, catalog)) or path.is_file() or (path / WEIGHTS).is_file():
         outcome = apart.measure_apart(path, sets, other, screen, sampler)
         folder = Path() if foreign else path if path.is_dir() else path.parent
         return outcome, written(outcome.scores, folder, sets, other, sampler)
-    run, catalog = RunDir.open(path), Catalog.installed()
+    run = RunDir.open(path)
     if not run.ended:
         way = f"; distillkit run --resume {path} goes on with it" if run.status() == "unfinished" else ""
         raise UsageError(f"{path} is {run.status()}: there is no result to measure{way}")
