@@ -49,7 +49,8 @@ def test_the_student_has_the_form_of_what_it_began_with_and_other_weights(world:
 
 def test_a_checkpoint_holds_adapters_alone(world: Path) -> None:
     files = (run_of(world) / "checkpoints").rglob("*.safetensors")
-    held = [name for path in files for name in safetensors.torch.load_file(path) if name.startswith(("networks", "ema"))]
+    names = [name for path in files for name in safetensors.torch.load_file(path)]
+    held = [name for name in names if name.startswith(("networks", "ema"))]
     assert held and all("lora_" in name for name in held)
 
 
