@@ -37,7 +37,7 @@ from distillkit.train.optim import Updater
 from distillkit.train.ranks import shares
 from distillkit.train.ranks.alone import Ranks
 from distillkit.train.state import Part, State
-from distillkit.train.student import make_generator, with_dropout
+from distillkit.train.student import copied, make_generator
 
 # bf16 is of layers alone: weights stay float32, for a step of lr 1e-5 would be lost in the 8 bits of a bf16 weight.
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}
@@ -80,7 +80,7 @@ def assemble(
         recipe=recipe, device=device, dtype=DTYPES[recipe.run.precision], dataset=dataset,
         held_out=dataset.held_out(), cache=cache(), hook=hooks.hook, components=components, ranks=ranks,
         load_network=lambda path: load(path).to(device),
-        with_dropout=lambda network: with_dropout(network, recipe.generator, catalog),
+        with_dropout=lambda network: copied(state, network, catalog),
         teacher=cast(TeacherScore | None, components.get("teacher_score")),
     )  # fmt: skip
     state.auxiliaries = hooked(hooks, "auxiliary_loss", recipe.auxiliary_loss)

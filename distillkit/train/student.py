@@ -72,6 +72,20 @@ def taught(state: State) -> Denoiser:
     return network_file.carded(state.teacher.network, f"teacher_score {state.recipe.teacher_score.name!r}")
 
 
+def copied(state: State, network: Denoiser, catalog: Catalog) -> Denoiser:
+    """A copy with the dropout of [generator], which takes the scale of guidance where images come with their own."""
+    if state.layout.guidance and network.label_dim == state.layout.size - 1:
+        where = "a network that starts as the teacher and takes the scale of guidance"
+        form = network_file.changed(network_file.carded(network, where), {"guidance": True}, catalog, where)
+        dataset = state.dataset
+        with torch.random.fork_rng(devices=[]):  # what is drawn for the further input stays nobody else's concern
+            torch.default_generator.manual_seed(noise.fold(state.seed, "guidance", len(state.networks)))
+            made = network_file.new_network(form, dataset.resolution, dataset.channels, state.layout.size)
+        transplant(network.state_dict(), cast(nn.Module, made), Allowed(), where)
+        network = shared.like(made.to(state.device, state.dtype), network)
+    return with_dropout(network, state.recipe.generator, catalog)
+
+
 def with_dropout(network: Denoiser, table: Generator, catalog: Catalog) -> Denoiser:
     """A copy; a dropout of 0 is also that of networks which have none."""
     keys = {"dropout": table.dropout, "dropout_resolution": table.dropout_resolution}
