@@ -54,6 +54,10 @@ class Dataset(Component):
         """What to show and to measure of x [n,C,H,W]: x itself, or the pixels [n,c,h,w] in [-1,1] of latents."""
         return x
 
+    def pixels_of(self, x: Tensor) -> Tensor:
+        """As `decode`, for losses: with the gradient at x, and so neither rounded nor clamped."""
+        return self.decode(x)
+
     def pixels(self, index: Tensor) -> Tensor:
         """Images of int64 index [n] as they are shown and measured."""
         return self.decode(self.images(index))

@@ -30,9 +30,7 @@ def main(args: Namespace) -> int:
         if (args.to, args.dtype) != ("safetensors", "fp32"):
             raise UsageError("--adapters apart goes with --to safetensors, in fp32: other formats hold a whole student")
         size, base = adapters(args.run, args.out)
-        print(
-            f"{args.out}: adapters as PEFT reads them, {size / 1e6:.2f} MB, of weights whose sum is {base[:16]}"
-        )
+        print(f"{args.out}: adapters as PEFT reads them, {size / 1e6:.2f} MB, of weights whose sum is {base[:16]}")
         return 0
     done = export(args.run, args.to, args.out, args.dtype)
     print(

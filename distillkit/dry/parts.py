@@ -76,6 +76,10 @@ class Blank(Dataset):
             raise NotImplementedError("nobody knows what decodes latents that are not here")
         return x
 
+    def pixels_of(self, x: Tensor) -> Tensor:
+        """As `decode`."""
+        return self.decode(x) if self.real is None else self.real.pixels_of(x)
+
     def held_out(self) -> Dataset | None:
         return self.twin
 

@@ -87,8 +87,15 @@ class Latents(FileSet):
         """Pixels [n,3,H,W] in [-1,1], 8-bit levels, of latents x [n,C,h,w]; x itself without a VAE."""
         if self._vae is None:
             return x
-        z = (x.float() - _column(self._bias).to(x.device)) / _column(self._scale).to(x.device)
-        return self._vae.decode(z).float() / 127.5 - 1
+        return self._vae.decode(self._of_vae(x)).float() / 127.5 - 1
+
+    def pixels_of(self, x: Tensor) -> Tensor:
+        """The same with the gradient at x, as the VAE gives them; x itself without one."""
+        return x if self._vae is None else 2 * self._vae.shown(self._of_vae(x)) - 1
+
+    def _of_vae(self, x: Tensor) -> Tensor:
+        """Latents as the VAE has them."""
+        return (x.float() - _column(self._bias).to(x.device)) / _column(self._scale).to(x.device)
 
     def encode(self, pixels: np.ndarray, device: torch.device | str = "cpu") -> np.ndarray:
         """What is stored of an image uint8 [H,W,3]: mean and std float32 [2C,h,w], computed on `device`.

@@ -64,6 +64,13 @@ class Vae:
         parts = [net.decode(part.float()).sample for part in z.split(BATCH)]
         return torch.cat([(part.clamp(0, 1) * 255).to(torch.uint8) for part in parts])
 
+    def shown(self, z: Tensor) -> Tensor:
+        """Pixels [n,3,H,W], about in [0,1], as the network gives them, with the gradient at z."""
+        if z.is_meta:  # the shape, and a graph: what the network costs is not counted
+            return z.mean(1, keepdim=True).repeat_interleave(SCALE, 2).repeat_interleave(SCALE, 3).expand(-1, 3, -1, -1)
+        pixels: Tensor = self._module(z.device).decode(z).sample
+        return pixels
+
     def _module(self, device: torch.device) -> Any:
         if self._net is None:
             self.require()

@@ -229,3 +229,14 @@ def test_stabilitys_weights_are_one_file_without_a_config() -> None:
         names = AutoencoderKL.from_config(vae.STABILITY).state_dict()
     assert sum(t.numel() for t in names.values()) == 83_653_863  # as stabilityai/sd-vae-ft-mse says of itself
     assert len(names) == 248 and names["decoder.conv_in.weight"].shape == (512, 4, 3, 3)
+
+
+def test_pixels_for_losses_carry_the_gradient_and_are_those_that_are_shown(mosaic: str) -> None:
+    dataset = Latents(Latents.Config(path="none", vae=mosaic, raw_mean=(0.1,) * 4, raw_std=(0.5,) * 4))
+    x = torch.rand(2, 4, 2, 2, requires_grad=True)
+    pixels = dataset.pixels_of(x)
+    torch.testing.assert_close(pixels.detach().clamp(-1, 1), dataset.decode(x.detach()), rtol=0, atol=1.1 / 127.5)
+    pixels.sum().backward()
+    assert x.grad is not None and x.grad.abs().sum() > 0
+    shape = torch.empty(2, 4, 2, 2, device="meta", requires_grad=True)
+    assert dataset.pixels_of(shape).shape == dataset.decode(shape).shape and dataset.pixels_of(shape).requires_grad

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from distillkit.api import Kernel, State
 from distillkit.mmd import arguments
+from distillkit_el.space import Space
 
 BLOCK = 256  # images per forward pass through an embedding
 
@@ -17,13 +18,16 @@ class RealFeatures:
     """Features of real images by index: from a bank of the whole set where it fits in `bank_mb`, else computed.
 
     `kernel`: given, what it takes of each pair of images is kept as well, if that fits beside the features.
+    `space`: what is seen of them; None: the images as they are.
     """
 
     def __init__(
-        self, state: State, nets: list[nn.Module], dtype: torch.dtype, bank_mb: float, kernel: Kernel | None = None
-    ) -> None:
+        self, state: State, nets: list[nn.Module], dtype: torch.dtype, bank_mb: float, kernel: Kernel | None = None,
+        space: Space | None = None,
+    ) -> None:  # fmt: skip
         dataset = state.dataset
         self.dataset, self.nets, self.device, self.dtype = dataset, nets, state.device, dtype
+        self.space = space or Space(state)
         one = self._images(torch.tensor([0]))
         widths = [embed(net, one).shape[1] for net in nets]
         room, size = bank_mb * 2**20 / dtype.itemsize, len(dataset)
@@ -64,7 +68,7 @@ class RealFeatures:
         return [state.gather(features) for features in bank]
 
     def _images(self, index: Tensor) -> Tensor:
-        return self.dataset.images(index).to(self.device, self.dtype, non_blocking=True)
+        return self.space.real(index).to(self.device, self.dtype, non_blocking=True)
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:

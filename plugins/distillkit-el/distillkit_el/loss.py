@@ -45,6 +45,7 @@ from distillkit_el.bandwidth import Bandwidths
 from distillkit_el.features import RealFeatures, pull_back
 from distillkit_el.modes import joint, per_class
 from distillkit_el.networks import InBfloat16, UnitLength, draw
+from distillkit_el.space import space_of
 
 
 class EmbeddingLoss(AuxiliaryLoss):
@@ -85,6 +86,10 @@ class EmbeddingLoss(AuxiliaryLoss):
         beta: float = field(default=1.0, validator=gt(0))  # weight of labels in mode = "joint"
         normalize: str = field(default="none", validator=in_(("none", "l2")))
         """what is done to features: nothing, or scaling to length 1"""
+        space: str = field(
+            default="latents", validator=in_(("latents", "pixels")), metadata=added_later(as_before="latents")
+        )
+        """of a data set of latents: what is compared; pixels are decoded, and the gradient goes through the decoder"""
         precision: str = field(default="fp32", validator=in_(("fp32", "bf16")), metadata=added_later(as_before="fp32"))
         """what embeddings compute in; distances and means are in float32 in any case"""
         seed: int = 0  # of the embeddings, beside the run's seed
@@ -101,6 +106,7 @@ class EmbeddingLoss(AuxiliaryLoss):
         self.kernel = self.config.kernel.build()
         self._check(state)
         self.dtype = torch.promote_types(state.dtype, torch.float32)
+        self.space = space_of(state, self.config.space)
         count = len(self.config.embeddings) * self.config.copies
         self.bandwidths = Bandwidths(count, self.config.bandwidth_ema, state.device, self.dtype)
         self._draw(state, self._due(state))
@@ -119,9 +125,10 @@ class EmbeddingLoss(AuxiliaryLoss):
         if self.real is None:  # only now: the bank takes a pass over the data
             bank_mb = 0 if self.config.refresh_every else self.config.bank_mb
             kernel = self.kernel if self.config.mode == "marginal" and not self.biased else None
-            self.real = RealFeatures(state, self.nets, self.dtype, bank_mb, kernel)
+            self.real = RealFeatures(state, self.nets, self.dtype, bank_mb, kernel, self.space)
         index = self._index(state)
         x = step.own.x.detach().to(self.dtype)  # each rank embeds its own rows; what is compared is the whole batch
+        x, back = self.space.see(x, state.micro_batch)
         values, gradient = [], torch.zeros_like(x)
         for i, (real, pairs) in enumerate(self.real(index)):
             compare = partial(self._compare, state, step, index, i, real, pairs)
@@ -129,7 +136,7 @@ class EmbeddingLoss(AuxiliaryLoss):
             state.record(f"embedding/{self.names[i]}", value)
             values.append(value)
             gradient += d / len(self.nets)
-        return torch.stack(values).mean(), gradient.to(step.own.x.dtype)
+        return torch.stack(values).mean(), back(gradient).to(step.own.x.dtype)
 
     def _compare(
         self, state: State, step: Step, index: Tensor, i: int, real: Tensor, pairs: Tensor | None, fake: Tensor
@@ -165,7 +172,8 @@ class EmbeddingLoss(AuxiliaryLoss):
         """The embeddings of this round; new ones start with bandwidths of their own."""
         config = self.config
         seed = noise.fold(state.seed, config.seed)
-        drawn = list(draw(config.embeddings, config.copies, state.dataset, seed, round))
+        channels, resolution, _ = self.space.shape
+        drawn = list(draw(config.embeddings, config.copies, resolution, channels, seed, round))
         self.names = [name for name, _ in drawn]
         self.nets = [net.to(state.device, self.dtype) for _, net in drawn]
         if config.precision == "bf16":

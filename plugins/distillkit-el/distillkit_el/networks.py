@@ -9,17 +9,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distillkit import noise
-from distillkit.api import Choice, Dataset, Embedding
+from distillkit.api import Choice, Embedding
 
 
 def draw(
-    embeddings: Sequence[Choice[Embedding]], copies: int, dataset: Dataset, seed: int, round: int
+    embeddings: Sequence[Choice[Embedding]], copies: int, resolution: int, channels: int, seed: int, round: int
 ) -> Iterator[tuple[str, nn.Module]]:
     """Name and network of `copies` of each embedding, every one from a seed of its own."""
     for i, choice in enumerate(embeddings):
         for copy in range(copies):
             own = noise.fold(seed, "embedding", choice.name, i, copy, round)
-            yield choice.name, choice.build().module(dataset.resolution, dataset.channels, own)
+            yield choice.name, choice.build().module(resolution, channels, own)
 
 
 class InBfloat16(nn.Module):
