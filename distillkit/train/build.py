@@ -168,14 +168,15 @@ def share(state: State) -> None:
         state.ranks.divide(networks, state.device, trained)
     elif (state.ranks.asked_shards or 1) > 1:
         raise UsageError("--shard does not go with generator.adapter: what is large is in memory once as it is")
+    adapted = state.recipe.generator.adapter is not None
+    for place, component in state.components.items() if adapted or state.ranks.shards > 1 else ():
+        if place.startswith("evaluate.") and "after_step" in vars(type(component)):
+            where = "are adapters alone (generator.adapter)" if adapted else "lie in pieces (--shard)"
+            raise UsageError(f"{place}: {type(component).__name__} follows the weights of each step, which {where}")
     if state.ranks.shards == 1:
         state.average = whole
         return
     batch, micro = state.batch, state.recipe.run.micro_batch
-    for place, component in state.components.items():
-        if place.startswith("evaluate.") and "after_step" in vars(type(component)):
-            name = type(component).__name__
-            raise UsageError(f"{place}: {name} follows the weights of each step, which lie in pieces (--shard)")
     held = state.ranks.counts(batch, micro)
     if micro is not None and len(set(held)) > 1:  # in each pass all lend their pieces
         raise UsageError(
