@@ -96,6 +96,8 @@ def test_a_folder_teaches_a_student_of_another_network(tmp_path: Path, capsys: p
     Path("student.toml").write_text(RECIPE)
     assert main(["check", "student.toml"]) == 0
     assert main(["run", "student.toml"]) == 0, capsys.readouterr().err
+    assert main(["check-teacher", "student.toml", "--images", "16"]) == 3  # its weights are random
+    assert "the teacher is wrong" in capsys.readouterr().out
     (result,) = Path("runs").glob("*/result/student.json")
     assert json.loads(result.read_text())["network"]["use"] == "unet2d"
     Path("pipeline/unet/config.json").write_text("{}")
