@@ -56,6 +56,8 @@ def add(parser: ArgumentParser) -> None:
                       help="how cameras were held: obey EXIF (default), or leave it as EDM's tool does")  # fmt: skip
     pack.add_argument("--skip-damaged", action="store_true", help="leave out what cannot be read, and name it")
     pack.add_argument("--vae", metavar="FILE", help="write latents of this autoencoder instead, as EDM2 does")
+    pack.add_argument("--signed-pixels", action="store_true",
+                      help="give it pixels in [-1,1], as diffusers, DiT and SiT do; EDM2: [0,1]")  # fmt: skip
     pack.add_argument("--device", default="auto", metavar="NAME", help="the autoencoder's: cpu, cuda (%(default)s)")
     stats = actions.add_parser("stats", help="write mean and covariance of features, a reference for fid")
     stats.add_argument("path", type=Path, metavar="PATH", help="a folder, a .zip, a .npz, or CIFAR-10's .tar.gz")
@@ -110,7 +112,7 @@ def _pack(args: Namespace) -> int:
 
     turned = {} if args.orientation is None else {"orientation": args.orientation}
     dataset = _dataset(args.source, labels=args.labels == "auto", **turned)
-    encode = args.vae and _encoder(args.vae, args.device)
+    encode = args.vae and _encoder(args.vae, args.device, args.signed_pixels)
     pictures = dataset.pictures(Path.cwd())
     packed = pack(
         pictures, args.out, args.resolution, args.transform, encode or None,
@@ -127,13 +129,13 @@ def _pack(args: Namespace) -> int:
     return 0
 
 
-def _encoder(vae: str, device: str) -> Any:
+def _encoder(vae: str, device: str, signed: bool) -> Any:
     """Load what makes latents of an image; `vae`: an autoencoder's path, or the name of an asset. Raises InputError."""
     from distillkit.assets.folder import folder
     from distillkit.assets.locate import located
     from distillkit.device import pick_device
 
-    latents = _part("dataset", use="latents", path="images", vae=located(vae, folder()))
+    latents = _part("dataset", use="latents", path="images", vae=located(vae, folder()), signed_pixels=signed)
     latents.require()
     return partial(latents.encode, device=pick_device(device, "--device"))
 

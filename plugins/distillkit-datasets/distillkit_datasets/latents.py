@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distillkit.api import FILE, InputError, Picture, UsageError, deep_iterable, field, frozen, gt, min_len
+from distillkit.api import FILE, InputError, Picture, UsageError, added_later, deep_iterable, field, frozen, gt, min_len
 from distillkit.noise import fold
 from distillkit_datasets.files import Files
 from distillkit_datasets.held_out import FileSet
@@ -34,6 +34,8 @@ class Latents(FileSet):
     class Config(FileSet.Config):
         vae: str | None = field(default=None, metadata=FILE)
         """decodes them: a folder of diffusers, or sd-vae-ft-mse.safetensors; unset: shown as they are"""
+        signed_pixels: bool = field(default=False, metadata=added_later(False))
+        """whether the VAE sees pixels in [-1,1], as those of diffusers, DiT and SiT do; EDM2's latents: in [0,1]"""
         raw_mean: tuple[float, ...] = field(default=(5.81, 3.25, 0.12, -2.15), validator=min_len(1))
         """mean of the latents, per channel"""
         raw_std: tuple[float, ...] = field(default=(4.17, 4.62, 3.71, 3.28), validator=deep_iterable(gt(0)))
@@ -45,7 +47,7 @@ class Latents(FileSet):
             raise UsageError(f"raw_mean has {len(config.raw_mean)} numbers, raw_std {len(config.raw_std)}")
         self._scale = np.float32(SIGMA_DATA) / np.asarray(config.raw_std, np.float32)
         self._bias = -np.asarray(config.raw_mean, np.float32) * self._scale
-        self._vae = None if config.vae is None else Vae(Path.cwd() / config.vae)
+        self._vae = None if config.vae is None else Vae(Path.cwd() / config.vae, config.signed_pixels)
 
     def open(self, root: Path) -> None:
         """Read names and labels. Raises InputError, also where the VAE cannot be had."""

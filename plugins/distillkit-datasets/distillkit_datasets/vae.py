@@ -1,6 +1,7 @@
 """Pixels to latents and back, by Stability's autoencoder or another of diffusers' AutoencoderKL, as EDM2 uses it.
 
-The network is given pixels in [0,1], not in [-1,1]: so are the latents that EDM2's networks were trained on.
+The network is given pixels in [0,1], not in [-1,1]: so are the latents that EDM2's networks were trained on. `signed`
+is the other way, that of pipelines of diffusers, of DiT and SiT.
 """
 
 from __future__ import annotations
@@ -8,13 +9,14 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from distillkit.api import InputError
 
@@ -33,8 +35,9 @@ MISSING = 'needs diffusers, which is not installed: pip install "distillkit-data
 class Vae:
     """An autoencoder in a folder of diffusers' layout, or Stability's weights in one .safetensors; loaded when used."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, signed: bool = False) -> None:
+        """`signed`: it is given pixels in [-1,1]."""
+        self.path, self.signed = path, signed
         self._net: Any = None  # diffusers' AutoencoderKL, once it is needed
 
     def require(self) -> None:
@@ -74,8 +77,23 @@ class Vae:
     def _module(self, device: torch.device) -> Any:
         if self._net is None:
             self.require()
-            self._net = load(self.path).eval().requires_grad_(False)
+            net = load(self.path).eval().requires_grad_(False)
+            self._net = Signed(net) if self.signed else net
         return self._net.to(device)
+
+
+class Signed(nn.Module):
+    """An autoencoder of pixels in [-1,1], called with pixels in [0,1]."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net: Any = net
+
+    def encode(self, x: Tensor) -> Any:
+        return self.net.encode(2 * x - 1)
+
+    def decode(self, z: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(sample=(self.net.decode(z).sample + 1) / 2)
 
 
 def has_diffusers() -> bool:

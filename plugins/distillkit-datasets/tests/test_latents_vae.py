@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -193,6 +194,29 @@ def tiny() -> nn.Module:
     Path("tiny/config.json").write_text(json.dumps(TINY))
     safetensors.torch.save_file(tensors, "tiny/diffusion_pytorch_model.safetensors")
     return net
+
+
+def test_an_autoencoder_of_signed_pixels_gets_and_gives_those(mosaic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Tensor] = []
+
+    class OfSigned(Mosaic):
+        def encode(self, x: Tensor) -> SimpleNamespace:
+            seen.append(x)
+            return super().encode((x + 1) / 2)
+
+        def decode(self, z: Tensor) -> SimpleNamespace:
+            return SimpleNamespace(sample=2 * super().decode(z).sample - 1)
+
+    pixels = np.random.RandomState(0).randint(0, 256, (4, 4, 3), np.uint8).repeat(2, 0).repeat(2, 1)
+    keys: Any = {"path": "none", "vae": mosaic, "raw_mean": (0.1,) * 4, "raw_std": (0.5,) * 4}
+    plain = Latents(Latents.Config(**keys))
+    z = plain.encode(pixels)
+    monkeypatch.setattr(vae, "load", lambda path: OfSigned())
+    signed = Latents(Latents.Config(**keys, signed_pixels=True))
+    np.testing.assert_allclose(signed.encode(pixels), z, rtol=1e-5, atol=1e-6)
+    assert seen[0].min() < -0.5
+    x = torch.rand(2, 4, 2, 2)
+    assert (signed.decode(x) - plain.decode(x)).abs().max() <= 1.1 / 127.5
 
 
 @needs_diffusers

@@ -5,7 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distillkit.api import FILE, Dataset, Denoiser, State, TeacherScore, UsageError, field, frozen, ge, gt, hookimpl
+from distillkit.api import (
+    FILE,
+    Dataset,
+    Denoiser,
+    State,
+    TeacherScore,
+    UsageError,
+    field,
+    frozen,
+    ge,
+    gt,
+    hookimpl,
+    in_,
+)
 from distillkit_diffusers import pipelines
 from distillkit_diffusers.callers import CALLERS, Hints
 from distillkit_diffusers.hosted import hosted
@@ -20,7 +33,8 @@ class DiffusersTeacher(TeacherScore):
     @frozen(kw_only=True)
     class Config:
         folder: str = field(metadata=FILE)  # what save_pretrained wrote, of a pipeline or of a model and its scheduler
-        component: str = ""  # of the pipeline; "": its unet or transformer
+        component: str = field(default="", validator=in_(("", *pipelines.PARTS)))
+        """of the pipeline; "": the one of these that it has"""
         interpolated: bool = False  # steps between whole ones, which training has not seen but which move smoothly
         mask: bool = False  # whether a U-Net with words sees their mask, which its pipelines do not show it
         guidance_scale: float = field(default=3.5, validator=ge(0))
@@ -55,6 +69,11 @@ def check_latents(pipeline: pipelines.Pipeline, dataset: Dataset) -> None:
         return
     if not dataset.latent:
         raise UsageError("teacher_score: the pipeline's images are latents of its VAE; the data set has pixels")
+    if getattr(dataset.config, "vae", None) and not getattr(dataset.config, "signed_pixels", True):
+        raise UsageError(
+            "teacher_score: the pipeline's latents are of pixels in [-1,1]; data pack --vae FILE --signed-pixels makes "
+            "such, and [dataset] then has signed_pixels = true"
+        )
     mean, std = (getattr(dataset.config, key, None) for key in ("raw_mean", "raw_std"))
     if mean is None or std is None:
         return  # a data set that does not say how it scales them

@@ -165,6 +165,9 @@ def test_latents_are_those_of_the_pipelines_vae(tmp_path: Path) -> None:
         check_latents(pipeline, dataset)
     dataset.latent = True
     check_latents(pipeline, dataset)  # says nothing of a scale
+    dataset.config = type("Config", (), {"vae": "a.safetensors", "signed_pixels": False})
+    with pytest.raises(UsageError, match=r"latents are of pixels in \[-1,1\]; data pack --vae FILE --signed-pixels"):
+        check_latents(pipeline, dataset)
     for mean, std in (([0.5] * 4, [4.0] * 4), ([0.0] * 4, [4.0] * 4), ([0.5] * 4, [2.0] * 4)):
         dataset.config = type("Config", (), {"raw_mean": mean, "raw_std": std})
         if mean == [0.5] * 4 and std == [4.0] * 4:
