@@ -108,13 +108,22 @@ class Trial:
         which = range(len(self.levels)) if levels is None else levels
         return torch.stack([error(ask(self.noisy[i], self.levels[i], labels), self.real.y) for i in which])
 
-    def ratio(self, errors: Tensor, than: Tensor, levels: Iterable[int] | None = None) -> float:
-        """Geometric mean over levels of how much larger `errors` are `than` others; both of `errors`."""
+    def ratios(self, errors: Tensor, than: Tensor, levels: Iterable[int] | None = None) -> Tensor:
+        """How much larger `errors` are `than` others at each level; both of `errors`, float64 [levels]."""
         which = range(len(self.levels)) if levels is None else levels
         # What is far below any use is no better than a little less far: a floor.
         floor = torch.tensor([1e-3 * min(self.levels[i] ** 2, self.real.spread) for i in which], dtype=torch.float64)
-        parts = ((errors.mean(1).cpu() + floor) / (than.mean(1).cpu() + floor)).log()
-        return float(parts.nan_to_num(math.inf).mean().exp())
+        return ((errors.mean(1).cpu() + floor) / (than.mean(1).cpu() + floor)).nan_to_num(math.inf)
+
+    def shares(self, errors: Tensor) -> Tensor:
+        """Errors of all levels in those of the better of noisy and mean image, float64 [levels]."""
+        nothing = torch.tensor([min(sigma**2, self.real.spread) for sigma in self.levels], dtype=torch.float64)
+        return (errors.mean(1).cpu() / nothing).nan_to_num(math.inf)
+
+
+def geometric(ratios: Tensor) -> float:
+    """Geometric mean."""
+    return float(ratios.log().mean().exp())
 
 
 def error(D: Tensor, y: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from distillkit.teachercheck.asked import Ask, Once, Real, Teacher, Trial, ends,
 from distillkit.teachercheck.mistakes import Mistake
 from distillkit.teachercheck.ready import ready
 from distillkit.teachercheck.report import Finding, Report
+from distillkit.teachercheck.weight import mixed_up, weight
 from distillkit.train.state import State
 
 SIGMA_INIT = 2.5  # where a student draws a whole image in one call (arXiv:2404.04057)
@@ -70,8 +71,11 @@ class Examination:
             causes, undone = self.explained(trial)
             found += [Finding(name=one.name, found=one.found, change=one.change, gain=1 / max(one.ratio, 1e-9))
                       for one in causes]  # fmt: skip
-            again = list(behaviour.measured(undone, self.real, levels(*asked))) if causes else table
-            found += behaviour.useful(again, self.own, besides=bool(causes))
+            if mixed := mixed_up(undone, trial):
+                found.append(mixed)
+            else:
+                again = list(behaviour.measured(undone, self.real, levels(*asked))) if causes else table
+                found += behaviour.useful(again, self.own, besides=bool(causes))
             self.see_labels(undone, trial)
         self.see_ends(asked)
         if picture is not None:
@@ -104,11 +108,11 @@ class Examination:
             self.numbers["labels"] = numbers
             told = ", ".join(f"{name} {value:.3g}" for name, value in numbers.items())
             self.notes["labels"] = f"error with the label that is {told}, at sigma {trial.levels[where[0]]:.3g}"
-        weight = mistakes.weight(ask, trial)
-        if weight.sd < 1:
-            self.numbers["weight"] = {"w": weight.w, "sd": weight.sd}
+        found = weight(ask, trial)
+        if found.sd < 1:
+            self.numbers["weight"] = {"w": found.w, "sd": found.sd}
             what = "labels add" if labels is not None else "it adds to the mean"
-            self.notes["contrast"] = f"{weight.w:.2f} +- {weight.sd:.2f} of what {what} is right; guided: 1 / scale"
+            self.notes["contrast"] = f"{found.w:.2f} +- {found.sd:.2f} of what {what} is right; guided: 1 / scale"
 
     def see_ends(self, asked: tuple[float, float]) -> None:
         """Note what it was trained on and what is asked."""

@@ -6,17 +6,21 @@ The mean squared error has one minimum, E[y | x]: a right teacher only gets wors
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import torch
-from attrs import frozen
+from attrs import evolve, frozen
 from torch import Tensor
 
 from distillkit.convert import PREDICTIONS, Edm, Flow, Schedule, Table, Vp
 from distillkit.convert.predictions import coefficients
-from distillkit.teachercheck.asked import Ask, Once, Trial
+from distillkit.teachercheck.asked import Ask, Once, Trial, geometric
+from distillkit.teachercheck.weight import one_hot, strangers, weight
 
 BETTER = 0.8  # errors of those asked as it is, at most, for a mistake to be called one
+NOWHERE_WORSE = 1.1  # ratio of errors at any level, at most
+LOST, DENOISES = 1.05, 0.9  # errors in those of who knows nothing with it undone: at any level, and on average
 READINGS = {"prediction", "time reversed"}  # two answers to one question
 SHIFTS = 32  # of labels that are tried, at most
 
@@ -130,13 +134,13 @@ def scaled(ask: Ask, s: float, b: float = 0.0) -> Ask:
     return lambda x, sigma, labels: (ask(s * x + b, s * sigma, labels) - b) / s
 
 
-def scales(ask: Ask, trial: Trial) -> Iterator[Mistake]:
-    """The images that it knows are larger or smaller than the data set's."""
-    labels, middle = trial.real.labels, [len(trial.levels) // 2]
+def scales(ask: Ask, trial: Trial, labels: Tensor | None) -> Iterator[Mistake]:
+    """The images that it knows are larger or smaller than the data set's; asked with `labels`."""
+    middle = [len(trial.levels) // 2]
 
     def cost(s: float, b: float, where: Sequence[int] | None) -> float:
         errors = trial.errors(scaled(ask, s, b), labels, where)
-        return trial.ratio(errors, torch.full_like(errors, trial.real.spread), where)
+        return geometric(trial.ratios(errors, torch.full_like(errors, trial.real.spread), where))
 
     tried = {(2 ** (k / 2), 0.0): 0.0 for k in range(-8, 9)} | {(0.5, 0.5): 0.0, (127.5, 127.5): 0.0}
     for s, b in tried:
@@ -158,11 +162,6 @@ def scales(ask: Ask, trial: Trial) -> Iterator[Mistake]:
 # Labels and guidance.
 
 
-def one_hot(labels: Tensor) -> bool:
-    """Whether each row is one class."""
-    return bool(((labels == 0) | (labels == 1)).all() and (labels.sum(1) == 1).all())
-
-
 def shifts(labels: Tensor) -> list[int]:
     """How far classes are shifted, in turn: all shifts, or those of one or two and some others."""
     K = labels.shape[1]
@@ -182,54 +181,24 @@ def classes(ask: Ask, trial: Trial) -> Iterator[Mistake]:
     k = min(costs, key=lambda k: float(costs[k].mean()))
     gain = costs[0] - costs[k]
     if k and float(gain.mean()) > 3 * float(gain.std()) / math.sqrt(len(gain)):
-        shift = k if 2 * k <= labels.shape[1] else k - labels.shape[1]
         rolled = labels.roll(k, 1)
+
+        def asked(x: Tensor, sigma: float, given: Tensor | None) -> Tensor:
+            return ask(x, sigma, rolled if given is labels else None if given is None else given.roll(k, 1))
+
+        if strangers(weight(asked, trial), labels):
+            return  # right for some of them: they are in another order
+        shift = k if 2 * k <= labels.shape[1] else k - labels.shape[1]
         yield Mistake(
             "labels", f"its class of what the data set calls class i is i {shift:+d}: labels are off by {abs(shift)}",
-            "count classes from where the network does: row 0 of its table may be that of no label",
-            lambda x, sigma, given: ask(x, sigma, given if given is None else rolled if given is labels
-                                        else given.roll(k, 1)),
+            "count classes from where the network does: row 0 of its table may be that of no label", asked,
         )  # fmt: skip
-
-
-@frozen(eq=False)
-class Weight:
-    """How much of what a teacher adds is right: the w for which D_0 + w (D - D_0) is nearest to the images."""
-
-    w: float
-    sd: float
-
-    @classmethod
-    def of(cls, D: Sequence[Tensor], D_0: Sequence[Tensor], y: Tensor) -> Weight:
-        """By least squares over all levels; of an honest D it is 1 whatever D_0 is."""
-        added = [(one.double() - other.double()).flatten(1) for one, other in zip(D, D_0, strict=True)]
-        wanted = [(y.double() - other.double()).flatten(1) for other in D_0]
-        above = torch.stack([(one * other).sum(1) for one, other in zip(added, wanted, strict=True)]).sum(0)
-        below = torch.stack([one.square().sum(1) for one in added]).sum(0)
-        if not float(below.sum()):
-            return cls(math.nan, math.inf)
-        w = float(above.sum() / below.sum())
-        return cls(w, float((above - w * below).square().sum().sqrt() / below.sum()))
-
-    @property
-    def guided(self) -> bool:
-        """Whether it adds far more than is right."""
-        return 0.05 < self.w and self.w + 3 * self.sd < 0.85
-
-
-def weight(ask: Ask, trial: Trial) -> Weight:
-    """What labels add, or, where there are none, what the image adds to the mean of all."""
-    labels, where = trial.real.labels, range(len(trial.levels))[-3:]
-    mean = trial.real.mean.expand_as(trial.real.y)
-    D = [ask(trial.noisy[i], trial.levels[i], labels) for i in where]
-    D_0 = [mean if labels is None else ask(trial.noisy[i], trial.levels[i], None) for i in where]
-    return Weight.of(D, D_0, trial.real.y)
 
 
 def guidance(ask: Ask, trial: Trial) -> Iterator[Mistake]:
     """It is guided already."""
     found, labels, mean = weight(ask, trial), trial.real.labels, trial.real.mean
-    if not found.guided:
+    if not found.guided or (labels is not None and strangers(found, labels)):
         return
     scale = 1 / found.w
     what = "what a label adds to its images" if labels is not None else "what it adds to the mean image"
@@ -250,15 +219,27 @@ def worst(ask: Ask, trial: Trial, network: object, but: set[str]) -> Mistake | N
     labels = trial.real.labels
     before = trial.errors(ask, labels)
     found: list[Mistake] = []
-    tried: dict[str, Callable[[], Iterator[Mistake]]] = {
-        "scale": lambda: scales(ask, trial), "prediction": lambda: predictions(ask, network),
-        "time reversed": lambda: times(ask, network), "labels": lambda: classes(ask, trial),
-        "guidance": lambda: guidance(ask, trial),
-    }  # fmt: skip
-    enough = {"labels": 0.97, "guidance": 0.999}  # these two have a test of their own
-    for name, candidates in tried.items():
-        for one in candidates() if name not in but else ():
-            ratio = trial.ratio(trial.errors(one.ask, labels), before)
-            if ratio < enough.get(name, BETTER):
-                found.append(Mistake(one.name, one.found, one.change, one.ask, ratio))
+    # Where it is worse than nothing its labels may be to blame, and hide what else is: then it is asked without, too.
+    lost = labels is not None and float(trial.shares(before).max()) > 1
+    for given in (labels, None) if lost else (labels,):
+        tried = {
+            "scale": scales(ask, trial, given), "prediction": predictions(ask, network),
+            "time reversed": times(ask, network),
+        }  # fmt: skip
+        without = trial.errors(ask, given)
+        for one in chain.from_iterable(candidates for name, candidates in tried.items() if name not in but):
+            errors = trial.errors(one.ask, given)
+            shares, ratio = trial.shares(errors), helped(trial, errors, without)
+            if ratio < BETTER and float(shares.max()) < LOST and geometric(shares) < DENOISES:
+                found.append(evolve(one, ratio=ratio))
+    for one in (*classes(ask, trial), *guidance(ask, trial)):  # each has found that it counts
+        ratio = helped(trial, trial.errors(one.ask, labels), before)
+        if one.name not in but and ratio < 1:
+            found.append(evolve(one, ratio=ratio))
     return min(found, key=lambda one: one.ratio, default=None)
+
+
+def helped(trial: Trial, errors: Tensor, before: Tensor) -> float:
+    """The mean ratio of errors; infinite where it is worse at any level, as undoing a mistake never is."""
+    ratios = trial.ratios(errors, before)
+    return geometric(ratios) if float(ratios.max()) < NOWHERE_WORSE else math.inf

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
+import pytest
 import torch
 from torch import Tensor
 
@@ -40,6 +41,8 @@ class Kernel(Converted):
         t = t.reshape(-1, 1, 1, 1)
         if labels is not None and c.shift:
             labels = labels.roll(-c.shift, 1)
+        if labels is not None and c.swapped:
+            labels = labels.flip(1)
         D = self.posterior(x_t, t, labels)
         if c.baked != 1 and labels is not None:
             D = torch.lerp(self.posterior(x_t, t, None), D, c.baked)
@@ -87,6 +90,7 @@ class Planted(TeacherScore):
         offset: float = 0.0
         reversed: bool = False  # its time
         shift: int = 0  # of its classes
+        swapped: bool = False  # the order of its classes
         baked: float = 1.0  # that is in it
         training: bool = False  # with dropout left on
         normalised: bool = False  # by the batch
@@ -98,20 +102,19 @@ class Planted(TeacherScore):
     def setup(self, state: State) -> None:
         index = torch.arange(len(state.dataset))
         network: Any = Kernel(self.config, state.dataset.images(index), state.dataset.labels(index))
-        self.network = ByHand(network) if self.config.hidden else network
+        self.network: Any = ByHand(network) if self.config.hidden else network
 
     @hookimpl
     def teacher_score(self, x: Tensor, sigma: Tensor, labels: Tensor | None) -> Tensor:
-        return self.network(x, sigma, labels)
+        D: Tensor = self.network(x, sigma, labels)
+        return D
 
 
 def judged(dataset: dict[str, Any] | None = None, **keys: Any) -> Report:
     """The verdict on a planted teacher of toy images."""
     offer = Offer("teacher_score", "planted", f"{__name__}:Planted", "distillkit-test", "1.0")
     catalog = attrs.evolve(toys.catalog(), offers=(*toys.catalog().offers, offer))
-    before, toys.catalog = toys.catalog, lambda: catalog
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(toys, "catalog", lambda: catalog)
         recipe = toys.toy_recipe(teacher_score={"use": "planted", **keys}, dataset=dataset or {})
-    finally:
-        toys.catalog = before
     return examine(recipe, catalog)
