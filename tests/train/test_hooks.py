@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from distillkit.api import (
+    KINDS,
     AuxiliaryLoss,
     Evaluate,
     GeneratorLoss,
@@ -254,3 +255,20 @@ def test_hook_wrappers_see_every_answer_of_another_component(world):
     x, sigma, labels = torch.ones(2, *state.dataset.shape), torch.ones(2, 1, 1, 1), torch.eye(3)[:2]
     plain = state.teacher.teacher_score(x=x, sigma=sigma, labels=labels)
     assert torch.equal(state.teacher_score(x, sigma, labels), 2 * plain)
+
+
+@pytest.mark.parametrize("kind", ["auxiliary_loss", "evaluate", "guidance"])
+def test_a_component_without_the_hook_of_its_kind_is_refused(world, kind):
+    class Idle(KINDS[kind]):
+        """It would do nothing."""
+
+        @hookimpl
+        def after_step(self, state):
+            pass
+
+    place = {"auxiliary_loss": "auxiliary_loss[0]", "evaluate": "evaluate[0]", "guidance": "teacher_score.guidance"}
+    tables = {"teacher_score": {"guidance": {"use": "toy"}}} if kind == "guidance" else {kind: [{"use": "toy"}]}
+    hook = "teacher_score" if kind == "guidance" else kind
+    told = rf"^{re.escape(place[kind])}: .*Idle has no hook '{hook}': a method of that name with @hookimpl"
+    with pytest.raises(PluginError, match=told):
+        world(Idle, **tables)
