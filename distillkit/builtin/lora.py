@@ -24,6 +24,8 @@ CONVOLUTIONS: dict[Any, Any] = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d, nn.Con
 class Lora(Adapter):
     """LoRA: thin matrices beside the weights of linear layers and convolutions (arXiv:2106.09685)."""
 
+    tiny = {"rank": 2, "targets": ("*",)}
+
     @frozen(kw_only=True)
     class Config:
         rank: int = field(default=16, validator=ge(1))  # inner width of the thin matrices

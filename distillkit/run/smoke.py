@@ -16,7 +16,7 @@ import attrs
 from distillkit.api import Choice
 from distillkit.assets.locate import mapped, wanted
 from distillkit.recipe import checkpoint, choice_from_table, tiny, with_checkpoint
-from distillkit.recipe.schema import Guard, Recipe, Run
+from distillkit.recipe.schema import Generator, Guard, Recipe, Run
 from distillkit.recipe.tiny import Stand
 from distillkit.registry import Catalog
 from distillkit.run import stand_ins
@@ -36,6 +36,7 @@ def small(recipe: Recipe, folder: Path, catalog: Catalog) -> Recipe:
         data = choice_from_table("dataset", table, catalog, WHERE)
         if path := checkpoint(recipe, "generator"):
             recipe = with_checkpoint(recipe, "generator", stand_ins.network(path, folder, labels, latent, catalog))
+        recipe = attrs.evolve(recipe, generator=of_any_size(recipe.generator))
         stand_in = partial(unread, folder=folder, labels=labels, latent=latent, catalog=catalog)
         if recipe.teacher_score is not None:
             recipe = attrs.evolve(recipe, teacher_score=stand_in(recipe.teacher_score))
@@ -56,6 +57,12 @@ def short(run: Run, keep_best: bool) -> Run:
         micro_batch=run.micro_batch and BATCH // 2, keep_best=run.keep_best if keep_best else None,
         guard=Guard(action="off"),
     )  # fmt: skip
+
+
+def of_any_size(generator: Generator) -> Generator:
+    """Without what is of the sizes of a network, and of the names of its layers: further inputs stay."""
+    inputs = {key: value for key, value in generator.network_keys.items() if isinstance(value, bool)}
+    return attrs.evolve(generator, network_keys=inputs, new_weights=(), unused_weights=())
 
 
 def unpublished(part: Choice[Any], catalog: Catalog) -> Choice[Any]:
