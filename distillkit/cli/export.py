@@ -18,6 +18,8 @@ def add(parser: ArgumentParser) -> None:
         choices=("merged", "apart"),
         help="of a run with [generator.adapter]: in the weights, or alone, as PEFT reads them (%(default)s)",
     )
+    parser.add_argument("--text-encoder", type=Path, metavar="FOLDER",
+                        help="of a student of words, for diffusers (where its data have it from)")  # fmt: skip
     parser.add_argument("out", type=Path, metavar="DIR", help="a new folder, for the student and its cards")
 
 
@@ -32,7 +34,7 @@ def main(args: Namespace) -> int:
         size, base = adapters(args.run, args.out)
         print(f"{args.out}: adapters as PEFT reads them, {size / 1e6:.2f} MB, of weights whose sum is {base[:16]}")
         return 0
-    done = export(args.run, args.to, args.out, args.dtype)
+    done = export(args.run, args.to, args.out, args.dtype, text_encoder=args.text_encoder)
     print(
         f"{args.out}: {args.to}, {args.dtype}, {done.size / 1e6:.2f} MB; "
         f"largest difference from the student {done.difference:.2g} over {sum(PASSES)} images"

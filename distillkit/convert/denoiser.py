@@ -52,7 +52,7 @@ class Converted(nn.Module):
         Raises UsageError for r where there is no second time.
         """
         x, sigma, x_t, t, labels = self.native(x, sigma, labels)
-        further = self.levels(sigma, r, len(x))
+        further = self.levels(sigma, r, x.shape[0])
         with self.layers(x):
             predicted = self.predict(x_t, t, labels, **further)
         return self.denoised(x, sigma, x_t, predicted)
@@ -67,7 +67,7 @@ class Converted(nn.Module):
         self._look(sigma)
         known = sigma.clamp(self.sigma_min, self.sigma_max)
         a = self.schedule.scales(known)[0] * (self.sigma_max / sigma).clamp(max=1)
-        t = self.schedule.fed(known).flatten().expand(len(x))
+        t = self.schedule.fed(known).flatten().expand(x.shape[0])  # not len, which a graph would keep as a number
         return x, sigma, a.to(dtype) * x, t, None if labels is None else labels.to(dtype)
 
     def levels(self, sigma: Tensor, r: Tensor | float | None, n: int) -> dict[str, Tensor]:

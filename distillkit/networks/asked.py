@@ -91,7 +91,7 @@ class Asking:
         if scale is not None and not low <= scale <= high:
             raise UsageError(f"guidance: {scale:g} is not within {low:g} ... {high:g}, on which the student trained")
         value = self.scales["usual"] if scale is None else scale
-        return torch.cat([labels, labels.new_full((len(labels), 1), value)], dim=1)
+        return torch.cat([labels, labels.new_full((labels.shape[0], 1), value)], dim=1)
 
     def rows(self, words: Sequence[str], text_encoder: str | Path | None = None) -> Tensor:
         """Labels [K,L] of prompts: those that are known here, the others by the text encoder.
@@ -108,26 +108,26 @@ class Asking:
         return torch.stack([known[word] for word in asked])
 
     def _embedded(self, words: list[str], folder: str | Path | None) -> Tensor:
-        return embedded(words, self.layout, {} if self.prompts is None else self.prompts.encoder, folder)
+        found = self.encoder(folder, f"{words[0]!r} is none of the known prompts, and")(words, self.layout.tokens)
+        want = attrs.evolve(self.layout, guidance=False)
+        if found.layout != want:
+            raise UsageError(f"the text encoder makes {found.layout}, and the labels are {want}")
+        return found.rows()
 
+    def encoder(self, folder: str | Path | None, what: str) -> TextEncoder:
+        """The text encoder of the data, in `folder` or where it was then.
 
-def embedded(words: list[str], layout: Layout, noted: Any, folder: str | Path | None = None) -> Tensor:
-    """Labels [K,L] of captions, without a guidance scale; `noted`: "path" and "sha256" of the encoder of the data.
-
-    Raises UsageError where there is no encoder, or another one than that of the data.
-    """
-    path = Path(folder or noted.get("path") or "")
-    if not path.name or not path.is_dir():
-        where = f"; {path} is not here" if path.name else ""
-        raise UsageError(f"{words[0]!r} is none of the known prompts, and needs the text encoder: {TEXT}{where}")
-    encoder = TextEncoder(path)
-    if noted.get("sha256", encoder.sha256) != encoder.sha256:
-        raise UsageError(f"{path} is another text encoder than that of the data, whose sha256 is {noted['sha256']}")
-    found = encoder(words, layout.tokens)
-    want = attrs.evolve(layout, guidance=False)
-    if found.layout != want:
-        raise UsageError(f"{path} makes {found.layout}, and the labels are {want}")
-    return found.rows()
+        Raises UsageError where it is not there, for `what` needs it, or where it is another one.
+        """
+        noted = {} if self.prompts is None else self.prompts.encoder
+        path = Path(folder or noted.get("path") or "")
+        if not path.name or not path.is_dir():
+            where = f"; {path} is not here" if path.name else ""
+            raise UsageError(f"{what} needs the text encoder: {TEXT}{where}")
+        encoder = TextEncoder(path)
+        if noted.get("sha256", encoder.sha256) != encoder.sha256:
+            raise UsageError(f"{path} is another text encoder than that of the data, whose sha256 is {noted['sha256']}")
+        return encoder
 
 
 def _rows(path: Path) -> Tensor:

@@ -6,6 +6,7 @@ import copy
 import importlib.util
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -37,21 +38,27 @@ class Exported:
     difference: float  # largest, of a pixel in [-1,1]
 
 
-def export(source: Path, to: str, out: Path, dtype: str = "fp32", home: Home | None = None) -> Exported:
+def export(
+    source: Path, to: str, out: Path, dtype: str = "fp32", home: Home | None = None, text_encoder: Path | None = None
+) -> Exported:
     """Write the student to a new folder with its cards; `dtype`: how its weights lie there, computing is in float32.
 
+    `text_encoder`: where that of a student of words is, which goes into the folder for diffusers.
     Raises UsageError if that cannot be, DistillkitError if what was written computes something else.
     """
     if os.path.lexists(out) or not out.name:
         raise UsageError(f"{out} exists already; choose another folder")
+    if text_encoder is not None and to != "diffusers":
+        raise UsageError(f"--to {to} holds no text encoder; --to diffusers does")
     source = shipped.found(source)
     refuse_unfinished(source)
     made, kept = float32(load(source)), DTYPES[dtype]
+    write_as = partial(to_diffusers, text_encoder=text_encoder) if text_encoder else FORMATS[to]
     made.card, scores = known(source, made.card)
     rounded = made if dtype == "fp32" else round_weights(twin(made), kept.dtype)
     with files.staged(out) as folder, torch.no_grad():
         folder.mkdir()
-        apart = difference(made, FORMATS[to](rounded, source, folder))
+        apart = difference(made, write_as(rounded, source, folder))
         if not apart <= kept.tolerance:  # NaN is not
             refuse(to, dtype, apart)
         write_cards(made, scores, Written(to, dtype, apart), home or Home(), folder)
@@ -122,6 +129,7 @@ def to_torch_export(made: Student, source: Path, folder: Path) -> Generate:
     """student.pt2, for torch.export.load."""
     path = folder / "student.pt2"
     save(made, path)
+    made.asking.write(folder)
     return torch.export.load(path).module()
 
 
@@ -132,9 +140,16 @@ def to_onnx(made: Student, source: Path, folder: Path) -> Generate:
         raise UsageError(f"--to onnx needs {', '.join(missing)}: pip install {' '.join(ONNX)}")
     path = folder / "student.onnx"
     with quiet():
-        program = torch.onnx.export(graph(made), dynamo=True, output_names=["x"], verbose=False)
+        # Not optimised here: of two clamps of one number that makes a graph which cannot be loaded.
+        try:
+            program = torch.onnx.export(graph(made), dynamo=True, output_names=["x"], verbose=False, optimize=False)
+        except torch.onnx.OnnxExporterError as error:
+            reason = str(error.__cause__ or error).strip().partition("\n")[0][:120]
+            use = made.card["network"]["use"]
+            raise UsageError(f"network {use!r} makes no graph of ONNX ({reason}); --to torch-export can") from error
         assert program is not None, "dynamo=True makes a program"
         program.save(path)
+    made.asking.write(folder)
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

@@ -19,10 +19,12 @@ from distillkit.networks import asked, network_file
 from distillkit.networks.hub_metadata import ID
 
 PREFIX = "hf://"
+WORDS = "text_encoder", "tokenizer"  # folders of a student of words for diffusers
 NAMES = [  # what is downloaded: nothing else of a repository is ours
     network_file.WEIGHTS, network_file.CARD, asked.FILE, manifest.NAME, "metrics.json", "samples.png", "README.md",
     "student.onnx", "student.onnx.data", "student.pt2", "model_index.json", "pipeline.py",
     *(f"student/{name}" for name in ("config.json", "student.py", "student.pt2", manifest.NAME)),
+    *(f"{part}/*.{kind}" for part in WORDS for kind in ("json", "safetensors", "txt", "model")),
 ]  # fmt: skip
 LOGIN = "set HF_TOKEN, or run `hf auth login`"
 _HTTP = ("huggingface_hub", "httpx", "httpx2", "requests", "urllib3")  # whose errors are no bugs of ours
@@ -82,7 +84,7 @@ def _download(repo: str, folder: Path, revision: str | None) -> dict[str, Any]:
     if not (folder / network_file.CARD).is_file():
         raise InputError(f"{repo} has no {network_file.CARD}: it is no student of distillkit")
     try:
-        for place in (folder, folder / "student"):
+        for place in (folder, *(folder / part for part in ("student", *WORDS))):
             manifest.check_result(place)
     except InputError as error:
         raise InputError(f"{repo} is not what was pushed: {error.__cause__}") from error

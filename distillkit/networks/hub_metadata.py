@@ -17,7 +17,7 @@ from distillkit.disk.results import Row, Scores
 LIBRARIES = {"safetensors": "distillkit", "diffusers": "diffusers", "onnx": "onnx", "torch-export": "pytorch"}
 LICENCES = ("mit", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0",
             "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0", "openrail", "creativeml-openrail-m", "unknown", "other")  # fmt: skip
-TASK = "unconditional-image-generation"  # the Hub has no task for classes
+TASK, OF_WORDS = "unconditional-image-generation", "text-to-image"  # the Hub has no task for classes
 ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)  # of a repository
 
 
@@ -37,11 +37,15 @@ def front_matter(card: dict[str, Any], scores: Scores, home: Home) -> str:
     tags = ["distillkit", "diffusion", "distillation", "one-step" if card.get("nfe") == 1 else None,
             (card.get("method") or "").split(",")[0] or None, card["network"]["use"]]  # fmt: skip
     table = {
-        **_licence(card.get("licence"), home.licence), "library_name": LIBRARIES[to], "pipeline_tag": TASK,
+        **_licence(card.get("licence"), home.licence), "library_name": LIBRARIES[to], "pipeline_tag": _task(card),
         "tags": [tag for tag in dict.fromkeys(tags) if tag], "base_model": home.base_model,
         "datasets": list(home.datasets), "model-index": _index(card, scores),
     }  # fmt: skip
     return "\n".join(["---", *_lines({key: value for key, value in table.items() if value}), "---", ""])
+
+
+def _task(card: dict[str, Any]) -> str:
+    return OF_WORDS if (card.get("layout") or {}).get("tokens") else TASK
 
 
 def _licence(binding: dict[str, str] | None, said: str | None) -> dict[str, str]:
@@ -63,7 +67,7 @@ def _index(card: dict[str, Any], scores: Scores) -> list[dict[str, Any]]:
     data = (card.get("data") or "unknown").split(",")[0]
     results = [
         {
-            "task": {"type": TASK},
+            "task": {"type": _task(card)},
             "dataset": {"type": data, "name": data, "args": scores.protocol.get(name, {})},
             "metrics": [_metric(row, scores) for row in rows],
         }

@@ -67,7 +67,7 @@ def write_cards(made: Student, scores: Scores, written: Written, home: Home, fol
     if scores.student:
         results.write_file(folder / METRICS, scores)
     pictures.grid(made(DRAWN, device="cpu"), folder / SHEET, columns=8)
-    how = snippets.how(written.to, folder.name, made.shape, made.label_dim, home.repo)
+    how = snippets.how(written.to, folder.name, made.shape, made.asking, home.repo)
     text = front_matter(card, scores, home) + "\n" + "\n".join(_page(card, made, scores, how, home))
     files.write_atomic(folder / PAGE, text.encode())
     for place in (folder, *(path for path in folder.iterdir() if path.is_dir())):
@@ -102,7 +102,7 @@ def _page(card: dict[str, Any], made: Student, scores: Scores, how: str, home: H
     yield "| | |\n|---|---|"
     yield from _rows({
         "method": card["method"], "teacher": card["teacher"], "data": card["data"],
-        "images": f"{size} x {size} x {channels}", "labels": made.label_dim or "none",
+        "images": f"{size} x {size} x {channels}", "labels": _labels(made),
         "network": card["network"]["use"], "network calls per image": made.nfe,
         "sampler": f"{card['sample']['use']} ({sampler})" if sampler else card["sample"]["use"],
         "average": card["average"],
@@ -120,10 +120,27 @@ def _page(card: dict[str, Any], made: Student, scores: Scores, how: str, home: H
     yield f"\n## How to load\n\n```python\n{how}\n```\n"
     yield (
         f"z is unit normal noise [N,{channels},{size},{size}]"
-        + (f", labels are one-hot [N,{made.label_dim}]" if made.label_dim else "")
+        + (f", labels are {_told(made)} [N,{made.label_dim}]" if made.label_dim else "")
         + ("; x are latents, which distillkit.load decodes." if card.get("decoder") else "; x is in [-1,1].")
     )
     yield f"Largest difference of a pixel from the student that was trained: {card['export']['difference']:.2g}.\n"
+
+
+def _labels(made: Student) -> str:
+    prompts = made.asking.prompts
+    if not made.asking.layout.has_words:
+        return str(made.label_dim or "none")
+    return "words" + (f', such as "{prompts.words[0]}"' if prompts else "")
+
+
+def _told(made: Student) -> str:
+    """What the rows of labels are."""
+    layout = made.asking.layout
+    if not layout.has_words:
+        return "one-hot"
+    parts = [f"{layout.classes} classes"] if layout.classes else []
+    parts += [f"{layout.tokens} embedded tokens of {layout.width} numbers and their mask"] if layout.tokens else []
+    return ", ".join([*parts, *([f"a vector of {layout.pooled} numbers for all words"] if layout.pooled else [])])
 
 
 def _rows(table: dict[str, Any]) -> Iterable[str]:

@@ -34,9 +34,14 @@ class Baked(nn.Module):
         return self.student.sample(z, labels)
 
 
-def graph(made: Student) -> torch.export.ExportedProgram:
-    """Network and sampler as one graph for any number of images. Raises UsageError where they are none."""
-    given = tuple(tensor for tensor in inputs([0, 1], None, made) if tensor is not None)
+def graph(made: Student, scaled: bool = False) -> torch.export.ExportedProgram:
+    """Network and sampler as one graph for any number of images; `scaled`: labels end with their guidance scale.
+
+    Raises UsageError where they are none.
+    """
+    z, labels = inputs([0, 1], None, made)
+    labels = made.asking.scaled(labels) if scaled else labels
+    given = tuple(tensor for tensor in (z, labels) if tensor is not None)
     n = torch.export.Dim("n", min=1)
     shapes = {name: {0: n} for name, _ in zip(("z", "labels"), given, strict=False)}
     narrow = any(weight.dtype.itemsize < 4 for weight in made.network.parameters())
@@ -52,10 +57,10 @@ def graph(made: Student) -> torch.export.ExportedProgram:
     return program
 
 
-def save(made: Student, path: Path) -> None:
+def save(made: Student, path: Path, scaled: bool = False) -> None:
     """Write the graph for torch.export.load."""
     with quiet():
-        torch.export.save(graph(made), path)
+        torch.export.save(graph(made, scaled), path)
 
 
 @contextmanager

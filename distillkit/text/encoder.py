@@ -107,6 +107,15 @@ class TextEncoder:
         states = found.last_hidden_state.float().cpu()
         return states, mask.float().cpu(), None if pooled is None else pooled.float().cpu()
 
+    def save(self, folder: Path) -> dict[str, list[str]]:
+        """Model and tokenizer in folders of their own, as diffusers has them -> library and class of each."""
+        fast = any(kind.__name__ == "TokenizersBackend" for kind in type(self._tokenizer).__mro__)  # transformers 5's
+        parts = {"text_encoder": self._model, "tokenizer": self._tokenizer}
+        for name, part in parts.items():
+            part.save_pretrained(folder / name)
+        kinds = {name: [NEEDS, type(part).__name__] for name, part in parts.items()}
+        return kinds | ({"tokenizer": [NEEDS, "PreTrainedTokenizerFast"]} if fast else {})
+
 
 def digest(folder: Path) -> str:
     """SHA-256 over the files that decide what an encoder computes, by their names."""

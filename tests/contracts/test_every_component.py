@@ -45,7 +45,7 @@ AT_ONCE = {  # DMD's: no warm-up, steps that single precision can show
         "teacher_score": {"network": UNET}, "generator": {"optimizer": {"lr": 1e-3, "warmup_kimg": 0.0}},
     },
 }  # fmt: skip
-WORDS = {"tokens": 3, "token_width": 4, "pooled": 2}
+WORDS = {"tokens": 3, "token_width": 4, "pooled": 2, "guidance": True}
 POINTS = {
     "dataset": {"use": "gaussian-mixture", "size": 256},
     "generator": {"init": "scratch", "network": {"use": "mlp", "width": 16}},
@@ -201,7 +201,7 @@ NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("network", "edm-ddpmpp"): {"config": {"dropout": 0.0, "augment_dim": 9}},
     ("network", "edm-ncsnpp"): {"config": {"dropout": 0.0}},
     ("network", "edm-adm"): {"config": {"dropout": 0.0}},
-    ("network", "text-dit"): {"config": WORDS, "layout": Layout(tokens=3, width=4, pooled=2)},
+    ("network", "text-dit"): {"config": WORDS, "layout": Layout(tokens=3, width=4, pooled=2, guidance=True)},
     ("network", "edm2"): {"config": {"logvar_channels": 0}},  # D itself does not use the expected error
     ("generator_loss", "edm2"): {"recipe": {"generator": {"init": "scratch", "network": EDM2}}},
     ("sample", "heun"): {"config": {"S_churn": 1.0}},

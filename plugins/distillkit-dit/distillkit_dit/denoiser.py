@@ -44,7 +44,7 @@ class TransformerDenoiser(Converted):
         """Tokens [N,width,h,w] after each block of the first half; the rest does not run."""
         x, sigma, x_t, t, labels = self.native(x, sigma, labels)
         with self.layers(x):
-            h, given = self._begin(x_t, t, labels, **self.levels(sigma, None, len(x)))
+            h, given = self._begin(x_t, t, labels, **self.levels(sigma, None, x.shape[0]))
             return self._encode(h, given, x.dtype)[1]
 
     def denoised_features(
@@ -53,7 +53,7 @@ class TransformerDenoiser(Converted):
         """D [N,C,H,W] and what `encoder_features` gives, from one pass."""
         x, sigma, x_t, t, labels = self.native(x, sigma, labels)
         with self.layers(x):
-            h, given = self._begin(x_t, t, labels, **self.levels(sigma, None, len(x)))
+            h, given = self._begin(x_t, t, labels, **self.levels(sigma, None, x.shape[0]))
             h, maps = self._encode(h, given, x.dtype)
             for block in self.model.blocks[len(maps) :]:
                 h = block(h, *given)
@@ -92,5 +92,5 @@ class TransformerDenoiser(Converted):
         for block in self.model.blocks[: max(1, len(self.model.blocks) // 2)]:
             h = block(h, *given)
             side = round(h.shape[1] ** 0.5)
-            maps.append(h.transpose(1, 2).reshape(len(h), -1, side, side).to(dtype))
+            maps.append(h.transpose(1, 2).reshape(h.shape[0], -1, side, side).to(dtype))
         return h, maps

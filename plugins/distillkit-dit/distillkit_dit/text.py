@@ -49,13 +49,12 @@ class TextTransformer(Transformer):
         c = self.t_embedder(t)
         if self.r_embedder is not None:
             c = c + self.r_embedder(torch.zeros_like(t) if span is None else span)
-        none = self.y_none.expand(len(t), -1, -1)
-        if labels is None:
-            return c, none, torch.ones(len(t), 1, dtype=torch.bool, device=t.device)
-        asked = self.layout.unpack(labels.to(none.dtype))
+        none = self.y_none.expand(t.shape[0], -1, -1)
+        labels = none.new_zeros(t.shape[0], self.layout.size) if labels is None else labels.to(none.dtype)
+        asked = self.layout.unpack(labels)
         assert asked.tokens is not None and asked.mask is not None
         if self.y_pooled is not None:
             c = c + self.y_pooled(asked.pooled)
-        seen = asked.mask > 0
+        mask = torch.cat([1 - asked.mask.amax(1, keepdim=True), asked.mask], dim=1)
         words = torch.cat([none, self.y_proj(asked.tokens).to(none.dtype)], dim=1)
-        return c, words, torch.cat([~seen.any(1, keepdim=True), seen], dim=1)
+        return c, words, mask > 0

@@ -126,5 +126,5 @@ class Transformer(nn.Module):
         """[N,C',H,W] of the last block's tokens."""
         out = self.final_layer(h, c)
         side = round(out.shape[1] ** 0.5)
-        out = out.reshape(len(out), side, side, self.patch, self.patch, self.outputs)  # N h w p q c
-        return torch.as_tensor(out.permute(0, 5, 1, 3, 2, 4).reshape(len(out), self.outputs, side * self.patch, -1))
+        out = out.reshape(out.shape[0], side, side, self.patch, self.patch, self.outputs)  # N h w p q c
+        return torch.as_tensor(out.permute(0, 5, 1, 3, 2, 4).reshape(out.shape[0], self.outputs, side * self.patch, -1))

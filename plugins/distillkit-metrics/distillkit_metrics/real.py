@@ -85,7 +85,7 @@ class Real:
         return layers
 
     def compare(self, found: Tensor, seed: int) -> tuple[Layers, Measured]:
-        """Layers of images with features `found` [n,D] by `net`, asked for by `seed`, and every metric with its error."""
+        """Layers of images with features `found` [n,D] by `net`, asked for by `seed`, and all metrics with errors."""
         by_name = self.net.apart(found)
         classes = self.classes[self.asked(seed)] if self.asks_for_classes else None
         fake = self.layers(by_name, classes)
