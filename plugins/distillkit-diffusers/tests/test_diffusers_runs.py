@@ -81,6 +81,18 @@ def test_guidance_leaves_out_its_classes(tmp_path: Path) -> None:
     assert not torch.allclose(with_class, without)
 
 
+def test_words_of_a_data_set_are_what_the_model_reads(tmp_path: Path) -> None:
+    model = write(tmp_path / "pipeline", "toy captions")
+    tables = {**TABLES, "dataset": {"channels": 4, "label_dim": 3, "tokens": 5}}
+    made = toy_state(**tables, teacher_score={"use": "diffusers", "folder": "pipeline"})
+    x, labels = torch.randn(3, 4, 8, 8), made.dataset.labels(torch.arange(3))
+    asked = made.dataset.layout.unpack(labels)
+    D = made.teacher_score(x, 1.0, labels)  # t = 1/2, x_t = x / 2
+    said = model(x / 2, asked.tokens, asked.pooled, torch.full((3,), 500.0)).sample
+    torch.testing.assert_close(D, x / 2 - said / 2, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(D, made.teacher_score(x, 1.0, None))
+
+
 @pytest.mark.parametrize("run", [{"precision": "bf16"}, {"teacher_dtype": "bf16"}])
 def test_layers_in_bfloat16_round_no_images(tmp_path: Path, run: dict[str, Any]) -> None:
     write(tmp_path / "pipeline", "guided classes")
