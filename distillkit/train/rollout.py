@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 def rolled(step: Step, rollout: Rollout, z: Tensor) -> Tensor:
     """x [N,C,H,W] of a step by a rollout whose last calls have the noise z [N,C,H,W]."""
     calls = Rolled(step, rollout, z)
-    given = step.given  # known where this pass makes again, for its gradient, what an earlier one made
+    given = step._given  # known where this pass makes again, for its gradient, what an earlier one made
     if given is None:
         with torch.set_grad_enabled(torch.is_grad_enabled() and rollout.gradient == "all"):
             given = calls.given()
     if step.recompute and rollout.gradient == "last":
-        step.given = given
+        step._given = given
     return calls.call(*given, -1)
 
 
@@ -52,7 +52,7 @@ class Rolled:
         c = self.rollout
         sigma = self._column([c.sigmas[k] for k in self.k])
         if c.start == "data":  # but for the first level, which is that of noise alone
-            noised = self.step.real_of_x + sigma * self.z
+            noised = self.step._real_of_x + sigma * self.z
             return self._where([k == 0 for k in self.k], c.sigmas[0] * self.z, noised), sigma
         x = c.sigmas[0] * self._noise(0)
         for i in range(self.most):
@@ -89,11 +89,11 @@ class Rolled:
         """[N,1,1,1]."""
         if len(set(sigmas)) == 1:
             return self.z.new_full((len(sigmas), 1, 1, 1), sigmas[0])
-        return self.step.on_device(torch.tensor(sigmas, dtype=torch.float64)).view(-1, 1, 1, 1)
+        return self.step._on_device(torch.tensor(sigmas, dtype=torch.float64)).view(-1, 1, 1, 1)
 
     def _where(self, rows: list[bool], those: Tensor, others: Tensor) -> Tensor:
         """Rows of `those` where that is so, of `others` else."""
         if len(set(rows)) == 1:
             return those if rows[0] else others
-        mask = self.step.on_device(torch.tensor(rows, dtype=torch.float32))
+        mask = self.step._on_device(torch.tensor(rows, dtype=torch.float32))
         return torch.where(mask.bool().view(-1, 1, 1, 1), those, others)

@@ -60,7 +60,7 @@ class Step:
         self.stream = stream or turn
         self.of_batch = of_batch or state.recipe.run.micro_batch is None
         self._draws = 0
-        self.given: tuple[Tensor, Tensor] | None = None  # what the last call of a rollout got, to make it again
+        self._given: tuple[Tensor, Tensor] | None = None  # what the last call of a rollout got, to make it again
         if x is not None:
             self.x = x
 
@@ -140,7 +140,7 @@ class Step:
         return x
 
     @property
-    def real_of_x(self) -> Tensor:
+    def _real_of_x(self) -> Tensor:
         """Real images [N,C,H,W] of the turn that made x: those of x's labels."""
         return self.real if self.same_images_as == self.turn else self._sampled(self.same_images_as)
 
@@ -150,7 +150,7 @@ class Step:
         def drawn(*shape: int) -> Tensor:  # a stream of its own, where the data are
             return noise.rows("randn", self.state.seed, f"{turn}/real", first, self.n, shape)
 
-        return self.on_device(self.state.dataset.sampled(self._index(turn), drawn))
+        return self._on_device(self.state.dataset.sampled(self._index(turn), drawn))
 
     def _tell_ahead(self) -> None:
         """Tell the data set which images these rows will hold when the turn comes again."""
@@ -162,7 +162,7 @@ class Step:
     @cached_property
     def labels(self) -> Tensor | None:
         """Labels [N,L] of x, and of the real images unless x is of another turn; None when unconditional."""
-        return None if self.labels_cpu is None else self.on_device(self.labels_cpu)
+        return None if self.labels_cpu is None else self._on_device(self.labels_cpu)
 
     @cached_property
     def labels_cpu(self) -> Tensor | None:
@@ -182,7 +182,7 @@ class Step:
         if self.same_images_as == self.turn or self.labels is None:
             return self.labels
         labels = labels_of(self.state, self.index, self.same_images_as, self.first)
-        return None if labels is None else self.on_device(labels)
+        return None if labels is None else self._on_device(labels)
 
     def _index(self, turn: str) -> Tensor:
         return self._order(turn, self.nimg)
@@ -198,7 +198,7 @@ class Step:
             known[rows] = noise.shuffled(state.seed, f"{turn}/data", *rows, len(state.dataset))
         return known[rows][self.first : self.first + self.n]
 
-    def on_device(self, x: Tensor) -> Tensor:
+    def _on_device(self, x: Tensor) -> Tensor:
         """A copy that waits for nothing which is under way there."""
         if self.state.device.type == "cuda" and x.device.type == "cpu":
             x = x.pin_memory()  # from memory that may be swapped out a copy begins when all before it has ended

@@ -35,13 +35,13 @@ def test_without_a_fault_a_step_is_taken_on_the_device() -> None:
 
 
 def test_images_left_on_the_cpu_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Step, "on_device", on_the_cpu)
+    monkeypatch.setattr(Step, "_on_device", on_the_cpu)
     with pytest.raises(RuntimeError, match=r"cuda:0.*on the cpu"):
         stepped(dataset={"label_dim": 0}, **NEEDS_REAL)
 
 
 def test_labels_left_on_the_cpu_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Step, "on_device", on_the_cpu)
+    monkeypatch.setattr(Step, "_on_device", on_the_cpu)
     with pytest.raises(RuntimeError, match=r"cuda:0.*on the cpu"):
         stepped()
 
@@ -76,7 +76,7 @@ def test_a_number_read_in_a_step_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_copy_that_waits_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Step, "on_device", lambda self, x: x.to(self.state.device, self.state.dtype))
+    monkeypatch.setattr(Step, "_on_device", lambda self, x: x.to(self.state.device, self.state.dtype))
     state = stepped(**NEEDS_REAL)
     with waits() as found:
         run(state, 1)

@@ -34,6 +34,10 @@ class Foreign(Evaluate):
     def setup(self, state: State) -> None:
         state.dataset.images(state.dataset.classes).numpy()
 
+    @hookimpl
+    def evaluate(self) -> dict[str, float]:
+        return {}
+
 
 class Refusing(AuxiliaryLoss):
     """Refuses late: in a step, not in setup."""
