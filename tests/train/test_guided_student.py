@@ -86,3 +86,17 @@ def test_it_begins_as_its_teacher_and_learns_what_the_scale_does() -> None:
         after = (state.generator(x, sigma, strong) - target).square().mean()
         assert not torch.allclose(state.generator(x, sigma, strong), state.generator(x, sigma, weak))
     assert after < 0.5 * before
+
+
+def test_student_and_critic_take_it_beside_weights_that_they_share_with_the_teacher() -> None:
+    method = {"generator_loss": {"use": "sid", "lr": 1e-2, "warmup_kimg": 0.0}}
+    state = toy_state(**toys.merged(TABLES, {"generator": {"adapter": {"use": "lora", "rank": 2}}}, method))
+    teacher = dict(state.teacher.network.named_parameters())
+    for network in (state.networks["generator"], state.networks["fake_score"]):
+        assert network.label_dim == 4
+        own = {name: p for name, p in network.named_parameters() if name not in teacher}
+        assert all(p is teacher[name] for name, p in network.named_parameters() if name in teacher)
+        assert {name.partition(".")[0] for name in own} >= {"further", "hidden"}
+        before = {name: p.clone() for name, p in own.items()}
+        iterate(state)
+        assert any(not torch.equal(p, before[name]) for name, p in own.items() if name.startswith("further"))
