@@ -31,7 +31,7 @@ UNIT: dict[str, type[Schedule]] = {"flow": Flow, "gvp": Gvp, "vp": Vp, "cosine":
 SCHEDULES = (*UNIT, "edm", "trigflow", *TABLES)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Conversion:
     """What a network is called with, and what it says: x_t = a(t) x_0 + b(t) n."""
 

@@ -27,21 +27,26 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+@frozen(kw_only=True, slots=False)
+class Source:
+    """Where a network comes from, and whether it is a denoiser."""
+
+    checkpoint: str | None = field(default=None, metadata=FILE)
+    """result folder, student.safetensors, or a file to import (.pkl); or `from`"""
+    network: Choice[Network] | None = None  # architecture of the `weights`
+    weights: str | None = field(default=None, metadata=FILE)
+    """file of the network's weights, .safetensors or .pt; of a training checkpoint the average, where it has one"""
+    prediction: str | None = field(default=None, validator=optional(in_(tuple(PREDICTIONS))))
+    """what the network says of x_t, where it is called as net(x_t, t, labels); unset: it is a denoiser"""
+
+
 class NetworkTeacher(TeacherScore):
     """Any network: the result of a run, a released file, or a network that is installed, with its weights."""
 
     hashed_as = "edm", "distillkit-edm"
 
     @frozen(kw_only=True)
-    class Config(Conversion):
-        checkpoint: str | None = field(default=None, metadata=FILE)
-        """result folder, student.safetensors, or a file to import (.pkl); or `from`"""
-        network: Choice[Network] | None = None  # architecture of the `weights`
-        weights: str | None = field(default=None, metadata=FILE)
-        """file of the network's weights, .safetensors or .pt; of a training checkpoint the average, where it has one"""
-        prediction: str | None = field(default=None, validator=optional(in_(tuple(PREDICTIONS))))
-        """what the network says of x_t, where it is called as net(x_t, t, labels); unset: it is a denoiser"""
-
+    class Config(Conversion, Source):
         @property
         def architecture(self) -> Choice[Network] | None:
             """The network as a denoiser; None: the checkpoint says."""
