@@ -116,6 +116,13 @@ class State(Sampling, Protocol):
         """
 
     @property
+    def guidance_scale(self) -> Tensor | None:
+        """Within the hook `teacher_score`: the scale [N,1,1,1] that each image came with; None: none did."""
+
+    def embed_words(self, words: Sequence[str]) -> Tensor:
+        """Labels [K,L] of the data set for prompts or names of classes. Raises UsageError for unknown ones."""
+
+    @property
     def generator(self) -> Denoiser:
         """The network that `sample` must call now: the student or, when pictures are drawn, its average.
 

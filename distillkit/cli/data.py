@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections import Counter
 from difflib import get_close_matches
 from functools import partial
@@ -38,13 +38,14 @@ IN_FILES = (
 )  # every image was decoded once already: no need to keep them
 CHUNK = 256  # images
 SHOWN = 20  # classes
+DIGITS = "digits"  # in place of a path: images that come along
 
 
 def add(parser: ArgumentParser) -> None:
     """Add the actions pack, stats and check."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     pack = actions.add_parser("pack", help="write a zip of images of one size, in the layout of EDM")
-    pack.add_argument("source", type=Path, metavar="SRC", help="a folder, a .zip, a .npz, or CIFAR-10's .tar.gz")
+    pack.add_argument("source", type=Path, metavar="SRC", help="a folder, .zip, .npz, CIFAR-10's .tar.gz, or digits")
     pack.add_argument("out", type=Path, metavar="OUT.zip", help="must not exist")
     pack.add_argument("--resolution", type=arguments.size, metavar="N|WxH",
                       help="resize by Lanczos (default: leave as it is)")  # fmt: skip
@@ -58,7 +59,14 @@ def add(parser: ArgumentParser) -> None:
     pack.add_argument("--vae", metavar="FILE", help="write latents of this autoencoder instead, as EDM2 does")
     pack.add_argument("--signed-pixels", action="store_true",
                       help="give it pixels in [-1,1], as diffusers, DiT and SiT do; EDM2: [0,1]")  # fmt: skip
-    pack.add_argument("--device", default="auto", metavar="NAME", help="the autoencoder's: cpu, cuda (%(default)s)")
+    pack.add_argument("--class-names", type=_names, metavar="A,B,...", help="names of the classes, in their order")
+    pack.add_argument("--captions", metavar="TEXT", help='captions made of classes, such as "a small {class}"')
+    pack.add_argument("--text-encoder", type=Path, metavar="FOLDER",
+                      help="embed each caption once, by an encoder of transformers in this folder")  # fmt: skip
+    pack.add_argument("--tokens", type=arguments.whole(1, 512), metavar="N",
+                      help="of a caption (as many as the longest has)")  # fmt: skip
+    pack.add_argument("--text-dtype", choices=("fp16", "fp32"), default="fp16", help="of what it makes (%(default)s)")
+    pack.add_argument("--device", default="auto", metavar="NAME", help="the networks': cpu, cuda (%(default)s)")
     stats = actions.add_parser("stats", help="write mean and covariance of features, a reference for fid")
     stats.add_argument("path", type=Path, metavar="PATH", help="a folder, a .zip, a .npz, or CIFAR-10's .tar.gz")
     stats.add_argument("out", type=Path, metavar="OUT.npz", help="must not exist")
@@ -107,16 +115,40 @@ def _dataset(path: Path, **keys: object) -> Dataset:
     return dataset
 
 
+def _names(text: str) -> list[str]:
+    """Read names of classes: "cat,dog" -> ["cat", "dog"]."""
+    names = [name.strip() for name in text.split(",")]
+    if len(set(names)) < len(names) or not all(name and name.isprintable() for name in names):
+        raise ArgumentTypeError(f"names of classes are like cat,dog, each once: {text[:64]!r}")
+    return names
+
+
 def _pack(args: Namespace) -> int:
+    from distillkit.device import pick_device
+    from distillkit.images.captions import captioned, folder_of
     from distillkit.images.pack import pack
 
     turned = {} if args.orientation is None else {"orientation": args.orientation}
-    dataset = _dataset(args.source, labels=args.labels == "auto", **turned)
+    if str(args.source) == DIGITS and not args.source.exists():
+        dataset = _part("dataset", use=DIGITS, conditional=args.labels == "auto")
+    else:
+        dataset = _dataset(args.source, labels=args.labels == "auto", **turned)
     encode = args.vae and _encoder(args.vae, args.device, args.signed_pixels)
     pictures = dataset.pictures(Path.cwd())
+    names = args.class_names or dataset.class_names
+    if args.captions is not None:
+        if "{class}" not in args.captions:
+            raise UsageError(f"--captions {args.captions!r} has to hold {{class}}, in whose place the class stands")
+        pictures = captioned(pictures, args.captions, names)
+    words = None
+    if args.text_encoder is not None:
+        device = pick_device(args.device, "--device")
+        words = folder_of(args.text_encoder, args.tokens, args.text_dtype, str(device))
+    elif args.tokens:
+        raise UsageError("--tokens is for captions that are embedded: --text-encoder FOLDER is missing")
     packed = pack(
         pictures, args.out, args.resolution, args.transform, encode or None,
-        class_names=dataset.class_names, skip_damaged=args.skip_damaged,
+        class_names=args.class_names or dataset.class_names, skip_damaged=args.skip_damaged, words=words,
     )  # fmt: skip
     if packed.left_out:
         print(f"{packed.left_out} images are too small and were left out")
@@ -125,6 +157,8 @@ def _pack(args: Namespace) -> int:
     height, width, channels = packed.shape
     labels = "with labels" if packed.labels else "without labels"
     of = "latents of images" if encode else "images"
+    if packed.captions:
+        labels += f", {packed.captions} captions" + (", embedded" if words else "")
     print(f"{args.out}: {packed.images} {of}, {width}x{height}x{channels}, {labels}")
     return 0
 
@@ -198,6 +232,8 @@ def _classes(labels: Tensor | None) -> list[int]:
 def _labels(dataset: Dataset, counts: Counter[int]) -> str:
     if not dataset.label_dim:
         return "no labels"
+    if dataset.layout.has_words:
+        return f"captions as labels of {dataset.label_dim} numbers: {dataset.layout.tokens} tokens"
     if counts.total() != len(dataset):
         return f"labels of {dataset.label_dim} numbers"
     names = dataset.class_names or range(dataset.label_dim)

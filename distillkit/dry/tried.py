@@ -23,6 +23,7 @@ from distillkit.train import turns
 from distillkit.train.build import build_components
 from distillkit.train.manager import manager
 from distillkit.train.state import State
+from distillkit.train.teacher import scaled
 
 IMAGES = 2  # in a batch that has no micro-batches
 
@@ -87,7 +88,7 @@ def sample(state: State) -> None:
     z = torch.empty(IMAGES, *state.dataset.shape, device=DEVICE, dtype=state.dtype)
     labels = state.dataset.labels(torch.arange(IMAGES, device=DEVICE))
     with state.generating(state.ema):
-        state.hook.sample(state=state, z=z, labels=state.scaled(None if labels is None else labels.to(state.dtype)))
+        state.hook.sample(state=state, z=z, labels=scaled(state, None if labels is None else labels.to(state.dtype)))
 
 
 def take(state: State, turn: Turn) -> None:

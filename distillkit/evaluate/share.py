@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from distillkit.api import Images, PluginError, Sample
 from distillkit.seeds import CHUNK, Labels, chunks, together
 from distillkit.train.state import State
+from distillkit.train.teacher import scaled
 
 Told = Callable[[int], object] | None
 Net = Callable[[Tensor], Tensor]  # images [m,C,H,W] -> features [m,D]
@@ -87,7 +88,7 @@ def _images(state: State, asked: Asked, size: int, told: Told) -> Iterator[Image
     seeds = range(asked.start, asked.start + asked.n)
 
     def sample(z: Tensor, labels: Tensor | None) -> Tensor:
-        x: Tensor = hook(state=state, z=z, labels=state.scaled(labels))
+        x: Tensor = hook(state=state, z=z, labels=scaled(state, labels))
         return x
 
     for images in chunks(sample, seeds, asked.labels, state.dataset, like, size):

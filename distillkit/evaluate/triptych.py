@@ -14,6 +14,7 @@ from distillkit.evaluate.evaluation import column_names
 from distillkit.images import pictures
 from distillkit.seeds import inputs
 from distillkit.train.state import State
+from distillkit.train.teacher import scaled
 
 SIGMAS = 0.25, 1.0, 4.0  # small details, shapes, what is there at all
 COLUMNS = 8
@@ -53,7 +54,7 @@ def rows(state: State, fake_score: Denoise) -> dict[str, Tensor]:
     count = POINTS if points else COLUMNS
     z, labels = inputs(list(range(count)), None, data)
     z, labels = z.to(state.device, state.dtype), None if labels is None else labels.to(state.device, state.dtype)
-    labels = state.scaled(labels)
+    labels = scaled(state, labels)
     x = state.hook.sample(state=state, z=z, labels=labels)
     n = noise.rows("randn", state.seed, "triptych", 0, count, data.shape, state.device).to(state.dtype)
     found = {"student": shown(state, x)}

@@ -15,12 +15,14 @@ from PIL import Image
 
 from distillkit.api import InputError, Picture, UsageError
 from distillkit.disk.files import fsync, told
+from distillkit.images.captions import Words
 
 Pixels = np.ndarray  # uint8 [H,W,C]
 Transform = Callable[[Pixels, int, int], Pixels | None]
 Encode = Callable[[Pixels], np.ndarray]  # -> mean and std of latents, float32 [2C,h,w]
 
 STRIP = 100
+HINT = 'dataset.json has them in "captions", and --captions makes them of classes'
 
 
 def resize(pixels: Pixels, width: int, height: int) -> Pixels:
@@ -85,6 +87,7 @@ class Packed:
     labels: int  # images with a label: all or none
     left_out: int  # too small for center-crop-wide
     damaged: list[str]  # what could not be read and was left out, a line each
+    captions: int = 0  # different ones
 
 
 def pack(
@@ -96,11 +99,13 @@ def pack(
     *,
     class_names: Sequence[str] = (),
     skip_damaged: bool = False,
+    words: Words | None = None,
 ) -> Packed:
     """Write the images, resized to (width, height), to a zip that must not exist; `encode`: their latents.
 
-    `skip_damaged`: leave out what cannot be read. Raises InputError that names all images which cannot be read or
-    do not fit the others, UsageError if `out` exists.
+    `skip_damaged`: leave out what cannot be read. `words`: what embeds their captions.
+
+    Raises InputError that names all images which cannot be read or do not fit the others, UsageError if `out` exists.
     """
     if out.exists():
         raise UsageError(f"{out} exists already; remove it, or choose another name")
@@ -112,7 +117,7 @@ def pack(
         with told(out):
             with ZipFile(part, "x") as archive:
                 writer = _Writer(archive, TRANSFORMS.get(transform or "", resize), size, encode, skip_damaged)
-                packed = writer.write(pictures, class_names)
+                packed = writer.write(pictures, class_names, words)
             fsync(part)
             os.replace(part, out)
     except FileNotFoundError as error:
@@ -134,10 +139,11 @@ class _Writer:
     skip_damaged: bool
     shape: tuple[int, int, int] | None = None  # H, W, C of the first image
     labels: list[tuple[str, int | list[float] | None]] = field(factory=list)
+    captions: list[tuple[str, str | None]] = field(factory=list)
     faults: list[str] = field(factory=list)
     damaged: list[str] = field(factory=list)
 
-    def write(self, pictures: Iterable[Picture], class_names: Sequence[str]) -> Packed:
+    def write(self, pictures: Iterable[Picture], class_names: Sequence[str], words: Words | None = None) -> Packed:
         i = -1
         for i, picture in enumerate(pictures):  # the number counts images that are left out, too
             self._add(i, picture)
@@ -152,9 +158,19 @@ class _Writer:
         table: dict[str, object] = {"labels": labelled if whole else None}
         if whole and class_names:
             table["class_names"] = list(class_names)
+        told = [word for _, word in self.captions if word is not None]
+        if len(told) == len(self.captions):
+            table["captions"] = self.captions
+        elif words is not None:
+            raise InputError(f"{len(self.captions) - len(told)} of {len(self.captions)} images have no caption: {HINT}")
+        if words is not None:
+            table["text_encoder"] = words.facts()
+            for name, data in words.entries(told):
+                self.archive.writestr(ZipInfo(name), data)
         self.archive.writestr(ZipInfo("dataset.json"), json.dumps(table))
         small = i + 1 - len(self.damaged) - len(self.labels)
-        return Packed(len(self.labels), self.shape, len(labelled) if whole else 0, small, self.damaged)
+        different = len(set(told)) if "captions" in table else 0
+        return Packed(len(self.labels), self.shape, len(labelled) if whole else 0, small, self.damaged, different)
 
     def _add(self, i: int, picture: Picture) -> None:
         if picture.fault:
@@ -178,6 +194,7 @@ class _Writer:
         name = f"{i // 1000:05d}/img{f'-mean-std-{i:08d}.npy' if self.encode else f'{i:08d}.png'}"
         self.archive.writestr(ZipInfo(name), data)
         self.labels.append((name, picture.label))
+        self.captions.append((name, picture.words))
 
 
 def _fault(shape: tuple[int, ...], first: tuple[int, ...]) -> str:

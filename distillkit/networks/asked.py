@@ -130,6 +130,20 @@ class Asking:
         return encoder
 
 
+def embed_words(dataset: Dataset, words: Sequence[str], device: torch.device) -> Tensor:
+    """Labels [K,L] of a data set for words: of prompts, or of names of classes. Raises UsageError."""
+    if device.type == "meta":  # a text encoder is no part of a plan
+        return torch.empty(len(words), dataset.label_dim, device=device)
+    if dataset.layout.has_words:
+        return Asking.of(dataset, dataset.layout, None).rows(words)
+    names = list(dataset.class_names) or [str(i) for i in range(dataset.label_dim)]
+    unknown = [word for word in words if word not in names]
+    if unknown or len(names) != dataset.label_dim:
+        known = ", ".join(names[:10]) + (" ..." if len(names) > 10 else "")
+        raise UsageError(f"{unknown[0] if unknown else words[0]!r} is no class of the data set; those here: {known}")
+    return torch.eye(dataset.label_dim)[[names.index(word) for word in words]]
+
+
 def _rows(path: Path) -> Tensor:
     try:
         rows = safetensors.torch.load_file(path)["rows"]

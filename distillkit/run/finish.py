@@ -47,12 +47,12 @@ def result(
     if warning := licences.non_commercial(card.get("licence")):
         screen.line(f"the student is {warning}")
     made = {key: value for key, value in run.info.items() if key not in OF_THE_PLACE}
-    Asking.of(state.dataset, state.layout, state.guidance).write(run.result)
     network_file.save(
         run.result, network_file.carded(whole(state), "the student"), {**card, "nfe": nfe, "nimg": scores.nimg, **made}
     )
     if recipe.generator.adapter:
         adapter_file.save(run.result, recipe.generator.adapter, state.ema, shared.names(state.ema), base(recipe))
+    Asking.of(state.dataset, state.layout, state.guidance).write(run.result)
     sampler = teacher_drawer(state, teacher, catalog)
     better, protocol = evaluation.better(state, scores.student), evaluation.protocols(state)
     remarks = collapsed(training, scores) + evaluation.remarks(state, scores.student, screen)

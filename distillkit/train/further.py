@@ -22,6 +22,11 @@ class Beside:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._state, name)
 
+    @property
+    def guidance_scale(self) -> Any:
+        """Of its own teacher's images."""
+        return self.teacher_score.scale
+
     def new_network(self, choice: Choice[Network], seed: int = 0) -> Denoiser:
         """As of the first teacher: labels have no scale of guidance, which is for students."""
         return self._state.made_network(choice, seed, self._state.dataset.layout.size)

@@ -32,6 +32,7 @@ from distillkit.api import (
 )
 from distillkit.api.deprecated import deprecated
 from distillkit.networks import network_file
+from distillkit.networks.asked import embed_words
 from distillkit.recipe.schema import Recipe
 from distillkit.train import host, shared
 from distillkit.train.features import Features
@@ -39,7 +40,7 @@ from distillkit.train.optim import Updater
 from distillkit.train.ranks.alone import Ranks
 from distillkit.train.records import Records
 from distillkit.train.skips import Skips
-from distillkit.train.teacher import Relay
+from distillkit.train.teacher import Relay, with_scale
 
 Module = TypeVar("Module", bound=nn.Module | Denoiser)
 T = TypeVar("T")
@@ -121,12 +122,14 @@ class State:
         found = cast(Guidance | None, self.components.get("teacher_score.guidance"))
         return found if found is not None and found.scales is not None else None
 
-    def scaled(self, labels: Tensor | None, scale: Tensor | None = None) -> Tensor | None:
-        """Labels [N,L] of the data set as the student gets them: with a guidance scale [N], or the usual one."""
-        if labels is None or self.guidance is None:
-            return labels
-        usual = labels.new_full((len(labels),), self.guidance.usual_scale)
-        return torch.cat([labels, (usual if scale is None else scale.to(labels))[:, None]], dim=1)
+    @property
+    def guidance_scale(self) -> Tensor | None:
+        """Within the hook `teacher_score`: the scale [N,1,1,1] that each image came with; None: none did."""
+        return self.teacher_score.scale
+
+    def embed_words(self, words: Sequence[str]) -> Tensor:
+        """Labels [K,L] of the data set for words: of prompts, or of names of classes. Raises UsageError."""
+        return embed_words(self.dataset, words, self.device)
 
     @property
     def seed(self) -> int:
@@ -217,6 +220,8 @@ class State:
         source = self.teacher.network if start == "teacher" and self.teacher else None
         if source is None and self.generator is None:
             raise UsageError("the setup of a teacher comes before the generator, which cannot be copied yet")
+        if source is not None and source.label_dim != self.layout.size:
+            source = with_scale(self, source)
         network = copy.deepcopy(self.generator) if source is None else self.with_dropout(source)
         network.compute_dtype = self.compute_dtype
         network = network.to(self.device, self.dtype)

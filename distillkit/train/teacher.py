@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from distillkit import noise
 from distillkit.api import Denoiser, UsageError
+from distillkit.networks.transplant import Allowed, transplant
 
 if TYPE_CHECKING:
     from distillkit.train.state import State
@@ -67,9 +70,30 @@ def labels_of(state: State, index: Tensor, turn: str, first: int) -> Tensor | No
 
     Where the teacher's guidance has a range of scales, these are uniform in it, by seed and row.
     """
+    # A stream of its own: a range of scales leaves every other number of the step as it was.
     labels = state.dataset.labels(index)
     if labels is None or state.guidance is None:
         return labels
     low, high = state.guidance.scales or (1.0, 1.0)
     u = noise.rows("rand", state.seed, f"{turn}/guidance", state.nimg + first, len(index), (), labels.device)
-    return state.scaled(labels, low + (high - low) * u)
+    return scaled(state, labels, low + (high - low) * u)
+
+
+def scaled(state: State, labels: Tensor | None, scale: Tensor | None = None) -> Tensor | None:
+    """Labels [N,L] of the data set as the student gets them: with a guidance scale [N], or the usual one."""
+    if labels is None or state.guidance is None:
+        return labels
+    # Pictures and metrics ask for no scale: their labels are the data set's.
+    usual = labels.new_full((len(labels),), state.guidance.usual_scale)
+    return torch.cat([labels, (usual if scale is None else scale.to(labels))[:, None]], dim=1)
+
+
+def with_scale(state: State, network: Denoiser) -> Denoiser:
+    """The teacher's weights in the generator's form, which takes the guidance scale. Raises UsageError."""
+    if state.recipe.generator.adapter:
+        raise UsageError("a range of guidance scales does not go with generator.adapter yet: give one scale")
+    # Not the teacher's form: critics get the labels of the student, with one entry more.
+    made = copy.deepcopy(state.generator)
+    where = "a network that starts as the teacher, and takes the guidance scale as the student does"
+    transplant(network.state_dict(), cast(nn.Module, made), Allowed(), where)
+    return made

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from distillkit.api import InputError
+from distillkit_datasets import captions
 from distillkit_datasets.images import decode, decode_beside, has_colour, is_image, is_other_image, suffix
 from distillkit_datasets.labels import TABLE, Labels, from_folders, from_json
 from distillkit_datasets.told import counted, some, tell
@@ -30,6 +31,8 @@ class Files:
             _tell_hidden(where, [name for name in entries if self.holds(name)])
         try:
             self.labels = self._find_labels(entries) if self.names else None
+            told = TABLE in entries and bool(self.names)
+            self.captions = captions.read(self._read(TABLE), self.names, entries, self._read) if told else None
         except InputError as error:
             raise InputError(f"{where}: {error}") from error
 

@@ -47,7 +47,7 @@ class SplitImageSet(ImageSet):
     def _second(self, root: Path, path: str) -> ImageSet:
         if self.config.held_out:
             raise InputError("held_out and held_out_path are both given; keep one")
-        shared = ("labels", "memory", "workers", "orientation", "vae", "label", "image", "split", "subset")
+        shared = ("labels", "words", "memory", "workers", "orientation", "vae", "label", "image", "split", "subset")
         keep = {key: getattr(self.config, key) for key in shared if hasattr(self.config, key)}
         return self._beside(root, type(self).Config(path=path, **keep), path)
 
@@ -57,12 +57,14 @@ class SplitImageSet(ImageSet):
         twin.cache = self.cache
         twin.open(root)
         self._check_alike(twin, path)
-        if twin._labels and twin.label_dim < self.label_dim:  # the last classes are not among the held-out images
+        # The last classes may not be among the held-out images.
+        if twin._labels and not twin._captions and twin.label_dim < self.label_dim:
             twin._labels, twin.label_dim = evolve(twin._labels, dim=self.label_dim), self.label_dim
         return twin
 
     def _check_alike(self, twin: ImageSet, path: str) -> None:
-        fewer = twin._labels and twin._labels.classes is not None and 0 < twin.label_dim < self.label_dim
+        of_classes = twin._labels and twin._labels.classes is not None and not twin._captions
+        fewer = of_classes and 0 < twin.label_dim < self.label_dim
         if twin.shape != self.shape or not (twin.label_dim == self.label_dim or fewer):
             raise InputError(
                 f"{path}: {twin.resolution}x{twin.resolution}x{twin.channels} with {twin.label_dim} labels, but "
@@ -79,6 +81,8 @@ class FileSet(SplitImageSet):
     class Config(SplitImageSet.Config):
         memory: str = field(default="auto", validator=in_(("auto", "memory", "file")))
         """where images are kept; "auto": in memory up to 2 GiB"""
+        words: bool = field(default=True, metadata=added_later(as_before=True))
+        """captions as labels, in place of classes, where a text encoder has embedded them"""
         workers: int = field(default=WORKERS, validator=and_(ge(0), le(256)), metadata=NO_BITS)
         """threads that decode the next batch where images are not kept in memory; 0: none"""
 

@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distillkit.api import FILE, Dataset, InputError, Picture, field, frozen, ge, gt, min_len, optional
+from distillkit.api import FILE, Dataset, InputError, Layout, Picture, Prompts, field, frozen, ge, gt, min_len, optional
 from distillkit_datasets.ahead import Ahead
 from distillkit_datasets.arrays import Arrays
+from distillkit_datasets.captions import Captions
+from distillkit_datasets.files import Files
 from distillkit_datasets.labels import Labels
 from distillkit_datasets.told import counted, some, tell
 
@@ -48,6 +50,25 @@ class ImageSet(Dataset):
         super().__init__(config)
         self._read_at: dict[Path, Source] = {}
 
+    _told: Captions | None = None  # of all images
+    _captions: Captions | None = None  # the same, where they are labels
+
+    @property
+    def layout(self) -> Layout:
+        """Of embedded captions, or classes."""
+        return self._captions.layout if self._captions else Layout(classes=self.label_dim)
+
+    @property
+    def prompts(self) -> Prompts | None:
+        """A few captions, where they are labels."""
+        return self._captions.prompts(self._raw(torch.arange(len(self._rows)))) if self._captions else None
+
+    def words(self, index: Tensor) -> list[str] | None:
+        """The caption of each image, also where it is no label; None: there are none."""
+        if self._told is None:
+            return None
+        return [self._told.words[i] for i in self._told.of[self._raw(index)].tolist()]
+
     def _read(self, path: Path) -> Source:
         """What is stored at `path`. Raises InputError."""
         raise NotImplementedError
@@ -81,7 +102,7 @@ class ImageSet(Dataset):
 
     def _tell_empty_classes(self) -> None:
         """Warn of classes that no image is left of: nobody can learn them, and a label asks for them still."""
-        known = self.classes(torch.arange(len(self._rows))) if self._labels else None
+        known = self.classes(torch.arange(len(self._rows))) if self._labels and not self._captions else None
         if known is None:
             return
         empty = (known.bincount(minlength=self.label_dim) == 0).nonzero().flatten().tolist()
@@ -104,7 +125,10 @@ class ImageSet(Dataset):
             raise InputError(f"{source.where}: {source.names[0]}: {fault}; {PACK}")
         self.resolution, self.shape = width, (self.channels, width, width)
         self._stored = self.shape
-        self.label_dim = self._labels.dim if self._labels else 0
+        told = source.captions if isinstance(source, Files) else None
+        self._told = told
+        self._captions = told if told and told.embedded and self.config.words else None
+        self.label_dim = self._captions.layout.size if self._captions else self._labels.dim if self._labels else 0
         if self._labels and self._labels.names:
             self.class_names = list(self._labels.names)
         self._memory: Tensor | None = None
@@ -169,6 +193,8 @@ class ImageSet(Dataset):
 
     def labels(self, index: Tensor) -> Tensor | None:
         """Labels [n,L] float32 of int64 index [n], one-hot where they are classes; None when unconditional."""
+        if self._captions:
+            return self._captions(self._raw(index))
         return self._labels(self._raw(index)) if self._labels else None
 
     def classes(self, index: Tensor) -> Tensor | None:
@@ -204,10 +230,12 @@ class ImageSet(Dataset):
     def _pictures(self, source: Source, labels: Labels | None) -> Iterator[Picture]:
         for fault in source.faults:
             yield Picture(source.where, None, fault=fault)
+        told = source.captions if isinstance(source, Files) else None
         for i in self._packing(source.names):
             label = None if labels is None else labels.label(i)
             try:
-                yield Picture(source.names[i], source.pixels(i), label)
+                words = told.words[int(told.of[i])] if told else None
+                yield Picture(source.names[i], source.pixels(i), label, words=words)
             except InputError as error:
                 yield Picture(source.names[i], None, label, fault=str(error))
         if source.turned:

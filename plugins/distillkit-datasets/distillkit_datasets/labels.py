@@ -92,9 +92,9 @@ def from_json(data: bytes, images: Sequence[str], where: str) -> Labels | None:
         table = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{FORM} ({one_line(error)})") from error
-    if not isinstance(table, dict) or "labels" not in table:
+    if not isinstance(table, dict) or not {"labels", "captions"} & table.keys():
         raise InputError(FORM)
-    if table["labels"] is None:
+    if table.get("labels") is None:
         return None
     labels = _by_name(table["labels"], where)
     missing = [name for name in images if name not in labels]

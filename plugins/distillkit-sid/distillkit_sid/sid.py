@@ -14,6 +14,8 @@ squared difference of the scores, L^(2) its projected form, and 1 / w = omega(t)
 (b) is differentiated through D_real, D_fake and x; psi's and phi's weights are constants in it. With `logvar`, and
 v = exp(u_psi(sigma)) the error that an EDM2 network expects of itself, lambda / v stands for lambda, w v for w, and
 (a) has + ls sum ln v (arXiv:2312.02696, Eq. (21)).
+With kappa, D_fake is guided (long and short guidance, arXiv:2406.01561): in (a) by kappa_1, in (b) by kappa_2, which
+is kappa_3 too, and kappa_4 is the scale of the teacher's guidance; published: all 1.5 to 4.5, alike, with alpha = 1.
 Source: arXiv:2404.04057, Algorithm 1, in the form of its authors' code (github.com/mingyuanzhou/SiD; EDM2: its branch
 sida, `return_logvar`).
 """
@@ -26,7 +28,20 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor
 
-from distillkit.api import Denoise, GeneratorLoss, LogVar, State, Step, Turn, UsageError, field, frozen, hookimpl
+from distillkit.api import (
+    Denoise,
+    GeneratorLoss,
+    LogVar,
+    State,
+    Step,
+    Turn,
+    UsageError,
+    added_later,
+    field,
+    frozen,
+    ge,
+    hookimpl,
+)
 from distillkit.noise import denoising_loss, rho_grid
 from distillkit_sid.config import SharedConfig
 
@@ -70,6 +85,11 @@ class Sid(GeneratorLoss):
         shared_forward: bool = field(default=False, validator=no_augment)
         """one turn for both losses, on the same images: 9 passes of work instead of 11, and other dropout"""
 
+        kappa_critic: float = field(default=1.0, validator=ge(0), metadata=added_later(as_before=1.0))
+        """guidance of the fake score while it trains (LSG's kappa_1); 1: none; above 1 a pass more"""
+        kappa_generator: float = field(default=1.0, validator=ge(0), metadata=added_later(as_before=1.0))
+        """guidance of the fake score in the generator's loss (LSG's kappa_2); 1: none; above 1 a pass more"""
+
     config: SharedConfig
 
     def __init__(self, config: Any) -> None:
@@ -79,6 +99,13 @@ class Sid(GeneratorLoss):
     @hookimpl
     def setup(self, state: State) -> None:
         self.add_fake_score(state)
+        self._layout = state.layout
+        c = self.config
+        if isinstance(c, Sid.Config) and (c.kappa_critic, c.kappa_generator) != (1, 1):
+            if not state.dataset.label_dim:
+                raise UsageError("generator_loss: kappa is guidance of the fake score by labels, and there are none")
+            if self.joint and c.kappa_critic != c.kappa_generator:
+                raise UsageError("generator_loss: shared_forward makes one pass for both losses: give one kappa twice")
         state.turns = joint() if self.joint else alternating()
 
     @property
@@ -98,11 +125,12 @@ class Sid(GeneratorLoss):
         """(a)."""
         c = self.config
         if self.joint:
-            self._shared = x, sigma, _, D_fake = self.noisy_pass(step, self.fake_score)
+            self._shared = x, sigma, _, D_fake = self.noisy_pass(step, self.guided("kappa_critic"))
             return self.fake_score_loss(D_fake, x.detach(), sigma, self.expected_error(sigma))
         sigma = step.lognormal_sigma(c.P_mean, c.P_std)
         y, augment_labels = self.augmented(step.x, step)
-        D_fake = self.fake_score(y + sigma * step.randn_like(y), sigma, step.labels, augment_labels)
+        fake_score = self.guided("kappa_critic")
+        D_fake = fake_score(y + sigma * step.randn_like(y), sigma, step.labels, augment_labels)
         return self.fake_score_loss(D_fake, y, sigma, self.expected_error(sigma))
 
     @hookimpl
@@ -110,7 +138,7 @@ class Sid(GeneratorLoss):
         """(b)."""
         c = self.config
         shared, self._shared = self._shared, None
-        x, sigma, x_sigma, D_fake = shared or self.noisy_pass(step, self.fake_score)
+        x, sigma, x_sigma, D_fake = shared or self.noisy_pass(step, self.guided("kappa_generator"))
         D_real = teacher_score(x_sigma, sigma, step.labels)
         u = self.expected_error(sigma).detach()
         (x, D_real, D_fake, u), _ = self.finite_rows(state, x, D_real, D_fake, u)
@@ -123,6 +151,18 @@ class Sid(GeneratorLoss):
         sigma = self.generator_sigma(step)
         x_sigma = x + sigma * step.randn_like(x)
         return x, sigma, x_sigma, network(x_sigma, sigma, step.labels)
+
+    def guided(self, key: str) -> Callable[..., Tensor]:
+        """The fake score, guided by the kappa of this key: away from itself without labels."""
+        kappa: float = getattr(self.config, key, 1.0)
+
+        def denoise(x: Tensor, sigma: Tensor, labels: Tensor | None, augment_labels: Tensor | None = None) -> Tensor:
+            D0 = self.fake_score(
+                x, sigma, None if labels is None else self._layout.without_words(labels), augment_labels
+            )
+            return D0.lerp(self.fake_score(x, sigma, labels, augment_labels), kappa)
+
+        return self.fake_score if kappa == 1 else denoise
 
     def fake_score_loss(self, D: Tensor, y: Tensor, sigma: Tensor, u: Tensor) -> Tensor:
         """(a) [N], of clean images y and their denoised D [N,C,H,W], sigma and u = ln v [N,1,1,1]."""

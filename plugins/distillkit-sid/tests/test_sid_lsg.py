@@ -1,0 +1,107 @@
+"""Guidance of the fake score against the numbers of SiD-LSG's own functions, and what it does in a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from distillkit_sid.sid import Sid, sid_loss, sid_weight
+from torch import Tensor
+
+from distillkit.api import Layout, UsageError
+from distillkit.testing import toy_state
+from distillkit.testing.training import run
+
+CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-4}
+KAPPAS = {
+    "k2_a1": (2.0, 2.0, 1.0),
+    "k1_a12": (1.0, 1.0, 1.2),
+    "k15_2step": (1.5, 1.5, 1.0),
+    "k4_4step": (1.0, 4.5, 1.0),
+}
+
+
+class VpEps:
+    """eps = A sin(x) + B (1 + t/1000) + .05 c on the VP schedule, as a denoiser; c of zeros is "none"."""
+
+    def __init__(self, A: Tensor, B: Tensor, abar: Tensor, t: Tensor) -> None:
+        self.A, self.B, self.abar, self.t = A, B, abar[t].view(-1, 1, 1, 1), t.view(-1, 1, 1, 1)
+
+    @property
+    def sigma(self) -> Tensor:
+        return ((1 - self.abar) / self.abar).sqrt()
+
+    def __call__(self, x: Tensor, sigma: Tensor, labels: Tensor, augment_labels: Tensor | None = None) -> Tensor:
+        eps = self.A * (x * self.abar.sqrt()).sin() + self.B * (1 + self.t / 1000) + 0.05 * labels.view(-1, 1, 1, 1)
+        return x - sigma * eps
+
+
+@pytest.fixture
+def data() -> dict[str, Tensor]:
+    with np.load(Path(__file__).parent / "data" / "sid_lsg_io.npz") as data:
+        return {key: torch.from_numpy(data[key]) for key in data.files}
+
+
+def method(fake: VpEps, **keys: float) -> Sid:
+    loss = Sid(Sid.Config(**keys))
+    loss.fake_score, loss._layout = cast(Any, fake), Layout(classes=1)
+    return loss
+
+
+def draws(data: dict[str, Tensor], tag: str) -> tuple[Tensor, Tensor]:
+    """t and the unit noise at it, which is drawn before."""
+    return data[f"{tag}_draw02_randint"], data[f"{tag}_draw01_randn_like"]
+
+
+@pytest.mark.parametrize("tag", KAPPAS)
+def test_the_generators_loss_is_the_authors(data: dict[str, Tensor], tag: str) -> None:
+    (_, kappa, alpha), (t, n) = KAPPAS[tag], draws(data, tag)
+    fake, teacher = (VpEps(data[f"A{one}"], data[f"B{one}"], data["alphas_cumprod"], t) for one in "ft")
+    x, labels = data[f"{tag}_x"].clone().requires_grad_(), torch.arange(1.0, len(t) + 1)[:, None]
+    x_sigma = x + fake.sigma * n
+    D_fake = method(fake, kappa_generator=kappa).guided("kappa_generator")(x_sigma, fake.sigma, labels)
+    D_real = method(teacher, kappa_generator=kappa).guided("kappa_generator")(x_sigma, fake.sigma, labels)
+    torch.testing.assert_close(D_fake, data[f"{tag}_D_fake"], **CLOSE)
+    torch.testing.assert_close(D_real, data[f"{tag}_D_real"], **CLOSE)
+    loss = sid_loss(x, D_real, D_fake, alpha, sid_weight(x, D_real, 1e-5))
+    torch.testing.assert_close(loss, data[f"{tag}_loss"], **CLOSE)
+    (grad,) = torch.autograd.grad(loss.sum() / len(x), x)
+    torch.testing.assert_close(grad, data[f"{tag}_grad_x"], **CLOSE)
+
+
+@pytest.mark.parametrize("tag", KAPPAS)
+def test_the_fake_score_trains_guided_as_the_authors(data: dict[str, Tensor], tag: str) -> None:
+    (kappa, _, _), (t, n) = KAPPAS[tag], draws(data, tag)
+    fake, x = VpEps(data["Af"], data["Bf"], data["alphas_cumprod"], t), data[f"{tag}_x"]
+    x_sigma, labels = x + fake.sigma * n, torch.arange(1.0, len(t) + 1)[:, None]
+    D = method(fake, kappa_critic=kappa).guided("kappa_critic")(x_sigma, fake.sigma, labels)
+    torch.testing.assert_close((x_sigma - D) / fake.sigma, data[f"{tag}_fake_eps"], **CLOSE)
+    error = ((D - x) / fake.sigma).square().sum() / len(x)
+    torch.testing.assert_close(error, data[f"{tag}_fake_loss"], **CLOSE)
+
+
+def test_guidance_of_the_fake_score_is_another_loss_and_trains() -> None:
+    plain, lsg = (toy_state(generator_loss={"use": "sid", **keys}) for keys in ({}, {"kappa_generator": 3.0}))
+    first = [run(one, 1).networks for one in (plain, lsg)]
+    fake, generator = (
+        [torch.cat([p.flatten() for p in nets[name].parameters()]) for nets in first]
+        for name in ("fake_score", "generator")
+    )
+    assert torch.equal(*fake) and not torch.equal(*generator)
+
+
+def test_one_pass_for_both_losses_takes_one_kappa() -> None:
+    with pytest.raises(UsageError, match="give one kappa twice"):
+        toy_state(generator_loss={"use": "sid", "shared_forward": True, "kappa_generator": 2.0})
+    state = toy_state(
+        generator_loss={"use": "sid", "shared_forward": True, "kappa_generator": 2.0, "kappa_critic": 2.0}
+    )
+    assert not run(state, 1).skipped
+
+
+def test_it_needs_labels() -> None:
+    with pytest.raises(UsageError, match="by labels, and there are none"):
+        toy_state(generator_loss={"use": "sid", "kappa_critic": 2.0}, dataset={"label_dim": 0})
