@@ -21,6 +21,7 @@ LEVELS = 9
 NUMBERS = 4096  # of pixels, at least, for whose errors a mean is steady
 FEWEST, MOST = 32, 512  # images
 MANY = 2048  # images whose mean and spread stand for the data set's
+MEMORY = 2**24  # numbers in all of them, at most
 MIDDLE = 0.3, 0.8, 2.0, 5.0  # noise levels, in standard deviations of the data, where mistakes show most
 
 
@@ -42,8 +43,9 @@ class Real:
     def of(cls, state: State, images: int | None) -> Real:
         """`images`: how many; None: as many as a steady mean takes. Spread over the whole data set."""
         data = state.dataset
-        every = data.images(spaced(len(data), MANY)).double()
-        n = images or min(max(math.ceil(NUMBERS / every[0].numel()), FEWEST), MOST)
+        size = math.prod(data.shape)
+        every = data.images(spaced(len(data), min(MANY, max(MEMORY // size, FEWEST)))).double()
+        n = images or min(max(math.ceil(NUMBERS / size), FEWEST), MOST)
         index = spaced(len(data), n)
         labels = data.labels(index)
         mean = every.mean(0, keepdim=True)

@@ -57,7 +57,8 @@ def predictions(ask: Ask, network: object) -> Iterator[Mistake]:
                 if read != real:
                     yield Mistake(
                         "prediction", f"what it predicts is {real} ({PREDICTIONS[real]}), and is read as {read}",
-                        f'prediction = "{real}", where the network is wrapped', reread(ask, schedule, read, real),
+                        f'prediction = "{real}", in the recipe or where the network is wrapped',
+                        reread(ask, schedule, read, real),
                     )  # fmt: skip
 
 
@@ -87,7 +88,8 @@ def times(ask: Ask, network: object) -> Iterator[Mistake]:
                 also = "" if read == real else f'; prediction = "{real}" besides, which was read as {read}'
                 yield Mistake(
                     "time reversed", "its time runs the other way: what it is told is t counted from the wrong end",
-                    f"tell the network {'T - 1 - t' if isinstance(schedule, Table) else '1 - t'} where it is told t now"
+                    ("tell the network T - 1 - t where it is told t now" if isinstance(schedule, Table)
+                     else "turn reversed_time over, where there is such a key; else tell the network 1 - t")
                     + also, turned(there, schedule, read, real),
                 )  # fmt: skip
 
