@@ -12,7 +12,7 @@ MARK = "<!-- From here on written by tests/recipes/page.py. -->\n"
 DATA = (
     "cifar10_cond", "cifar10_uncond", "ffhq", "afhq", "imagenet64",
     *(f"imagenet512_{size}" for size in ("xs", "s", "m", "l", "xl", "xxl")),
-    "digits", "digits_uncond", "mnist16", "cifar16", "gaussians",
+    "digits", "digits_uncond", "digits_text", "mnist16", "cifar16", "gaussians",
 )  # fmt: skip
 METHODS = ("edm", "flow-matching", "sid", "sida", "sid2a", "di", "dmd", "dmd2", "cd", "ct", "ect", "gdd", "gdd_i")
 
