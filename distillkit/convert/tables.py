@@ -17,7 +17,7 @@ from distillkit.convert.schedules import Schedule
 
 def variance_preserving(sigma: Tensor) -> tuple[Tensor, Tensor]:
     """a and b with a^2 + b^2 = 1 where b / a = sigma."""
-    a = torch.hypot(torch.ones_like(sigma), sigma).reciprocal()
+    a = (1 + sigma**2).rsqrt()
     return a, sigma * a
 
 
@@ -92,7 +92,8 @@ class Table(Schedule):
 
     def t(self, sigma: Tensor) -> Tensor:
         table, wanted = self.log_sigmas(sigma), sigma.log()
-        low = (torch.searchsorted(table, wanted.contiguous()) - 1).clamp(0, len(table) - 2)
+        below = (table < wanted[..., None]).sum(-1)  # what searchsorted gives, which exported graphs cannot hold
+        low = (below - 1).clamp(0, len(table) - 2)
         t = low + (wanted - table[low]) / (table[low + 1] - table[low])
         return t if self.interpolated else t.round()
 

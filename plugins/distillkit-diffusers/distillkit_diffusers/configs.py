@@ -49,6 +49,10 @@ SHARED: dict[str, Callable[[Any], bool]] = {
     "time_embedding_dim": _or_null(_integer), "flip_sin_to_cos": _flag, "freq_shift": _number,
     "center_input_sample": _flag, "class_embed_type": _or_null(_text),
 }  # fmt: skip
+NONE: dict[str, int | str] = {  # what `unet2d` has for null
+    "mid_block_type": "", "attention_head_dim": 0, "attn_norm_num_groups": 0, "time_embedding_dim": 0,
+    "class_embed_type": "",
+}  # fmt: skip
 SHAPE = ("sample_size", "in_channels", "out_channels", "num_class_embeds")
 # Of schedulers: keys that say how to sample, not what a network was trained on.
 SAMPLING = frozenset((
@@ -106,6 +110,7 @@ def unet(config: Config, path: Path) -> tuple[Config, int, int]:
     classes = config.get("num_class_embeds")
     if classes is not None and (type(classes) is not int or not 1 <= classes <= 1 << 20):
         _refuse(path, "num_class_embeds", classes, "a number of classes")
+    keys |= {key: none for key, none in NONE.items() if key in keys and keys[key] is None}
     return {**keys, "learned_variances": outputs != channels}, size, channels
 
 

@@ -43,7 +43,7 @@ class DiffusersFolder(Importer):
         keys |= configs.noise(configs.read(scheduler), scheduler)
         made = _config(keys, unet / CONFIG)
         label_dim = {"timestep": 1, "identity": made.time_embedding_dim or 4 * made.block_out_channels[0]}.get(
-            made.class_embed_type or "", config.get("num_class_embeds") or 0
+            made.class_embed_type, config.get("num_class_embeds") or 0
         )
         tensors = _renamed(_tensors(unet))
         try:
@@ -75,12 +75,13 @@ class DiffusersFolder(Importer):
 
 def written(made: Unet2d.Config, card: dict[str, Any]) -> tuple[configs.Config, configs.Config]:
     """The configs of diffusers' model and scheduler for a network."""
-    channels, table = card["channels"], card["label_dim"] and made.class_embed_type is None
+    channels, table = card["channels"], card["label_dim"] and not made.class_embed_type
     unet = {
         "_class_name": "UNet2DModel", "sample_size": card["resolution"], "in_channels": channels,
         "out_channels": channels * (2 if made.learned_variances else 1),
         "num_class_embeds": card["label_dim"] + made.none_class if table else None,
         **{key: getattr(made, key) for key in configs.SHARED},
+        **{key: getattr(made, key) or None for key in configs.NONE},
     }  # fmt: skip
     if made.prediction_type == "flow":
         steps = {"num_train_timesteps": made.num_train_timesteps, "shift": made.shift}

@@ -140,7 +140,7 @@ class UNet(nn.Module):
             return emb + torch.as_tensor(self.class_embedding(self.features(numbers).to(dtype)))
         if labels is None and not plan.none_class:
             return emb
-        labels = emb.new_zeros(len(emb), plan.classes - 1) if labels is None else labels.to(dtype)
+        labels = emb.new_zeros(emb.shape[0], plan.classes - 1) if labels is None else labels.to(dtype)
         if plan.none_class:
             labels = torch.cat([labels, 1 - labels.sum(1, keepdim=True)], dim=1)
         return emb + (labels if self.class_embedding is None else labels @ self.class_embedding.weight)

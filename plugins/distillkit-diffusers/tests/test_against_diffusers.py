@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from distillkit_diffusers.configs import NONE
 from distillkit_diffusers.networks import Unet2d
 from distillkit_diffusers.schedules import NoiseConfig
 
@@ -39,7 +40,11 @@ def test_a_config_gives_diffusers_network(name: str) -> None:
     torch.manual_seed(0)
     theirs = UNet2DModel(sample_size=8, in_channels=3, out_channels=3, **keys).eval().requires_grad_(False)
     labels = {"timestep": torch.arange(2.0), "identity": torch.randn(2, 32)}.get(keys.get("class_embed_type") or "")
-    ours = Unet2d(Unet2d.Config(**keys)).module(8, 3, 0 if labels is None else labels.numel() // 2).model
+    ours = (
+        Unet2d(Unet2d.Config(**{k: NONE[k] if v is None else v for k, v in keys.items()}))
+        .module(8, 3, 0 if labels is None else labels.numel() // 2)
+        .model
+    )
     ours.eval().requires_grad_(False).load_state_dict(theirs.state_dict())
     x, t = torch.randn(2, 3, 8, 8), torch.tensor([7, 900])
     known = theirs(x, t, class_labels=labels, return_dict=False)[0]

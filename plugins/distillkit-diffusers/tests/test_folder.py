@@ -82,6 +82,16 @@ def old_names(folder: Path) -> None:
     safetensors.torch.save_file(tensors, folder / WEIGHTS)
 
 
+def test_null_is_kept_through_our_files(folder: Path, tmp_path: Path) -> None:
+    change(folder / "config.json", attention_head_dim=None)
+    card, tensors = DiffusersFolder({}).read(folder)
+    assert card["network"]["attention_head_dim"] == 0
+    network = made(card)
+    network.load_state_dict(tensors)
+    assert DiffusersFolder({}).write(tmp_path / "again", network)
+    assert json.loads((tmp_path / "again/config.json").read_text())["attention_head_dim"] is None
+
+
 @pytest.mark.parametrize("rearrange", [shards, pipeline, old_names])
 def test_every_layout_of_a_folder_gives_the_same_network(folder: Path, rearrange: Callable[[Path], None]) -> None:
     card, tensors = DiffusersFolder({}).read(folder)

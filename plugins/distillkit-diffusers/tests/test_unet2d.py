@@ -30,7 +30,7 @@ def reference(name: str) -> dict[str, Any]:
 def net(io: dict[str, Any]) -> UNetDenoiser:
     """The network of the reference's config, with its weights."""
     given = {k: v for k, v in json.loads(str(io["config_json"])).items() if not k.startswith("_") and k not in OURS}
-    keys: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+    keys: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if v is not None}
     made = Unet2d(Unet2d.Config(**keys)).module(8, 3, 5 if "class_labels" in io else 0)
     made.model.load_state_dict({k.removeprefix("sd/"): v for k, v in io.items() if k.startswith("sd/")})
     return made.eval().requires_grad_(False)
