@@ -32,7 +32,7 @@ def wanted(value: Any) -> list[Asset]:
 def require(recipe: str, values: Iterable[Any], where: Path) -> None:
     """Raises InputError that lists every asset which the values name and nobody has put there yet."""
     named = {asset.name: asset for value in values for asset in wanted(value)}
-    missing = [asset for asset in named.values() if not (where / asset.name).is_file()]
+    missing = [asset for asset in named.values() if not (where / asset.name).exists()]
     for asset in named.values():
         if asset not in missing:
             require_ours(where / asset.name)

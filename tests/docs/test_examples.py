@@ -1,15 +1,21 @@
-"""The notebooks of examples/: their cells in order, as a notebook runs them, with few images."""
+"""What is in examples/: notebooks, cell by cell and with few images, and a script with few steps."""
 
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import re
 import runpy
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+
+from distillkit.networks import imported
+from distillkit.registry import Catalog
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -79,3 +85,18 @@ def test_they_use_nothing_but_the_functions_of_the_package() -> None:
     imported = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import | ast.ImportFrom)]
     assert [ast.unparse(node) for node in imported] == ["import distillkit"]
     assert set(re.findall(r"distillkit\.(\w+)", text)) == USED
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("diffusers"), reason="diffusers is not installed")
+def test_the_teacher_of_diffusers_make_is_a_folder_that_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["digits_ddpm.py", str(tmp_path / "digits_ddpm"), "--steps", "2"])
+    runpy.run_path(str(EXAMPLES / "digits_ddpm.py"), run_name="__main__")
+    assert "0.76 M parameters" in capsys.readouterr().out
+    network = imported.load_network(tmp_path / "digits_ddpm", Catalog.installed())
+    assert (network.channels, network.resolution, network.label_dim) == (1, 8, 10)
+    assert network(torch.zeros(2, 1, 8, 8), 1.0, torch.eye(10)[:2]).isfinite().all()
+    text = (EXAMPLES / "digits_ddpm.py").read_text(encoding="utf-8")
+    imports = {name.split(".")[0] for name in re.findall(r"^(?:from|import) (\S+)", text, re.M)}
+    assert "distillkit" not in imports, "it shows how a stranger's teacher comes about"
