@@ -172,5 +172,5 @@ def test_a_card_says_which_average_is_the_result(generator: str, last: dict | No
 def test_a_student_that_comes_along_is_told_by_the_recipe_that_does() -> None:
     export.export(Path("digits/sid2a_el"), "safetensors", Path("out"))
     card = distillkit.load("out").card
-    assert (card["method"], card["data"], card["teacher"]) == ("sid2a", "digits", "edm, digits_teacher.toml")
+    assert (card["method"], card["data"], card["teacher"]) == ("sid2a", "digits", "network, digits_teacher.toml")
     assert card["average"].startswith("power") and '- "sid2a"' in Path("out/README.md").read_text()

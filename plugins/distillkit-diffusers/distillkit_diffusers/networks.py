@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distillkit.api import Network, UsageError, field, frozen, ge, gt, in_, lt, min_len
+from distillkit.api import Network, UsageError, deep_iterable, field, frozen, ge, gt, in_, lt, min_len
 from distillkit_diffusers.denoiser import UNetDenoiser
 from distillkit_diffusers.layers import ACTIVATIONS, Style
 from distillkit_diffusers.schedules import PREDICTIONS, NoiseConfig
@@ -20,9 +20,13 @@ class Unet2d(Network):
     class Config(NoiseConfig):
         block_out_channels: tuple[int, ...] = field(default=(224, 448, 672, 896), validator=min_len(1))
         """width of each resolution level"""
-        down_block_types: tuple[str, ...] = ("DownBlock2D", *("AttnDownBlock2D",) * 3)
+        down_block_types: tuple[str, ...] = field(
+            default=("DownBlock2D", *("AttnDownBlock2D",) * 3), validator=deep_iterable(in_(tuple(DOWN)))
+        )
         """of each level, finest first: DownBlock2D, AttnDownBlock2D with attention, ResnetDownsampleBlock2D"""
-        up_block_types: tuple[str, ...] = (*("AttnUpBlock2D",) * 3, "UpBlock2D")
+        up_block_types: tuple[str, ...] = field(
+            default=(*("AttnUpBlock2D",) * 3, "UpBlock2D"), validator=deep_iterable(in_(tuple(UP)))
+        )
         """of each level, coarsest first: UpBlock2D, AttnUpBlock2D with attention, ResnetUpsampleBlock2D"""
         mid_block_type: str = field(default="UNetMidBlock2D", validator=in_(("UNetMidBlock2D", "")))
         """what is between encoder and decoder; "": nothing"""
@@ -84,12 +88,9 @@ class Unet2d(Network):
 def _check(c: Unet2d.Config, resolution: int, label_dim: int, emb: int) -> None:
     """Raises UsageError where the numbers do not fit together."""
     levels = len(c.block_out_channels)
-    for key, known in (("down_block_types", DOWN), ("up_block_types", UP)):
-        names = getattr(c, key)
-        if len(names) != levels:
-            raise UsageError(f"{key} names {len(names)} levels, block_out_channels {levels}")
-        if unknown := [name for name in names if name not in known]:
-            raise UsageError(f"{key}: no block is called {unknown[0]!r}: {', '.join(known)}")
+    for key in ("down_block_types", "up_block_types"):
+        if len(getattr(c, key)) != levels:
+            raise UsageError(f"{key} names {len(getattr(c, key))} levels, block_out_channels {levels}")
     if resolution % 2 ** (levels - 1):
         raise UsageError(
             f"{levels} levels need images whose pixels are a multiple of {2 ** (levels - 1)}: {resolution}"
