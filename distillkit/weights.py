@@ -27,6 +27,8 @@ def read(path: Path) -> dict[str, Any]:
 
     Of classes only `argparse.Namespace` is known, which training scripts put beside weights. Raises InputError.
     """
+    if not path.is_file():
+        raise InputError(f"{path}: {'no file of weights: it is a folder' if path.is_dir() else 'no such file'}")
     try:
         found = _read(path)
     except Exception as error:  # whatever torch makes of a damaged or hostile file, it is refused

@@ -84,6 +84,13 @@ def test_tensors_that_are_larger_than_the_file_are_refused(tmp_path: Path) -> No
         weights.tensors(path, weights.read(path))
 
 
+def test_a_file_that_is_not_there_is_told_from_one_that_is_damaged(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a\.safetensors: no such file$"):
+        weights.read(tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match="no file of weights: it is a folder"):
+        weights.read(tmp_path)
+
+
 @pytest.mark.parametrize("value", [3, [ONES], {1: ONES}])
 def test_what_is_no_table_is_refused(value: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a table of tensors by name"):

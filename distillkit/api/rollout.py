@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -10,7 +11,9 @@ from attrs.validators import deep_iterable, ge, gt, in_, min_len
 
 
 def falling(instance: Any, attribute: Any, sigmas: tuple[float, ...]) -> None:
-    """A validator: each level is below the one before."""
+    """A validator: each level is below the one before, and the first is finite."""
+    if math.inf in sigmas:
+        raise ValueError(f"{attribute.name!r} must be finite: {list(sigmas)}")
     if any(b >= a for a, b in pairwise(sigmas)):
         raise ValueError(f"{attribute.name!r} must fall from the first to the last: {list(sigmas)}")
 

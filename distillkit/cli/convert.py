@@ -43,9 +43,11 @@ def _no_file(path: Path, catalog: Catalog) -> str:
     suffixes = importers.suffixes(catalog)
     read = ", ".join(suffixes) or "nothing that is read here: pip install distillkit-edm"
     files = path.rglob("*") if path.is_dir() else path.parent.glob("*")
-    found = sorted(str(one) for one in files if one.suffix.lower() in suffixes)
+    found = sorted(str(one) for one in files if one.suffix.lower() in suffixes and one.is_file())
     if path.is_dir():
         told = f"name one of its files, such as {found[0]}" if found else f"no file in it ends with {read}"
         return f"{path} is a folder; {told}"
+    if path.is_symlink() or path.exists():
+        return f"{path}: a link to nothing, or no file that holds bytes; IN is a file or a folder"
     near = get_close_matches(str(path), found, n=1)
     return f"{path}: no such file; " + (f"did you mean {near[0]}?" if near else f"IN ends with {read}")

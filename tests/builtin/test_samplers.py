@@ -271,7 +271,7 @@ def test_even_steps_of_flow_matching_end_at_zero() -> None:
 
 def test_what_has_no_levels_is_refused() -> None:
     for wrong in ({"sigma_min": 0.0}, {"sigma_max": inf}, {"sigmas": (1.0, 2.0)}, {"sigmas": (1.0,) * 5000},
-                  {"grid": "even"}):  # fmt: skip
+                  {"sigmas": (inf, 1.0)}, {"grid": "even"}):  # fmt: skip
         with pytest.raises(ValueError, match=r"sigma|grid"):
             Levels(**wrong)
     with pytest.raises(UsageError, match=r"no noise levels from 0\.5 to 0\.1"):

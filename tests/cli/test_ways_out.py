@@ -127,6 +127,7 @@ MISTAKES: dict[str, tuple[int, str]] = {
     "convert empty out": (2, "empty is a folder; no file in it ends with .bin, .pkl"),
     "convert . out": (2, ". is a folder; name one of its files, such as net.pkl"),
     "convert runs/0020-toy out": (2, "is a network of ours already: distillkit sample runs/0020-toy"),
+    "convert gone.pkl out": (2, "gone.pkl: a link to nothing"),
     "convert nte.pkl out": (2, "did you mean net.pkl?"),
     "convert notes.txt out": (3, "importers here read .bin, .pkl"),
     "convert net.pkl empty": (2, "empty exists already; OUT is a folder that is made: choose another name"),
@@ -179,6 +180,7 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "wide": {"images": grey},
     }.items():
         np.savez(place / f"{name}.npz", **arrays)
+    (place / "gone.pkl").symlink_to("was.pkl")
     for name in ("0001-a", "0002-b", "0003-b", "0012-digits_sid"):
         (place / "runs" / name).mkdir(parents=True)
     with pytest.MonkeyPatch.context() as patch:
