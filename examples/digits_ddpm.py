@@ -4,7 +4,7 @@
     distillkit run recipes/digits_ddpm_sid.toml
 
 Nothing here is distillkit's: any folder that diffusers' `save_pretrained` writes will do as well.
-It needs diffusers and scikit-learn.
+It needs diffusers and scikit-learn. All 1797 digits are seen, those too that distillkit's data set holds out.
 """
 
 import argparse

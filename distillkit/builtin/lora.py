@@ -45,10 +45,11 @@ class Lora(Adapter):
         found = dict(self.layers(network))
         for pattern in self.config.targets:
             if not any(fnmatch(name, pattern) for name in found):
-                known = f"one is {next(iter(found))!r}" if found else "there are none"
+                if not found:
+                    raise UsageError(f"generator.adapter.rank = {self.config.rank}: no layer has a larger matrix")
                 raise UsageError(
                     f"generator.adapter.targets: no layer with a matrix larger than rank {self.config.rank} "
-                    f"is named like {pattern!r}; {known}"
+                    f"is named like {pattern!r}; one is {next(iter(found))!r}"
                 )
         for name, module in found.items():
             if any(fnmatch(name, pattern) for pattern in self.config.targets):

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from distillkit.api import InputError
+from distillkit.api import InputError, UsageError
 from distillkit.cli import arguments, screen
 from distillkit.cli.console import console
 from distillkit.registry import Catalog
@@ -32,6 +32,8 @@ def add(parser: ArgumentParser) -> None:
 
 def main(args: Namespace) -> int:
     """Examine it and tell -> exit code: 0 it is right, 3 it is not."""
+    if args.out.is_dir() or args.out.suffix.lower() != ".png" or not args.out.parent.is_dir():
+        raise UsageError(f"--out {args.out}: a picture is PATH.png, in a folder that exists")
     live, catalog = screen.choose(), Catalog.installed()
     with live.progress("importing torch, asking the teacher", None, ""):
         import torch

@@ -43,7 +43,8 @@ def read_prompts(path: Path) -> list[str]:
             raise InputError(f"{path}: {path.stat().st_size} bytes of prompts, at most {LARGEST}")
         found = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: no file of prompts, one a line ({error})") from error
+        why = getattr(error, "strerror", None) or "no UTF-8 text"
+        raise InputError(f"{path}: no file of prompts, one a line ({why})") from error
     if not found:
         raise InputError(f"{path}: holds no prompts; one a line")
     return found
@@ -55,6 +56,8 @@ def main(args: Namespace) -> int:
         raise UsageError("--seeds says which images, and so how many: no -n")
     if args.prompts and args.labels:
         raise UsageError("--prompts says what to draw: no --labels")
+    if args.text_encoder and not args.prompts:
+        raise UsageError("--text-encoder embeds prompts: name a file of them, --prompts FILE")
     import torch
 
     from distillkit.device import pick_device

@@ -1,8 +1,9 @@
 """`--smoke`: any recipe in seconds on a CPU, without downloads: its components, tiny networks and images, two ticks.
 
 Files of others are stood in for (stand_ins.py): images, teachers, feature networks and reference statistics by random
-ones in the same formats, published backbones and embeddings by random ones; metrics of latents are left out. Each
-component says itself how small it can be (`Component.tiny`), so that every loss is computed within two iterations.
+ones in the same formats, published backbones and embeddings by random ones; metrics of latents, and of images asked for
+by words, are left out. Each component says itself how small it can be (`Component.tiny`), so that every loss is
+computed within two iterations.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from typing import Any
 
 import attrs
 
-from distillkit.api import Choice
+from distillkit.api import Choice, Layout
 from distillkit.assets.locate import mapped, wanted
-from distillkit.recipe import checkpoint, choice_from_table, tiny, with_checkpoint
+from distillkit.recipe import checkpoint, choice_from_table, read, tiny, with_checkpoint
 from distillkit.recipe.schema import Generator, Guard, Recipe, Run
 from distillkit.recipe.tiny import Stand
 from distillkit.registry import Catalog
@@ -28,11 +29,12 @@ STAND_INS = {"backbone": "random-pyramid", "embedding": "convnet"}  # for parts 
 
 def small(recipe: Recipe, folder: Path, catalog: Catalog) -> Recipe:
     """Make the smoke run's recipe; files that stand in for the recipe's are written to `folder`."""
-    data, latent = recipe.dataset, recipe.dataset.cls.latent
+    data, latent, words = recipe.dataset, recipe.dataset.cls.latent, width_of_words(recipe, catalog)
     stand_in: Stand = partial(unpublished, catalog=catalog)
     if hasattr(data.config, "path"):  # images from a file, and so of any size
         labels = CLASSES if getattr(data.config, "labels", True) else 0
-        table = {"use": "latents" if latent else "image-zip", "path": str(stand_ins.images(folder, labels, latent))}
+        images = stand_ins.images(folder, labels, latent, words)
+        table = {"use": "latents" if latent else "image-zip", "path": str(images)}
         data = choice_from_table("dataset", table, catalog, WHERE)
         if path := checkpoint(recipe, "generator"):
             recipe = with_checkpoint(recipe, "generator", stand_ins.network(path, folder, labels, latent, catalog))
@@ -40,13 +42,29 @@ def small(recipe: Recipe, folder: Path, catalog: Catalog) -> Recipe:
         stand_in = partial(unread, folder=folder, labels=labels, latent=latent, catalog=catalog)
         if recipe.teacher_score is not None:
             recipe = attrs.evolve(recipe, teacher_score=stand_in(recipe.teacher_score))
-    metrics = () if latent else recipe.evaluate
+    elif (path := checkpoint(recipe, "teacher_score")) and wanted(path):  # beside data that are there
+        shape = data.build()
+        made = stand_ins.network(path, folder, shape.label_dim, latent, catalog, shape.channels, shape.resolution)
+        recipe = with_checkpoint(recipe, "teacher_score", made)
+    metrics = () if latent or words else recipe.evaluate
     stood_in = mapped(metrics, lambda asset: stand_ins.measuring(asset, folder))
     # Metrics may have other names where other features are measured in.
     run = short(recipe.run, keep_best=bool(metrics) and stood_in == metrics)
     recipe = attrs.evolve(recipe, run=run, dataset=data, evaluate=stood_in, logger=())
     tables = ("generator", "sample", "generator_loss", "auxiliary_loss", "evaluate")
     return attrs.evolve(recipe, **{name: tiny(getattr(recipe, name), stand_in) for name in tables})
+
+
+def width_of_words(recipe: Recipe, catalog: Catalog) -> int:
+    """Numbers of a label that holds words, as the recipe's network wants them, or its teacher's; 0: labels are none."""
+    for _ in range(8):  # teachers of teachers
+        config: Any = recipe.generator.network and recipe.generator.network.config
+        if tokens := getattr(config, "tokens", 0):
+            return Layout(tokens=tokens, width=config.token_width, pooled=config.pooled).size
+        if "teacher_score" not in recipe.start_paths:
+            break
+        recipe = read(recipe.start_paths["teacher_score"], (), catalog)
+    return 0
 
 
 def short(run: Run, keep_best: bool) -> Run:

@@ -24,12 +24,19 @@ PIXELS, IMAGES, WIDTH = 8, 32, 16  # of images; of features
 AUGMENT_DIM = 9  # labels of EDM's augmentation
 
 
-def images(folder: Path, labels: int, latent: bool) -> Path:
-    """Write a zip of random RGB images, or of latents of as many pixels; `labels`: how many classes, 0: none."""
-    path = folder / f"{'latents' if latent else 'images'}-{labels}.zip"
+def images(folder: Path, labels: int, latent: bool, words: int = 0) -> Path:
+    """Write a zip of random RGB images, or of latents of as many pixels.
+
+    `labels`: how many classes, 0: none; `words`: numbers of a label that stands for embedded words, 0: classes.
+    """
+    path = folder / f"{'latents' if latent else 'images'}-{labels}{f'-{words}' if words else ''}.zip"
     if not path.exists():
-        noise = np.random.default_rng(0).integers(0, 256, (IMAGES, PIXELS, PIXELS, 3), dtype=np.uint8)
-        pictures = (Picture(str(i), x, i % labels if labels else None) for i, x in enumerate(noise))
+        random = np.random.default_rng(0)
+        noise = random.integers(0, 256, (IMAGES, PIXELS, PIXELS, 3), dtype=np.uint8)
+        rows: list[Any] = random.normal(size=(IMAGES, words)).tolist() if words else [
+            i % labels if labels else None for i in range(IMAGES)
+        ]  # fmt: skip
+        pictures = (Picture(str(i), x, row) for i, (x, row) in enumerate(zip(noise, rows, strict=True)))
         pack(pictures, path, None, encode=moments if latent else None)
     return path
 
@@ -40,17 +47,20 @@ def moments(pixels: np.ndarray) -> np.ndarray:
     return np.concatenate([u, u[:1], np.full_like(pixels[None, :, :, 0], 1, np.float32).repeat(4, 0)])
 
 
-def network(checkpoint: str, folder: Path, labels: int, latent: bool, catalog: Catalog) -> str:
+def network(
+    checkpoint: str, folder: Path, labels: int, latent: bool, catalog: Catalog, channels: int = 3, pixels: int = PIXELS
+) -> str:  # fmt: skip
     """Write a tiny network of the checkpoint's family, in a file of its kind. Raises InputError for an unknown one."""
     assets = wanted(checkpoint)
     family = assets[0].network if assets else imported.load_network(Path(checkpoint), catalog).card["network"]["use"]
-    path = folder / f"{family}{'-latents' * latent}-{labels}{Path(checkpoint).suffix}"
+    path = folder / f"{family}{'-latents' * latent}-{labels}-{channels}-{pixels}{Path(checkpoint).suffix}"
     if not path.exists():
         choice = tiny(choice_from_table("network", {"use": family}, catalog, "--smoke"))
         if hasattr(choice.config, "augment_dim"):
             choice = attrs.evolve(choice, config=attrs.evolve(choice.config, augment_dim=AUGMENT_DIM))
         torch.manual_seed(0)
-        write(network_file.new_network(choice, PIXELS, 4 if latent else 3, labels), path, table_of(choice), catalog)
+        made = network_file.new_network(choice, pixels, 4 if latent else channels, labels)
+        write(made, path, table_of(choice), catalog)
     return str(path)
 
 

@@ -40,7 +40,7 @@ from distillkit.train.optim import Updater
 from distillkit.train.ranks.alone import Ranks
 from distillkit.train.records import Records
 from distillkit.train.skips import Skips
-from distillkit.train.teacher import Relay, with_scale
+from distillkit.train.teacher import Relay
 
 Module = TypeVar("Module", bound=nn.Module | Denoiser)
 T = TypeVar("T")
@@ -220,8 +220,6 @@ class State:
         source = self.teacher.network if start == "teacher" and self.teacher else None
         if source is None and self.generator is None:
             raise UsageError("the setup of a teacher comes before the generator, which cannot be copied yet")
-        if source is not None and source.label_dim != self.layout.size:
-            source = with_scale(self, source)
         network = copy.deepcopy(self.generator) if source is None else self.with_dropout(source)
         network.compute_dtype = self.compute_dtype
         network = network.to(self.device, self.dtype)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from distillkit import noise
 from distillkit.api import Denoiser, UsageError
-from distillkit.networks.transplant import Allowed, transplant
 
 if TYPE_CHECKING:
     from distillkit.train.state import State
@@ -86,14 +84,3 @@ def scaled(state: State, labels: Tensor | None, scale: Tensor | None = None) -> 
     # Pictures and metrics ask for no scale: their labels are the data set's.
     usual = labels.new_full((len(labels),), state.guidance.usual_scale)
     return torch.cat([labels, (usual if scale is None else scale.to(labels))[:, None]], dim=1)
-
-
-def with_scale(state: State, network: Denoiser) -> Denoiser:
-    """The teacher's weights in the generator's form, which takes the guidance scale. Raises UsageError."""
-    if state.recipe.generator.adapter:
-        raise UsageError("a range of guidance scales does not go with generator.adapter yet: give one scale")
-    # Not the teacher's form: critics get the labels of the student, with one entry more.
-    made = copy.deepcopy(state.generator)
-    where = "a network that starts as the teacher, and takes the guidance scale as the student does"
-    transplant(network.state_dict(), cast(nn.Module, made), Allowed(), where)
-    return made

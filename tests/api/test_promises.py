@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from string import Template
 from typing import Generic, Protocol
 
 import pytest
@@ -124,7 +125,8 @@ def _parameters(protocol: type, method: str) -> Iterator[inspect.Parameter]:
 
 def uses(path: Path) -> Iterator[tuple[str, str, int]]:
     """("state" or "step", attribute, line) of everything that a file asks of one, known by the types of arguments."""
-    tree = ast.parse(path.read_text(encoding="utf-8").replace("$Class", "Toy"))
+    names = {"Class": "Toy", "module": "toy"}  # of templates
+    tree = ast.parse(Template(path.read_text(encoding="utf-8")).safe_substitute(names))
     for scope in ast.walk(tree):
         kept = {"State": "state", "Step": "step"}
         if isinstance(scope, ast.FunctionDef):

@@ -221,6 +221,6 @@ def check_student(run: Path, capsys) -> None:
     x = ours(n=2, seed=0, device="cpu")
     assert x.shape == (2, 3, PIXELS, PIXELS) and torch.equal(x, theirs(n=2, seed=0, device="cpu"))
     page = Path("student/README.md").read_text()
-    assert f"edm, {TEACHER}" in page and "not for commercial use" in page
+    assert f"network, {TEACHER}" in page and "not for commercial use" in page
     assert ours.card["licence"] == theirs.card["licence"] == {TEACHER: "CC BY-NC-SA 4.0", IMAGES: "unknown"}
     assert f"the student is not for commercial use: made with {TEACHER}" in (run / "log.txt").read_text()

@@ -67,9 +67,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 ALLOWED = {
     "modes.py:rows_by_class": "labels of the data set are on the host",
-    "heun.py:times": "numbers of the recipe, on the host",
-    "heun.py:churn_noise": "noise by the bits of an image's own z",
-    "heun.py:<listcomp>": "of it",
+    "levels.py:levels": "numbers of the recipe, on the host",
+    "levels.py:own_noise": "noise by the bits of an image's own z",
+    "levels.py:<listcomp>": "of it",
     "warp.py:margins": "the padding is as wide as this batch needs it",
     "warp.py:warp": "of it",
     "warp.py:_grid": "of it",

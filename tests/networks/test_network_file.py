@@ -15,7 +15,7 @@ from distillkit.networks import network_file
 from distillkit.recipe import choice_from_table
 from distillkit.recipe.schema import Generator
 from distillkit.registry import Catalog
-from distillkit.train import build
+from distillkit.train import student
 
 CATALOG = Catalog.installed()
 
@@ -143,11 +143,11 @@ def test_dropout_of_coarse_levels_alone() -> None:
         "channels_per_head": 8,
     }
     table = Generator(dropout=0.4, dropout_resolution=4)
-    twin = build.with_dropout(network("edm2", **keys), table, CATALOG)
+    twin = student.with_dropout(network("edm2", **keys), table, CATALOG)
     assert (twin.card["network"]["dropout"], twin.card["network"]["dropout_resolution"]) == (0.4, 4)
     other = network("edm-ddpmpp", model_channels=4, channel_mult=[1], num_blocks=1, attn_resolutions=[])
     with pytest.raises(UsageError, match=r"generator.dropout_resolution: the network 'edm-ddpmpp' has no key"):
-        build.with_dropout(other, table, CATALOG)
+        student.with_dropout(other, table, CATALOG)
 
 
 @pytest.mark.parametrize(

@@ -63,3 +63,9 @@ def test_another_data_set_than_the_teachers_own_is_no_usual_mistake_and_told(
     written(teacher_score=MIXTURE | {"modes": 3, "radius": 0.9, "std": 0.01})
     assert main(["check-teacher", "mine.toml"]) == 3
     assert "worse than nothing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("out", [".", "x.txt", "nowhere/x.png"])
+def test_a_picture_that_cannot_be_written_is_refused_first(out: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check-teacher", written(), "--out", out]) == 2
+    assert "a picture is PATH.png" in capsys.readouterr().err

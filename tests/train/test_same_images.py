@@ -76,6 +76,10 @@ class Second(AuxiliaryLoss):
     def critic_loss(self, step: Step) -> Tensor:
         return step.x.flatten(1).sum(1)
 
+    @hookimpl
+    def auxiliary_loss(self, step: Step) -> Term | None:
+        return None
+
 
 def passes(state: State, action: Callable[[], None]) -> int:
     """How often the generator runs in `action`."""
