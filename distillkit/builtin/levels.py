@@ -29,8 +29,8 @@ from distillkit.noise import RHO, SIGMA_MAX, SIGMA_MIN, fold, rho_grid
 MOST = 4096  # steps: four times the longest that anybody published
 TABLES: dict[str, Callable[[], tuple[float, ...]]] = {
     "linear": linear,
-    "scaled-linear": scaled_linear,
-    "cosine": squared_cosine,
+    "scaled_linear": scaled_linear,
+    "squared_cosine": squared_cosine,
 }
 
 

@@ -129,7 +129,7 @@ STABLE = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0
         ("DDIM", {"clip_sample": False}, Ddim, {"grid": "leading", "steps": 6}),
         ("DDIM", {"clip_sample": False}, Ddim, {"grid": "leading", "steps": 6, "eta": 0.7}),
         ("DDIM", {"timestep_spacing": "trailing"}, Ddim, {"grid": "trailing", "steps": 5, "clamp": True}),
-        ("DDIM", STABLE, Ddim, {"grid": "leading", "steps": 4, "table": "scaled-linear"}),
+        ("DDIM", STABLE, Ddim, {"grid": "leading", "steps": 4, "table": "scaled_linear"}),
         ("EulerDiscrete", {}, Euler, {"grid": "linspace", "steps": 6}),
         ("HeunDiscrete", {"beta_start": 1e-4, "beta_end": 0.02}, Heun, {"grid": "linspace", "steps": 6}),
     ],
