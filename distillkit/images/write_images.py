@@ -84,7 +84,9 @@ def sheet(drawn: Drawn, out: Path) -> None:
     columns = min(MOST_COLUMNS, math.ceil(math.sqrt(len(drawn.seeds))))
     turns = list(dict.fromkeys(drawn.words or ()))
     title = f"{drawn.title}   {turns[0]}" if len(turns) == 1 else drawn.title
-    named = pictures.told_apart(turns) if 1 < len(turns) <= MOST_COLUMNS else None
+    named = None
+    if 1 < len(turns) <= MOST_COLUMNS:  # the words take turns, and so do the columns
+        named = pictures.told_apart(turns) * max(1, round(columns / len(turns)))
     pictures.grid(drawn.images.x, out, columns=len(named) if named else columns, title=title, labels=named)
 
 
