@@ -53,7 +53,8 @@ def network(
     """Write a tiny network of the checkpoint's family, in a file of its kind. Raises InputError for an unknown one."""
     assets = wanted(checkpoint)
     family = assets[0].network if assets else imported.load_network(Path(checkpoint), catalog).card["network"]["use"]
-    path = folder / f"{family}{'-latents' * latent}-{labels}-{channels}-{pixels}{Path(checkpoint).suffix}"
+    shape = "" if (channels, pixels) == (3, PIXELS) else f"-{channels}x{pixels}"
+    path = folder / f"{family}{'-latents' * latent}-{labels}{shape}{Path(checkpoint).suffix}"
     if not path.exists():
         choice = tiny(choice_from_table("network", {"use": family}, catalog, "--smoke"))
         if hasattr(choice.config, "augment_dim"):
