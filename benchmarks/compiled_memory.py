@@ -21,6 +21,7 @@ from distillkit.recipe.schema import Recipe
 from distillkit.testing import toys
 from distillkit.train.build import build
 from distillkit.train.iterate import iterate
+from distillkit.train.shared import Shared
 from distillkit.train.state import State
 
 SIZES: dict[str, dict[str, Any]] = {
@@ -51,7 +52,7 @@ def measured(state: State) -> float:
     for _ in range(2):
         iterate(state)
     gc.collect()
-    tensors = [x for x in gc.get_objects() if type(x) in (Tensor, torch.nn.Parameter)]
+    tensors = [x for x in gc.get_objects() if type(x) in (Tensor, torch.nn.Parameter, Shared)]
     kept = sum({x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in tensors}.values())
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         iterate(state)

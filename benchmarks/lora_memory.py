@@ -12,18 +12,11 @@ import gc
 import sys
 from typing import Any
 
-import torch
-from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
+from compiled_memory import measured, planned
 
-from distillkit.dry.meta import blank
-from distillkit.plan import dry
 from distillkit.recipe.schema import Recipe
 from distillkit.testing import toys
 from distillkit.train.build import build
-from distillkit.train.iterate import iterate
-from distillkit.train.shared import Shared
-from distillkit.train.state import State
 
 DEPTH, RANK = 8, 8
 
@@ -38,31 +31,6 @@ def recipe(millions: float, adapter: bool) -> Recipe:
         teacher_score={"network": {"use": "mlp", "width": width, "depth": DEPTH}},
         generator=more, generator_loss={"use": "sid", "noise": "lognormal"},
     )  # fmt: skip
-
-
-def planned(recipe: Recipe) -> float:
-    """Bytes."""
-    with blank() as live:
-        state = dry.build(recipe, {}, toys.catalog(), live)
-        return dry.small(state, live, recipe.run.batch, recipe.run.batch).largest.peak
-
-
-def measured(state: State) -> float:
-    """Bytes of an iteration that is not the first."""
-    for _ in range(2):
-        iterate(state)
-    gc.collect()
-    tensors = [x for x in gc.get_objects() if type(x) in (Tensor, torch.nn.Parameter, Shared)]
-    kept = sum({x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in tensors}.values())
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
-        iterate(state)
-    now = most = 0
-    assert seen.profiler, "it was entered"
-    for event in seen.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            now += event.nbytes()
-            most = max(most, now)
-    return float(kept + most)
 
 
 def main(millions: float = 100) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from distillkit.api import Choice, Network, UsageError, added_later, field, frozen, gt, in_
 from distillkit.convert import (
     PREDICTIONS,
+    TABLES,
     Converted,
     CosineLogSnr,
     Edm,
@@ -19,14 +19,8 @@ from distillkit.convert import (
     Table,
     TrigFlow,
     Vp,
-    linear,
-    scaled_linear,
-    squared_cosine,
 )
 
-TABLES: dict[str, Callable[[], tuple[float, ...]]] = {
-    "linear": linear, "scaled_linear": scaled_linear, "squared_cosine": squared_cosine,
-}  # fmt: skip
 UNIT: dict[str, type[Schedule]] = {"flow": Flow, "gvp": Gvp, "vp": Vp, "cosine": CosineLogSnr}  # t in [0,1]
 SCHEDULES = (*UNIT, "edm", "trigflow", *TABLES)
 

@@ -23,15 +23,10 @@ from distillkit.api import (
     le,
 )
 from distillkit.api.rollout import falling
-from distillkit.convert import linear, scaled_linear, squared_cosine
+from distillkit.convert import TABLES
 from distillkit.noise import RHO, SIGMA_MAX, SIGMA_MIN, fold, rho_grid
 
 MOST = 4096  # steps: four times the longest that anybody published
-TABLES: dict[str, Callable[[], tuple[float, ...]]] = {
-    "linear": linear,
-    "scaled_linear": scaled_linear,
-    "squared_cosine": squared_cosine,
-}
 
 
 def few(instance: Any, attribute: Any, sigmas: tuple[float, ...]) -> None:

@@ -111,3 +111,32 @@ class Converted(nn.Module):
                 f"{self.sigma_max:.3g}: beyond, the nearest that it knows answers",
                 stacklevel=3,
             )
+
+
+class Encoding(Converted):
+    """One whose encoder is a discriminator as well: subclasses give its layers, the last of which is the middle."""
+
+    def encoder_features(
+        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None
+    ) -> list[Tensor]:
+        """Outputs [N,c,h,w] of the encoder's layers, finest first; no decoder runs."""
+        raise NotImplementedError
+
+    def denoised_features(
+        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """D [N,C,H,W] and what `encoder_features` gives, from one pass."""
+        raise NotImplementedError
+
+    def encoder(
+        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None
+    ) -> Tensor:
+        """Logits [N,1,h,w]: the mean over channels of the middle."""
+        return self.encoder_features(x, sigma, labels)[-1].mean(1, keepdim=True)
+
+    def encoder_decoder(
+        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """D [N,C,H,W] and those logits, from one pass."""
+        D, maps = self.denoised_features(x, sigma, labels)
+        return D, maps[-1].mean(1, keepdim=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -121,3 +121,9 @@ def squared_cosine(steps: int = 1000, most: float = 0.999) -> tuple[float, ...]:
     u = torch.arange(steps + 1, dtype=torch.float64, device="cpu") / steps
     abar = ((u + 0.008) / 1.008 * math.pi / 2).cos() ** 2
     return _abar((1 - abar[1:] / abar[:-1]).clamp(max=most))
+
+
+# By the names that recipes have for them.
+TABLES: dict[str, Callable[[], tuple[float, ...]]] = {
+    "linear": linear, "scaled_linear": scaled_linear, "squared_cosine": squared_cosine,
+}  # fmt: skip

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from distillkit.convert import Converted, Schedule
+from distillkit.convert import Encoding, Schedule
 from distillkit_diffusers.unet import UNet
 
 
-class UNetDenoiser(Converted):
+class UNetDenoiser(Encoding):
     """A U-Net that predicts `prediction` on `schedule` and is told `time_scale` times the schedule's t.
 
     Further output channels than the image's, such as variances, are left out.
@@ -49,19 +49,6 @@ class UNetDenoiser(Converted):
             skips = self.model.encode(x_t, emb)
             predicted = self.model.decode(skips, emb)[:, : self.channels]
         return self.denoised(x, sigma, x_t, predicted), self._maps(skips, x.dtype)
-
-    def encoder(
-        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None
-    ) -> Tensor:
-        """Logits [N,1,h,w]: the mean over channels of what the decoder begins with."""
-        return self.encoder_features(x, sigma, labels)[-1].mean(1, keepdim=True)
-
-    def encoder_decoder(
-        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """D [N,C,H,W] and those logits, from one pass."""
-        D, maps = self.denoised_features(x, sigma, labels)
-        return D, maps[-1].mean(1, keepdim=True)
 
     def _maps(self, skips: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
         found = skips if self.model.mid_block is not None else skips[:-1]  # else the last is there twice

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from distillkit.convert import Converted, FurtherInputs, Schedule
+from distillkit.convert import Encoding, FurtherInputs, Schedule
 from distillkit.noise import dropout
 from distillkit_dit.transformer import Transformer
 
 
-class TransformerDenoiser(Converted):
+class TransformerDenoiser(Encoding):
     """A transformer that predicts `prediction` on `schedule`; its time is `1 - t` where it runs from noise to data.
 
     Further output channels than the image's, such as DiT's variances, are left out.
@@ -59,19 +59,6 @@ class TransformerDenoiser(Converted):
                 h = block(h, *given)
             predicted = self.model.image(h, given[0])[:, : self.channels]
         return self.denoised(x, sigma, x_t, predicted), maps
-
-    def encoder(
-        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None
-    ) -> Tensor:
-        """Logits [N,1,h,w]: the mean over channels of the tokens in the middle."""
-        return self.encoder_features(x, sigma, labels)[-1].mean(1, keepdim=True)
-
-    def encoder_decoder(
-        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """D [N,C,H,W] and those logits, from one pass."""
-        D, maps = self.denoised_features(x, sigma, labels)
-        return D, maps[-1].mean(1, keepdim=True)
 
     def _begin(
         self, x_t: Tensor, t: Tensor, labels: Tensor | None, sigma: Tensor | None = None, r: Tensor | None = None

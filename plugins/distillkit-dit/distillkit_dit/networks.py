@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from distillkit.api import Layout, Network, UsageError, added_later, field, frozen, ge, gt, in_, lt
-from distillkit.convert import Flow, FurtherInputs, Gvp, Schedule, Table, Vp, linear, scaled_linear, squared_cosine
+from distillkit.convert import TABLES, Flow, FurtherInputs, Gvp, Schedule, Table, Vp
 from distillkit_dit.denoiser import TransformerDenoiser
 from distillkit_dit.text import TextTransformer
 from distillkit_dit.transformer import FASTGEN, RELEASED, Names, Transformer
 
-TABLES: dict[str, Callable[[], tuple[float, ...]]] = {
-    "linear": linear, "scaled_linear": scaled_linear, "squared_cosine": squared_cosine,
-}  # fmt: skip
 SIZES = tuple(f"{name}/{patch}" for name in Transformer.sizes for patch in (2, 4, 8))
 PATHS: dict[str, type[Schedule]] = {"linear": Flow, "gvp": Gvp, "vp": Vp}
 
