@@ -11,6 +11,7 @@ import attrs
 import safetensors
 import safetensors.torch
 import torch
+from torch import nn
 
 from distillkit.api import Choice, Dataset, Denoiser, InputError, Network, PluginError, Rebuildable, UsageError
 from distillkit.disk.files import floats, write_atomic, write_json
@@ -19,6 +20,7 @@ from distillkit.disk.remembered import instead
 from distillkit.disk.rundir import check_maker
 from distillkit.networks import bounded
 from distillkit.networks import card as cards
+from distillkit.networks.transplant import Allowed, transplant
 from distillkit.recipe import choice_from_table, table_of
 from distillkit.registry import Catalog
 
@@ -148,7 +150,10 @@ def carded(network: Denoiser, where: str) -> Carded:
 
 
 def with_config(network: Carded, changes: dict[str, Any], catalog: Catalog, where: str) -> Carded:
-    """The same weights in a network built with other keys. Raises UsageError naming `where` they were asked for."""
+    """The same weights in a network built with other keys; further inputs that add nothing yet may be new.
+
+    Raises UsageError naming `where` they were asked for.
+    """
     choice = choice_from_table("network", network.card["network"], catalog, where=where)
     unknown = [key for key in changes if not hasattr(choice.config, key)]
     if unknown:
@@ -158,7 +163,7 @@ def with_config(network: Carded, changes: dict[str, Any], catalog: Catalog, wher
     except ValueError as error:
         raise UsageError(f"{where}: the network {choice.name!r} cannot do that: {error.args[0]}") from error
     twin = new_network(choice, network.resolution, network.channels, network.label_dim)
-    twin.load_state_dict(network.state_dict())
+    transplant(network.state_dict(), cast(nn.Module, twin), Allowed(), where)
     return twin
 
 

@@ -25,7 +25,9 @@ def make_generator(state: State, catalog: Catalog) -> Denoiser:
     network = state.with_dropout(network)
     if changes := cast(GeneratorLoss, state.components["generator_loss"]).network_keys:
         method = f"generator_loss {state.recipe.generator_loss.name!r}"
-        network = network_file.with_config(network_file.carded(network, method), changes, catalog, method)
+        with torch.random.fork_rng(devices=[]):  # new inputs' weights, whatever drew numbers before
+            torch.manual_seed(noise.fold(state.seed, "generator", "keys"))
+            network = network_file.with_config(network_file.carded(network, method), changes, catalog, method)
     network.compute_dtype = state.compute_dtype  # copies of it inherit it
     network = network.to(state.device, state.dtype)
     if adapter := state.recipe.generator.adapter:

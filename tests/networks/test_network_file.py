@@ -134,6 +134,15 @@ def test_dropout_changes_and_the_weights_do_not() -> None:
     assert all(torch.equal(p, q) for p, q in zip(net.state_dict().values(), twin.state_dict().values(), strict=True))
 
 
+def test_a_further_input_may_be_new_where_it_adds_nothing_yet() -> None:
+    net = network("mlp", width=8, depth=1)
+    twin = network_file.with_config(net, {"second_time": True}, CATALOG, "generator_loss 'x'")
+    x, sigma = torch.ones(1, net.channels, net.resolution, net.resolution), torch.ones(1, 1, 1, 1)
+    assert torch.equal(twin(x, sigma, r=0.5), net(x, sigma))
+    with pytest.raises(UsageError, match="generator_loss 'x': weights"):
+        network_file.with_config(net, {"width": 16}, CATALOG, "generator_loss 'x'")
+
+
 def test_dropout_of_coarse_levels_alone() -> None:
     keys = {
         "model_channels": 8,
