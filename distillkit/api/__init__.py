@@ -56,7 +56,8 @@ from distillkit.api.network import (
 )
 from distillkit.api.optimizer import Schedule, UpdateRule
 from distillkit.api.rollout import Rollout
-from distillkit.api.state import Sampling, State, Step
+from distillkit.api.state import Sampling, State
+from distillkit.api.step import Step
 from distillkit.api.types import Draw, Images, Optimizer, Picture, Term, Turn
 
 __all__ = [

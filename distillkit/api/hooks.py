@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from distillkit.api.network import Denoise
-    from distillkit.api.state import Sampling, State, Step
+    from distillkit.api.state import Sampling, State
+    from distillkit.api.step import Step
     from distillkit.api.types import Draw, Term
 
 hookspec = pluggy.HookspecMarker("distillkit")

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from distillkit.api.network import Denoiser
     from distillkit.api.rollout import Rollout
-    from distillkit.api.state import State, Step
+    from distillkit.api.state import State
+    from distillkit.api.step import Step
 
 
 class Sample(Component):

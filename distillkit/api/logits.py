@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from distillkit.api.state import State, Step
+    from distillkit.api.state import State
+    from distillkit.api.step import Step
 
 
 def record_logits(state: State, fake: Tensor, real: Tensor, name: str = "", step: Step | None = None) -> None:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from distillkit.api.kinds import Sample
-    from distillkit.api.state import State, Step
+    from distillkit.api.state import State
+    from distillkit.api.step import Step
 
 
 @frozen

@@ -13,7 +13,8 @@ from distillkit.api.slots import AuxiliarySlot
 from distillkit.train.masked import seed_masks
 from distillkit.train.ranks import pieces
 from distillkit.train.state import Part, State
-from distillkit.train.step import Step, Whole, counts_as
+from distillkit.train.step import Step, counts_as
+from distillkit.train.whole import Whole
 
 DECAY = 0.9  # of the averaged gradient norms behind weight = "auto"
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from distillkit import noise
-from distillkit.api import Rollout
+from distillkit.api import Rollout, UsageError
 from distillkit.api.deprecated import deprecated
 from distillkit.train.masked import seed_masks
 from distillkit.train.rollout import rolled
@@ -91,6 +91,20 @@ class Step:
         if self.of_batch:
             sums = self.state.ranks.sum(sums)
         return sums[:-1].view_as(total) / sums[-1]
+
+    def grad_norm(self, losses: Tensor, parameter: Tensor) -> Tensor:
+        """Norm [] of the gradient of mean(losses [N]) at a parameter, over the images that `mean` is over.
+
+        The graph stays for the backward pass; what this one costs is the way from the losses to the parameter. Raises
+        UsageError where ranks share networks.
+        """
+        if self.state.ranks.shards > 1:
+            raise UsageError("a gradient's norm at a layer needs whole weights, of which ranks have pieces (--shard)")
+        (grad,) = torch.autograd.grad(losses.sum(), parameter, retain_graph=True, materialize_grads=True)
+        # Gradients of shares add up to that of the batch; their norms do not.
+        whole = self.state.ranks.sum(grad) / self.batch if self.of_batch else grad / self.n
+        norm: Tensor = whole.norm()
+        return norm
 
     # Randomness: the k-th draw of a turn is its own stream, row = image number.
 
@@ -267,30 +281,3 @@ class Step:
 
     def _pass(self) -> Tensor:
         return self.sample() if self.recompute else self._graph
-
-
-class Whole(Step):
-    """The global batch of several ranks, for auxiliary terms: `x` is gathered when touched."""
-
-    def __init__(self, own: Step, counts: Sequence[int]) -> None:
-        """`counts`: rows that each rank holds."""
-        super().__init__(
-            own.state, own.turn, 0, own.batch, own.batch, trains_generator=True, same_images_as=own.same_images_as,
-            stream=own.stream, of_batch=True,
-        )  # fmt: skip
-        self._own, self._counts = own, counts
-        self._x: Tensor | None = None
-
-    @property
-    def own(self) -> Step:
-        return self._own
-
-    @property
-    def x(self) -> Tensor:
-        # No cached_property: before Python 3.12 that holds a lock while it waits for the other ranks.
-        if self._x is None:
-            self._x = self.gather(self._own.x)
-        return self._x
-
-    def gather(self, rows: Tensor) -> Tensor:
-        return self.state.ranks.gather(rows, self._counts)
