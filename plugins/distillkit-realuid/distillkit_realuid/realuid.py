@@ -35,6 +35,7 @@ from distillkit.api import (
     ge,
     gt,
     hookimpl,
+    in_,
     le,
     lt,
     optional,
@@ -84,6 +85,9 @@ class RealUid(GeneratorLoss):
         eps: float = field(default=1e-8, validator=gt(0))  # added to the root of the squared gradient
         clip_norm: float | None = field(default=1.0, validator=POSITIVE)  # largest norm of all gradients
         warmup_kimg: float = field(default=64.0, validator=ge(0))  # images in which lr rises linearly from 0
+        schedule: str = field(default="constant", validator=in_(("constant", "cosine")))  # of lr after the warm-up
+        decay_from: float = field(default=0.0, validator=ge(0))  # "cosine": share of the run after which lr falls
+        final_lr: float = field(default=0.0, validator=ge(0))  # "cosine": lr at the end, as a share of lr
 
         def __attrs_post_init__(self) -> None:
             if self.alpha == 1 and self.beta != 1:
@@ -91,14 +95,24 @@ class RealUid(GeneratorLoss):
             if not self.t_min < self.t_max:
                 raise ValueError(f"'t_min' {self.t_min} must be below 't_max' {self.t_max}")
 
+        @property
+        def depends_on_kimg(self) -> bool:
+            return self.optimizer().depends_on_kimg
+
+        def optimizer(self) -> Optimizer:
+            """The fake flow's."""
+            return Optimizer(
+                lr=self.lr, betas=self.betas, eps=self.eps, clip_norm=self.clip_norm, warmup_kimg=self.warmup_kimg,
+                schedule=self.schedule, decay_from=self.decay_from, final_lr=self.final_lr,
+            )  # fmt: skip
+
     config: Config
 
     @hookimpl
     def setup(self, state: State) -> None:
         c = self.config
-        optimizer = Optimizer(lr=c.lr, betas=c.betas, eps=c.eps, clip_norm=c.clip_norm, warmup_kimg=c.warmup_kimg)
         start: Any = "teacher" if c.fake_flow is None else state.new_network(c.fake_flow).requires_grad_(True)
-        self.fake_score = psi = state.add_network("fake_flow", start, optimizer)
+        self.fake_score = psi = state.add_network("fake_flow", start, c.optimizer())
         # sigma = (1 - t) / t must be one that the networks were made for.
         known = max(psi.sigma_min, state.teacher_score.sigma_min), min(psi.sigma_max, state.teacher_score.sigma_max)
         self.times = max(c.t_min, 1 / (1 + known[1])), min(c.t_max, 1 / (1 + known[0]))
