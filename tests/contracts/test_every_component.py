@@ -212,6 +212,7 @@ NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("backbone", "teacher-encoder"): {"recipe": {"teacher_score": {"network": UNET}}},
     ("generator_loss", "dmd"): AT_ONCE,
     ("generator_loss", "dmd2"): AT_ONCE,
+    ("generator_loss", "realuid"): {"config": {"updates": 1, "alpha": 0.9, "beta": 0.95}},
     ("auxiliary_loss", "regression"): {
         "waits": {"pairs.py:__getitem__": "for nothing: the pairs are files, and their numbers are the host's"},
     },

@@ -33,7 +33,7 @@ METHODS: dict[str, toys.Tables] = {
     "sid, joint turn": {"generator_loss": {"use": "sid", "alpha": 1.0, "lr": 1e-3, "shared_forward": True}},
     "sida": {"generator_loss": {"generator_after_kimg": 0.0, "gan_after_kimg": 0.02, "lr": 1e-3}},
     "diff-instruct": {"generator_loss": {"lr": 1e-3}},
-    "realuid": {"generator_loss": {"alpha": 0.9, "beta": 0.95, "updates": 2, "lr": 1e-3}},
+    "realuid": {"generator_loss": {"alpha": 0.9, "beta": 0.95, "updates": 2, "lr": 1e-3, "warmup_kimg": 0.0}},
     "dmd": {"generator_loss": {"lr": 1e-3, "warmup_kimg": 0.0}},
     "dmd2": {"generator_loss": {"lr": 1e-3, "warmup_kimg": 0.0, "dfake_gen_update_ratio": 2}},
     "gdd": GDD,

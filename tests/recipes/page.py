@@ -14,7 +14,9 @@ DATA = (
     *(f"imagenet512_{size}" for size in ("xs", "s", "m", "l", "xl", "xxl")),
     "digits", "digits_uncond", "digits_text", "mnist16", "cifar16", "gaussians",
 )  # fmt: skip
-METHODS = ("edm", "flow-matching", "sid", "sida", "sid2a", "di", "realuid", "dmd", "dmd2", "cd", "ct", "ect", "gdd", "gdd_i")
+METHODS = (
+    "edm", "flow-matching", "sid", "sida", "sid2a", "di", "realuid", "dmd", "dmd2", "cd", "ct", "ect", "gdd", "gdd_i",
+)  # fmt: skip
 
 
 def page() -> str:

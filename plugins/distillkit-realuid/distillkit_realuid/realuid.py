@@ -12,7 +12,8 @@ path from noise (t = 0) to data (t = 1), x_t = t x + (1 - t) n, the velocity tha
 (c) is differentiated through x, x_t and both networks, whose weights are constants in it. alpha = beta = 1 needs no
 real images: (c) is then the gap that SiD closes with alpha = 1/2, in the velocities' weight. (d) is the loss whose
 least value (c) subtracts: five updates of psi for one of theta. Sums run over the pixels of one image.
-Source: arXiv:2509.22459 and its authors' code (github.com/David-cripto/RealUID); the letters are ours.
+Source: arXiv:2509.22459, Sec. 3, in the form of its authors' code (github.com/David-cripto/RealUID); the letters are
+ours.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class RealUid(GeneratorLoss):
     curves: ClassVar[dict[str, str]] = {
         "loss/generator": "How much worse than the fake flow the teacher's fits the generated images: above 0 once the "
         "fake flow follows, and back towards 0 as the student settles.",
-        "loss/critic": "Squared error of the fake flow at generated and real images: it falls to a level and keeps it.",
+        "loss/fake_flow": "Squared error of the fake flow at generated and real images: a level that it keeps.",
     }
 
     @frozen(kw_only=True)

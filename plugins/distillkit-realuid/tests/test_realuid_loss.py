@@ -86,6 +86,24 @@ def test_the_fake_flows_loss_and_its_gradients_are_the_references(data: Data, al
     torch.testing.assert_close(fake.B.grad, data[f"{tag}_grad_B"], **CLOSE)
 
 
+def test_the_codes_general_form_is_the_same_but_for_a_constant(data: Data) -> None:
+    """Written as a difference of the two networks (`general_dist_loss`), with alpha = 0.92 and beta = 0.94."""
+    loss, state = ready(data, 0.92, 0.94)
+    x, teacher = data["x_gen"].clone().requires_grad_(), Flow(data["At"], data["Bt"]).requires_grad_(False)
+    total = loss.generator_loss(step(state, data, x), cast(Any, teacher)).mean()
+    total.backward()
+    torch.testing.assert_close(total, data["general_standard_gen_loss"], **CLOSE)
+    torch.testing.assert_close(x.grad, data["general_standard_gen_grad_x"], **CLOSE)
+    fake, of_teacher = cast(Any, loss.fake_score), cast(Any, teacher)
+    error = loss.critic_loss(step(state, data, data["x_gen"])).mean()
+    at_A, at_B = torch.autograd.grad(-error, (fake.A, fake.B))
+    loss.fake_score = of_teacher
+    constant = loss.critic_loss(step(state, data, data["x_gen"])).mean()
+    torch.testing.assert_close(constant - error, data["general_standard_fake_loss"], **CLOSE)
+    torch.testing.assert_close(at_A, data["general_standard_fake_grad_A"], **CLOSE)
+    torch.testing.assert_close(at_B, data["general_standard_fake_grad_B"], **CLOSE)
+
+
 def test_a_fake_flow_that_is_the_teacher_leaves_nothing_to_learn(data: Data) -> None:
     loss, state = ready(data, 0.92, 0.94)
     x = data["x_gen"].clone().requires_grad_()
