@@ -5,6 +5,7 @@ Letters as in `State`: N images here, C channels, H x W pixels, L labels. What i
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -80,6 +81,13 @@ class Step(Protocol):
         """Norm [] of the gradient that the mean of losses [N] has at a parameter which trains; no gradient through it.
 
         The mean is over the images that `mean` is over. Raises UsageError where ranks share networks (--shard).
+        """
+
+    def jvp(self, f: Callable[..., Tensor], at: Sequence[Tensor], along: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """f(*at) with its graph and, without one, its derivative along the tensors `along`, of the shapes of `at`.
+
+        f asks networks of the run, under the same dropout masks; under bf16 the derivative is computed in the dtype of
+        the weights. Raises UsageError where a layer has no derivative in forward mode.
         """
 
     def randn(self, *shape: int) -> Tensor:

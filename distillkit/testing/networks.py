@@ -21,8 +21,10 @@ from distillkit.api import (
     LogVar,
     UsageError,
 )
+from distillkit.noise import masks
 from distillkit.testing import toys
 from distillkit.testing.component import ComponentContract
+from distillkit.train.jvp import dual
 
 ATTRIBUTES = (
     "resolution", "channels", "label_dim", "augment_dim", "sigma_min", "sigma_max", "sigma_data", "compute_dtype",
@@ -139,6 +141,24 @@ class NetworkContract(ComponentContract):
         net(x, sigma, labels, augment_labels, **further).square().sum().backward()
         unused = [name for name, p in net.named_parameters() if p.grad is None]
         assert not unused, f"no gradient: {', '.join(unused)}"
+
+    def test_it_has_a_derivative_in_training_or_says_that_it_has_none(self, net: Denoiser) -> None:
+        net = net.to(torch.float64).train()
+        x, sigma, labels = self.inputs(net, torch.float64)
+        v, s = torch.randn(x.shape, generator=torch.Generator().manual_seed(2)).to(x), 0.3 * sigma
+
+        def D(x: Tensor, sigma: Tensor) -> Tensor:
+            with masks(0, 0, N, x.device):
+                return net(x, sigma, labels)
+
+        try:
+            _, derivative = dual(D, (x, sigma), (v, s))
+        except UsageError:
+            return
+        h = 1e-5
+        with torch.no_grad():
+            difference = (D(x + h * v, sigma + h * s) - D(x - h * v, sigma - h * s)) / (2 * h)
+        torch.testing.assert_close(derivative, difference, rtol=1e-5, atol=1e-5)
 
     def test_layers_in_bfloat16_still_give_the_dtype_of_the_weights(self, net: Denoiser) -> None:
         inputs = self.inputs(net)

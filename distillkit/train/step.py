@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from distillkit import noise
 from distillkit.api import Rollout, UsageError
 from distillkit.api.deprecated import deprecated
+from distillkit.train.jvp import jvp
 from distillkit.train.masked import seed_masks
 from distillkit.train.rollout import rolled
 from distillkit.train.teacher import labels_of
@@ -105,6 +106,10 @@ class Step:
         whole = self.state.ranks.sum(grad) / self.batch if self.of_batch else grad / self.n
         norm: Tensor = whole.norm()
         return norm
+
+    def jvp(self, f: Callable[..., Tensor], at: Sequence[Tensor], along: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """f(*at) and, without a graph, its derivative along `along`: Jacobian times vector, in forward mode."""
+        return jvp(self.state, f, at, along)
 
     # Randomness: the k-th draw of a turn is its own stream, row = image number.
 

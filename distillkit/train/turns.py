@@ -95,12 +95,17 @@ def critic_loss(state: State, turn: Turn, step: Step) -> Tensor:
 
 
 def method_gradients(state: State, turn: Turn, step: Step) -> Tensor:
-    """Add the gradients of mean generator_loss at x, and at parameters it reaches directly -> share of the loss []."""
+    """Add the gradients of mean generator_loss at x, and at parameters it reaches directly -> share of the loss [].
+
+    To all networks of a turn without critic_loss, which may train weights of the loss itself; else to the generator's.
+    """
     with asking(state, turn, step, "generator_loss"):
         loss = state.hook.generator_loss(state=state, step=step, teacher_score=state.teacher_score)
     loss = per_image(loss, "generator_loss", step).sum() / step.batch
+    trained = ("generator",) if "critic_loss" in turn.losses else turn.trains
+    params = [p for name in trained for p in state.updaters[name].params]
     # A loss of real images alone (consistency models) never made x: to ask for it now would cost a pass.
-    with only(state, turn, state.updaters["generator"].params, step, x=step.x_was_used) as ends:
+    with only(state, turn, params, step, x=step.x_was_used) as ends:
         loss.backward(inputs=ends)
     return loss.detach().double()
 
