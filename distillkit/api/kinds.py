@@ -84,6 +84,11 @@ class GeneratorLoss(Component):
         return self.student
 
     @property
+    def group(self) -> int:
+        """So many neighbouring images belong together: batches, micro-batches, shares of ranks are multiples of it."""
+        return 1
+
+    @property
     def student(self) -> dict[str, Any]:
         """What `network_keys` was called in 0.1."""
         return {} if type(self).network_keys is GeneratorLoss.network_keys else self.network_keys

@@ -71,7 +71,7 @@ def main(args: Namespace) -> int:
     out.print(
         Text.assemble(("memory: ", "dim"), f"{share}; the rest is left to the device's own needs"), soft_wrap=True
     )
-    at_once = None if args.nproc is None else (lambda run: most_at_once(run, args.nproc))
+    at_once = None if args.nproc is None else (lambda recipe: most_at_once(recipe, args.nproc))
     verdict = fit.verdict(found, memory, at_once)
     out.print(Text(verdict, "bold"), soft_wrap=True)
     if args.tune:

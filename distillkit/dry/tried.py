@@ -69,7 +69,7 @@ def attempt(what: str, work: Callable[[], object], live: Live, untried: list[str
 def works(state: State, recipe: Recipe) -> Iterator[tuple[str, Callable[[], object]]]:
     """What a run would do, and what it is called."""
     yield "sample", lambda: sample(state)
-    micro = recipe.run.micro_batch or min(recipe.run.batch, IMAGES)
+    micro = recipe.run.micro_batch or min(recipe.run.batch, max(IMAGES, recipe.group))
     batch = min(recipe.run.batch, IMAGES * micro) if recipe.run.micro_batch and recipe.auxiliary_loss else micro
     state.recipe = attrs.evolve(
         state.recipe, run=attrs.evolve(recipe.run, batch=batch, micro_batch=recipe.run.micro_batch)

@@ -14,7 +14,7 @@ from distillkit.api import UsageError
 
 if TYPE_CHECKING:
     from distillkit.plan.stages import Stage
-    from distillkit.recipe.schema import Run
+    from distillkit.recipe.schema import Recipe
 
 GB, PREFIXES = 1e9, ("", "k", "M", "G", "T", "P", "E", "Z")
 FREE = 0.1  # share of the device's memory left to its context, workspaces and gaps between blocks
@@ -60,12 +60,12 @@ def main_memory(meminfo: Path) -> Device:
 
 def largest(stage: Stage, memory: Device) -> int:
     """Find the largest micro-batch that fits, a divisor of the batch; 0: none does."""
-    batch = stage.recipe.run.batch
-    fitting = [m for m in range(1, batch + 1) if batch % m == 0 and stage.peak(m) <= memory.usable]
+    batch, group = stage.recipe.run.batch, stage.recipe.group
+    fitting = [m for m in range(group, batch + 1, group) if batch % m == 0 and stage.peak(m) <= memory.usable]
     return max(fitting, default=0)
 
 
-def verdict(stages: list[Stage], memory: Device, at_once: Callable[[Run], int] | None = None) -> str:
+def verdict(stages: list[Stage], memory: Device, at_once: Callable[[Recipe], int] | None = None) -> str:
     """Say in one line whether all that is left to run fits, and what to change.
 
     `at_once`: images of the largest pass of one process of several; None: of one process alone.
@@ -78,15 +78,16 @@ def verdict(stages: list[Stage], memory: Device, at_once: Callable[[Run], int] |
         return "finished: nothing is left to run"
     worst = max(left, key=lambda stage: stage.counted.largest.peak)
     need, micro, best = worst.counted.largest.peak, worst.counted.micro_batch, largest(worst, memory)
-    if at_once is not None and at_once(worst.recipe.run) < micro:
-        micro = at_once(worst.recipe.run)
+    if at_once is not None and at_once(worst.recipe) < micro:
+        micro = at_once(worst.recipe)
         need = worst.peak(micro)
     said = f"{size(need, 'B')} with run.micro_batch = {micro} ({worst.recipe.name}), {size(memory.usable, 'B')} usable"
     if need <= memory.usable:
         return f"fits: {said}" + (f"; run.micro_batch = {best} would fit too" if best > micro else "")
     if best:
         return f"{NOT[0]}: {said}; fits with run.micro_batch = {best} ({size(worst.peak(best), 'B')})"
-    return f"{NOT[0]}: {said}; nor with run.micro_batch = 1 ({size(worst.peak(1), 'B')}); {_smaller(worst)}"
+    least = worst.recipe.group
+    return f"{NOT[0]}: {said}; nor with run.micro_batch = {least} ({size(worst.peak(least), 'B')}); {_smaller(worst)}"
 
 
 def _smaller(stage: Stage) -> str:

@@ -56,7 +56,7 @@ def assumed(stage: Stage, name: str, share: float, n: int, done: int) -> Speed |
     peak = probed(precision) if name == HERE else getattr(GPUS[name], precision, None)
     if stage.cost is None or peak is None or not stage.cost.flops:
         return None
-    rows = most_rows(stage.recipe.run, n)
+    rows = most_rows(stage.recipe, n)
     per_iteration = stage.cost.flops * rows / stage.recipe.run.batch  # of the process that has most to do
     whose = "a convolution reached here now" if name == HERE else f"{GPUS[name].name} has by its data sheet"
     source = f"assumed, not measured: {share:.0%} (--share) of the {size(peak, 'FLOP/s')} in {precision} that {whose}"

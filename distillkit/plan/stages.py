@@ -112,7 +112,7 @@ def _stage(node: Node, run: RunDir | None, cards: dict[str, Card], catalog: Cata
 def _measured(stage: Stage, state: State, live: Live) -> Stage:
     run = stage.recipe.run
     micro = run.micro_batch or run.batch
-    other = next((m for m in (micro // 2, micro * 2) if m and run.batch % m == 0), micro)
+    other = next((m for m in (micro // 2, micro * 2) if m and run.batch % m == m % stage.recipe.group == 0), micro)
     few, slope = dry.small(state, live, run.batch, micro), 0.0
     cost = dry.cost(state, live, run.batch, few)
     if other != micro:

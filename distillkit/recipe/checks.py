@@ -6,12 +6,12 @@ import os
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from distillkit.api import Choice, Evaluate, UsageError
+from distillkit.api import Choice, Evaluate, GeneratorLoss, UsageError
 from distillkit.disk.results import REAL
 from distillkit.recipe.load import NAMED, is_recipe_name
 from distillkit.recipe.made_for import misused
 from distillkit.recipe.problem import Report
-from distillkit.recipe.schema import Generator, Run, logged_names
+from distillkit.recipe.schema import Generator, Run, group_of, logged_names
 from distillkit.recipe.shown import shown
 
 BETTER = ("lower", "higher")
@@ -25,6 +25,8 @@ def check(values: dict[str, Any], report: Report) -> None:
         report(key, message, hint)
     if isinstance(run, Run):
         _check_micro_batch(run, report)
+        if isinstance(method := values.get("generator_loss"), Choice):
+            _check_group(run, method, report)
         most = 64 * (os.cpu_count() or 1)  # torch dies of a segmentation fault at some higher number
         if run.threads is not None and run.threads > most:
             report(("run", "threads"), f"at most {most} on this machine, got {run.threads}", "")
@@ -50,6 +52,15 @@ def _check_micro_batch(run: Run, report: Report) -> None:
     report(
         ("run", "micro_batch"), f"must divide run.batch = {run.batch}, got {run.micro_batch}", f"for example {below}"
     )
+
+
+def _check_group(run: Run, method: Choice[GeneratorLoss], report: Report) -> None:
+    group = group_of(method)
+    for key in ("batch", "micro_batch"):
+        n = getattr(run, key)
+        if n is not None and n % group:
+            why = f"must be a multiple of {group}, images that {shown(method.name)} takes together, got {n}"
+            report(("run", key), why, f"for example {-(-n // group) * group}")
 
 
 def _check_keep_best(asked: str, parts: Sequence[Choice[Evaluate]], report: Report) -> None:

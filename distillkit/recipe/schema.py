@@ -191,6 +191,11 @@ def logged_names(parts: Sequence[Choice[Any]]) -> list[str]:
     return [f"{name}.{i}" if name in names[:i] else name for i, name in enumerate(names)]
 
 
+def group_of(method: Choice[GeneratorLoss]) -> int:
+    """So many neighbouring images of a batch are in one pass; a method that does not say so is not built for that."""
+    return 1 if method.cls.group is GeneratorLoss.group else method.build().group
+
+
 @frozen(kw_only=True)
 class Recipe(Tables):
     """A whole recipe: every default filled in, every name resolved to a class, nothing built."""
@@ -202,6 +207,11 @@ class Recipe(Tables):
     @property
     def name(self) -> str:
         return self.path.stem
+
+    @property
+    def group(self) -> int:
+        """So many neighbouring images of a batch are in one pass, as the method says."""
+        return group_of(self.generator_loss)
 
     @property
     def starts_from(self) -> dict[str, str]:

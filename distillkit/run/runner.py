@@ -126,7 +126,7 @@ def logged(recipe: Recipe, names: Sequence[str], catalog: Catalog) -> Recipe:
 def share(recipes: Iterable[Recipe], size: int) -> None:
     """Warn of processes that wait. Raises UsageError for a batch that has not work for all."""
     for recipe in recipes:
-        if told := shares.check(recipe.run.batch, recipe.run.micro_batch, size):
+        if told := shares.check(recipe.run.batch, recipe.run.micro_batch, size, recipe.group):
             warnings.warn(f"{recipe.name}: {told}", stacklevel=2)
 
 

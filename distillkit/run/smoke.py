@@ -49,10 +49,11 @@ def small(recipe: Recipe, folder: Path, catalog: Catalog) -> Recipe:
     metrics = () if latent or words else recipe.evaluate
     stood_in = mapped(metrics, lambda asset: stand_ins.measuring(asset, folder))
     # Metrics may have other names where other features are measured in.
-    run = short(recipe.run, keep_best=bool(metrics) and stood_in == metrics)
-    recipe = attrs.evolve(recipe, run=run, dataset=data, evaluate=stood_in, logger=())
+    keep_best = bool(metrics) and stood_in == metrics
+    recipe = attrs.evolve(recipe, dataset=data, evaluate=stood_in, logger=())
     tables = ("generator", "sample", "generator_loss", "auxiliary_loss", "evaluate")
-    return attrs.evolve(recipe, **{name: tiny(getattr(recipe, name), stand_in) for name in tables})
+    recipe = attrs.evolve(recipe, **{name: tiny(getattr(recipe, name), stand_in) for name in tables})
+    return attrs.evolve(recipe, run=short(recipe.run, keep_best, recipe.group))
 
 
 def width_of_words(recipe: Recipe, catalog: Catalog) -> int:
@@ -67,12 +68,17 @@ def width_of_words(recipe: Recipe, catalog: Catalog) -> int:
     return 0
 
 
-def short(run: Run, keep_best: bool) -> Run:
-    """Shorten `run` to two iterations, each a tick; micro-batches stay, and `keep_best` where it is so."""
-    kimg = BATCH * ITERATIONS / 1000
+def short(run: Run, keep_best: bool, group: int) -> Run:
+    """Shorten `run` to two iterations, each a tick; micro-batches stay, and `keep_best` where it is so.
+
+    `group`: images that are in one pass.
+    """
+    micro = -(-BATCH // 2 // group) * group
+    batch = 2 * micro
+    kimg = batch * ITERATIONS / 1000
     return attrs.evolve(
-        run, kimg=kimg, tick_kimg=kimg / 2, checkpoint_kimg=kimg / 2, batch=BATCH, grid=BATCH, device="cpu", threads=1,
-        micro_batch=run.micro_batch and BATCH // 2, keep_best=run.keep_best if keep_best else None,
+        run, kimg=kimg, tick_kimg=kimg / 2, checkpoint_kimg=kimg / 2, batch=batch, grid=BATCH, device="cpu", threads=1,
+        micro_batch=run.micro_batch and micro, keep_best=run.keep_best if keep_best else None,
         guard=Guard(action="off"),
     )  # fmt: skip
 

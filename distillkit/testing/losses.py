@@ -106,7 +106,7 @@ class TrainingContract(ComponentContract):
         for tables in self.variants():
             double = toys.merged(tables, {"run": {"precision": "fp64"}})
             whole = self.state(**double)
-            micro = self.state(**toys.merged(double, {"run": {"micro_batch": whole.batch // 4}}))
+            micro = self.state(**toys.merged(double, {"run": {"micro_batch": max(whole.batch // 4, whole.group)}}))
             snapshot.restore(micro, *copied(run(whole, 2)))
             for (name, a), (_, b) in zip(gradients(whole), gradients(micro), strict=True):
                 error = float((a - b).norm() / a.norm().clamp(min=1e-300))

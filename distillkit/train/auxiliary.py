@@ -40,7 +40,7 @@ def auxiliary_gradients(state: State, turn: Turn, steps: list[Step], active: lis
         stream=f"{turn.name}/auxiliary",  # other numbers than the method drew
         x=torch.cat([step.x for step in steps]).detach().requires_grad_(),
     )  # fmt: skip
-    counts = state.ranks.counts(state.batch, state.recipe.run.micro_batch)
+    counts = state.ranks.counts(state.batch, state.recipe.run.micro_batch, state.group)
     whole = own if len(counts) == 1 else Whole(own, counts)
     method = [step.x.grad for step in steps if step.x.grad is not None]
     at_x = len(method) == len(steps)

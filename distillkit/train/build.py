@@ -133,7 +133,7 @@ def setup(state: State, hooks: pluggy.PluginManager, catalog: Catalog) -> None:
     if not any("generator" in turn.trains for turn in state.turns):
         state.turns = [*default_turns(state), *state.turns]
     check_turns(state)
-    shares.check_statistics(state.networks, state.batch, recipe.run.micro_batch, state.ranks.size)
+    shares.check_statistics(state.networks, state.batch, recipe.run.micro_batch, state.ranks.size, state.group)
     share(state)
     for name, network in state.networks.items():
         # After `setup`, which may add to `state.frozen`: what an optimizer holds is fixed from here on.
@@ -177,7 +177,7 @@ def share(state: State) -> None:
         state.average = whole
         return
     batch, micro = state.batch, state.recipe.run.micro_batch
-    held = state.ranks.counts(batch, micro)
+    held = state.ranks.counts(batch, micro, state.group)
     if micro is not None and len(set(held)) > 1:  # in each pass all lend their pieces
         raise UsageError(
             f"run.micro_batch = {micro} makes {batch // micro} passes, which {len(held)} processes cannot share "

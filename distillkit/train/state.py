@@ -144,6 +144,11 @@ class State:
         """Images per forward pass."""
         return self.recipe.run.micro_batch or self.batch
 
+    @property
+    def group(self) -> int:
+        """So many neighbouring images of a batch are in one pass."""
+        return getattr(self.components.get("generator_loss"), "group", 1)
+
     def rows(self, n: int) -> slice:
         """This process's share of n items of any work; all of them where there is one process."""
         return self.ranks.rows(n)

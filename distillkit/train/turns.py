@@ -56,7 +56,7 @@ def micro_steps(state: State, turn: Turn, recompute: bool) -> list[Step]:
     Auxiliary terms need the x of all micro-batches: x is made without a graph first, and again for the backward pass
     (GradCache, arXiv:2101.06983): one more forward pass, the same numbers.
     """
-    passes = state.ranks.passes(state.batch, state.recipe.run.micro_batch)
+    passes = state.ranks.passes(state.batch, state.recipe.run.micro_batch, state.group)
     # What is one pass fits with its graph: nothing to make twice.
     trains, recompute = "generator" in turn.trains, recompute and len(passes) > 1
     return [

@@ -25,8 +25,8 @@ RECIPES = (
 def test_a_recipe_runs_on_the_device(recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     short, seen = smoke.short, []
 
-    def on_the_device(run: Run, keep_best: bool) -> Run:
-        return attrs.evolve(short(run, keep_best), device="cuda")
+    def on_the_device(run: Run, keep_best: bool, group: int) -> Run:
+        return attrs.evolve(short(run, keep_best, group), device="cuda")
 
     monkeypatch.setattr(smoke, "short", on_the_device)
     save = checkpoint.save

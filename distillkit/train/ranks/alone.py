@@ -25,11 +25,14 @@ def share(n: int, rank: int, size: int) -> slice:
     return slice(n * rank // size, n * (rank + 1) // size)
 
 
-def passes(batch: int, micro_batch: int | None, rank: int, size: int) -> list[tuple[int, int]]:
-    """(first, n) of each forward pass of a rank: a share of the rows, or of the micro-batches, as equal as can be."""
+def passes(batch: int, micro_batch: int | None, rank: int, size: int, group: int = 1) -> list[tuple[int, int]]:
+    """(first, n) of each forward pass of a rank: a share of the rows, or of the micro-batches, as equal as can be.
+
+    `group`: neighbouring rows that no share takes apart.
+    """
     if micro_batch is None:
-        rows = share(batch, rank, size)
-        return [(rows.start, rows.stop - rows.start)]
+        rows = share(batch // group, rank, size)
+        return [(rows.start * group, (rows.stop - rows.start) * group)]
     units = share(batch // micro_batch, rank, size)
     return [(i * micro_batch, micro_batch) for i in range(units.start, units.stop)]
 
@@ -50,13 +53,13 @@ class Ranks:
         """Whether this process decides, writes and prints."""
         return self.rank == 0
 
-    def passes(self, batch: int, micro_batch: int | None) -> list[tuple[int, int]]:
+    def passes(self, batch: int, micro_batch: int | None, group: int = 1) -> list[tuple[int, int]]:
         """(first, n) of each forward pass of this rank."""
-        return passes(batch, micro_batch, self.rank, self.size)
+        return passes(batch, micro_batch, self.rank, self.size, group)
 
-    def counts(self, batch: int, micro_batch: int | None) -> list[int]:
+    def counts(self, batch: int, micro_batch: int | None, group: int = 1) -> list[int]:
         """Rows of the batch that each rank holds."""
-        return [sum(n for _, n in passes(batch, micro_batch, rank, self.size)) for rank in range(self.size)]
+        return [sum(n for _, n in passes(batch, micro_batch, rank, self.size, group)) for rank in range(self.size)]
 
     def rows(self, n: int) -> slice:
         """This rank's share of n items of any work."""
