@@ -68,6 +68,23 @@ class Pooled:
         return value
 
 
+def pairwise(a: Tensor, b: Tensor, kernel: Kernel, s2: Tensor | float, least: float = 0.0) -> Tensor:
+    """k(a_i, b_j) of all pairs of rows of a [...,N,D] and b [...,M,D] -> [...,N,M]; its gradient reaches both.
+
+    For many small samples at once, whose rows may be near each other: distances are of differences and keep their
+    digits, in memory of N M D. s2 is broadcast to the result. Of a radial kernel, rows nearer than `least` count as
+    that far apart, and do not push each other. The second derivative is not the kernel's.
+    """
+    dtype = _dtype(a)
+    with torch.autocast(a.device.type, enabled=False):
+        one, other = a.to(dtype)[..., :, None, :], b.to(dtype)[..., None, :, :]
+        r = (one - other).square().sum(-1).clamp(min=least**2) if kernel.radial else (one * other).sum(-1)
+        r = r / s2
+        with torch.no_grad():
+            k, dk = kernel.profile(r.clone())
+        return k + dk * (r - r.detach())
+
+
 def self_mean(a: Tensor, kernel: Kernel, s2: Tensor | float, *, biased: bool = False, tile: int = TILE) -> Tensor:
     """mean k(a_i, a_j) of a [N,D] -> [], over i != j unless biased; without gradient."""
     with torch.no_grad(), _full_precision(a.device):

@@ -52,6 +52,7 @@ KNOWN: dict[tuple[str, str], str] = {
     ("generator_loss", "flow-matching"): "distillkit-dit",
     ("generator_loss", "gdd"): "distillkit-gdd",
     ("generator_loss", "gdd-i"): "distillkit-gdd",
+    ("generator_loss", "imm"): "distillkit-imm",
     ("generator_loss", "realuid"): "distillkit-realuid",
     ("generator_loss", "sid"): "distillkit-sid",
     ("generator_loss", "sid2a"): "distillkit-sid",

@@ -41,6 +41,7 @@ METHODS: dict[str, toys.Tables] = {
     "cd": {"generator_loss": {"mu": 0.9}},
     "ct": {"generator": SCRATCH},
     "ect": {"generator_loss": {"double_kimg": 0.025}},
+    "imm": {"generator_loss": {"M": 2}},
     "edm": {"generator": SCRATCH},
     "edm2": {"generator": {**SCRATCH, "network": EDM2}},
     "flow-matching": {"generator": SCRATCH},
