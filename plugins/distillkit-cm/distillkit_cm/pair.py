@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -111,7 +112,7 @@ class Pair(GeneratorLoss):
 
 
 def twice(
-    student: Denoiser, target: Denoiser, at_t: tuple[Tensor, Tensor], at_r: tuple[Tensor, Tensor],
+    student: Denoiser, target: Callable[..., Tensor], at_t: tuple[Tensor, Tensor], at_r: tuple[Tensor, Tensor],
     labels: Tensor | None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """student(x_t, t) and, without gradient, target(x_r, r), each [N,C,H,W], with the same dropout masks."""
