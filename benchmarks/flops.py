@@ -57,6 +57,8 @@ METHODS = (
     Method("CT", {"use": "ct"}, {"F": 4}),
     Method("ECT", {"use": "ect"}, {"F": 4}),
     Method("IMM", {"use": "imm"}, {"F": 4}),
+    Method("iCT", {"use": "ict"}, {"F": 4}),
+    Method("TCM", {"use": "tcm"}, {"F": 5}),
     Method("GDD, without R1", {"use": "gdd", **GDD}, {"F": 4, "e": 4, "p": 4, "h": 8}),
     Method("GDD-I, without R1", {"use": "gdd-i", **GDD}, {"F": 4, "e": 4, "p": 4, "h": 8, "c": -1}),
     Method("CD + EL", {"use": "cd", "mu": 0.9}, {"F": 9, "f": 2, "m": 1}, terms=EL),

@@ -42,6 +42,8 @@ METHODS: dict[str, toys.Tables] = {
     "ct": {"generator": SCRATCH},
     "ect": {"generator_loss": {"double_kimg": 0.025}},
     "imm": {"generator_loss": {"M": 2}},
+    "ict": {"generator": SCRATCH},
+    "tcm": {},
     "edm": {"generator": SCRATCH},
     "edm2": {"generator": {**SCRATCH, "network": EDM2}},
     "flow-matching": {"generator": SCRATCH},

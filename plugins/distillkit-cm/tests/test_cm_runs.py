@@ -1,4 +1,4 @@
-"""CD, CT and ECT in the engine: what an iteration costs, weights of terms, exact resumes, saved students."""
+"""Consistency models in the engine: what an iteration costs, weights of terms, exact resumes, saved students."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from distillkit.train.state import State
 UNET = {"use": "edm-ddpmpp", "model_channels": 8, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4],
         "dropout": 0.1}  # fmt: skip
 HOSTS = {"cd": {"mu": 0.9, "N": 8}, "ct": {"s1": 20}, "ect": {"double_kimg": 0.016, "c": 0.01}}
+FURTHER = {"ict": {"s0": 4, "s1": 20}, "tcm": {}}
+BOUNDARY = {"cd": 0.002, "ct": 0.002, "ect": 0.003, "ict": 0.002}  # tcm: whatever its first stage has
 PIXELS = {"use": "embedding", "real_batch": 16, "embeddings": [{"use": "pixels"}]}
 TERMS = {
     "fixed": [{**PIXELS, "weight": 1.0}],
@@ -30,8 +32,8 @@ TERMS = {
 
 def make(host: str, terms: Sequence[dict[str, Any]] = (), network: dict[str, Any] = UNET, **tables: Any) -> State:
     return toy_state(
-        teacher_score={"network": network}, generator_loss={"use": host, **HOSTS[host]}, auxiliary_loss=list(terms),
-        generator={"optimizer": {"lr": 1e-3}}, **tables,
+        teacher_score={"network": network}, generator_loss={"use": host, **{**HOSTS, **FURTHER}[host]},
+        auxiliary_loss=list(terms), generator={"optimizer": {"lr": 1e-3}}, **tables,
     )  # fmt: skip
 
 
@@ -67,7 +69,7 @@ def test_an_iteration_costs_no_pass_too_many(host: str, passes: int) -> None:
     assert flops(lambda: iterate(state)) <= 1.02 * passes * forward
 
 
-@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("host", [*HOSTS, *FURTHER])
 def test_a_saved_student_makes_the_same_images(host: str, tmp_path: Path) -> None:
     state = make(host)
     for _ in range(2):
@@ -77,8 +79,8 @@ def test_a_saved_student_makes_the_same_images(host: str, tmp_path: Path) -> Non
     x = torch.randn(2, *state.dataset.shape, generator=torch.Generator().manual_seed(0))
     for sigma in (0.004, 0.5, 80.0):
         assert torch.equal(loaded(sigma * x, torch.tensor(sigma)), state.ema(sigma * x, torch.tensor(sigma)))
-    boundary = 0.003 if host == "ect" else 0.002
-    torch.testing.assert_close(loaded(x, torch.tensor(boundary)), x)
+    if host in BOUNDARY:
+        torch.testing.assert_close(loaded(x, torch.tensor(BOUNDARY[host])), x)
     assert state.teacher.network.boundary == 0.0
 
 
