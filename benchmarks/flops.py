@@ -12,6 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
+from distillkit.api import EncoderFeatures
 from distillkit.mmd import mmd2, self_mean
 from distillkit.testing import toy_state
 from distillkit.train.iterate import iterate
@@ -25,6 +26,7 @@ AT_ONCE = {"generator_after_kimg": 0.0, "gan_after_kimg": 0.0}
 FASTGEN = {"features": "teacher", "update": "alternate", "fake_weight": "none"}
 SHARED = {"critic_noise": "matching", "shared_pass": True}
 GDD = {"width": 8, "projection": 4, "cmap": 4, "embedding": 4, "backbones": [{"use": "teacher-encoder"}]}
+HEADS = {"init": "scratch", "network": {"use": "guided-flow-map", "network": {**UNET, "second_time": True}}}
 EL = [{"use": "embedding", "real_batch": 16, "embeddings": [{"use": "convnet"}]}]
 
 
@@ -36,6 +38,7 @@ class Method(NamedTuple):
     minimum: dict[str, float]
     iterations: int = 1
     terms: list[dict[str, Any]] = []
+    generator: dict[str, Any] = {}  # [generator], where it is no copy of the teacher
 
 
 METHODS = (
@@ -59,6 +62,10 @@ METHODS = (
     Method("IMM", {"use": "imm"}, {"F": 4}),
     Method("iCT", {"use": "ict"}, {"F": 4}),
     Method("TCM", {"use": "tcm"}, {"F": 5}),
+    Method("MeanFlow", {"use": "meanflow"}, {"F": 4}),
+    Method("MeanFlow, distilled", {"use": "meanflow", "velocity": "teacher"}, {"F": 5}),
+    Method("MeanFlow, guided", {"use": "meanflow", "kappa": 0.5}, {"F": 6}),
+    Method("improved MeanFlow", {"use": "imf"}, {"F": 6}, generator=HEADS),
     Method("GDD, without R1", {"use": "gdd", **GDD}, {"F": 4, "e": 4, "p": 4, "h": 8}),
     Method("GDD-I, without R1", {"use": "gdd-i", **GDD}, {"F": 4, "e": 4, "p": 4, "h": 8, "c": -1}),
     Method("CD + EL", {"use": "cd", "mu": 0.9}, {"F": 9, "f": 2, "m": 1}, terms=EL),
@@ -112,7 +119,7 @@ def measure(method: Method) -> Row:
 def state_of(method: Method) -> State:
     return toy_state(
         run={"kimg": 1, "batch": 4}, teacher_score={"network": UNET}, generator_loss=method.loss,
-        auxiliary_loss=method.terms,
+        auxiliary_loss=method.terms, generator=method.generator,
     )  # fmt: skip
 
 
@@ -125,9 +132,12 @@ def iterations(state: State, method: Method) -> int:
 @torch.no_grad()
 def costs(state: State, method: Method) -> Iterator[tuple[str, int]]:
     """Forward FLOPs of the batch: of the network, F; its encoder, e; and what the letters of METHODS say."""
-    net, x = state.teacher.network, torch.zeros(state.batch, *state.dataset.shape)
+    net: Any = state.generator if method.generator else state.teacher.network
+    x = torch.zeros(state.batch, *state.dataset.shape)
     given = x, torch.ones(len(x), 1, 1, 1), torch.zeros(len(x), state.dataset.label_dim)
     yield "F", flops(lambda: net(*given))
+    if not isinstance(net, EncoderFeatures):
+        return
     yield "e", (e := flops(lambda: net.encoder_features(*given)))
     host = state.components["generator_loss"]
     if "c" in method.minimum or "p" in method.minimum:  # GDD's projections, heads and frozen convolutions

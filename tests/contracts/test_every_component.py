@@ -31,6 +31,7 @@ UNET = {
     "dropout": 0.0,
 }  # fmt: skip
 EDM2 = {**UNET, "use": "edm2", "channels_per_head": 8}
+HEADS = {"use": "guided-flow-map", "network": {**UNET, "second_time": True}}
 SIDA = {
     "recipe": {"teacher_score": {"network": UNET}},
     "batch_level": "SiDA's adversarial loss is one number over the images of a micro-batch, as in the paper's code",
@@ -202,6 +203,7 @@ NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("network", "edm-ncsnpp"): {"config": {"dropout": 0.0}},
     ("network", "edm-adm"): {"config": {"dropout": 0.0}},
     ("network", "text-dit"): {"config": WORDS, "layout": Layout(tokens=3, width=4, pooled=2, guidance=True)},
+    ("network", "guided-flow-map"): {"config": {"network": HEADS["network"]}},
     ("network", "edm2"): {"config": {"logvar_channels": 0}},  # D itself does not use the expected error
     ("generator_loss", "edm2"): {"recipe": {"generator": {"init": "scratch", "network": EDM2}}},
     ("sample", "heun"): {"config": {"S_churn": 1.0}},
@@ -212,6 +214,7 @@ NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("backbone", "teacher-encoder"): {"recipe": {"teacher_score": {"network": UNET}}},
     ("generator_loss", "dmd"): AT_ONCE,
     ("generator_loss", "dmd2"): AT_ONCE,
+    ("generator_loss", "imf"): {"recipe": {"generator": {"init": "scratch", "network": HEADS}}},
     ("generator_loss", "realuid"): {"config": {"updates": 1, "alpha": 0.9, "beta": 0.95}},
     ("auxiliary_loss", "regression"): {
         "waits": {"pairs.py:__getitem__": "for nothing: the pairs are files, and their numbers are the host's"},

@@ -19,6 +19,7 @@ BASE: toys.Tables = {
     "generator": {"dropout": 0.13, "ema": "power", "optimizer": {"lr": 1e-3, "warmup_kimg": 0.0}},
 }
 SCRATCH = {"init": "scratch", "network": UNET}
+HEADS = {"use": "guided-flow-map", "network": {**UNET, "second_time": True}}
 # Per pass by definition: its BatchNorm is over the images of one.
 GDD = {
     "generator_loss": {
@@ -47,6 +48,8 @@ METHODS: dict[str, toys.Tables] = {
     "edm": {"generator": SCRATCH},
     "edm2": {"generator": {**SCRATCH, "network": EDM2}},
     "flow-matching": {"generator": SCRATCH},
+    "meanflow": {"generator": SCRATCH, "generator_loss": {"ratio": 0.5, "kappa": 0.5, "label_dropout": 0.1}},
+    "imf": {"generator": {**SCRATCH, "network": HEADS, "dropout": 0.0}},
 }
 PIXELS = {"use": "pixels"}
 CONVNET = {"use": "convnet", "width": 4, "depth": 1}

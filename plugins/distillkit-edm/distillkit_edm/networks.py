@@ -7,7 +7,7 @@ from typing import Any
 
 from distillkit.api import Network, UsageError, added_later, field, frozen, ge, gt, in_, lt, min_len
 from distillkit_edm.dhariwal import DhariwalUNet
-from distillkit_edm.precond import EdmPrecond
+from distillkit_edm.precond import EdmPrecond, FlowPrecond
 from distillkit_edm.songunet import SongUNet
 
 
@@ -25,8 +25,9 @@ class EdmConfig:
     """probability that an activation is dropped in training"""
     label_dropout: float = field(default=0.0, validator=[ge(0), lt(1)])  # probability that training sees no label
     augment_dim: int = field(default=0, validator=ge(0))  # augmentation labels; 9 in most released networks
-    preconditioning: str = field(default="edm", validator=in_(("edm", "consistency", "ect")))
-    """form of the denoiser; "ect": EDM's in training, the consistency form in evaluation"""
+    preconditioning: str = field(default="edm", validator=in_(("edm", "consistency", "ect", "flow")))
+    """form of the denoiser; "ect": EDM's in training, the consistency form in evaluation; "flow": what is inside is a
+    velocity on the straight path, as in networks of flow matching"""
     boundary: float = field(default=0.002, validator=ge(0))  # sigma where the consistency form is the identity
     sigma_min: float = field(default=0.0, validator=ge(0))  # lowest noise level that the network supports
     sigma_max: float = field(default=inf, validator=gt(0))  # highest noise level that the network supports
@@ -71,11 +72,12 @@ class EdmNetwork(Network):
         """Raises UsageError when the config and the image shape do not fit."""
         c = self.config
         c.check(resolution)
-        return EdmPrecond(
+        form = FlowPrecond if c.preconditioning == "flow" else EdmPrecond
+        return form(
             self.raw(resolution, channels, max(label_dim - c.guidance, 0)), resolution, channels, label_dim,
             c.augment_dim, second_time=c.second_time, guidance=c.guidance,
             sigma_min=c.sigma_min, sigma_max=c.sigma_max, sigma_data=c.sigma_data,
-            boundary=0.0 if c.preconditioning == "edm" else c.boundary,
+            boundary=0.0 if c.preconditioning in ("edm", "flow") else c.boundary,
             boundary_in_training=c.preconditioning != "ect",
         )  # fmt: skip
 

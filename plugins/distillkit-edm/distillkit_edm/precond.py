@@ -150,3 +150,12 @@ class EdmPrecond(nn.Module):
 
     def _logits(self, skips: list[Tensor]) -> Tensor:
         return skips[-1].to(self._dtype).mean(dim=1, keepdim=True)
+
+
+class FlowPrecond(EdmPrecond):
+    """D(x; sigma) of an F that predicts the velocity n - y, on the straight path with t = sigma / (1 + sigma)."""
+
+    def scalings(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """c_skip, c_out, c_in, c_noise, each of sigma's shape: F is asked at z = (1 - t) x and t, and D = z - t F."""
+        t = sigma / (1 + sigma)
+        return 1 / (1 + sigma), -t, 1 / (1 + sigma), t

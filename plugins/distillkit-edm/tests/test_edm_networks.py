@@ -210,3 +210,15 @@ def test_the_attributes_of_the_contract_are_there(edm_tiny: Callable[..., EdmPre
 def test_a_shape_that_does_not_fit_is_a_usage_error(config: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         DdpmPP(DdpmPP.Config(**config)).module(10, 3, 0)
+
+
+def test_a_velocity_inside_is_asked_on_the_straight_path() -> None:
+    config = DdpmPP.Config(
+        model_channels=8, channel_mult=(1,), num_blocks=1, attn_resolutions=(), preconditioning="flow"
+    )
+    net = DdpmPP(config).module(8, 1, 0).eval()
+    torch.nn.init.normal_(net.raw.dec["8x8_aux_conv"].weight)
+    x, sigma = torch.randn(2, 1, 8, 8), torch.tensor([0.25, 3.0]).view(2, 1, 1, 1)
+    t = sigma / (1 + sigma)
+    z, emb = (1 - t) * x, net.raw.embed(t.flatten(), None, None)
+    close(net(x, sigma), z - t * net.raw.decode(net.raw.encode(z, emb), emb), **NEAR)

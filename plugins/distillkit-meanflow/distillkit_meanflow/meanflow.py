@@ -1,0 +1,151 @@
+"""MeanFlow: the average velocity between two times of a flow, which one call follows from noise to data.
+
+u is the student, y a real image, n unit noise, v_* the teacher's velocity; time 0 is data, 1 noise, 0 <= r <= t.
+
+    (a)  ln t/(1-t) ~ N(P_mean, P_std^2), r likewise with its own; r = t for a share 1 - ratio of the images
+    (b)  z = (1 - t) y + t n,   v = n - y,   or v = v_*(z, t): distilled
+    (c)  v~ = omega v + (1 - omega - kappa) u(z, t, t | none) + kappa u(z, t, t | label),   t in [t_start, t_end]
+    (d)  u = v~ - (t - r) du/dt,   du/dt = v~ grad_z u + d_t u
+    (e)  g = v~ - (t - r) du/dt - u,   e = sum g^2,   L = e / sg((e + c)^p)
+    (f)  form = "tangent": w = 1 / (|g| + c)^p,   L = sum (u - sg(u + w g))^2
+
+(d) is the paper's MeanFlow identity, Eq. (6): u is the average of v~ from r to t, and flow matching where r = t. In (e)
+its right side has no gradient. (c) is guidance as a part of what is learned, Eq. (19) and (21): images whose label is
+dropped learn v, and u(z, t, t) is asked without dropout. (f) is FastGen's, whose du/dt may be warmed up.
+Source: arXiv:2505.13447 and its authors' code (github.com/Gsunshine/py-meanflow); the letters are ours.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+
+from distillkit.api import (
+    Augment,
+    Choice,
+    Denoise,
+    GeneratorLoss,
+    State,
+    Step,
+    UsageError,
+    field,
+    frozen,
+    ge,
+    gt,
+    hookimpl,
+    in_,
+    le,
+)
+from distillkit_meanflow.flow import rate, velocity
+from distillkit_meanflow.times import Times, chosen
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class MeanFlow(GeneratorLoss):
+    """MeanFlow: learns average velocities, from images or from a teacher's flow (arXiv:2505.13447)."""
+
+    # ImageNet 256 at a batch of 1024.
+    recipe_defaults: ClassVar[dict[str, Any]] = {
+        "sample": {"use": "flow-map", "sigmas": [999.0]},
+        "generator": {
+            "optimizer": {"lr": 1e-4, "betas": [0.9, 0.95]},
+            "ema": "halflife", "ema_halflife_kimg": 7097.0, "ema_rampup_ratio": None,
+        },
+    }  # fmt: skip
+
+    network_keys: ClassVar[dict[str, Any]] = {"second_time": True}
+
+    curves: ClassVar[dict[str, str]] = {
+        "loss/generator": "Error of the average velocity, divided by a power of itself: near e^(1-p), it moves little "
+        "and says little. Look at error/meanflow and at the metrics.",
+        "error/meanflow": "The error itself, a sum over the pixels: it falls to a level far above zero, what one image "
+        "does not tell of the flow.",
+    }
+
+    @frozen(kw_only=True)
+    class Config(Times):
+        velocity: str = field(default="data", validator=in_(("data", "teacher")))
+        """what is averaged: n - y of each image, from scratch, or the teacher's velocity, distilled"""
+        omega: float = 1.0  # weight of the image's own velocity in what is learned; guidance is omega / (1 - kappa)
+        kappa: float = 0.0  # weight of the student's velocity for its label
+        t_start: float = field(default=0.0, validator=[ge(0), le(1)])  # earliest time with guidance
+        t_end: float = field(default=1.0, validator=[ge(0), le(1)])  # latest time with guidance
+        label_dropout: float = field(default=0.0, validator=[ge(0), le(1)])
+        """share of images that learn without label and guidance; published with guidance: 0.1"""
+        form: str = field(default="regression", validator=in_(("regression", "tangent")))
+        """whether the error's square is weighted, as published, or its gradient, as FastGen does by default"""
+        p: float = field(default=1.0, validator=ge(0))  # power of the error in its weight; CIFAR-10: 0.75
+        c: float = field(default=1.0, validator=gt(0))  # least of it; CIFAR-10: 0.001
+        per_pixel: bool = False  # form "tangent": g is divided by the root of the number of its pixels
+        warmup_kimg: float = field(default=0.0, validator=ge(0))  # images in which du/dt rises to its full weight
+        augment: Choice[Augment] | None = None  # of real images; the network then needs its augment_dim
+
+        @property
+        def guided(self) -> bool:
+            return (self.omega, self.kappa) != (1.0, 0.0)
+
+    config: Config
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.augment = None if config.augment is None else config.augment.build()
+
+    @hookimpl
+    def setup(self, state: State) -> None:
+        c, known = self.config, state.generator.augment_dim
+        if self.augment is not None and self.augment.augment_dim != known:
+            raise UsageError(
+                f"[generator_loss] augment gives {self.augment.augment_dim} labels, but the network has augment_dim = "
+                f"{known}: write augment_dim = {self.augment.augment_dim} in its table"
+            )
+        if c.velocity == "teacher" and state.teacher is None:
+            raise UsageError('[generator_loss] velocity = "teacher" needs a [teacher_score] table')
+        if (c.guided or c.label_dropout) and not state.layout.size:
+            raise UsageError("[generator_loss] omega, kappa and label_dropout are of labels, and the data set has none")
+
+    @hookimpl
+    def generator_loss(self, state: State, step: Step, teacher_score: Denoise) -> Tensor:
+        """(e) or (f) [N]."""
+        c, labels, student = self.config, step.labels, state.generator
+        y, made = (step.real, None) if self.augment is None else self.augment(step.real, step)
+        t, r = c.draw(state, step)  # (a)
+        n = step.randn_like(y)
+        z = (1 - t) * y + t * n
+        guided = (t >= c.t_start) & (t <= c.t_end)
+        if c.label_dropout and labels is not None:
+            dropped = chosen(state, step, c.label_dropout, c.rows)
+            labels, guided = labels * ~dropped.flatten(1), guided & ~dropped
+        with torch.no_grad():
+            v = n - y if c.velocity == "data" else velocity(teacher_score, z, t, labels)  # (b)
+            v = torch.where(guided, self.guide(student, v, z, t, labels, made), v) if c.guided else v
+        u, du = rate(step, lambda z, t: velocity(student, z, t, labels, r, made), z, v, t)
+        rise = min(state.nimg / (1000 * c.warmup_kimg), 1.0) if c.warmup_kimg else 1.0
+        target = v - rise * (t - r) * du  # (d)
+        e = (target - u).square().flatten(1).sum(1)
+        state.record("error/meanflow", e.detach().mean())
+        if c.form == "tangent":
+            return self.by_tangent(u, (target - u).detach())
+        return e / (e.detach() + c.c) ** c.p
+
+    def guide(
+        self, student: Any, v: Tensor, z: Tensor, t: Tensor, labels: Tensor | None, made: Tensor | None
+    ) -> Tensor:
+        """(c); `made`: labels of what was done to the images."""
+        c = self.config
+        student.eval()
+        guided = c.omega * v + (1 - c.omega - c.kappa) * velocity(student, z, t, None, None, made)
+        if c.kappa:
+            guided = guided + c.kappa * velocity(student, z, t, labels, None, made)
+        student.train()
+        return guided
+
+    def by_tangent(self, u: Tensor, g: Tensor) -> Tensor:
+        """(f)."""
+        c = self.config
+        g = g / g[0].numel() ** 0.5 if c.per_pixel else g
+        w = 1 / (g.flatten(1).norm(dim=1) + c.c) ** c.p
+        left: Tensor = u - (u.detach() + w.view(-1, 1, 1, 1) * g)
+        return left.square().flatten(1).sum(1)
