@@ -55,7 +55,7 @@ def published(size: str) -> dict[str, int]:
 class TransformerNetwork(Network):
     """A transformer of some prediction and schedule."""
 
-    tiny = {"patch_size": 2, "hidden_size": 16, "depth": 2, "num_heads": 2, "mlp_ratio": 2.0}
+    tiny = {"size": "", "patch_size": 2, "hidden_size": 16, "depth": 2, "num_heads": 2, "mlp_ratio": 2.0}
     names: Names = RELEASED
     reversed_time = False
 

@@ -126,3 +126,10 @@ def test_numbers_that_do_not_fit_are_refused(keys: dict[str, Any], told: str) ->
 
 def test_a_size_is_its_four_numbers() -> None:
     assert published("XL/2") == {"patch_size": 2, "hidden_size": 1152, "depth": 28, "num_heads": 16}
+
+
+@pytest.mark.parametrize("component", COMPONENTS.values())
+def test_a_smoke_run_of_a_published_size_is_small(component: type[Sit]) -> None:
+    """The keys of the size would stand over all others."""
+    least = component.Config(**{"size": "XL/2", **component.tiny})
+    assert sum(p.numel() for p in component(least).module(8, 4, 4).parameters()) < 100_000
