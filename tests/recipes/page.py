@@ -15,7 +15,8 @@ DATA = (
     "digits", "digits_uncond", "digits_text", "mnist16", "cifar16", "gaussians",
 )  # fmt: skip
 METHODS = (
-    "edm", "flow-matching", "sid", "sida", "sid2a", "di", "realuid", "dmd", "dmd2", "cd", "ct", "ect", "gdd", "gdd_i",
+    "edm", "flow-matching", "sid", "sida", "sid2a", "di", "realuid", "dmd", "dmd2", "cd", "ct", "ict",
+    "ect", "tcm", "gdd", "gdd_i",
 )  # fmt: skip
 
 
