@@ -55,10 +55,11 @@ class Levels:
     rho: float = field(default=RHO, validator=and_(ge(0.1), le(100.0)))
     """grid "rho": its bend; larger, more steps at low noise"""
     grid: str = field(
-        default="rho", validator=[in_(("rho", "flow", "leading", "trailing", "linspace")), _bent],
+        default="rho", validator=[in_(("rho", "flow", "cosine", "leading", "trailing", "linspace")), _bent],
         metadata=added_later(as_before="rho"),
     )  # fmt: skip
-    """EDM's, or even in t of flow matching, sigma = t / (1 - t), or indices of a table, as diffusers spaces them"""
+    """EDM's, or even in t of flow matching, sigma = t / (1 - t), or in u of a cosine, sigma = tan u, whose lowest level
+    is left out, or indices of a table, as diffusers spaces them"""
     shift: float = field(default=1.0, validator=gt(0), metadata=added_later(as_before=1.0))
     """grid "flow": factor of sigma; larger, more steps at high noise; 3: SD3"""
     table: str = field(default="linear", validator=in_(tuple(TABLES)), metadata=added_later(as_before="linear"))
@@ -78,6 +79,9 @@ def levels(net: Denoise, c: Levels) -> list[float]:
     low, high = max(c.sigma_min, net.sigma_min), min(c.sigma_max, net.sigma_max)
     if not low < high:
         raise UsageError(f"sample: no noise levels from {low:g} to {high:g}: the network has {known(net)}")
+    if c.grid == "cosine":  # of progressive distillation: the last of its even steps ends at 0, not at `low`
+        u = torch.linspace(math.atan(high), math.atan(low), c.steps + 1, dtype=torch.float64)[: c.steps]
+        return [*u.tan().tolist(), 0.0]
     if c.grid == "rho":
         return [*rho_grid(torch.linspace(0, 1, c.steps, dtype=torch.float64), low, high, c.rho).tolist(), 0.0]
     if not math.isfinite(high):
