@@ -167,8 +167,9 @@ class State(Sampling, Protocol):
         """
 
     def add_copy(self, name: str, of: str = "generator", average: Callable[[], float] | None = None) -> Denoiser:
-        """In `setup`: a frozen copy of a network that trains, or of the "teacher", checkpointed and kept by the run.
+        """In `setup`: a frozen copy of a network that trains, checkpointed and kept by the run.
 
+        Or of the "teacher", or of the "average" of the student's weights, by [generator] ema.
         `average`: asked after each iteration for the share of the copy that stays as its parameters follow the network,
         before `after_step`; None: it stays as it is.
         """

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from distillkit.api import Turn
 from distillkit.train import ema, turns
@@ -23,8 +25,8 @@ def iterate(state: State) -> None:
     stays = torch.stack(skipped).all() if skipped else None  # the average moves if any of them did something
     ema.update(state.average, state.networks["generator"], share, stays)
     for kept in state.copies.values():
-        if kept.average is not None:
-            ema.update(kept.module, kept.of, kept.average())
+        if kept.average is not None and (share := kept.average()) < 1:
+            ema.update(kept.module, cast(nn.Module, state.average) if kept.of is None else kept.of, share)
     state.hook.after_step(state=state)
     # Last: everything random in this iteration was numbered from the images seen before it.
     state.nimg += state.batch

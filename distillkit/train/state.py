@@ -60,7 +60,7 @@ class Copy:
     """A frozen copy of a network that a component asked for; `average` gives the share of the old that stays."""
 
     module: nn.Module
-    of: nn.Module
+    of: nn.Module | None  # None: the average of the student, whichever module that is by then
     average: Callable[[], float] | None
 
 
@@ -233,19 +233,20 @@ class State:
         return network.requires_grad_(True)
 
     def add_copy(self, name: str, of: str = "generator", average: Callable[[], float] | None = None) -> Denoiser:
-        """A frozen copy of a network that trains, checkpointed, in evaluation mode; "teacher" is one too.
+        """A frozen copy of a network that trains, checkpointed, in evaluation mode; "teacher" and "average" are too.
 
         `average`: the share of the old that stays when the copy follows its network after each iteration (parameters
         only); None: it stays as it is. Raises UsageError for a name that is taken, and for an unknown network.
         """
-        known: dict[str, Any] = {"teacher": self.teacher and self.teacher.network, **self.networks}
+        teacher = self.teacher and self.teacher.network
+        known: dict[str, Any] = {"teacher": teacher, **self.networks, "average": self.average}
         if name in self.copies:
             raise UsageError(f"two copies of this recipe want the name {name!r}")
         if known.get(of) is None:
             names = ", ".join(name for name, network in known.items() if network is not None)
             raise UsageError(f"a copy {name!r} of {of!r}: the networks here are {names}")
         module = copy.deepcopy(known[of]).eval().requires_grad_(False)
-        self.copies[name] = Copy(module, known[of], average)
+        self.copies[name] = Copy(module, None if of == "average" else known[of], average)
         return cast(Denoiser, module)
 
     def new_network(self, choice: Choice[Network], seed: int = 0) -> Denoiser:
