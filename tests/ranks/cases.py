@@ -62,6 +62,7 @@ CASES: dict[str, dict[str, Any]] = {
     "dmd2": {"generator_loss": {"use": "dmd2", "lr": 1e-3, "dfake_gen_update_ratio": 2, "taps": [], **SLOW}},
     "cd": {"generator_loss": {"use": "cd", "mu": 0.9}, "sample": {"use": "few-step"}},
     "cd el": {"generator_loss": {"use": "cd", "mu": 0.9}, "sample": {"use": "few-step"}, **EL},
+    "tract": {"generator_loss": {"use": "tract", "schedule": [8, 2, 1]}, "run": {"kimg": 0.16}},  # a phase ends within
     "sid recomputed": {
         "teacher_score": {"use": "toy", "network": DDPMPP},
         "generator": {"dropout": 0.1},

@@ -45,6 +45,8 @@ METHODS: dict[str, toys.Tables] = {
     "imm": {"generator_loss": {"M": 2}},
     "ict": {"generator": SCRATCH},
     "tcm": {},
+    "pd": {"generator_loss": {"start": 8}},
+    "tract": {"generator_loss": {"schedule": [8, 2, 1]}},
     "edm": {"generator": SCRATCH},
     "edm2": {"generator": {**SCRATCH, "network": EDM2}},
     "flow-matching": {"generator": SCRATCH},
