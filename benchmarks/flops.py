@@ -27,6 +27,7 @@ FASTGEN = {"features": "teacher", "update": "alternate", "fake_weight": "none"}
 SHARED = {"critic_noise": "matching", "shared_pass": True}
 GDD = {"width": 8, "projection": 4, "cmap": 4, "embedding": 4, "backbones": [{"use": "teacher-encoder"}]}
 HEADS = {"init": "scratch", "network": {"use": "guided-flow-map", "network": {**UNET, "second_time": True}}}
+SIGMAS = [80.0, 10.0, 2.0, 0.4]
 EL = [{"use": "embedding", "real_batch": 16, "embeddings": [{"use": "convnet"}]}]
 
 
@@ -39,11 +40,14 @@ class Method(NamedTuple):
     iterations: int = 1
     terms: list[dict[str, Any]] = []
     generator: dict[str, Any] = {}  # [generator], where it is no copy of the teacher
+    steps: int = 1  # of the sampler
 
 
 METHODS = (
     Method("SiD", {"use": "sid"}, {"F": 11}),
     Method("SiD, shared_forward", {"use": "sid", "shared_forward": True}, {"F": 9}),
+    Method("SiD, two steps", {"use": "sid"}, {"F": 15}, steps=2),
+    Method("SIM", {"use": "sid", "alpha": 1.0, "distance": "huber"}, {"F": 10}),
     Method("SiDA", {"use": "sida", **AT_ONCE}, {"F": 11, "e": 3}),
     Method("SiDA, shared_forward", {"use": "sida", "shared_forward": True, **AT_ONCE}, {"F": 9, "e": 3}),
     Method("SiD2A", {"use": "sid2a", **AT_ONCE}, {"F": 11, "e": 3}),
@@ -123,6 +127,7 @@ def state_of(method: Method) -> State:
     return toy_state(
         run={"kimg": 1, "batch": 4}, teacher_score={"network": UNET}, generator_loss=method.loss,
         auxiliary_loss=method.terms, generator=method.generator,
+        sample={"use": "few-step", "sigmas": SIGMAS[: method.steps]},
     )  # fmt: skip
 
 

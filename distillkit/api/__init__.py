@@ -55,7 +55,7 @@ from distillkit.api.network import (
     Teacher,
 )
 from distillkit.api.optimizer import Schedule, UpdateRule
-from distillkit.api.rollout import Rollout
+from distillkit.api.rollout import Rollout, rollout_of
 from distillkit.api.state import Sampling, State
 from distillkit.api.step import Step
 from distillkit.api.types import Draw, Images, Optimizer, Picture, Term, Turn
@@ -69,5 +69,5 @@ __all__ = [
     "Preempted", "Prompts", "Rebuildable", "ResourceError", "Rollout", "RunInfo", "Sample", "Sampling", "Schedule",
     "State", "Step", "Submitted", "Teacher", "TeacherScore", "Term", "Turn", "UpdateRule", "UsageError", "Use",
     "added_later", "and_", "deep_iterable", "field", "frozen", "ge", "gt", "hookimpl", "hookspec", "in_", "le", "lt",
-    "min_len", "optional", "record_logits",
+    "min_len", "optional", "record_logits", "rollout_of",
 ]  # fmt: skip

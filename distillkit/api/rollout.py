@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 from attrs.validators import deep_iterable, ge, gt, in_, min_len
+
+from distillkit.api.errors import UsageError
+
+if TYPE_CHECKING:
+    from distillkit.api.state import State
 
 
 def falling(instance: Any, attribute: Any, sigmas: tuple[float, ...]) -> None:
@@ -33,3 +38,18 @@ class Rollout:
     gradient: str = field(default="last", validator=in_(("last", "all")))  # calls that x's gradient goes through
     clamp: bool = False  # clamp what is noised again to [-1,1]
     sigma_min: float = field(default=0.0, validator=ge(0))  # a call's image has this noise: less is added
+
+
+def rollout_of(state: State, key: str, **how: Any) -> Rollout:
+    """Steps of the recipe's sampler, so that the student is trained at those it will draw by, drawn and started `how`.
+
+    `key`, as the recipe says it, is named in the UsageError where that sampler has none.
+    """
+    sampler = state.recipe.sample
+    if sampler.name != "few-step" or len(sampler.config.sigmas) < 2:
+        raise UsageError(
+            f'{key} trains the steps of [sample] use = "few-step" with sigmas of two or more, such as sigmas = '
+            "[80.0, 17.5, 2.5, 0.2]"
+        )
+    c = sampler.config
+    return Rollout(sigmas=c.sigmas, clamp=c.clamp, sigma_min=c.sigma_min, **how)

@@ -31,12 +31,25 @@ GDD = {
 # What the methods say beside their names; a consistency model's schedule reaches its last stage within the iterations.
 METHODS: dict[str, toys.Tables] = {
     "sid": {"generator_loss": {"alpha": 1.0, "lr": 1e-3}},
-    "sid, joint turn": {"generator_loss": {"use": "sid", "alpha": 1.0, "lr": 1e-3, "shared_forward": True}},
+    "sid, joint turn": {  # and SIM's distance
+        "generator_loss": {"use": "sid", "alpha": 1.0, "lr": 1e-3, "shared_forward": True, "distance": "huber"},
+    },
     "sida": {"generator_loss": {"generator_after_kimg": 0.0, "gan_after_kimg": 0.02, "lr": 1e-3}},
     "diff-instruct": {"generator_loss": {"lr": 1e-3}},
     "realuid": {"generator_loss": {"alpha": 0.9, "beta": 0.95, "updates": 2, "lr": 1e-3, "warmup_kimg": 0.0}},
     "dmd": {"generator_loss": {"lr": 1e-3, "warmup_kimg": 0.0}},
     "dmd2": {"generator_loss": {"lr": 1e-3, "warmup_kimg": 0.0, "dfake_gen_update_ratio": 2}},
+    "dmd2, backward simulation": {
+        "generator_loss": {
+            "use": "dmd2",
+            "gan": False,
+            "rollout": "noise",
+            "lr": 1e-3,
+            "warmup_kimg": 0.0,
+            "dfake_gen_update_ratio": 2,
+        },
+        "sample": {"use": "few-step", "sigmas": [80.0, 10.0, 2.0, 0.4]},
+    },
     "gdd": GDD,
     "gdd-i": GDD,
     "cd": {"generator_loss": {"mu": 0.9}},

@@ -15,7 +15,7 @@ DATA = (
     "digits", "digits_uncond", "digits_text", "mnist16", "cifar16", "gaussians",
 )  # fmt: skip
 METHODS = (
-    "edm", "flow-matching", "sid", "sida", "sid2a", "di", "realuid", "dmd", "dmd2", "cd", "ct", "ict",
+    "edm", "flow-matching", "sid", "sim", "sida", "sid2a", "di", "realuid", "dmd", "dmd2", "cd", "ct", "ict",
     "ect", "tcm", "gdd", "gdd_i",
 )  # fmt: skip
 

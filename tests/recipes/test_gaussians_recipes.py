@@ -17,7 +17,9 @@ from distillkit.train.state import State
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 ALL = sorted(path.stem for path in RECIPES.glob("gaussians_*.toml"))
-ALONE = [name for name in ALL if not any(method in name for method in ("sid2a", "ect", "tcm", "gdd"))]  # without a parent
+ALONE = [
+    name for name in ALL if not any(method in name for method in ("sid2a", "ect", "tcm", "gdd"))
+]  # without a parent
 METHODS = "sid sida sid2a di dmd dmd2 cd ct ict ect tcm gdd"
 
 

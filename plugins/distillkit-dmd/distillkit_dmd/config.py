@@ -67,5 +67,5 @@ class SharedConfig(OptimizerConfig):
     G_P_std: float = field(default=1.4, validator=gt(0))
     """noise "lognormal": standard deviation of ln sigma in the generator's loss"""
     # the fake score, Eq. (6)
-    fake_weight: str = field(default="edm", validator=in_(("edm", "none")))
-    """weight of the denoising loss; "none": FastGen's"""
+    fake_weight: str = field(default="edm", validator=in_(("edm", "none", "eps")))
+    """weight of the denoising loss; "none": FastGen's; "eps": 1 / sigma^2, an error of the noise, as for SDXL"""

@@ -93,8 +93,9 @@ class Dmd(GeneratorLoss):
 
     def error(self, step: Step, D_fake: Tensor, sigma: Tensor) -> Tensor:
         """Eq. (6) [N] of images denoised, D_fake [N,C,H,W]."""
-        plain = self.config.fake_weight == "none"
-        loss = (D_fake - step.x) ** 2 if plain else denoising_loss(D_fake, step.x, sigma)
+        weight = self.config.fake_weight
+        loss = denoising_loss(D_fake, step.x, sigma) if weight == "edm" else (D_fake - step.x) ** 2
+        loss = loss / sigma**2 if weight == "eps" else loss
         return loss.flatten(1).mean(1)
 
     def matching_loss(

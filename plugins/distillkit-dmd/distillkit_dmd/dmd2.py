@@ -31,7 +31,6 @@ from distillkit.api import (
     Denoise,
     DenoisedFeatures,
     EncoderFeatures,
-    Rollout,
     State,
     Step,
     Turn,
@@ -47,6 +46,7 @@ from distillkit.api import (
     le,
     optional,
     record_logits,
+    rollout_of,
 )
 from distillkit.noise import fold
 from distillkit_dmd.classifier import Classifier, Guidance, classifier_for
@@ -144,7 +144,9 @@ class Dmd2(Dmd):
         if c.shared_pass and not isinstance(self.fake_score, DenoisedFeatures):
             name = type(self.fake_score).__name__
             raise UsageError(f"generator_loss.shared_pass needs a network with `denoised_features`: {name} has none")
-        self.rollout = None if c.rollout is None else rollout_of(state, c.rollout)
+        if c.rollout is not None:  # one step for all images where the calls before it cost time; else one for each
+            how = {"start": c.rollout, "drawn": "batch" if c.rollout == "noise" else "row"}
+            self.rollout = rollout_of(state, f'generator_loss.rollout = "{c.rollout}"', **how)
         critics = self.add_critics(state)
         state.turns = [Turn(name="generator", trains=("generator",), losses=("generator_loss",), every=self.ratio)]
         state.turns += self.guidance_turns(critics)
@@ -228,17 +230,3 @@ class Dmd2(Dmd):
         maps = cast(EncoderFeatures, self.features).encoder_features(y + sigma * n, sigma, labels)
         logits: Tensor = cast(Classifier, self.classifier)(maps)
         return logits
-
-
-def rollout_of(state: State, start: str) -> Rollout:
-    """Steps of the recipe's sampler, so that the student is trained at those it will draw by. Raises UsageError."""
-    sampler = state.recipe.sample
-    if sampler.name != "few-step" or len(sampler.config.sigmas) < 2:
-        raise UsageError(
-            f'generator_loss.rollout = "{start}" trains the steps of [sample] use = "few-step" with sigmas of two or '
-            "more, such as sigmas = [80.0, 17.5, 2.5, 0.2]"
-        )
-    c = sampler.config
-    # One step for all images where the calls before it cost time; else one for each.
-    drawn = "batch" if start == "noise" else "row"
-    return Rollout(sigmas=c.sigmas, drawn=drawn, start=start, clamp=c.clamp, sigma_min=c.sigma_min)

@@ -15,6 +15,7 @@ from distillkit.api import (
     in_,
     le,
     lt,
+    optional,
 )
 
 
@@ -34,6 +35,9 @@ class SharedConfig:
     """noise "lognormal": standard deviation of ln sigma in the generator's loss"""
     nonfinite_images: str = field(default="refuse", validator=in_(("refuse", "drop")))
     """an image with a NaN: the update is skipped, or that image is left out, as in the authors' code"""
+    rollout: str | None = field(default=None, validator=optional(in_(("last", "all"))))
+    """several steps: x is what a random one of the sampler few-step's makes, differentiated through the last call, or
+    all; unset: x is what the sampler ends with, through all"""
     # the fake score's loss
     ls: float = field(default=1.0, validator=gt(0))  # scale of the fake score's loss
     P_mean: float = -1.2  # mean of ln sigma in the fake score's loss

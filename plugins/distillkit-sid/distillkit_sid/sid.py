@@ -16,6 +16,9 @@ v = exp(u_psi(sigma)) the error that an EDM2 network expects of itself, lambda /
 (a) has + ls sum ln v (arXiv:2312.02696, Eq. (21)).
 With kappa, D_fake is guided (long and short guidance, arXiv:2406.01561): in (a) by kappa_1, in (b) by kappa_2, which
 is kappa_3 too, and kappa_4 is the scale of the teacher's guidance; published: all 1.5 to 4.5, alike, with alpha = 1.
+With `distance`, (b) is that of SIM, sim.py (arXiv:2410.16794).
+With several steps x is what the sampler `few-step` ends with, differentiated through all its steps (as LSG's code), or,
+with `rollout`, what a random one of its steps makes.
 Source: arXiv:2404.04057, Algorithm 1, in the form of its authors' code (github.com/mingyuanzhou/SiD; EDM2: its branch
 sida, `return_logvar`).
 """
@@ -40,10 +43,15 @@ from distillkit.api import (
     field,
     frozen,
     ge,
+    gt,
     hookimpl,
+    in_,
+    optional,
+    rollout_of,
 )
 from distillkit.noise import denoising_loss, rho_grid
 from distillkit_sid.config import SharedConfig
+from distillkit_sid.sim import of_sim, sim_loss
 
 FAKE_SCORE = (
     "Denoising error of the fake score at generated images: a level that it finds soon and keeps (30 on digits). A "
@@ -89,6 +97,10 @@ class Sid(GeneratorLoss):
         """guidance of the fake score while it trains (LSG's kappa_1); 1: none; above 1 a pass more"""
         kappa_generator: float = field(default=1.0, validator=ge(0), metadata=added_later(as_before=1.0))
         """guidance of the fake score in the generator's loss (LSG's kappa_2); 1: none; above 1 a pass more"""
+        distance: str | None = field(default=None, validator=[optional(in_(("l2", "huber"))), of_sim])
+        """of the two scores, with alpha = 1: SIM's loss, which publishes "huber"; unset: SiD's own"""
+        c: float = field(default=0.00054, validator=gt(0), metadata=added_later(as_before=0.00054))
+        """distance "huber": gaps below c, per root of an image's values, count as in "l2", larger ones all alike"""
 
     config: SharedConfig
 
@@ -108,12 +120,18 @@ class Sid(GeneratorLoss):
                 raise UsageError("generator_loss: shared_forward makes one pass for both losses: give one kappa twice")
         state.turns = joint() if self.joint else alternating()
 
+    def add_rollout(self, state: State) -> None:
+        """Several steps, with `rollout`: x is then of a random one."""
+        if (gradient := self.config.rollout) is not None:
+            self.rollout = rollout_of(state, f'generator_loss.rollout = "{gradient}"', gradient=gradient)
+
     @property
     def joint(self) -> bool:
         """Whether one turn has both losses."""
         return isinstance(self.config, Sid.Config) and self.config.shared_forward
 
     def add_fake_score(self, state: State, clip_value: float | None = None) -> None:
+        self.add_rollout(state)
         self.fake_score = state.add_network("fake_score", "teacher", self.config.optimizer(clip_value))
         psi = self.fake_score
         if self.config.logvar and not (isinstance(psi, LogVar) and psi.logvar_channels):
@@ -135,7 +153,7 @@ class Sid(GeneratorLoss):
 
     @hookimpl
     def generator_loss(self, state: State, step: Step, teacher_score: Denoise) -> Tensor:
-        """(b)."""
+        """(b), or SIM's."""
         c = self.config
         shared, self._shared = self._shared, None
         x, sigma, x_sigma, D_fake = shared or self.noisy_pass(step, self.guided("kappa_generator"))
@@ -143,7 +161,14 @@ class Sid(GeneratorLoss):
         u = self.expected_error(sigma).detach()
         (x, D_real, D_fake, u), _ = self.finite_rows(state, x, D_real, D_fake, u)
         w = sid_weight(x, D_real, c.w_min) * u.exp()
-        return c.lsg * sid_loss(x, D_real, D_fake, c.alpha, w).flatten(1).sum(1)
+        return c.lsg * self.gap(x, D_real, D_fake, w).flatten(1).sum(1)
+
+    def gap(self, x: Tensor, D_real: Tensor, D_fake: Tensor, w: Tensor) -> Tensor:
+        """(b) or SIM's, without lsg [N,C,H,W]."""
+        c = self.config
+        if not isinstance(c, Sid.Config) or c.distance is None:
+            return sid_loss(x, D_real, D_fake, c.alpha, w)
+        return sim_loss(x, D_real, D_fake, c.c if c.distance == "huber" else None, w)
 
     def noisy_pass(self, step: Step, network: Callable[..., Any]) -> tuple[Tensor, Tensor, Tensor, Any]:
         """x, sigma, x_sigma of (b) and what the network makes of them."""

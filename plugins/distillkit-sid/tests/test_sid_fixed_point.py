@@ -113,6 +113,21 @@ def test_a_generator_of_another_width_is_pulled_back_as_the_closed_form_says(
         assert at_s * (s - S) > 0 or alpha > 1
 
 
+@pytest.mark.parametrize("sigma", SIGMAS)
+def test_sim_pulls_back_as_the_closed_form_says(state: State, sigma: float) -> None:
+    """As SiD with alpha = 1 in the mean and half of that in the width; "huber" divides by the gap's size and c."""
+    for delta in (-0.2, 0.01):
+        l2, huber = (pull(state, Sid, M + delta, S, sigma, alpha=1.0, distance=d, c=0.1)[1:] for d in ("l2", "huber"))
+        away = sigma**2 / (S**2 + sigma**2)
+        assert l2 == pytest.approx((delta * away**2, 0), rel=1e-9, abs=1e-12)
+        assert huber == pytest.approx((delta * away**2 / math.hypot(delta * away, 0.1), 0), rel=1e-9, abs=1e-12)
+    for s in (0.4, 0.6):
+        a, b = (v**2 / (v**2 + sigma**2) for v in (S, s))
+        assert pull(state, Sid, M, s, sigma, alpha=1.0, distance="l2")[1:] == pytest.approx(
+            (0, s * (a - b) * (b - 1)), rel=1e-9, abs=1e-12
+        )
+
+
 @pytest.mark.parametrize("cls", [Sid, Sida])
 @pytest.mark.parametrize("sigma", SIGMAS)
 def test_nothing_pulls_where_the_images_are_the_data(state: State, cls: type[Sid], sigma: float) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -12,6 +14,7 @@ from distillkit_sid.sid import Sid, sid_loss, sid_weight
 from torch import Tensor
 
 from distillkit.api import Layout, UsageError
+from distillkit.builtin import few_step
 from distillkit.testing import toy_state
 from distillkit.testing.training import run
 
@@ -68,8 +71,36 @@ def test_the_generators_loss_is_the_authors(data: dict[str, Tensor], tag: str) -
     torch.testing.assert_close(D_real, data[f"{tag}_D_real"], **CLOSE)
     loss = sid_loss(x, D_real, D_fake, alpha, sid_weight(x, D_real, 1e-5))
     torch.testing.assert_close(loss, data[f"{tag}_loss"], **CLOSE)
-    (grad,) = torch.autograd.grad(loss.sum() / len(x), x)
+    total = loss.sum() / len(x)
+    torch.testing.assert_close(total, data[f"{tag}_total"], **CLOSE)
+    (grad,) = torch.autograd.grad(total, x)
     torch.testing.assert_close(grad, data[f"{tag}_grad_x"], **CLOSE)
+
+
+@pytest.mark.parametrize("tag", KAPPAS)
+def test_several_steps_and_the_gradient_through_them_are_the_authors(
+    data: dict[str, Tensor], tag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images of `few-step` at their times, and what the loss's gradient at x is to the student."""
+    first = 999 if tag == "k4_4step" else 625
+    steps = {"k15_2step": 2, "k4_4step": 4}.get(tag, 1)
+    student, times = VpEps(data["A"], data["B"], data["alphas_cumprod"], torch.tensor([0])), iter(range(steps))
+    student.A.requires_grad_(), student.B.requires_grad_()
+    sigmas = tuple(float((1 / data["alphas_cumprod"][int(first * (1 - i / steps))] - 1).sqrt()) for i in range(steps))
+
+    def G(x: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
+        t = torch.full((len(x),), int(first * (1 - next(times) / steps)))
+        return VpEps(student.A, student.B, data["alphas_cumprod"], t)(x, sigma, labels)
+
+    fresh = [data[key] for key in sorted(data) if re.match(rf"{tag}_draw\d+_randn_like", key)]
+    monkeypatch.setattr(few_step, "own_noise", lambda z, seed: lambda i: fresh[i])
+    sampler = few_step.FewStep(few_step.FewStep.Config(sigmas=sigmas, sigma_min=0.0, clamp=False))
+    labels, z = torch.arange(1.0, len(fresh[0]) + 1)[:, None], data[f"{tag}_draw00_randn"]
+    x = sampler.sample(cast(Any, SimpleNamespace(generator=G, seed=0)), z, labels)
+    torch.testing.assert_close(x, data[f"{tag}_x"], rtol=1e-4, atol=1e-3)
+    at_A, at_B = torch.autograd.grad(x, (student.A, student.B), data[f"{tag}_grad_x"])
+    torch.testing.assert_close(at_A, data[f"{tag}_grad_A"], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(at_B, data[f"{tag}_grad_B"], rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("tag", KAPPAS)
