@@ -28,6 +28,7 @@ SHARED = {"critic_noise": "matching", "shared_pass": True}
 GDD = {"width": 8, "projection": 4, "cmap": 4, "embedding": 4, "backbones": [{"use": "teacher-encoder"}]}
 HEADS = {"init": "scratch", "network": {"use": "guided-flow-map", "network": {**UNET, "second_time": True}}}
 SIGMAS = [80.0, 10.0, 2.0, 0.4]
+CTM = {"N": 8, "h": 3, "steps": "fixed"}
 EL = [{"use": "embedding", "real_batch": 16, "embeddings": [{"use": "convnet"}]}]
 
 
@@ -73,6 +74,8 @@ METHODS = (
     Method("PD", {"use": "pd", "start": 4}, {"F": 5}),
     Method("TRACT", {"use": "tract", "schedule": [4, 2, 1]}, {"F": 5}),
     Method("TRACT, form = edm, first phase", {"use": "tract", "form": "edm", "schedule": [4, 1]}, {"F": 6}),
+    Method("CTM, 3 of Heun's steps", {"use": "ctm", **CTM}, {"F": 16}),
+    Method("CTM, no denoising loss", {"use": "ctm", **CTM, "dsm": 0.0}, {"F": 13}),
     Method("GDD, without R1", {"use": "gdd", **GDD}, {"F": 4, "e": 4, "p": 4, "h": 8}),
     Method("GDD-I, without R1", {"use": "gdd-i", **GDD}, {"F": 4, "e": 4, "p": 4, "h": 8, "c": -1}),
     Method("CD + EL", {"use": "cd", "mu": 0.9}, {"F": 9, "f": 2, "m": 1}, terms=EL),

@@ -43,6 +43,8 @@ KNOWN: dict[tuple[str, str], str] = {
     ("features", "torchscript"): "distillkit-metrics",
     ("generator_loss", "cd"): "distillkit-cm",
     ("generator_loss", "ct"): "distillkit-cm",
+    ("generator_loss", "ctm"): "distillkit-ctm",
+    ("generator_loss", "ctm-gan"): "distillkit-ctm",
     ("generator_loss", "diff-instruct"): "distillkit-di",
     ("generator_loss", "dmd"): "distillkit-dmd",
     ("generator_loss", "dmd2"): "distillkit-dmd",

@@ -40,6 +40,7 @@ GDD = {
     "recipe": {"teacher_score": {"network": UNET}},
     "batch_level": "the discriminator's batch norms see a micro-batch, as in the paper's code",
 }
+CTM = {"batch_level": "CTM weighs its losses by gradients of a micro-batch, as in the authors' code"}
 AT_ONCE = {  # DMD's: no warm-up, steps that single precision can show
     "config": {"lr": 1e-3},
     "recipe": {
@@ -209,6 +210,8 @@ NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("sample", "heun"): {"config": {"S_churn": 1.0}},
     ("generator_loss", "sida"): SIDA,
     ("generator_loss", "sid2a"): SIDA,
+    ("generator_loss", "ctm"): CTM,
+    ("generator_loss", "ctm-gan"): CTM,
     ("generator_loss", "gdd"): GDD,
     ("generator_loss", "gdd-i"): GDD,
     ("backbone", "teacher-encoder"): {"recipe": {"teacher_score": {"network": UNET}}},

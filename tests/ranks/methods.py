@@ -60,6 +60,8 @@ METHODS: dict[str, toys.Tables] = {
     "tcm": {},
     "pd": {"generator_loss": {"start": 8}},
     "tract": {"generator_loss": {"schedule": [8, 2, 1]}},
+    "ctm": {"generator_loss": {"N": 6, "h": 3, "mu": 0.9, "dsm": 0.5}},
+    "ctm-gan": {"generator_loss": {"N": 6, "h": 3, "mu": 0.9, "width": 8, "lr": 1e-3}},
     "edm": {"generator": SCRATCH},
     "edm2": {"generator": {**SCRATCH, "network": EDM2}},
     "flow-matching": {"generator": SCRATCH},

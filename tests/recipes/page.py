@@ -16,7 +16,7 @@ DATA = (
 )  # fmt: skip
 METHODS = (
     "edm", "flow-matching", "sid", "sim", "sida", "sid2a", "di", "realuid", "dmd", "dmd2", "cd", "ct", "ict",
-    "ect", "tcm", "gdd", "gdd_i",
+    "ect", "tcm", "ctm", "ctm_gan", "gdd", "gdd_i",
 )  # fmt: skip
 
 
