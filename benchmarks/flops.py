@@ -67,6 +67,8 @@ METHODS = (
     Method("IMM", {"use": "imm"}, {"F": 4}),
     Method("iCT", {"use": "ict"}, {"F": 4}),
     Method("TCM", {"use": "tcm"}, {"F": 5}),
+    Method("sCD", {"use": "scd"}, {"F": 5}),
+    Method("sCT", {"use": "sct"}, {"F": 4}),
     Method("MeanFlow", {"use": "meanflow"}, {"F": 4}),
     Method("MeanFlow, distilled", {"use": "meanflow", "velocity": "teacher"}, {"F": 5}),
     Method("MeanFlow, guided", {"use": "meanflow", "kappa": 0.5}, {"F": 6}),

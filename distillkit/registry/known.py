@@ -60,6 +60,8 @@ KNOWN: dict[tuple[str, str], str] = {
     ("generator_loss", "meanflow"): "distillkit-meanflow",
     ("generator_loss", "pd"): "distillkit-pd",
     ("generator_loss", "realuid"): "distillkit-realuid",
+    ("generator_loss", "scd"): "distillkit-scm",
+    ("generator_loss", "sct"): "distillkit-scm",
     ("generator_loss", "sid"): "distillkit-sid",
     ("generator_loss", "sid2a"): "distillkit-sid",
     ("generator_loss", "sida"): "distillkit-sid",

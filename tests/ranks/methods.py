@@ -54,6 +54,7 @@ METHODS: dict[str, toys.Tables] = {
     "gdd-i": GDD,
     "cd": {"generator_loss": {"mu": 0.9}},
     "ct": {"generator": SCRATCH},
+    "scd": {"generator_loss": {"warmup_kimg": 0.05}},
     "ect": {"generator_loss": {"double_kimg": 0.025}},
     "imm": {"generator_loss": {"M": 2}},
     "ict": {"generator": SCRATCH},

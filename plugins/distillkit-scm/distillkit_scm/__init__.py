@@ -1,0 +1,3 @@
+"""Continuous-time consistency models: sCT and sCD."""
+
+NUMERICS = 1

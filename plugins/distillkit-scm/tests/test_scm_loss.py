@@ -1,0 +1,169 @@
+"""sCT and sCD against the reference's numbers, and what their equations promise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from distillkit_scm.levels import noise_share, truncated_lognormal
+from distillkit_scm.scm import Scm
+from torch import Tensor, nn
+
+from distillkit.api import UsageError
+from distillkit.testing import replayed, toy_state
+from distillkit.train.state import State
+
+CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-7}
+JVP: dict[str, Any] = {"rtol": 1e-3, "atol": 1e-6}
+Data = dict[str, Tensor]
+S = 0.5
+PLAIN = {"per_pixel": False, "prior": False}
+CASES: dict[str, dict[str, Any]] = {
+    "sct_it0": {}, "sct_it2500": {}, "sct_it20000": {}, "sct_max800": {"sigma_max": 800.0}, "sct_plain": PLAIN,
+    "scd_it2500": {}, "scd_it20000": {}, "scd_cfg": {},
+}  # fmt: skip
+
+
+class Stub(nn.Module):
+    """D = A sin(x) + B (1 + 0.1 ln sigma) + 0.05 label."""
+
+    sigma_min, sigma_max, sigma_data = 0.0, float("inf"), S
+    compute_dtype: Any = None
+
+    def __init__(self, A: Tensor, B: Tensor) -> None:
+        super().__init__()
+        self.A, self.B = nn.Parameter(A.clone()), nn.Parameter(B.clone())
+
+    def forward(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
+        D = self.A * x.sin() + self.B * (1 + 0.1 * sigma.log())
+        return D if labels is None else D + 0.05 * labels.view(-1, 1, 1, 1)
+
+
+class Given(nn.Module):
+    """u, one number an image."""
+
+    def __init__(self, u: Tensor) -> None:
+        super().__init__()
+        self.u = nn.Parameter(u.clone())
+
+    def forward(self, sigma: Tensor) -> Tensor:
+        return self.u.view(-1, 1, 1, 1)
+
+
+@pytest.fixture(scope="module")
+def data() -> Data:
+    with np.load(Path(__file__).parent / "data" / "scm_io.npz") as data:
+        return {key: torch.from_numpy(data[key]) for key in data.files}
+
+
+def ready(method: str, iteration: float = 1.0, **keys: Any) -> tuple[Scm, State]:
+    """The method as the engine has set it up, r being min(1, iteration)."""
+    C = {"sigma_max": 80.0, "warmup_kimg": 1.0, **keys}
+    state = toy_state(
+        dataset={"resolution": 8, "channels": 3, "label_dim": 0}, generator_loss={"use": method, **C},
+        run={"precision": "fp64"},
+    )  # fmt: skip
+    state.nimg = round(1000 * iteration)
+    return cast(Scm, state.components["generator_loss"]), state
+
+
+@pytest.mark.parametrize("tag", CASES)
+def test_the_loss_and_its_gradients_are_the_references(data: Data, tag: str) -> None:
+    loss, state = ready(tag[:3], float(data[f"{tag}_warmup"]), **CASES[tag])
+    student, u = Stub(data["A"].double(), data["B"].double()), Given(data["logvar"].double())
+    state.generator, loss.head = cast(Any, student), cast(Any, u)
+    teacher = Stub(data["At"].double(), data["Bt"].double()).requires_grad_(False)
+
+    def guided(x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
+        D, none = teacher(x, sigma, labels), teacher(x, sigma, data["neg_condition"])
+        guided: Tensor = D + 0.5 * (D - none)
+        return guided
+
+    draws = [data[f"{tag}_draw00_rand"].view(-1, 1, 1, 1), data[f"{tag}_draw01_randn_like"]]
+    step = replayed(state, draws, real=data["real"].double())
+    cast(Any, step).labels = data["condition"][:, None]
+    value = loss.generator_loss(state, step, cast(Any, guided if tag == "scd_cfg" else teacher))
+    torch.testing.assert_close(value, data[f"{tag}_loss_per_image"], **JVP)
+    value.mean().backward()
+    torch.testing.assert_close(value.mean(), data[f"{tag}_total_loss"], **JVP)
+    for name, p in (("A", student.A), ("B", student.B), ("logvar", u.u)):
+        torch.testing.assert_close(p.grad, data[f"{tag}_grad_{name}"].double(), **JVP)
+
+
+def test_noise_levels_are_the_references(data: Data) -> None:
+    for tag, high in (("sct_it0", 80.0), ("sct_max800", 800.0)):
+        found = truncated_lognormal(data[f"{tag}_draw00_rand"], -1.0, 1.4, 0.002, high)
+        torch.testing.assert_close(found, data[f"{tag}_t"], rtol=1e-12, atol=0)
+    ends = truncated_lognormal(torch.tensor([0.0, 1 - 2**-24]), -1.0, 1.4, 0.002, 80.0)
+    torch.testing.assert_close(ends, torch.tensor([0.002, 80.0]), rtol=1e-2, atol=0)
+
+
+def test_trigflows_form_is_edms(data: Data) -> None:
+    t = data["trig_t"].view(-1, 1, 1, 1)
+    torch.testing.assert_close(t, S * data["trig_t_hat"].view_as(t).tan(), rtol=1e-6, atol=0)
+    sin2, cos2 = noise_share(t, S)
+    x, D = data["trig_x_t"].double(), data["trig_x0"].double()
+    torch.testing.assert_close(cos2.sqrt() * x, data["trig_x_hat"].double(), **CLOSE)
+    F = (cos2 * x - D) / (S * sin2.sqrt())
+    torch.testing.assert_close(F, data["trig_F"].double(), **CLOSE)
+    torch.testing.assert_close(cos2 * x - S * sin2.sqrt() * F, data["trig_flow_to_x0"].double(), rtol=1e-4, atol=1e-6)
+
+
+class Map(nn.Module):
+    """The consistency function of N(m, v), where v times `off` is its own idea of it; at 1 the true one."""
+
+    sigma_min, sigma_max, sigma_data = 0.0, float("inf"), S
+    compute_dtype: Any = None
+
+    def __init__(self, off: float = 1.0) -> None:
+        super().__init__()
+        self.m, self.off = nn.Parameter(torch.tensor(0.3, dtype=torch.float64)), off
+
+    def forward(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
+        v = 0.4 * self.off
+        return self.m + (x - self.m) * (v / (v + sigma**2)).sqrt()
+
+
+def denoised(x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
+    """D of N(0.3, 0.4)."""
+    return (0.4 * x + sigma**2 * 0.3) / (0.4 + sigma**2)
+
+
+@pytest.mark.parametrize(("off", "level"), [(1.0, 0.0), (4.0, 0.01)])
+def test_scds_tangent_is_zero_at_the_true_consistency_function_alone(off: float, level: float) -> None:
+    loss, state = ready("scd")
+    state.generator = cast(Any, Map(off))
+    step = replayed(state, [torch.rand(64, 1, 1, 1), torch.randn(64, 3, 8, 8)], real=torch.randn(64, 3, 8, 8).double())
+    loss.generator_loss(state, step, cast(Any, denoised))
+    tangent = state.records.means()["scm/tangent"]
+    assert tangent < 1e-12 if level == 0 else tangent > level
+
+
+def test_before_r_rises_the_loss_pulls_the_student_to_what_lies_ahead() -> None:
+    loss, state = ready("scd", iteration=0.0, c=1e6)  # a large c leaves g as it is, but for a factor
+    student = Stub(torch.full((3, 8, 8), 0.5).double(), torch.zeros(3, 8, 8).double())
+    state.generator, loss.head = cast(Any, student), cast(Any, Given(torch.zeros(8).double()))
+    u, n, y = torch.rand(8, 1, 1, 1), torch.randn(8, 3, 8, 8), torch.randn(8, 3, 8, 8).double()
+    value = loss.generator_loss(state, replayed(state, [u, n], real=y), cast(Any, denoised))
+    found = torch.autograd.grad(value.sum(), student.B)[0]
+    sigma = truncated_lognormal(u.double(), -1.0, 1.4, 0.002, 80.0)
+    sin2, cos2 = noise_share(sigma, S)
+    D = student(y + sigma * n.double(), sigma)
+    error = (denoised(y + sigma * n.double(), sigma) - D).detach()
+    want = -2 * cos2 / (S * sin2 * 1e6 * sigma * 192**2) * error * (1 + 0.1 * sigma.log())
+    largest = want.sum(0).abs().max()
+    torch.testing.assert_close(found / largest, want.sum(0) / largest, rtol=1e-4, atol=1e-6)
+
+
+def test_scd_without_a_teacher_and_levels_that_cross_are_refused() -> None:
+    with pytest.raises(UsageError, match="needs a \\[teacher_score\\] table"):
+        toy_state(
+            generator_loss={"use": "scd"},
+            teacher_score={"remove": True},
+            generator={"init": "scratch", "network": {"use": "mlp"}},
+        )
+    with pytest.raises(UsageError, match="sigma_min"):
+        toy_state(generator_loss={"use": "sct", "sigma_min": 900.0})
