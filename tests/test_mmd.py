@@ -213,3 +213,21 @@ def test_memory_is_the_rows_and_a_few_tiles_not_the_matrix() -> None:
     assert 15 < peak_mb(2048, 512, 256) < 40  # the whole matrix in fp32 is 16 MB, and autograd keeps many
     table = 1024 * 64 * 4 / 2**20
     assert peak_mb(1024, 64, 16) < 6 * table
+
+
+@pytest.mark.parametrize("kernel", KERNELS[:1] + KERNELS[2:])
+def test_the_kernel_of_many_small_samples_and_its_gradients_are_by_definition(kernel: Kernel) -> None:
+    a, b = (rows(12, 5, seed).view(3, 4, 5).requires_grad_() for seed in (0, 1))
+    s2, weight = torch.tensor([0.7, 2.0, 9.0], dtype=torch.float64), rows(12, 4, 2).view(3, 4, 4)
+    found = mmd.pairwise(a, b, kernel, s2[:, None, None])
+    want = torch.stack([gram(*pair, kernel, float(one)) for *pair, one in zip(a, b, s2, strict=True)])
+    torch.testing.assert_close(found, want)
+    for one, other in zip(*(torch.autograd.grad((k * weight).sum(), (a, b)) for k in (found, want)), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_samples_that_are_nearer_than_the_least_distance_do_not_push_each_other() -> None:
+    a = torch.zeros(1, 2, 3, dtype=torch.float64, requires_grad=True)
+    k = mmd.pairwise(a, torch.full((1, 1, 3), 1e-9, dtype=torch.float64), Distance(None), 1.0, least=1e-8)
+    assert torch.allclose(k, torch.tensor(-1e-8, dtype=torch.float64), rtol=1e-9, atol=0)
+    assert not torch.autograd.grad(k.sum(), a)[0].any()

@@ -193,6 +193,29 @@ def test_a_flow_map_is_followed_exactly_by_any_jumps(keys: dict[str, Any]) -> No
     torch.testing.assert_close(x, z * 80 * S / math.sqrt(S**2 + 80**2), rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize(
+    "keys", [{}, {"steps": 3}, {"sigmas": (80.0, 2.0)}, {"grid": "flow", "steps": 4, "shift": 0.5}]
+)
+def test_the_last_jump_of_a_flow_map_may_end_above_0(keys: dict[str, Any]) -> None:
+    z, end, shift = z_rows(), 0.1, keys.get("shift", 1.0)
+    x = sample(FlowMap, Map(gaussian_map, sigma_max=80.0), z, end=end, **keys)
+    there = z * 80 * math.sqrt((S**2 + end**2) / (S**2 + 80**2))
+    torch.testing.assert_close(x, there * shift / (shift + end), rtol=1e-6, atol=1e-9)
+
+
+def test_a_flow_map_is_guided_by_its_own_answer_without_labels() -> None:
+    class Told(Map):
+        def forward(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None, **further: Any) -> Tensor:
+            return x * 0 + (0.0 if labels is None else labels.sum(1).view(-1, 1, 1, 1))
+
+    z = z_rows()
+    config = FlowMap.Config(guidance=1.5, steps=3)
+    assert FlowMap(config).nfe == 6 and FlowMap(FlowMap.Config(steps=3)).nfe == 3
+    state = SimpleNamespace(generator=Told(gaussian_map, sigma_max=80.0), seed=0)
+    x = FlowMap(config).sample(state, z, torch.full((len(z), 2), 0.5))
+    torch.testing.assert_close(x, torch.full_like(z, 1.5))
+
+
 def test_a_denoiser_without_a_second_time_is_stepped_as_by_euler() -> None:
     keys = {"steps": 5}
     assert torch.equal(

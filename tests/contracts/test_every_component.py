@@ -218,6 +218,7 @@ NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("generator_loss", "dmd"): AT_ONCE,
     ("generator_loss", "dmd2"): AT_ONCE,
     ("generator_loss", "imf"): {"recipe": {"generator": {"init": "scratch", "network": HEADS}}},
+    ("generator_loss", "imm"): {"config": {"label_dropout": 0.2}},
     ("generator_loss", "realuid"): {"config": {"updates": 1, "alpha": 0.9, "beta": 0.95}},
     ("auxiliary_loss", "regression"): {
         "waits": {"pairs.py:__getitem__": "for nothing: the pairs are files, and their numbers are the host's"},

@@ -20,7 +20,7 @@ SMALL = ("r1_every=2", "projection=8", "width=16", "embedding=8", "cmap=4")
 AT_ONCE = ("generator_after_kimg=0.016", "gan_after_kimg=0.008")
 HOSTS = {  # recipe: what it needs to do all that it does within a few iterations
     "sid": (), "sida": AT_ONCE, "sid2a": AT_ONCE, "di": (), "dmd": (), "dmd2": ("dfake_gen_update_ratio=2",),
-    "cd": (), "ct": (), "ect": ("double_kimg=0.02",), "gdd": SMALL, "gdd_i": SMALL,
+    "cd": (), "ct": (), "ect": ("double_kimg=0.02",), "imm": (), "gdd": SMALL, "gdd_i": SMALL,
 }  # fmt: skip
 TERMS = {
     "nothing": "",
@@ -71,7 +71,7 @@ def go(host: str, term: str, runs: Path) -> Path:
 
 
 PAIRS = [(host, term) for host in HOSTS for term in TERMS]
-WITHOUT_A_TEACHER = [("ct", "adversarial"), ("ct", "regression")]
+WITHOUT_A_TEACHER = [(host, term) for host in ("ct", "imm") for term in ("adversarial", "regression")]
 
 
 @pytest.mark.parametrize(("host", "term"), [pair for pair in PAIRS if pair not in WITHOUT_A_TEACHER])
