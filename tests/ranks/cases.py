@@ -64,6 +64,7 @@ CASES: dict[str, dict[str, Any]] = {
     "cd el": {"generator_loss": {"use": "cd", "mu": 0.9}, "sample": {"use": "few-step"}, **EL},
     "tract": {"generator_loss": {"use": "tract", "schedule": [8, 2, 1]}, "run": {"kimg": 0.16}},  # a phase ends within
     "ctm": {"generator_loss": {"use": "ctm", "N": 6, "h": 3, "mu": 0.9, "adaptive": False}},
+    "tcm": {"generator_loss": {"use": "tcm"}, "sample": {"use": "few-step"}},
     "sid recomputed": {
         "teacher_score": {"use": "toy", "network": DDPMPP},
         "generator": {"dropout": 0.1},
