@@ -35,8 +35,8 @@ def tox() -> configparser.ConfigParser:
 each = pytest.mark.parametrize("project", PROJECTS, ids=names)
 
 
-def test_there_are_twenty_two_distributions_and_their_folders_have_their_names() -> None:
-    assert len(PROJECTS) == 22
+def test_there_are_twenty_three_distributions_and_their_folders_have_their_names() -> None:
+    assert len(PROJECTS) == 23
     assert [project.name for project in PROJECTS[1:]] == [names(project) for project in PROJECTS[1:]]
 
 

@@ -11,12 +11,13 @@ PAGE = Path(__file__).parents[2] / "recipes" / "README.md"
 MARK = "<!-- From here on written by tests/recipes/page.py. -->\n"
 DATA = (
     "cifar10_cond", "cifar10_uncond", "ffhq", "afhq", "imagenet64",
-    "imagenet256", *(f"imagenet512_{size}" for size in ("xs", "s", "m", "l", "xl", "xxl")),
+    "imagenet256", "imagenet256_b", "imagenet256_l",
+    *(f"imagenet512_{size}" for size in ("xs", "s", "m", "l", "xl", "xxl")),
     "digits", "digits_uncond", "digits_text", "mnist16", "cifar16", "gaussians",
 )  # fmt: skip
 METHODS = (
     "edm", "flow-matching", "sid", "sim", "sida", "sid2a", "di", "realuid", "dmd", "dmd2", "cd", "ct", "ict",
-    "ect", "tcm", "ctm", "ctm_gan", "imm", "gdd", "gdd_i",
+    "ect", "tcm", "ctm", "ctm_gan", "imm", "meanflow", "imf", "gdd", "gdd_i",
 )  # fmt: skip
 
 

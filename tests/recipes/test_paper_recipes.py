@@ -52,7 +52,7 @@ def test_data_and_teacher_are_those_of_the_paper(name, recipes):
     teacher = TEACHERS[data].replace("-vp", "-ve") if ncsnpp else TEACHERS[data]
     if name.startswith(("imagenet64_ect", "imagenet64_tcm")):
         teacher = "edm2-img64-s-1073741-0.075.pkl"
-    scratch = ("_ct" in name and "_ctm" not in name) or "_ict" in name
+    scratch = ("_ct" in name and "_ctm" not in name) or any(mark in name for mark in ("_ict", "_imm", "_meanflow"))
     assert recipe.teacher_score is None if scratch else recipe.teacher_score.config.checkpoint == teacher
     (fid,) = recipe.evaluate
     assert (fid.config.protocol, fid.config.images) == ("edm", 50_000)
