@@ -18,7 +18,7 @@ from distillkit.api import UsageError
 from distillkit.disk import checkpoint
 from distillkit.run import pieces as for_ranks
 from distillkit.testing import toys
-from distillkit.testing.training import run
+from distillkit.testing.training import copied, differences, run
 from distillkit.train import snapshot
 from distillkit.train.build import build
 from distillkit.train.ranks import pieces
@@ -78,6 +78,11 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "gdd": {"generator_loss": {"use": "gdd", **GDD}, "run": {"micro_batch": 4}},
 }
+LORA = {
+    "teacher_score": {"use": "toy", "network": DDPMPP},
+    "generator": {"adapter": {"use": "lora", "rank": 2}, "dropout": 0.1, "optimizer": {"lr": 1e-2}},
+    "generator_loss": {"use": "sid", "lr": 1e-2, **SLOW},
+}
 BASE: dict[str, Any] = {
     "run": {"kimg": 0.8, "precision": "fp64", "threads": 1},
     "generator": {"optimizer": {"lr": 1e-3, "clip_norm": 1.0}, "ema": "power"},
@@ -121,6 +126,20 @@ def compared(ranks: Group, tables: dict[str, Any], shards: int, longer: bool) ->
     run(cut, 16 if longer else 0)
     found["20"] = difference(twenty, weights(cut))
     return found
+
+
+def adapted(ranks: Group) -> dict[str, Any]:
+    """Adapters (LoRA) by all processes against one alone, and what a resumed run has in other bits."""
+    ranks.asked_shards = ranks.shards = 1
+    alone = weights(run(build(toys.toy_recipe(**toys.merged(BASE, LORA)), toys.catalog()), 4))
+    start = weights(state_of(ranks, LORA))
+    state = run(state_of(ranks, LORA), 2)
+    half = copied(state)
+    whole = run(state, 2)
+    resumed = state_of(ranks, LORA)
+    snapshot.restore(resumed, *half)
+    unlike = differences(copied(run(resumed, 2)), copied(whole))
+    return {"moved": difference(start, alone), "apart": difference(alone, weights(whole)), "unlike": unlike}
 
 
 def penalty(ranks: Group) -> float:
@@ -216,7 +235,7 @@ def main(folder: Path, names: list[str]) -> None:
         if ranks.first:
             print(name, found[name], f"{time.perf_counter() - begun:.1f} s", flush=True)
     if not names:
-        found |= {"penalty": penalty(ranks), **refusals(ranks)}
+        found |= {"adapted": adapted(ranks), "penalty": penalty(ranks), **refusals(ranks)}
     if ranks.first:
         (folder / "found.json").write_text(json.dumps(found))
     ranks.leave(well=True)

@@ -66,6 +66,12 @@ def test_networks_in_pieces_train_the_weights_of_whole_ones(found: dict[str, Any
     assert numbers["4"] <= (1e-3 if rounds else 1e-10) and numbers["20"] <= (1e-2 if rounds else 1e-9)
 
 
+def test_adapters_train_on_two_processes_as_on_one_and_go_on_to_the_bit(found: dict[str, Any]) -> None:
+    """Whole networks that share their weights with the teacher: what is summed are the adapters' gradients."""
+    numbers = found["adapted"]
+    assert numbers["moved"] > 1e-5 and numbers["apart"] < 1e-10 and numbers["unlike"] == []
+
+
 def test_a_penalty_on_gradients_reaches_the_weights(found: dict[str, Any]) -> None:
     assert found["penalty"] < 1e-12
 
