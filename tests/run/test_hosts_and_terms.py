@@ -21,6 +21,7 @@ AT_ONCE = ("generator_after_kimg=0.016", "gan_after_kimg=0.008")
 HOSTS = {  # recipe: what it needs to do all that it does within a few iterations
     "sid": (), "sida": AT_ONCE, "sid2a": AT_ONCE, "di": (), "dmd": (), "dmd2": ("dfake_gen_update_ratio=2",),
     "cd": (), "ct": (), "ect": ("double_kimg=0.02",), "imm": (), "gdd": SMALL, "gdd_i": SMALL,
+    "pd": ("start=4",), "tract": ("schedule=[4,2,1]",),
 }  # fmt: skip
 TERMS = {
     "nothing": "",
