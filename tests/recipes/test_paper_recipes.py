@@ -48,7 +48,7 @@ def test_data_and_teacher_are_those_of_the_paper(name, recipes):
     recipe, data = recipes[name], next(data for data in DATA if name.startswith(data))
     assert recipe.dataset.config.path == IMAGES.get(data, "cifar-10-python.tar.gz")
     assert recipe.dataset.config.labels == (data in ("cifar10_cond", "imagenet64"))
-    ncsnpp = "gdd" in name or "_cd" in name
+    ncsnpp = "gdd" in name or "_cd" in name or "_tract" in name
     teacher = TEACHERS[data].replace("-vp", "-ve") if ncsnpp else TEACHERS[data]
     if name.startswith(("imagenet64_ect", "imagenet64_tcm")):
         teacher = "edm2-img64-s-1073741-0.075.pkl"
