@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+END = 1e-5  # least distance of t from 0, where sigma is infinite, and from 1, where rounding is all of a velocity
 POSITIVE: Any = optional(gt(0))  # an int bound is none for floats to attrs
 
 
@@ -144,7 +145,8 @@ class RealUid(GeneratorLoss):
 
     def path(self, step: Step) -> tuple[Tensor, Tensor]:
         """t [N,1,1,1] and n [N,C,H,W]."""
-        return step.uniform(*self.times), step.randn_like(step.x)
+        t = step.uniform(*self.times).clamp(END, 1 - END)
+        return t, step.randn_like(step.x)
 
 
 def misfit(D: Denoise, x: Tensor, n: Tensor, t: Tensor, labels: Tensor | None, s: float) -> Tensor:

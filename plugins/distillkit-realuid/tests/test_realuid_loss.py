@@ -151,6 +151,17 @@ def test_times_are_those_whose_noise_the_networks_know() -> None:
     assert high == pytest.approx(1 / (1 + cast(Any, net).sigma_min))
 
 
+@pytest.mark.parametrize("t", [0.0, 1 - 1e-7])
+def test_the_very_ends_of_the_path_give_finite_numbers(data: Data, t: float) -> None:
+    loss, state = ready(data, 0.92, 0.94)
+    x = data["x_gen"].clone().requires_grad_()
+    draws = [torch.full((4, 1, 1, 1), t), data["x0"]]
+    made = replayed(state, draws, x)
+    made.labels = data["y"][:, None]
+    loss.generator_loss(made, cast(Any, Flow(data["At"], data["Bt"]))).sum().backward()
+    assert x.grad is not None and bool(x.grad.isfinite().all())
+
+
 @pytest.mark.parametrize(("keys", "told"), [({"beta": 0.9}, "beta"), ({"t_min": 0.6, "t_max": 0.5}, "t_min")])
 def test_numbers_that_do_not_fit_are_refused(keys: dict[str, Any], told: str) -> None:
     with pytest.raises(UsageError, match=told):
