@@ -40,7 +40,10 @@ GDD = {
     "recipe": {"teacher_score": {"network": UNET}},
     "batch_level": "the discriminator's batch norms see a micro-batch, as in the paper's code",
 }
-CTM = {"batch_level": "CTM weighs its losses by gradients of a micro-batch, as in the authors' code"}
+CTM = {
+    "config": {"N": 4, "h": 2},
+    "batch_level": "CTM weighs its losses by gradients of a micro-batch, as in the authors' code",
+}
 AT_ONCE = {  # DMD's: no warm-up, steps that single precision can show
     "config": {"lr": 1e-3},
     "recipe": {

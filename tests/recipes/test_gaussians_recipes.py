@@ -20,7 +20,7 @@ ALL = sorted(path.stem for path in RECIPES.glob("gaussians_*.toml"))
 ALONE = [
     name for name in ALL if not any(method in name for method in ("sid2a", "ect", "tcm", "gdd"))
 ]  # without a parent
-METHODS = "sid sida sid2a di dmd dmd2 cd ct ict ect tcm imm gdd"
+METHODS = "sid sida sid2a di dmd dmd2 cd ct ict ect tcm imm ctm gdd"
 
 
 def start(name: str, *sets: str) -> State:
