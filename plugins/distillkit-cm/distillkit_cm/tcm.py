@@ -15,8 +15,8 @@ to T = sigma_max, images are the student's.
 Where r < t', as at the boundary, the target is f_0: what it knows is handed to the student there. (c) and (d) are
 ECT's, of its last stage. Where p of the batch is less than a row, each row is at the boundary with probability p.
 The same noise, weights and dropout masks serve f*_t and f*_r.
-Source: arXiv:2410.14895, in the form of its authors' code (github.com/NVlabs/TCM), whose weights of EDM2 are
-weight = "edm" and c = 0.06; the bound epsilon is FastGen's (github.com/NVlabs/FastGen), there 1e-6.
+Source: arXiv:2410.14895, in the form of its authors' code (github.com/NVlabs/TCM), which trains EDM2 with
+weight = "edm" and c = 0.06. epsilon is FastGen's (github.com/NVlabs/FastGen), 1e-6 in the authors' code.
 """
 
 from __future__ import annotations
