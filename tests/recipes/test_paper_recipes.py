@@ -175,6 +175,32 @@ def test_consistency_from_scratch_and_on_cifar_has_the_published_constants(recip
     assert all(recipe.generator.init == "scratch" for recipe in (ct, large))
 
 
+def test_ict_and_tcm_have_the_published_constants(recipes):
+    ict, deep, tcm, large = (
+        recipes[f"{name}"] for name in ("cifar10_uncond_ict", "cifar10_uncond_ict_deep", "cifar10_uncond_tcm",
+                                        "imagenet64_tcm")
+    )  # fmt: skip
+    assert (ict.run.batch, ict.run.kimg, ict.generator.optimizer.name) == (1024, 400 * 1024, "radam")
+    assert (ict.generator.optimizer.lr, ict.generator.init, ict.generator.network.config.dropout) == (
+        1e-4,
+        "scratch",
+        0.3,
+    )
+    assert 0.5 ** (1024 / (1000 * ict.generator.ema_halflife_kimg)) == pytest.approx(0.99993, abs=1e-7)
+    loss = ict.generator_loss.config
+    assert (loss.s0, loss.s1, loss.P_mean, loss.P_std, loss.c) == (10, 1280, -1.1, 2.0, None)
+    assert deep.generator.network.config.num_blocks == 2 * ict.generator.network.config.num_blocks
+    assert (tcm.run.batch, tcm.run.kimg, tcm.generator.dropout) == (1024, 300 * 1024, 0.2)
+    assert (tcm.generator.optimizer.name, tcm.generator.optimizer.lr) == ("radam", 5e-5)
+    assert 0.5 ** (1024 / (1000 * tcm.generator.ema_halflife_kimg)) == pytest.approx(0.9999, abs=1e-7)
+    loss = tcm.generator_loss.config
+    assert (loss.t_prime, loss.df, loss.P_mean, loss.P_std, loss.p, loss.w_b) == (1, 0.01, 0, 0.2, 0.25, 0.1)
+    assert (loss.ratio, loss.c, loss.weight) == (0.999, 1e-8, "step")
+    loss, adam = large.generator_loss.config, large.generator.optimizer
+    assert (large.run.batch, large.run.kimg, adam.lr, adam.betas) == (1024, 400 * 1024, 5e-4, (0.9, 0.99))
+    assert (loss.ratio, loss.c, loss.weight, adam.ref_kimg * 1000) == (0.9961, 0.06, "edm", 8000 * 1024)
+
+
 def test_dmd_on_imagenet_and_dmd2_on_cifar_have_the_published_constants(recipes):
     dmd, dmd2 = recipes["imagenet64_dmd"], recipes["cifar10_cond_dmd2"]
     assert (dmd.run.batch, dmd.run.kimg) == (336, 350 * 336)
