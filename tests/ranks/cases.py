@@ -34,6 +34,7 @@ EDM2 = {
     "channels_per_head": 4, "logvar_channels": 4,
 }  # fmt: skip
 DDPMPP = {"use": "edm-ddpmpp", "model_channels": 8, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4]}
+HEADS = {"use": "guided-flow-map", "network": {"use": "mlp", "width": 32, "depth": 3, "second_time": True}}
 SLOW = {"warmup_kimg": 0.0}
 CASES: dict[str, dict[str, Any]] = {
     "sid": {"generator_loss": {"use": "sid", "lr": 1e-3, **SLOW}},
@@ -65,6 +66,8 @@ CASES: dict[str, dict[str, Any]] = {
     "tract": {"generator_loss": {"use": "tract", "schedule": [8, 2, 1]}, "run": {"kimg": 0.16}},  # a phase ends within
     "ctm": {"generator_loss": {"use": "ctm", "N": 6, "h": 3, "mu": 0.9, "adaptive": False}},
     "tcm": {"generator_loss": {"use": "tcm"}, "sample": {"use": "few-step"}},
+    "meanflow": {"generator_loss": {"use": "meanflow", "kappa": 0.5, "ratio": 0.75}},
+    "imf": {"generator": {"init": "scratch", "network": HEADS}, "generator_loss": {"use": "imf"}},
     "sid recomputed": {
         "teacher_score": {"use": "toy", "network": DDPMPP},
         "generator": {"dropout": 0.1},

@@ -68,15 +68,19 @@ class GuidedModule(nn.Module):
 
     def forward(
         self, x: Tensor, sigma: Tensor | float, labels: Tensor | None = None, augment_labels: Tensor | None = None, *,
-        r: Tensor | float | None = None,
+        r: Tensor | float | None = None, guidance: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
-        return self.heads(x, sigma, labels, r, x.new_tensor(self.guidance).expand(len(x), 3))[0]
+        """D [N,C,H,W] of the jump to r; with guidance [N,3] that of the velocity after it, [N,2C,H,W]."""
+        told = x.new_tensor(self.guidance).expand(len(x), 3) if guidance is None else guidance
+        labels = x.new_zeros(len(x), self.label_dim) if labels is None else labels.to(x.dtype)
+        labels = torch.cat([labels, 1 - 1 / told[:, :1], told[:, 1:]], dim=1)
+        D: Tensor = self.inner(torch.cat([x, x], dim=1), sigma, labels, r=r)
+        return D[:, : self.channels] if guidance is None else D
 
     def heads(
-        self, x: Tensor, sigma: Tensor | float, labels: Tensor | None, r: Tensor | float | None, guidance: Tensor
+        self, x: Tensor, sigma: Tensor, labels: Tensor | None, r: Tensor | None, guidance: Tensor
     ) -> tuple[Tensor, Tensor]:
         """D of the jump to r, and the velocity's D, each [N,C,H,W]; guidance [N,3]: omega, t_min and t_max."""
-        labels = x.new_zeros(len(x), self.label_dim) if labels is None else labels.to(x.dtype)
-        told = torch.cat([labels, 1 - 1 / guidance[:, :1], guidance[:, 1:]], dim=1)
-        D: Tensor = self.inner(torch.cat([x, x], dim=1), sigma, told, r=r)
-        return D[:, : self.channels], D[:, self.channels :]
+        # By way of the module itself: where ranks share it, that is where its weights come together.
+        D_u, D_v = self(x, sigma, labels, r=r, guidance=guidance).chunk(2, dim=1)
+        return D_u, D_v

@@ -16,6 +16,7 @@ from distillkit_meanflow.meanflow import MeanFlow
 from torch import Tensor, nn
 
 from distillkit.api import UsageError
+from distillkit.builtin.flow_map import FlowMap
 from distillkit.testing import replayed, toy_state
 
 Data = dict[str, Tensor]
@@ -60,7 +61,7 @@ def numbered(labels: Tensor | None, z: Tensor) -> Tensor:
 class Stub(nn.Module):
     """u = A sin(z) + B (1 + t - r/2 + t r) + 0.05 label, as a denoiser; `calls`: whether it was in training mode."""
 
-    sigma_min, sigma_max = 0.0, float("inf")
+    sigma_min, sigma_max, second_time = 0.0, float("inf"), True
 
     def __init__(self, A: Tensor, B: Tensor) -> None:
         super().__init__()
@@ -163,6 +164,16 @@ def test_improved_meanflows_loss_and_its_gradients_are_the_references(data: dict
     torch.testing.assert_close(found, io[f"{tag}_loss"], **CLOSE)
     for name, p in student.named_parameters():
         torch.testing.assert_close(p.grad, io[f"{tag}_grad_{name}"], **CLOSE)
+
+
+def test_one_step_is_the_authors_sample(data: dict[str, Data]) -> None:
+    """They begin at t = 1, where the noise level is infinite: here as near as float64 can tell."""
+    io = data["meanflow"]
+    z = io["py_sample_draw00_randn"]
+    seen: Any = SimpleNamespace(generator=Stub(io["A"], io["B"]), seed=0)
+    labels = torch.eye(4, dtype=torch.float64)[torch.zeros(len(z), dtype=torch.int64)]
+    y = FlowMap(FlowMap.Config(sigmas=(1e9,))).sample(seen, z, labels)
+    torch.testing.assert_close(y, io["py_sample_y"], rtol=1e-5, atol=1e-5)
 
 
 # A Gaussian flow, N(0, S^2): z_t = s(t) z_0 / S, s^2 = (1 - t)^2 S^2 + t^2, so z_r / z_t = s(r) / s(t).
