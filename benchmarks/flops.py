@@ -60,6 +60,8 @@ METHODS = (
     Method("DMD2 as FastGen, 5 iterations", {"use": "dmd2", **FASTGEN}, {"F": 21, "e": 9, "h": 26}, 5),
     Method("RealUID, 5 iterations", {"use": "realuid", "alpha": 0.92, "beta": 0.94}, {"F": 42}, 5),
     Method("RealUID without data, 5 iterations", {"use": "realuid"}, {"F": 27}, 5),
+    Method("f-distill, 5 iterations", {"use": "f-distill"}, {"F": 21, "e": 9, "h": 26}, 5),
+    Method("LADD, 5 iterations", {"use": "ladd"}, {"F": 7, "e": 10, "h": 26}, 5),
     Method("CD", {"use": "cd", "mu": 0.9}, {"F": 6}),
     Method("CD by Euler's method", {"use": "cd", "mu": 0.9, "solver": "euler"}, {"F": 5}),
     Method("CT", {"use": "ct"}, {"F": 4}),

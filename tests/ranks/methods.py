@@ -50,6 +50,8 @@ METHODS: dict[str, toys.Tables] = {
         },
         "sample": {"use": "few-step", "sigmas": [80.0, 10.0, 2.0, 0.4]},
     },
+    "ladd": {"generator_loss": {"lr": 1e-3, "student_update_freq": 2, "r1_weight": 1.0}},
+    "f-distill": {"generator_loss": {"lr": 1e-3, "student_update_freq": 2, "rate": 0.5}},
     "gdd": GDD,
     "gdd-i": GDD,
     "cd": {"generator_loss": {"mu": 0.9}},

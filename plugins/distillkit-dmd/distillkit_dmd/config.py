@@ -22,7 +22,7 @@ from distillkit.api import (
 POSITIVE: Callable[[Any, Any, Any], None] = optional(gt(0))
 
 
-def _ordered(instance: Any, attribute: Any, value: float) -> None:
+def ordered(instance: Any, attribute: Any, value: float) -> None:
     if value <= instance.T_min:
         raise ValueError(f"'T_max' must be above T_min = {instance.T_min}: {value}")
 
@@ -56,16 +56,20 @@ class OptimizerConfig:
 
 
 @frozen(kw_only=True)
-class SharedConfig(OptimizerConfig):
+class NoiseConfig(OptimizerConfig):
     # distribution matching, Eq. (7)
     noise: str = field(default="grid", validator=in_(("grid", "lognormal")))
     """noise levels of the matching loss: on the published grid, or lognormal"""
     T_min: float = field(default=0.02, validator=[ge(0), le(1)])  # noise "grid": share of the time steps where t starts
-    T_max: float = field(default=0.98, validator=[gt(0), le(1), _ordered])
+    T_max: float = field(default=0.98, validator=[gt(0), le(1), ordered])
     """noise "grid": share of the time steps where t ends"""
     G_P_mean: float = -0.6  # noise "lognormal": mean of ln sigma in the generator's loss
     G_P_std: float = field(default=1.4, validator=gt(0))
     """noise "lognormal": standard deviation of ln sigma in the generator's loss"""
+
+
+@frozen(kw_only=True)
+class SharedConfig(NoiseConfig):
     # the fake score, Eq. (6)
     fake_weight: str = field(default="edm", validator=in_(("edm", "none", "eps")))
     """weight of the denoising loss; "none": FastGen's; "eps": 1 / sigma^2, an error of the noise, as for SDXL"""

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from distillkit.api import Denoise, GeneratorLoss, State, Step, Turn, field, frozen, ge, gt, hookimpl
 from distillkit.noise import denoising_loss, rho_grid
-from distillkit_dmd.config import SharedConfig
+from distillkit_dmd.config import NoiseConfig, SharedConfig
 
 T = 1000  # noise levels
 
@@ -114,10 +114,14 @@ class Dmd(GeneratorLoss):
 
     def generator_sigma(self, step: Step) -> Tensor:
         """Noise level of Eq. (7) [N,1,1,1]."""
-        c = self.config
-        if c.noise == "lognormal":
-            return step.lognormal_sigma(c.G_P_mean, c.G_P_std)
-        return grid_sigma(step, int(c.T_min * T), min(int(c.T_max * T), T - 1))
+        return matching_sigma(step, self.config)
+
+
+def matching_sigma(step: Step, c: NoiseConfig) -> Tensor:
+    """Noise level of Eq. (7) [N,1,1,1], by its keys."""
+    if c.noise == "lognormal":
+        return step.lognormal_sigma(c.G_P_mean, c.G_P_std)
+    return grid_sigma(step, int(c.T_min * T), min(int(c.T_max * T), T - 1))
 
 
 def grid_sigma(step: Step, first: int, last: int) -> Tensor:
