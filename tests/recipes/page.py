@@ -16,8 +16,8 @@ DATA = (
     "digits", "digits_uncond", "digits_text", "mnist16", "cifar16", "gaussians",
 )  # fmt: skip
 METHODS = (
-    "edm", "flow-matching", "sid", "sim", "sida", "sid2a", "di", "realuid", "dmd", "dmd2", "cd", "ct", "ict",
-    "ect", "tcm", "ctm", "ctm_gan", "imm", "meanflow", "imf", "pd", "tract", "gdd", "gdd_i",
+    "edm", "flow-matching", "sid", "sim", "sida", "sid2a", "di", "realuid", "dmd", "dmd2", "f-distill", "ladd", "cd",
+    "ct", "ict", "ect", "tcm", "ctm", "ctm_gan", "imm", "meanflow", "imf", "pd", "tract", "gdd", "gdd_i",
 )  # fmt: skip
 
 

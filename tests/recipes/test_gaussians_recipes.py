@@ -17,10 +17,9 @@ from distillkit.train.state import State
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 ALL = sorted(path.stem for path in RECIPES.glob("gaussians_*.toml"))
-ALONE = [
-    name for name in ALL if not any(method in name for method in ("sid2a", "ect", "tcm", "gdd"))
-]  # without a parent
-METHODS = "sid sida sid2a di dmd dmd2 cd ct ict ect tcm imm ctm gdd"
+STUDENTS = ("sid2a", "ect", "tcm", "gdd", "f_distill", "ladd")  # of a parent that is trained
+ALONE = [name for name in ALL if not any(method in name for method in STUDENTS)]
+METHODS = "sid sida sid2a di dmd dmd2 f_distill ladd cd ct ict ect tcm imm ctm gdd"
 
 
 def start(name: str, *sets: str) -> State:
