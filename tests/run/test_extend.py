@@ -165,7 +165,9 @@ def test_a_damaged_checkpoint_is_refused_and_leaves_no_folder(capsys: pytest.Cap
     assert f"checkpoint {newest} is damaged" in capsys.readouterr().err
 
 
-METHODS = [(name, "generator_loss") for name in ("sid", "sida", "dmd", "dmd2", "f-distill", "ladd", "diff-instruct", "gdd")]
+METHODS = [
+    (name, "generator_loss") for name in ("sid", "sida", "dmd", "dmd2", "f-distill", "ladd", "diff-instruct", "gdd")
+]
 METHODS += [("adversarial", "auxiliary_loss")]
 
 
