@@ -23,7 +23,7 @@ methods = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(methods)
 
 AMPLIFY = {"ct", "ect"}  # rounding, where the two noise levels are close: in the last stages of their schedules
-OF_A_PASS = {"sida", "ctm", "ctm-gan"}  # have a number that is of the images of a pass
+OF_A_PASS = {"f-distill", "sida", "ctm", "ctm-gan"}  # have a number that is of the images of a pass
 EACH = [(method, el) for method in methods.METHODS for el in (False, True)]
 NAMES = [f"{method}{' and EL' * el}" for method, el in EACH]
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # of BatchNorm: used by nobody who trains

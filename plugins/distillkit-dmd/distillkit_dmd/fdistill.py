@@ -62,7 +62,7 @@ class FDistill(Ladd):
         "loss/classifier": CLASSIFIER,
         "loss/adversarial": "The GAN's part of the student's loss, without its weight: 0.69 where generated images "
         "pass for real as often as not.",
-        "weight_spread/h": "Standard deviation of h over the batch, whose mean is 1: 0 where no image counts more than "
+        "variance/h": "Variance of h over the batch, whose mean is 1: 0 where no image counts more than "
         "another. It grows with how well the discriminator tells images apart.",
     }
 
@@ -111,7 +111,7 @@ class FDistill(Ladd):
         state.record("loss/adversarial", L_gan.mean())
         with torch.no_grad():
             h = self.weight(step, l_fake.mean(1), sigma)
-            state.record("weight_spread/h", (h - 1).square().mean().sqrt())
+            state.record("variance/h", (h - 1).square().mean())
             x_t = step.x + sigma * n
             D_r, D_f = teacher_score(x_t, sigma, step.labels), self.fake_score(x_t, sigma, step.labels)
             w = h.view(-1, 1, 1, 1) / ((step.x - D_r).abs().mean((1, 2, 3), keepdim=True) + SMALL)  # (i)
