@@ -216,6 +216,18 @@ def test_dmd_on_imagenet_and_dmd2_on_cifar_have_the_published_constants(recipes)
     assert loss.warmup_kimg == dmd2.generator.optimizer.warmup_kimg == 0
 
 
+def test_f_distill_has_the_published_constants(recipes):
+    cifar, large = recipes["cifar10_cond_f_distill"], recipes["imagenet64_f_distill"]
+    assert [(one.run.batch, one.run.kimg) for one in (cifar, large)] == [(2048, 100 * 2048), (512, 600 * 512)]
+    assert [one.generator.optimizer.lr for one in (cifar, large)] == [1e-4, 2e-6]
+    losses = [one.generator_loss.config for one in (cifar, large)]
+    assert [(c.f, c.rate, c.gan_weight, c.lr, c.taps) for c in losses] == [
+        ("kl", 0, 1e-3, 1e-4, (32, 16, 8)), ("js", 0.5, 3e-3, 2e-6, ())
+    ]  # fmt: skip
+    for c in losses:
+        assert (c.bins, c.ratio_lower, c.ratio_upper, c.student_update_freq, c.clip_norm) == (10, 0.1, 20, 5, None)
+
+
 def test_the_embedding_loss_is_four_architectures_by_four_seeds(recipes):
     for name in PAPERS:
         if name.endswith("_el"):
