@@ -98,12 +98,13 @@ def student_turn(
         method.weight = keeping
     x = io[f"{noise}_x"].clone().requires_grad_()
     step = replayed(state, draws(io, noise), x)
-    hooks = {"state": state, "teacher_score": teacher or unguided} if use == "f-distill" else {}
+    hooks = {} if use == "ladd" else {"state": state, "teacher_score": teacher or unguided}
     loss = method.generator_loss(step=step, **hooks)
     (loss.sum() / 4).backward()
     assert x.grad is not None
     torch.testing.assert_close(x.grad, io[f"{tag}_grad_x"], **CLOSE)
-    torch.testing.assert_close((x.grad * io[f"{noise}_student_input"]).sum(0), io[f"{tag}_grad_Ag"], **CLOSE)
+    of_A = (x.grad * io[f"{noise}_student_input"]).sum(0)
+    torch.testing.assert_close(of_A, io[f"{tag}_grad_Ag"].to(of_A), **CLOSE)
     torch.testing.assert_close(loss.mean(), io[f"{tag}_total_loss"], **CLOSE)
     assert all(p.grad is None for net in (method.fake_score, unguided) for p in net.parameters())
     return method, kept
@@ -125,6 +126,23 @@ def test_the_students_turn_is_the_references(io: dict[str, Tensor], f: str, form
 @pytest.mark.parametrize(("tag", "scale", "gan"), [("dmd2", 1, 1e-3), ("dmd2_cfg", 2, 1e-3), ("dmd2_nogan", 1, 0)])
 def test_reverse_kl_is_fastgens_dmd2(io: dict[str, Tensor], tag: str, scale: int, gan: float) -> None:
     student_turn(io, tag, "f-distill", guided(io, scale), f="rkl", gan_weight=gan, bins=0)
+
+
+FASTGEN: dict[str, Any] = {
+    "update": "alternate", "features": "teacher", "fake_weight": "none", "T_min": 0.002, "T_max": 0.998,
+    "critic_noise": "matching", "gen_cls_loss_weight": 1e-3, "guidance_cls_loss_weight": 1.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("tag", "scale"), [("dmd2", 1), ("dmd2_cfg", 2)])
+def test_so_is_dmd2_by_its_keys(io: dict[str, Tensor], tag: str, scale: int) -> None:
+    student_turn(io, tag, "dmd2", guided(io, scale), **FASTGEN)
+
+
+def test_the_turn_after_four_steps_input_is_the_same_loss(io: dict[str, Tensor]) -> None:
+    there = {"four_draw01_randint": io["four_draw02_randint"], "four_draw02_randn_like": io["four_draw03_randn_like"]}
+    kept = {name: x for name, x in io.items() if not name.startswith("four_draw")}
+    student_turn({**kept, **there}, "four", "f-distill", f="rkl", bins=0)
 
 
 def test_ladds_student_is_the_references(io: dict[str, Tensor]) -> None:
