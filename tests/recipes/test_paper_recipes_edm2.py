@@ -31,7 +31,9 @@ def recipes(shipped: dict[str, Recipe]) -> dict[tuple[str, str], Recipe]:
 
 
 def test_there_is_a_recipe_for_every_size_and_method_and_no_other(recipes):
-    assert {path.stem for path in RECIPES.glob("imagenet512_*.toml")} == {f"imagenet512_{'_'.join(n)}" for n in recipes}
+    others = {"imagenet512_xxl_scd", "imagenet512_xxl_scd_el"}  # of one size alone
+    found = {path.stem for path in RECIPES.glob("imagenet512_*.toml")} - others
+    assert found == {f"imagenet512_{'_'.join(n)}" for n in recipes}
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -51,6 +51,7 @@ class ScmConfig:
     per_pixel: bool = True
     """|g| and L are divided by the numbers of an image, as in FastGen; false: by none, as in the paper"""
     prior: bool = True  # whether L has the weight 1 / s
+    adaptive: bool = True  # whether u(s) trains; false: 0, each level has the weight that it is drawn with
 
     def __attrs_post_init__(self) -> None:
         if not self.sigma_min < self.sigma_max:
@@ -80,7 +81,7 @@ class Scm(GeneratorLoss):
         """u(s), and the turn in which it trains with the student."""
         self.head: LogVarHead | None = None
         trains = ["generator"]
-        if not has_own(state):
+        if self.config.adaptive and not has_own(state):
             self.head = state.add_network("logvar", LogVarHead(), state.recipe.generator.optimizer)
             trains.append("logvar")
         state.turns = [Turn(name="generator", trains=tuple(trains), losses=("generator_loss",))]
@@ -106,10 +107,16 @@ class Scm(GeneratorLoss):
         state.record("scm/tangent", size.mean() / root)
         g = g / (size / (root if c.per_pixel else 1) + c.c)  # (d)
         error = (D.detach() - D) / (S * sin2.sqrt()) - g
-        u = expected(state, s) if self.head is None else self.head(s)
+        u = self.expected(state, s)
         weight = (-u).exp() / (s if c.prior else 1) / (g[0].numel() if c.per_pixel else 1)
         L: Tensor = weight * error.square().mean((1, 2, 3), keepdim=True) + u  # (e)
         return L.flatten()
+
+    def expected(self, state: State, s: Tensor) -> Tensor:
+        """u(s) [N,1,1,1]."""
+        if not self.config.adaptive:
+            return torch.zeros_like(s)
+        return expected(state, s) if self.head is None else self.head(s)
 
 
 class Sct(Scm):

@@ -167,3 +167,15 @@ def test_scd_without_a_teacher_and_levels_that_cross_are_refused() -> None:
         )
     with pytest.raises(UsageError, match="sigma_min"):
         toy_state(generator_loss={"use": "sct", "sigma_min": 900.0})
+
+
+def test_without_an_expected_error_nothing_else_trains_and_each_level_counts_as_it_is_drawn() -> None:
+    loss, state = ready("scd", adaptive=False, prior=False, per_pixel=False, c=1e6)
+    assert list(state.networks) == ["generator"] and state.turns[0].trains == ("generator",)
+    student = Map(4.0)
+    state.generator = cast(Any, student)
+    draws = [torch.rand(8, 1, 1, 1), torch.randn(8, 3, 8, 8)]
+    value = loss.generator_loss(
+        state, replayed(state, draws, real=torch.randn(8, 3, 8, 8).double()), cast(Any, denoised)
+    )
+    assert value.shape == (8,) and value.max() < 1e-6
