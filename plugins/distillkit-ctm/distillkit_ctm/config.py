@@ -56,6 +56,8 @@ class CtmConfig:
     def __attrs_post_init__(self) -> None:
         if self.h >= self.N:
             raise ValueError(f"'h' must be below 'N' = {self.N}, which is a grid of {self.N - 1} steps: {self.h}")
+        if not self.sigma_min < self.sigma_max:
+            raise ValueError(f"'sigma_min' {self.sigma_min} must be below 'sigma_max' {self.sigma_max}")
 
     def grid(self, k: Tensor) -> Tensor:
         """t_k."""

@@ -47,6 +47,11 @@ def test_more_steps_than_the_grid_has_are_refused() -> None:
         started(h=4)
 
 
+def test_a_grid_that_rises_is_refused() -> None:
+    with pytest.raises(RecipeProblems, match=r"'sigma_min'.*'sigma_max'"):
+        started(sigma_min=90.0)
+
+
 def test_without_a_teacher_the_target_itself_goes_down() -> None:
     def alone(**keys: Any) -> State:
         tables: Any = {"run": {"batch": 8}, "generator": {"init": "scratch", "network": MLP}}
