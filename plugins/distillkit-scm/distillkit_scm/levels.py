@@ -13,10 +13,16 @@ def truncated_lognormal(u: Tensor, P_mean: float, P_std: float, low: float, high
 
     By the inverse of the distribution function, in float64: at its ends float32 has few digits.
     """
-    a, b = (math.erfc((P_mean - math.log(end)) / (P_std * math.sqrt(2))) / 2 for end in (low, high))
+    a, b = ends(P_mean, P_std, low, high)
     x = torch.special.ndtri(a + u.double() * (b - a))
     sigma: Tensor = (P_mean + P_std * x).exp()
     return sigma.clamp(low, high).to(u.dtype)
+
+
+def ends(P_mean: float, P_std: float, low: float, high: float) -> tuple[float, float]:
+    """Shares of the distribution that are below its two cuts."""
+    a, b = (math.erfc((P_mean - math.log(end)) / (P_std * math.sqrt(2))) / 2 for end in (low, high))
+    return a, b
 
 
 def noise_share(sigma: Tensor, sigma_data: float) -> tuple[Tensor, Tensor]:
@@ -26,5 +32,5 @@ def noise_share(sigma: Tensor, sigma_data: float) -> tuple[Tensor, Tensor]:
 
 
 def rise(nimg: int, kimg: float) -> float:
-    """From 0 to 1 within the first `kimg`."""
-    return min(1.0, nimg / (kimg * 1000)) if kimg and math.isfinite(kimg) else 1.0
+    """From 0 to 1 within the first `kimg`; infinite: 0 for good."""
+    return min(1.0, nimg / (kimg * 1000)) if kimg else 1.0

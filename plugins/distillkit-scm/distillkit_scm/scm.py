@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from distillkit.api import Denoise, GeneratorLoss, State, Step, Turn, UsageError, field, frozen, ge, gt, hookimpl
-from distillkit_scm.levels import noise_share, rise, truncated_lognormal
+from distillkit_scm.levels import ends, noise_share, rise, truncated_lognormal
 from distillkit_scm.logvar import LogVarHead, expected, has_own
 
 # CIFAR-10 at a batch of 512: EMA 0.9999 per iteration; of two steps the second begins at 0.821.
@@ -56,6 +56,9 @@ class ScmConfig:
     def __attrs_post_init__(self) -> None:
         if not self.sigma_min < self.sigma_max:
             raise ValueError(f"'sigma_min' {self.sigma_min} must be below 'sigma_max' {self.sigma_max}")
+        a, b = ends(self.P_mean, self.P_std, self.sigma_min, self.sigma_max)
+        if b - a < 1e-6:
+            raise ValueError(f"'P_mean' {self.P_mean} and 'P_std' {self.P_std} leave no noise level between the cuts")
 
 
 class Scm(GeneratorLoss):

@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
-from distillkit_scm.levels import noise_share, truncated_lognormal
+from distillkit_scm.levels import noise_share, rise, truncated_lognormal
 from distillkit_scm.scm import Scm
 from torch import Tensor, nn
 
@@ -167,6 +167,12 @@ def test_scd_without_a_teacher_and_levels_that_cross_are_refused() -> None:
         )
     with pytest.raises(UsageError, match="sigma_min"):
         toy_state(generator_loss={"use": "sct", "sigma_min": 900.0})
+    with pytest.raises(UsageError, match="leave no noise level between the cuts"):
+        toy_state(generator_loss={"use": "scd", "P_mean": 60.0})
+
+
+def test_without_end_the_share_of_the_derivative_does_not_rise() -> None:
+    assert [rise(2000, kimg) for kimg in (0.0, 1.0, 8.0, float("inf"))] == [1.0, 1.0, 0.25, 0.0]
 
 
 def test_without_an_expected_error_nothing_else_trains_and_each_level_counts_as_it_is_drawn() -> None:
