@@ -73,7 +73,7 @@ class Imm(GeneratorLoss):
         M: int = field(default=4, validator=ge(1))  # images that share their times and are compared as a sample
         kernel: Choice[Kernel] = Use("laplace")
         """k(a, b) of images; its bandwidth is h"""
-        k: float = field(default=15.0, validator=ge(0))
+        k: float = field(default=15.0, validator=[ge(0), le(30)])
         """r is 160 / 2^k below t, in t / (1 - t); published: 15 on CIFAR-10, 12 on ImageNet-256"""
         min_gap: float = field(default=0.0, validator=[ge(0), lt(1)])
         """least t - r, where s is not nearer; published: 1e-4 in half precision"""

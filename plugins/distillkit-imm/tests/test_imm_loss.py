@@ -14,6 +14,7 @@ from distillkit_imm.imm import Imm
 from distillkit_imm.times import weight
 from torch import Tensor, nn
 
+from distillkit.recipe import RecipeProblems
 from distillkit.testing import replayed, toy_state
 from distillkit.train.state import State
 
@@ -116,6 +117,11 @@ def test_a_jump_is_the_authors_in_all_their_forms(tag: str) -> None:
     torch.testing.assert_close(
         a * (y + sigma / SD * data[f"{tag}_noise"]), data[f"{tag}_add_noise"], rtol=1e-4, atol=1e-6
     )
+
+
+def test_a_step_too_small_for_numbers_is_refused() -> None:
+    with pytest.raises(RecipeProblems, match=r"k.*must be <= 30"):
+        state_of(generator_loss={"use": "imm", "k": math.inf})
 
 
 def alpha(tag: str, t: Tensor) -> Tensor:
