@@ -33,12 +33,21 @@ class GuidedFlowMap(Network):
         t_min: float = field(default=0.4, validator=and_(ge(0), le(1)))  # earliest time that it is for
         t_max: float = field(default=0.65, validator=and_(ge(0), le(1)))  # latest time
 
+        def __attrs_post_init__(self) -> None:
+            if self.t_min > self.t_max:
+                raise ValueError(f"'t_min' {self.t_min} is after 't_max' {self.t_max}: no time would be guided")
+
     def module(self, resolution: int, channels: int, label_dim: int) -> GuidedModule:
         """Raises UsageError for a network without a second time."""
         c = self.config
         inner = c.network.build().module(resolution, 2 * channels, label_dim + 3)
         if not getattr(inner, "second_time", False):
-            raise UsageError(f"network {c.network.name!r} takes no second noise level: give it second_time = true")
+            hint = (
+                ": give it second_time = true"
+                if hasattr(c.network.config, "second_time")
+                else " and has no key for one"
+            )
+            raise UsageError(f"network {c.network.name!r} takes no second noise level{hint}")
         return GuidedModule(inner, channels, label_dim, (c.omega, c.t_min, c.t_max))
 
 

@@ -83,6 +83,10 @@ class MeanFlow(GeneratorLoss):
         warmup_kimg: float = field(default=0.0, validator=ge(0))  # images in which du/dt rises to its full weight
         augment: Choice[Augment] | None = None  # of real images; the network then needs its augment_dim
 
+        def __attrs_post_init__(self) -> None:
+            if self.t_start > self.t_end:
+                raise ValueError(f"'t_start' {self.t_start} is after 't_end' {self.t_end}: no time would be guided")
+
         @property
         def guided(self) -> bool:
             return (self.omega, self.kappa) != (1.0, 0.0)

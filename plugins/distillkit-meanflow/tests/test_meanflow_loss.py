@@ -263,6 +263,7 @@ def test_r_is_below_t_or_the_same_in_the_share_that_was_asked_for() -> None:
             "teacher_score",
         ),
         ({"generator_loss": {"use": "meanflow", "kappa": 0.5}, "dataset": {"label_dim": 0}}, "the data set has none"),
+        ({"generator_loss": {"use": "meanflow", "t_start": 0.8, "t_end": 0.2}}, "no time would be guided"),
         ({"generator_loss": {"use": "imf"}}, "guided-flow-map"),
     ],
 )
@@ -290,3 +291,6 @@ def test_the_pair_of_heads_is_one_pass_and_guidance_is_an_input() -> None:
             generator={"init": "scratch", "network": {"use": "guided-flow-map", "network": {"use": "mlp"}}},
             generator_loss={"use": "imf"},
         )
+    with pytest.raises(UsageError, match="no time would be guided"):
+        guided = {"use": "guided-flow-map", "network": inner, "t_min": 0.9, "t_max": 0.1}
+        toy_state(generator={"init": "scratch", "network": guided}, generator_loss={"use": "imf"})
