@@ -8,8 +8,8 @@ t_0 > ... > t_(N-1) falls from sigma_max to epsilon = sigma_min by rho = 7.
     (c)  x_t = y + t n;   x_u = h of Heun's steps along dx/dt = (x - D(x; t)) / t, down the grid from t to u;
          solver = "self": x_u = G'(x_t, t, u), without a teacher
     (d)  L_CTM = w d(G'(x_s, s, epsilon), sg G'(G(x_u, u, s), s, epsilon)),   x_s = G(x_t, t, s),   w = 1
-    (e)  L_DSM = lambda(sigma) mean (g(y + sigma n, sigma, sigma) - y)^2,   EDM's lambda; sigma of the first half of the
-         batch ln sigma ~ N(P_mean, P_std^2), of the other at position U(0, u_max) of the rho-schedule
+    (e)  L_DSM = lambda(sigma) mean (g(y + sigma n, sigma, sigma) - y)^2,   EDM's lambda; sigma of the first half of a
+         pass ln sigma ~ N(P_mean, P_std^2), of the other at position U(0, u_max) of the rho-schedule
     (f)  L = L_CTM + lambda_DSM L_DSM,   lambda_DSM = |dL_CTM/dw| / (|dL_DSM/dw| + 1e-4),   w the last layer
     (g)  g' <- mu g' + (1 - mu) g,   after each step
 
@@ -88,7 +88,7 @@ class Ctm(GeneratorLoss):
         state.record("loss/ctm", L_ctm.detach().mean())
         L = L_ctm + self.further(state, step, at, L_ctm)
         if self.config.dsm:
-            L_dsm = self.denoising(state.generator, step)
+            L_dsm = self.denoising(state.generator, state, step)
             state.record("loss/dsm", L_dsm.detach().mean())
             L = L + self.config.dsm * self.balance("dsm", state, step, L_ctm, L_dsm, (0.0, 1e4)) * L_dsm
         return L
@@ -134,12 +134,13 @@ class Ctm(GeneratorLoss):
             x = heun_step(D, x, self.config.grid(at.i + k), self.config.grid(at.i + k + 1), labels)
         return x
 
-    def denoising(self, g: Any, step: Step) -> Tensor:
+    def denoising(self, g: Any, state: State, step: Step) -> Tensor:
         """(e) [N]."""
         c, y = self.config, step.real
+        size = max(2, step.batch if state.micro_batch == state.batch else state.micro_batch)  # images of a pass
         sigma, u = step.lognormal_sigma(c.P_mean, c.P_std), c.u_max * step.rand(1, 1, 1)
         row = torch.arange(step.first, step.first + step.n, device=y.device).view(-1, 1, 1, 1)
-        sigma = torch.where(row < step.batch // 2, sigma, rho_grid(u, c.sigma_min, c.sigma_max, c.rho))
+        sigma = torch.where(row % size < size // 2, sigma, rho_grid(u, c.sigma_min, c.sigma_max, c.rho))
         D = g(y + sigma * step.randn_like(y), sigma, step.labels, r=sigma)
         return denoising_loss(D, y, sigma, c.sigma_data).flatten(1).mean(1)
 

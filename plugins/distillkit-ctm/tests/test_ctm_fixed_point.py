@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -99,11 +99,12 @@ def test_denoising_asks_the_map_where_it_goes_nowhere_and_is_least_at_the_exact_
         def randn_like(self, x: Tensor) -> Tensor:
             return signs[1]
 
-    (grad,) = torch.autograd.grad(loss.denoising(flow, Step()).mean(), flow.theta)  # type: ignore[arg-type]
+    state, step = (cast(Any, one) for one in (SimpleNamespace(batch=32, micro_batch=32), Step()))
+    (grad,) = torch.autograd.grad(loss.denoising(flow, state, step).mean(), flow.theta)
     assert grad.abs() < 1e-12
     for theta in (0.9, 1.1):
         wrong = Flow(theta)
-        (grad,) = torch.autograd.grad(loss.denoising(wrong, Step()).mean(), wrong.theta)  # type: ignore[arg-type]
+        (grad,) = torch.autograd.grad(loss.denoising(wrong, state, step).mean(), wrong.theta)
         assert grad * (theta - 1) > 0.01
 
 

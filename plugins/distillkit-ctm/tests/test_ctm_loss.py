@@ -77,6 +77,7 @@ class Case:
         self.told: dict[str, Tensor] = {}
         self.state: Any = SimpleNamespace(generator=self.student, seed=0, record=self.told.__setitem__)
         self.real, last = data["real"], 17
+        self.state.batch = self.state.micro_batch = len(self.real)
         i, j = of("t_index").float(), of("s_index").float()
         draws = [(i + 0.5) / (last - self.h + 1)]
         draws += [(j - i - self.h + 0.5) / (last - i - self.h + 1)] if keys.get("s") != "smallest" else []
@@ -223,9 +224,27 @@ def test_sigmas_of_denoising_are_of_two_halves(data: Data) -> None:
 
     real, n = data["real"], data["ctm_dsm_draw03_randn_like"]
     step = replayed(case.step().state, denoised(data, "ctm_dsm"), real=real)
-    case.loss.denoising(g, step)
+    case.loss.denoising(g, case.state, step)
     ((x, sigma, r),) = asked
     assert r is sigma
-    torch.testing.assert_close(lognormal_draw(sigma[:2], -1.2, 1.2).flatten(), data["ctm_dsm_draw01_randn"], **CLOSE)
-    assert (sigma[2:] > CtmConfig().grid(torch.tensor(0.7 * 17))).all()
+    half = len(real) // 2
+    torch.testing.assert_close(lognormal_draw(sigma[:half], -1.2, 1.2).flatten(), data["ctm_dsm_draw01_randn"], **CLOSE)
+    assert (sigma[half:] > CtmConfig().grid(torch.tensor(0.7 * 17))).all()
     torch.testing.assert_close(x, real + sigma * n)
+
+
+@pytest.mark.parametrize(("micro", "normal"), [(None, "11110000"), (4, "11001100"), (1, "10101010")])
+def test_each_pass_has_both_halves(micro: int | None, normal: str) -> None:
+    """For its denoising loss is weighed as a whole, within a pass."""
+    run = {"batch": 8} if micro is None else {"batch": 8, "micro_batch": micro}
+    state, found = toy_state(run=run, generator_loss={"use": "ctm", "N": 4, "h": 2, "P_mean": -50.0}), ""
+    loss: Any = state.components["generator_loss"]
+
+    def g(x: Tensor, sigma: Tensor, labels: Any, r: Tensor) -> Tensor:
+        nonlocal found
+        found += "".join(str(int(one < 1e-6)) for one in sigma.flatten())
+        return x
+
+    for first in range(0, 8, micro or 8):
+        loss.denoising(g, state, Step(state, "generator", first, micro or 8, 8))
+    assert found == normal
