@@ -6,8 +6,10 @@ Weights are constants of it. torch multiplies their tangents of zeros too: half 
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -67,8 +69,17 @@ def wide(state: State) -> Iterator[None]:
             net.compute_dtype = dtype
 
 
+@cache
+def registered() -> None:
+    """torch registers derivatives at their first use, by a function of its own that it calls deprecated."""
+    with LEVEL, warnings.catch_warnings(), forward_ad.dual_level():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        forward_ad.make_dual(torch.zeros(()), torch.zeros(()))
+
+
 def dual(f: Callable[..., Tensor], at: Sequence[Tensor], along: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """f(*at), and its derivative without a graph, from one pass."""
+    registered()
     try:
         # Of kinds of attention, the one that is made of products has a derivative.
         with LEVEL, forward_ad.dual_level(), sdpa_kernel(SDPBackend.MATH), ConstantWeights():

@@ -22,7 +22,7 @@ while read -r -a words; do
   echo "${COMPREPLY[@]}"
 done
 """
-GAUSSIANS = {"gaussians_sid", "gaussians_sid2a", "gaussians_sid_el", "gaussians_sida"}
+GAUSSIANS = {"gaussians_sid", "gaussians_sid2a", "gaussians_sid_el", "gaussians_sida", "gaussians_sim"}
 COMPLETED = {  # the words so far, and what the last one may become
     "comp": {"compare", "completion"},
     "run --res": {"--resume", "--restarts"},

@@ -56,7 +56,7 @@ class FDistill(Ladd):
     """f-distill: distribution matching by any of seven f-divergences, and a GAN (arXiv:2502.15681)."""
 
     curves: ClassVar[dict[str, str]] = {
-        "loss/generator": f"{MATCHING} Images of high weight count more. The GAN's part is small beside it.",
+        "loss/generator": f"{MATCHING} Times h; the GAN's part is small.",
         "loss/critics": "Denoising error of the fake score at generated images, and the discriminator's loss: a level, "
         "once both have caught up with the student.",
         "loss/classifier": CLASSIFIER,

@@ -77,7 +77,7 @@ class Ladd(GeneratorLoss):
         student_update_freq: int = field(default=5, validator=ge(1))
         """iterations per update of the student; the others are the critics', with 1 every one is for both"""
         taps: tuple[int, ...] = field(default=(), validator=deep_iterable(ge(1)))
-        """resolutions of the teacher's feature maps that have a head; none: the bottleneck; CIFAR-10: 32, 16, 8"""
+        """resolutions of the teacher's feature maps that have a head; empty: the bottleneck; CIFAR-10: 32, 16, 8"""
         same_noise: bool = False  # real images get the noise level and the noise of the generated ones beside them
         r1_weight: float = field(default=0.0, validator=ge(0))  # of R1, (c)
         r1_alpha: float = field(default=0.1, validator=gt(0))  # how far R1 moves a noisy image
