@@ -248,3 +248,18 @@ def test_each_pass_has_both_halves(micro: int | None, normal: str) -> None:
     for first in range(0, 8, micro or 8):
         loss.denoising(g, state, Step(state, "generator", first, micro or 8, 8))
     assert found == normal
+
+
+class Noting(Stub):
+    """A stub whose calls each draw a mask."""
+
+    def forward(self, *given: Any, **named: Any) -> Tensor:
+        self.masks = [*getattr(self, "masks", []), torch.rand(3)]
+        return super().forward(*given, **named)
+
+
+def test_both_ways_have_the_same_masks_of_dropout(data: Data) -> None:
+    case = Case(data, "ctm", Noting)
+    case.total()
+    first, second = case.student.masks
+    assert torch.equal(first, second)  # type: ignore[arg-type]

@@ -119,6 +119,27 @@ def test_a_jump_is_the_authors_in_all_their_forms(tag: str) -> None:
     )
 
 
+def test_both_groups_have_the_same_labels_and_masks_of_dropout() -> None:
+    data, asked = load("imm_loss_own_io"), []
+
+    class Noting(Stub):
+        def forward(self, z: Tensor, sigma: Tensor, labels: Any = None, augmented: Any = None, *, r: Any = None) -> Any:
+            asked.append((labels, torch.rand(3)))
+            return super().forward(z, sigma, labels, augmented, r=r)
+
+    state = state_of(generator_loss={"use": "imm", "label_dropout": 0.25})
+    state.generator = Noting(data, "cifar", gap=False)  # type: ignore[assignment]
+    n = len(data["x"])
+    rows = torch.linspace(0.05, 0.95, n, dtype=torch.float64)
+    draws = [rows.view(-1, 1, 1, 1), rows.view(-1, 1, 1, 1), torch.randn_like(data["x"]), rows.view(-1, 1)]
+    step: Any = replayed(state, draws, real=data["x"])
+    step.labels = torch.eye(n, dtype=torch.float64)
+    state.components["generator_loss"].generator_loss(state, step)  # type: ignore[attr-defined]
+    (labels, mask), (same_labels, same_mask) = asked
+    assert torch.equal(labels, same_labels) and torch.equal(mask, same_mask)
+    assert torch.equal(labels.sum(1) == 0, rows < 0.25)
+
+
 def test_a_step_too_small_for_numbers_is_refused() -> None:
     with pytest.raises(RecipeProblems, match=r"k.*must be <= 30"):
         state_of(generator_loss={"use": "imm", "k": math.inf})

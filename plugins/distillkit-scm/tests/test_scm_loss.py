@@ -178,6 +178,7 @@ def test_without_end_the_share_of_the_derivative_does_not_rise() -> None:
 def test_without_an_expected_error_nothing_else_trains_and_each_level_counts_as_it_is_drawn() -> None:
     loss, state = ready("scd", adaptive=False, prior=False, per_pixel=False, c=1e6)
     assert list(state.networks) == ["generator"] and state.turns[0].trains == ("generator",)
+    assert ready("scd")[1].turns[0].trains == ("generator", "logvar"), "by default it trains with the student"
     student = Map(4.0)
     state.generator = cast(Any, student)
     draws = [torch.rand(8, 1, 1, 1), torch.randn(8, 3, 8, 8)]
