@@ -29,6 +29,7 @@ from distillkit.api import (
     State,
     Step,
     Turn,
+    UsageError,
     and_,
     deep_iterable,
     field,
@@ -117,7 +118,9 @@ class RealUid(GeneratorLoss):
         self.fake_score = psi = state.add_network("fake_flow", start, c.optimizer())
         # sigma = (1 - t) / t must be one that the networks were made for.
         known = max(psi.sigma_min, state.teacher_score.sigma_min), min(psi.sigma_max, state.teacher_score.sigma_max)
-        self.times = max(c.t_min, 1 / (1 + known[1])), min(c.t_max, 1 / (1 + known[0]))
+        self.times = low, high = max(c.t_min, 1 / (1 + known[1])), min(c.t_max, 1 / (1 + known[0]))
+        if not max(low, END) < min(high, 1 - END):
+            raise UsageError(f"t_min, t_max: no times from {low:g} to {high:g}, which the networks know")
         state.turns = [
             Turn(name="fake_flow", trains=("fake_flow",), losses=("critic_loss",)),
             Turn(name="generator", trains=("generator",), losses=("generator_loss",), every=c.updates,

@@ -17,6 +17,7 @@ from distillkit.train.state import State
 
 CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
 Data = dict[str, Tensor]
+UNET = {"use": "edm-ddpmpp", "model_channels": 4, "channel_mult": [1], "num_blocks": 1, "attn_resolutions": []}
 PAIRS = [(1.0, 1.0), (0.92, 0.94), (0.98, 0.96), (0.9, 0.88)]
 
 
@@ -162,7 +163,16 @@ def test_the_very_ends_of_the_path_give_finite_numbers(data: Data, t: float) -> 
     assert x.grad is not None and bool(x.grad.isfinite().all())
 
 
-@pytest.mark.parametrize(("keys", "told"), [({"beta": 0.9}, "beta"), ({"t_min": 0.6, "t_max": 0.5}, "t_min")])
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"beta": 0.9}, "beta"),
+        ({"t_min": 0.6, "t_max": 0.5}, "t_min"),
+        ({"t_max": 1e-6}, "no times from 0 to 1e-06"),  # 1e-5 is the least
+        ({"t_min": 0.999999}, "no times from 0.999999 to 1"),
+        ({"t_max": 0.01, "fake_flow": {**UNET, "sigma_max": 80.0}}, "no times from 0.0123457 to 0.01"),
+    ],
+)
 def test_numbers_that_do_not_fit_are_refused(keys: dict[str, Any], told: str) -> None:
     with pytest.raises(UsageError, match=told):
         toy_state(generator_loss={"use": "realuid", **keys})
