@@ -43,6 +43,8 @@ from distillkit.noise import RHO, SIGMA_MAX, SIGMA_MIN, rho_grid
 from distillkit_cm.pair import twice
 from distillkit_cm.weights import weight
 
+LEAST = 1e-3  # of the mass of ln t on the grid: of less, single precision has no digits left
+
 
 class Ict(GeneratorLoss):
     """Improved consistency training: without a teacher, from scratch (arXiv:2310.14189)."""
@@ -84,6 +86,11 @@ class Ict(GeneratorLoss):
                 raise ValueError(f"'s1' {self.s1}, the grid's steps at most, must not be below 's0' {self.s0}")
             if self.sigma_max <= self.sigma_min:
                 raise ValueError(f"'sigma_max' {self.sigma_max} must be above 'sigma_min' {self.sigma_min}")
+            ends = torch.tensor([self.sigma_min, self.sigma_max], dtype=torch.float64).log()
+            if not below(ends, self.P_mean, self.P_std).diff() > LEAST:
+                raise ValueError(
+                    f"'P_mean' {self.P_mean}, 'P_std' {self.P_std}: next to no such t lies between the grid's ends"
+                )
 
         @property
         def depends_on_kimg(self) -> bool:
@@ -127,8 +134,13 @@ def doubling(k: int, K: int, s0: int, s1: int) -> int:
 
 def masses(ln_sigma: Tensor, P_mean: float, P_std: float) -> Tensor:
     """P of (c) [N-1], of which the sum is 1."""
-    below = torch.erf((ln_sigma - P_mean) / (math.sqrt(2) * P_std))
-    return below.diff() / (below[-1] - below[0])
+    E = below(ln_sigma, P_mean, P_std)
+    return E.diff() / (E[-1] - E[0])
+
+
+def below(ln_sigma: Tensor, P_mean: float, P_std: float) -> Tensor:
+    """erf of (c), twice the normal mass below each level but for a constant, of the shape of ln_sigma."""
+    return torch.erf((ln_sigma - P_mean) / (math.sqrt(2) * P_std))
 
 
 def drawn(P: Tensor, u: Tensor) -> Tensor:

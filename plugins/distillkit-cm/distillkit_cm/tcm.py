@@ -28,7 +28,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from distillkit.api import Denoiser, GeneratorLoss, State, Step, field, frozen, ge, gt, hookimpl, in_, lt
+from distillkit.api import Denoiser, GeneratorLoss, State, Step, UsageError, field, frozen, ge, gt, hookimpl, in_, lt
 from distillkit.distances import distance
 from distillkit.noise import SIGMA_MAX, SIGMA_MIN, edm_weight, masks_kept, shuffled
 from distillkit_cm import student_t
@@ -84,6 +84,11 @@ class Tcm(GeneratorLoss):
 
     @hookimpl
     def setup(self, state: State) -> None:
+        sample, t_prime = state.recipe.sample, self.config.t_prime
+        if sample.name == "few-step" and (low := sample.config.sigmas[-1]) < t_prime:
+            raise UsageError(
+                f"sample.sigmas: {low:g} is below generator_loss.t_prime = {t_prime:g}: no student is trained there"
+            )
         self.f_0 = state.add_copy("stage_1")
         self.f_0.train()  # dropout, with equal masks
 

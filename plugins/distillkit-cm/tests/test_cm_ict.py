@@ -128,7 +128,16 @@ def test_noise_levels_are_log_normal_but_for_the_grid() -> None:
     assert float((P * at).sum()) == pytest.approx(-1.1 + 2 * (density[0] - density[1]) / inside, abs=1e-3)
 
 
-@pytest.mark.parametrize(("keys", "told"), [({"s0": 20, "s1": 10}, "s1"), ({"sigma_max": 0.001}, "sigma_max")])
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"s0": 20, "s1": 10}, "s1"),
+        ({"sigma_max": 0.001}, "sigma_max"),
+        ({"P_mean": 30.0}, "P_mean"),
+        ({"P_mean": -20.0, "P_std": 1.0}, "P_mean"),
+        ({"P_std": math.inf}, "P_std"),
+    ],
+)
 def test_a_grid_that_cannot_be_is_refused(keys: dict[str, float], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         Ict.Config(**keys)

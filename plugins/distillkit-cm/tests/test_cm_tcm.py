@@ -14,6 +14,7 @@ from distillkit_cm import student_t
 from distillkit_cm.tcm import Tcm
 from torch import Tensor, nn
 
+from distillkit.api import UsageError
 from distillkit.noise import shuffled
 from distillkit.testing import toy_state
 from distillkit.train.iterate import iterate
@@ -178,6 +179,14 @@ def test_a_boundary_that_cannot_be_is_refused() -> None:
     for keys in ({"t_prime": 90.0}, {"t_prime": 0.001}):
         with pytest.raises(ValueError, match="t_prime"):
             Tcm.Config(**keys)
+
+
+def test_steps_below_the_boundary_are_refused() -> None:
+    """There the student is as the first stage left it, but for what it forgets."""
+    sample = {"use": "few-step", "sigmas": [80.0, 2.0]}
+    toy_state(generator_loss={"use": "tcm"}, sample=sample)
+    with pytest.raises(UsageError, match=r"sample\.sigmas: 2 is below generator_loss\.t_prime = 3"):
+        toy_state(generator_loss={"use": "tcm", "t_prime": 3.0}, sample=sample)
 
 
 # Closed form. Of data N(M, S^2) the exact map is f(x; sigma) = M + g (x - M), g^2 = (S^2 + e^2) / (S^2 + sigma^2).
