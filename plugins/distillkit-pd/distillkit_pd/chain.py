@@ -21,7 +21,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distillkit.api import Denoise, Denoiser, GeneratorLoss, State, Step, UsageError, field, frozen, gt, hookimpl
+from distillkit.api import (
+    Choice,
+    Denoise,
+    Denoiser,
+    GeneratorLoss,
+    Sample,
+    State,
+    Step,
+    UsageError,
+    field,
+    frozen,
+    gt,
+    hookimpl,
+)
 from distillkit.convert import CosineLogSnr
 
 LOWEST, HIGHEST = 4.54e-5, 22026.5  # noise levels e^-10, e^10: logsnr 20, -20
@@ -62,6 +75,7 @@ class Chain(GeneratorLoss):
         low, high = max(c.sigma_min, state.generator.sigma_min), min(c.sigma_max, state.generator.sigma_max)
         if not low < high:
             raise UsageError(f"sigma_min, sigma_max: no noise levels from {low:g} to {high:g}, which the student knows")
+        fits(state.recipe.sample, low, high, state.generator)
         self.sigma = self.grid(low, high).to(state.device, state.dtype)
         self.former: Denoiser | None = None  # a student of an earlier stage; the first one's teacher is the recipe's
         if stages > 1:
@@ -83,6 +97,19 @@ class Chain(GeneratorLoss):
         state.record("chain/steps", self.steps[k + 1])
         T = self.steps[0]
         return T // self.steps[k], T // self.steps[k + 1], self.former if k and self.former else teacher_score
+
+
+def fits(sampler: Choice[Sample], low: float, high: float, student: Denoiser) -> None:
+    """Raises UsageError for steps of `ddim` between other levels than low and high: nobody taught them."""
+    c = sampler.config
+    if sampler.name != "ddim" or c.sigmas:
+        return
+    asked = max(c.sigma_min, student.sigma_min), min(c.sigma_max, student.sigma_max)
+    if asked[1] != high or (c.steps > 1 and (asked[0] != low or c.grid != "cosine")):
+        raise UsageError(
+            f'sample: steps from {asked[1]:g} to {asked[0]:g}, grid "{c.grid}", but the chain has {high:g} to {low:g}, '
+            '"cosine": give [sample] and [generator_loss] the same sigma_min and sigma_max'
+        )
 
 
 def drawn(step: Step, n: int) -> Tensor:

@@ -123,8 +123,9 @@ class Composed:
 
 @pytest.mark.parametrize(("form", "last"), [("vp", 1), ("vp", 2), ("edm", 1), ("edm", 2)])
 def test_tract_has_nothing_to_learn_where_a_gaussians_steps_are_composed(form: str, last: int) -> None:
-    sample = {"use": "ddim", "steps": last}
-    keys = {"use": "tract", "schedule": [8, last], "form": form, "clamp": False}
+    levels = {"sigma_min": ENDS[0], "sigma_max": ENDS[1]}
+    sample = {"use": "ddim", "steps": last, "grid": "cosine", **levels}
+    keys = {"use": "tract", "schedule": [8, last], "form": form, "clamp": False, **levels}
     state = toy_state(run={"precision": "fp64"}, sample=sample, generator_loss=keys)
     loss = cast(Any, state.components["generator_loss"])
     loss.sigma = loss.grid(*ENDS)
@@ -197,6 +198,24 @@ def test_a_run_goes_on_within_a_stage_and_where_one_ends(name: str, at: int) -> 
 def test_chains_that_cannot_be_are_refused(keys: dict[str, Any], told: str) -> None:
     with pytest.raises(UsageError, match=told):
         toy_state(generator_loss=keys)
+
+
+@pytest.mark.parametrize(
+    ("sample", "keys"),
+    [
+        ({"sigma_max": 80.0}, {}),  # the highest level is the student's own, and that is inf: the loss has its default
+        ({}, {"sigma_max": 70.0}),
+        ({"steps": 2}, {"end": 2, "sigma_min": 0.01}),
+        ({"steps": 2, "grid": "rho"}, {"end": 2}),
+    ],
+)
+def test_steps_between_levels_that_no_stage_has_are_refused(sample: dict[str, Any], keys: dict[str, Any]) -> None:
+    ends = {"grid": "cosine", "sigma_min": 4.54e-5, "sigma_max": 22026.5}
+    toy_state(sample={"use": "ddim", "steps": 1, **ends}, generator_loss={"use": "pd", "start": 4})
+    with pytest.raises(UsageError, match=r"sample: steps from .* the same sigma_min and sigma_max"):
+        toy_state(
+            sample={"use": "ddim", "steps": 1, **ends, **sample}, generator_loss={"use": "pd", "start": 4, **keys}
+        )
 
 
 def test_a_chain_without_a_teacher_is_refused() -> None:
