@@ -46,6 +46,6 @@ def test_a_methods_file_begins_with_its_paper_and_the_places_of_its_equations(na
 
 def test_every_method_is_looked_at() -> None:
     names = "sid sida sid2a diff-instruct dmd dmd2 realuid cd ct ect pd tract gdd gdd-i edm edm2".split()
-    names += "f-distill ladd ctm ctm-gan meanflow imf scd sct imm".split()
+    names += "f-distill ladd ctm ctm-gan meanflow imf scd sct rcm imm".split()
     terms = "embedding regression adversarial frechet consistency".split()
     assert set(METHODS) >= {f"generator_loss {name}" for name in names} | {f"auxiliary_loss {name}" for name in terms}

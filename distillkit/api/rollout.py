@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,10 @@ from attrs.validators import deep_iterable, ge, gt, in_, min_len
 from distillkit.api.errors import UsageError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from distillkit.api.state import State
+    from distillkit.api.step import Step
 
 
 def falling(instance: Any, attribute: Any, sigmas: tuple[float, ...]) -> None:
@@ -38,6 +42,10 @@ class Rollout:
     gradient: str = field(default="last", validator=in_(("last", "all")))  # calls that x's gradient goes through
     clamp: bool = False  # clamp what is noised again to [-1,1]
     sigma_min: float = field(default=0.0, validator=ge(0))  # a call's image has this noise: less is added
+    calls: Callable[[State, Step], int] | None = None  # how many calls make the images of a step; None: k + 1, drawn
+    levels: Callable[[Tensor], Tensor] | None = None
+    """noise levels [N,1,1,1] of a call after the first, of uniform numbers of its own, raised to no more than those of
+    the call before; None: sigmas"""
 
 
 def rollout_of(state: State, key: str, **how: Any) -> Rollout:

@@ -61,6 +61,7 @@ KNOWN: dict[tuple[str, str], str] = {
     ("generator_loss", "ladd"): "distillkit-dmd",
     ("generator_loss", "meanflow"): "distillkit-meanflow",
     ("generator_loss", "pd"): "distillkit-pd",
+    ("generator_loss", "rcm"): "distillkit-scm",
     ("generator_loss", "realuid"): "distillkit-realuid",
     ("generator_loss", "scd"): "distillkit-scm",
     ("generator_loss", "sct"): "distillkit-scm",

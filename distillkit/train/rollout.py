@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -30,6 +31,8 @@ def rolled(step: Step, rollout: Rollout, z: Tensor) -> Tensor:
 def last_calls(step: Step, rollout: Rollout) -> list[int]:
     """k of each row of the global batch, by arithmetic of the host: nothing waits to know how many calls."""
     state, calls = step.state, len(rollout.sigmas)
+    if rollout.calls is not None:
+        return [rollout.calls(state, step) - 1] * step.batch
     if state.device.type == "meta":  # what is counted there is a middling iteration
         return [calls // 2] * step.batch
     name = f"{step.same_images_as}/rollout/k"
@@ -50,7 +53,7 @@ class Rolled:
     def given(self) -> tuple[Tensor, Tensor]:
         """What the last call of each row is given [N,C,H,W], and its noise level [N,1,1,1]."""
         c = self.rollout
-        sigma = self._column([c.sigmas[k] for k in self.k])
+        sigma = self._column([c.sigmas[k] for k in self.k]) if c.levels is None else self.levels[-1]
         if c.start == "data":  # but for the first level, which is that of noise alone
             noised = self.step._real_of_x + sigma * self.z
             return self._where([k == 0 for k in self.k], c.sigmas[0] * self.z, noised), sigma
@@ -71,19 +74,34 @@ class Rolled:
     def _next(self, x: Tensor, i: int) -> Tensor:
         """What call i + 1 is given, of what call i is: its image with new noise."""
         c = self.rollout
-        D = self.call(x, self._column([c.sigmas[i]] * len(x)), i)
+        D = self.call(x, self._column([c.sigmas[i]] * len(x)) if c.levels is None else self.levels[i], i)
         D = D.clamp(-1, 1) if c.clamp else D
+        if c.levels is not None:
+            return D + self.levels[i + 1] * self._noise(i + 1)
         added: float = max(c.sigmas[i + 1] ** 2 - c.sigma_min**2, 0.0) ** 0.5
         return D + added * self._noise(i + 1)
 
+    @cached_property
+    def levels(self) -> list[Tensor]:
+        """Drawn noise levels of all calls [N,1,1,1] each: none is above the one before."""
+        sigmas = [self._column([self.rollout.sigmas[0]] * self.step.n)]
+        for i in range(1, self.most + 1):
+            drawn = cast(Any, self.rollout.levels)(self._rows("rand", f"level/{i}", (1, 1, 1)))
+            sigmas.append(torch.minimum(drawn, sigmas[-1]))
+        return sigmas
+
     def _noise(self, i: int) -> Tensor:
         """Unit normal [N,C,H,W] of what call i is given."""
-        step, last = self.step, [k == i for k in self.k]
+        last = [k == i for k in self.k]
         if all(last):
             return self.z
-        stream, first = f"{step.same_images_as}/rollout/{i}", step.nimg + step.first
-        fresh = noise.rows("randn", step.state.seed, stream, first, step.n, self.z.shape[1:], step.state.device)
-        return self._where(last, self.z, fresh.to(self.z))
+        return self._where(last, self.z, self._rows("randn", str(i), tuple(self.z.shape[1:])))
+
+    def _rows(self, kind: str, name: str, shape: tuple[int, ...]) -> Tensor:
+        """Random numbers [N, *shape] of the rows of this step."""
+        step = self.step
+        stream, first = f"{step.same_images_as}/rollout/{name}", step.nimg + step.first
+        return noise.rows(kind, step.state.seed, stream, first, step.n, shape, step.state.device).to(self.z)
 
     def _column(self, sigmas: list[float]) -> Tensor:
         """[N,1,1,1]."""

@@ -57,6 +57,7 @@ METHODS: dict[str, toys.Tables] = {
     "cd": {"generator_loss": {"mu": 0.9}},
     "ct": {"generator": SCRATCH},
     "scd": {"generator_loss": {"warmup_kimg": 0.05}},
+    "rcm": {"generator_loss": {"tangent_warmup": 2, "steps": 2, "student_update_freq": 2, "lr": 1e-3}},
     "ect": {"generator_loss": {"double_kimg": 0.025}},
     "imm": {"generator_loss": {"M": 2}},
     "ict": {"generator": SCRATCH},

@@ -24,6 +24,7 @@ SPEC.loader.exec_module(methods)
 
 AMPLIFY = {"ct", "ect"}  # rounding, where the two noise levels are close: in the last stages of their schedules
 OF_A_PASS = {"f-distill", "sida", "ctm", "ctm-gan"}  # have a number that is of the images of a pass
+BOTH_WAYS = {"rcm"}  # to the weights, directly and through x: with EL between them all direct parts add up first
 EACH = [(method, el) for method in methods.METHODS for el in (False, True)]
 NAMES = [f"{method}{' and EL' * el}" for method, el in EACH]
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # of BatchNorm: used by nobody who trains
@@ -69,7 +70,9 @@ def test_two_ranks_are_one_process_with_half_the_micro_batch_to_the_bit(method: 
     named = toys.merged(given, halves) if method in OF_A_PASS or "micro_batch" in given["run"] else given
     want = weights(methods.trained(toys.merged(given, halves), iterations=4))
     found = weights(simulated(2, partial(methods.trained, named, iterations=4))[0])
-    assert [name for name, one in want.items() if not torch.equal(one, found[name])] == []
+    unlike = [name for name, one in want.items() if not torch.equal(one, found[name])]
+    within = 1e-5 if el and method in BOTH_WAYS else 0.0
+    assert [name for name in unlike if not apart(found[name], want[name]) <= within] == []
 
 
 @pytest.mark.parametrize("method", ["sid", "sida"])

@@ -34,3 +34,8 @@ def noise_share(sigma: Tensor, sigma_data: float) -> tuple[Tensor, Tensor]:
 def rise(nimg: int, kimg: float) -> float:
     """From 0 to 1 within the first `kimg`; infinite: 0 for good."""
     return min(1.0, nimg / (kimg * 1000)) if kimg else 1.0
+
+
+def shifted(u: Tensor, shift: float) -> Tensor:
+    """tan(theta) of times shift u / (1 + (shift - 1) u) on a straight path; above 0, where u may be 0."""
+    return (shift * u / (1 - u)).clamp(min=1e-4)
