@@ -17,7 +17,8 @@ DATA = (
 )  # fmt: skip
 METHODS = (
     "edm", "flow-matching", "sid", "sim", "sida", "sid2a", "di", "realuid", "dmd", "dmd2", "f-distill", "ladd", "cd",
-    "ct", "ict", "ect", "tcm", "scd", "sct", "ctm", "ctm_gan", "imm", "meanflow", "imf", "pd", "tract", "gdd", "gdd_i",
+    "ct", "ict", "ect", "tcm", "scd", "sct", "rcm", "ctm", "ctm_gan", "imm", "meanflow", "imf", "pd", "tract", "gdd",
+    "gdd_i",
 )  # fmt: skip
 
 
