@@ -71,7 +71,7 @@ METHODS = (
     Method("TCM", {"use": "tcm"}, {"F": 5}),
     Method("sCD", {"use": "scd"}, {"F": 5}),
     Method("sCT", {"use": "sct"}, {"F": 4}),
-    Method("rCM, after its warm-up, 5 iterations", {"use": "rcm", "tangent_warmup": 0}, {"F": 32}, 5),
+    Method("rCM, two steps, 10 iterations", {"use": "rcm", "tangent_warmup": 0, "steps": 2}, {"F": 57}, 10),
     Method("MeanFlow", {"use": "meanflow"}, {"F": 4}),
     Method("MeanFlow, distilled", {"use": "meanflow", "velocity": "teacher"}, {"F": 5}),
     Method("MeanFlow, guided", {"use": "meanflow", "kappa": 0.5}, {"F": 6}),

@@ -43,6 +43,7 @@ def test_a_recipe_without_a_parent_takes_its_first_steps(name: str) -> None:
     state = start(name, "run.batch=16")
     before = [p.clone() for p in state.networks["generator"].parameters()]
     state.nimg = state.total // 2  # past all warm-ups
+    state.iteration = state.nimg // state.batch
     for _ in range(2):
         iterate(state)
     moved = [not torch.equal(a, b) for a, b in zip(before, state.networks["generator"].parameters(), strict=True)]

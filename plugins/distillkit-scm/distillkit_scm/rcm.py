@@ -17,7 +17,7 @@ noise, S sigma_data, theta = arctan(s / S), F = (cos^2(theta) (y + s n) - D) / (
 r = 1 sCM's tangent. r = min(1, iteration / tangent_warmup). sg: without gradient. While iteration < tangent_warmup
 only (e) trains; from then on (e) + (h) the student in one iteration of student_update_freq, and (i) D_f in the others.
 j: updates of either. (h) and others who see x go back through the last call of (f); s_0 is the sampler's first level.
-Source: arXiv:2510.08431 and its authors' code (github.com/NVlabs/rcm), for videos; the letters are ours.
+Source: arXiv:2510.08431, its code (github.com/NVlabs/rcm); (b)-(e): arXiv:2410.11081, Sec. 4; the letters are ours.
 """
 
 from __future__ import annotations

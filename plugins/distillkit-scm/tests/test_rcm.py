@@ -53,7 +53,7 @@ class Flow(nn.Module):
         return x - t * v
 
     def guided(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self(x, sigma, None).lerp(self(x, sigma, labels), 5.0)
+        return torch.lerp(self(x, sigma, None), self(x, sigma, labels), 5.0)
 
 
 def ready(iteration: int = 5000, S: float = 1.0, sigmas: tuple[float, ...] = (FAR,), **keys: Any) -> tuple[Rcm, State]:
@@ -136,7 +136,7 @@ def test_while_r_rises_the_derivative_of_F_counts_in_full_and_the_rest_by_r() ->
     def F(x: Tensor, theta: Tensor, of: Any = student) -> Tensor:
         """S F."""
         D = of(x / theta.cos(), 0.5 * theta.tan())
-        return (theta.cos() * x - D) / theta.sin()
+        return cast(Tensor, (theta.cos() * x - D) / theta.sin())
 
     v, h = F(x, theta, denoised), 1e-6
     cos, sin = theta.cos(), theta.sin()
@@ -199,8 +199,8 @@ def test_the_fake_scores_loss_is_the_authors(data: Data, monkeypatch: pytest.Mon
 def test_the_matching_loss_has_no_gradient_where_both_scores_are_those_of_what_is_generated() -> None:
     loss, state = ready(S=0.5, sigmas=(80.0,))
     for v, still in ((0.4, True), (0.5, False)):
-        loss.fake_score = cast(Any, nn.Module())
-        loss.fake_score.forward = lambda x, sigma, labels, v=v: denoised(x, sigma, v=v)
+        loss.fake_score = fake = cast(Any, nn.Module())
+        fake.forward = lambda x, sigma, labels, v=v: denoised(x, sigma, v=v)
         x = torch.randn(16, 3, 8, 8).double().requires_grad_()
         step = replayed(state, [torch.rand(16, 1, 1, 1), torch.randn(16, 3, 8, 8)], x=x)
         loss.matching(step, cast(Any, denoised)).sum().backward()
