@@ -36,6 +36,7 @@ from distillkit.api import (
     gt,
     hookimpl,
     le,
+    lt,
     optional,
 )
 from distillkit.distances import distance
@@ -69,7 +70,7 @@ class Ict(GeneratorLoss):
     class Config:
         s0: int = field(default=10, validator=ge(1))  # steps of the grid at the start
         s1: int = field(default=1280, validator=ge(1))  # steps of the grid at most
-        schedule_kimg: float | None = field(default=None, validator=optional(gt(0)))
+        schedule_kimg: float | None = field(default=None, validator=optional(and_(gt(0), lt(math.inf))))
         """images of the K iterations; unset: those of the run"""
         P_mean: float = -1.1  # mean of ln t
         P_std: float = field(default=2.0, validator=gt(0))  # standard deviation of ln t
