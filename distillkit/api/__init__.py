@@ -3,6 +3,7 @@
 from attrs import field, frozen
 from attrs.validators import and_, deep_iterable, ge, gt, in_, le, lt, min_len, optional
 
+from distillkit.api.augment import Augment, check_augment
 from distillkit.api.choice import Choice, Use
 from distillkit.api.command import Command
 from distillkit.api.component import Component
@@ -23,7 +24,6 @@ from distillkit.api.keys import FILE, NO_BITS, PROGRAM, added_later
 from distillkit.api.kinds import (
     KINDS,
     Adapter,
-    Augment,
     AuxiliaryLoss,
     Backbone,
     Embedding,
@@ -68,6 +68,6 @@ __all__ = [
     "Launch", "Layout", "LogVar", "Logger", "Lost", "Network", "OncePerTurn", "Optimizer", "Picture", "PluginError",
     "Preempted", "Prompts", "Rebuildable", "ResourceError", "Rollout", "RunInfo", "Sample", "Sampling", "Schedule",
     "State", "Step", "Submitted", "Teacher", "TeacherScore", "Term", "Turn", "UpdateRule", "UsageError", "Use",
-    "added_later", "and_", "deep_iterable", "field", "frozen", "ge", "gt", "hookimpl", "hookspec", "in_", "le", "lt",
-    "min_len", "optional", "record_logits", "rollout_of",
+    "added_later", "and_", "check_augment", "deep_iterable", "field", "frozen", "ge", "gt", "hookimpl", "hookspec", "in_", "le",
+    "lt", "min_len", "optional", "record_logits", "rollout_of",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from distillkit.api.augment import Augment
 from distillkit.api.command import Command
 from distillkit.api.component import Component
 from distillkit.api.dataset import Dataset
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from distillkit.api.network import Denoiser
     from distillkit.api.rollout import Rollout
     from distillkit.api.state import State
-    from distillkit.api.step import Step
 
 
 class Sample(Component):
@@ -243,17 +243,6 @@ class Adapter(Component):
 
     def saved(self, network: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """What of it goes into adapter_config.json and adapter_model.safetensors, for who has the shared weights."""
-        raise NotImplementedError
-
-
-class Augment(Component):
-    """Augmentation with its conditioning labels."""
-
-    kind = "augment"
-    augment_dim: int = 0
-
-    def __call__(self, x: Tensor, step: Step) -> tuple[Tensor, Tensor]:
-        """x [N,C,H,W] -> augmented x and augment_labels [N,A]; all randomness from `step.randn`, `step.rand`."""
         raise NotImplementedError
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from distillkit.api import Augment, Choice, GeneratorLoss, State, Step, UsageError, field, frozen, gt, hookimpl
+from distillkit.api import Augment, Choice, GeneratorLoss, State, Step, check_augment, field, frozen, gt, hookimpl
 from distillkit.noise import SIGMA_DATA, denoising_loss
 
 if TYPE_CHECKING:
@@ -51,11 +51,7 @@ class EdmLoss(GeneratorLoss):
     @hookimpl
     def setup(self, state: State) -> None:
         """Raises UsageError when the network does not take the augmentation's labels."""
-        if self.augment is not None and state.generator.augment_dim != self.augment.augment_dim:
-            raise UsageError(
-                f"generator_loss.augment gives {self.augment.augment_dim} labels but the network has augment_dim = "
-                f"{state.generator.augment_dim}; write augment_dim = {self.augment.augment_dim} in its table"
-            )
+        check_augment(self.augment, state.generator)
 
     @hookimpl
     def generator_loss(self, state: State, step: Step) -> Tensor:

@@ -33,6 +33,7 @@ from distillkit.api import (
     Step,
     UsageError,
     Use,
+    check_augment,
     field,
     frozen,
     ge,
@@ -107,9 +108,7 @@ class Imm(GeneratorLoss):
         """Raises UsageError for a network without the augmentation's labels, or without times to learn from."""
         net, c = state.generator, self.config
         self.kernel, self.augment = c.kernel.build(), None if c.augment is None else c.augment.build()
-        if self.augment is not None and net.augment_dim != self.augment.augment_dim:
-            told = f"augment gives {self.augment.augment_dim} labels, the network takes {net.augment_dim}"
-            raise UsageError(f"generator_loss.{told}: augment_dim = {self.augment.augment_dim} in its table")
+        check_augment(self.augment, net)
         low, high = (1 / (1 + c.sigma_data / sigma) if sigma else LEAST for sigma in (net.sigma_min, net.sigma_max))
         self.times = max(low, c.eps), min(high, c.T)
         if not self.times[0] < self.times[1]:

@@ -29,6 +29,7 @@ from distillkit.api import (
     State,
     Step,
     UsageError,
+    check_augment,
     field,
     frozen,
     ge,
@@ -99,12 +100,8 @@ class MeanFlow(GeneratorLoss):
 
     @hookimpl
     def setup(self, state: State) -> None:
-        c, known = self.config, state.generator.augment_dim
-        if self.augment is not None and self.augment.augment_dim != known:
-            raise UsageError(
-                f"[generator_loss] augment gives {self.augment.augment_dim} labels, but the network has augment_dim = "
-                f"{known}: write augment_dim = {self.augment.augment_dim} in its table"
-            )
+        c = self.config
+        check_augment(self.augment, state.generator)
         if c.velocity == "teacher" and state.teacher is None:
             raise UsageError('[generator_loss] velocity = "teacher" needs a [teacher_score] table')
         if (c.guided or c.label_dropout) and not state.layout.size:
