@@ -68,6 +68,6 @@ __all__ = [
     "Launch", "Layout", "LogVar", "Logger", "Lost", "Network", "OncePerTurn", "Optimizer", "Picture", "PluginError",
     "Preempted", "Prompts", "Rebuildable", "ResourceError", "Rollout", "RunInfo", "Sample", "Sampling", "Schedule",
     "State", "Step", "Submitted", "Teacher", "TeacherScore", "Term", "Turn", "UpdateRule", "UsageError", "Use",
-    "added_later", "and_", "check_augment", "deep_iterable", "field", "frozen", "ge", "gt", "hookimpl", "hookspec", "in_",
-    "le", "lt", "min_len", "optional", "record_logits", "rollout_of",
+    "added_later", "and_", "check_augment", "deep_iterable", "field", "frozen", "ge", "gt", "hookimpl", "hookspec",
+    "in_", "le", "lt", "min_len", "optional", "record_logits", "rollout_of",
 ]  # fmt: skip
