@@ -20,7 +20,7 @@ from distillkit.api.errors import (
     UsageError,
 )
 from distillkit.api.hooks import Hooks, hookimpl, hookspec
-from distillkit.api.keys import FILE, NO_BITS, PROGRAM, added_later
+from distillkit.api.keys import FILE, INFINITE, NO_BITS, PROGRAM, added_later
 from distillkit.api.kinds import (
     KINDS,
     Adapter,
@@ -61,13 +61,13 @@ from distillkit.api.step import Step
 from distillkit.api.types import Draw, Images, Optimizer, Picture, Term, Turn
 
 __all__ = [
-    "FILE", "KINDS", "NO_BITS", "PROGRAM", "Adapter", "Augment", "AuxiliaryLoss", "Backbone", "Blocks", "Choice",
-    "Command", "Component", "Condition", "Dataset", "Denoise", "DenoisedFeatures", "Denoiser", "DistillkitError",
-    "Diverged", "Draw", "Embedding", "EncoderDecoder", "EncoderFeatures", "Evaluate", "Features", "FlowMap",
-    "ForcedNormalization", "GeneratorLoss", "Guidance", "Hooks", "Images", "Importer", "InputError", "Kernel",
-    "Launch", "Layout", "LogVar", "Logger", "Lost", "Network", "OncePerTurn", "Optimizer", "Picture", "PluginError",
-    "Preempted", "Prompts", "Rebuildable", "ResourceError", "Rollout", "RunInfo", "Sample", "Sampling", "Schedule",
-    "State", "Step", "Submitted", "Teacher", "TeacherScore", "Term", "Turn", "UpdateRule", "UsageError", "Use",
-    "added_later", "and_", "check_augment", "deep_iterable", "field", "frozen", "ge", "gt", "hookimpl", "hookspec",
-    "in_", "le", "lt", "min_len", "optional", "record_logits", "rollout_of",
+    "FILE", "INFINITE", "KINDS", "NO_BITS", "PROGRAM", "Adapter", "Augment", "AuxiliaryLoss", "Backbone", "Blocks",
+    "Choice", "Command", "Component", "Condition", "Dataset", "Denoise", "DenoisedFeatures", "Denoiser",
+    "DistillkitError", "Diverged", "Draw", "Embedding", "EncoderDecoder", "EncoderFeatures", "Evaluate", "Features",
+    "FlowMap", "ForcedNormalization", "GeneratorLoss", "Guidance", "Hooks", "Images", "Importer", "InputError",
+    "Kernel", "Launch", "Layout", "LogVar", "Logger", "Lost", "Network", "OncePerTurn", "Optimizer", "Picture",
+    "PluginError", "Preempted", "Prompts", "Rebuildable", "ResourceError", "Rollout", "RunInfo", "Sample", "Sampling",
+    "Schedule", "State", "Step", "Submitted", "Teacher", "TeacherScore", "Term", "Turn", "UpdateRule", "UsageError",
+    "Use", "added_later", "and_", "check_augment", "deep_iterable", "field", "frozen", "ge", "gt", "hookimpl",
+    "hookspec", "in_", "le", "lt", "min_len", "optional", "record_logits", "rollout_of",
 ]  # fmt: skip

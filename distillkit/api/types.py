@@ -10,6 +10,7 @@ from attrs.validators import and_, deep_iterable, ge, gt, lt, optional
 from distillkit.api.choice import Choice
 from distillkit.api.deprecated import renamed
 from distillkit.api.errors import PluginError
+from distillkit.api.keys import INFINITE
 from distillkit.api.optimizer import Schedule, UpdateRule
 from distillkit.api.validators import NameOrChoice
 
@@ -55,9 +56,10 @@ class Optimizer:
     decay_from: float = field(default=0.0, validator=ge(0))  # "cosine": share of the run after which lr falls
     final_lr: float = field(default=0.0, validator=ge(0))  # "cosine": lr at the end, as a share of lr
     ref_kimg: float = field(default=143_360.0, validator=gt(0))  # "inverse_sqrt": images after which lr falls
-    clip_norm: float | None = field(default=None, validator=optional(gt(0)))  # largest norm of all gradients together
-    clip_value: float | None = field(default=None, validator=optional(gt(0)))
-    """largest value of each entry of a gradient"""
+    clip_norm: float | None = field(default=None, validator=optional(gt(0)), metadata=INFINITE)
+    """largest norm of all gradients together; inf, or unset: any"""
+    clip_value: float | None = field(default=None, validator=optional(gt(0)), metadata=INFINITE)
+    """largest value of each entry of a gradient; inf, or unset: any"""
 
     @property
     def depends_on_kimg(self) -> bool:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from distillkit.api import (
+    INFINITE,
     Denoise,
     UsageError,
     added_later,
@@ -50,8 +51,8 @@ class Levels:
     )
     """the noise levels themselves, falling, in place of a grid; 0, where it ends, is not among them"""
     sigma_min: float = field(default=SIGMA_MIN, validator=ge(0))  # lowest noise level; raised to the network's own
-    sigma_max: float = field(default=SIGMA_MAX, validator=gt(0))
-    """highest noise level; lowered to the network's own"""
+    sigma_max: float = field(default=SIGMA_MAX, validator=gt(0), metadata=INFINITE)
+    """highest noise level; lowered to the network's own, which inf is"""
     rho: float = field(default=RHO, validator=and_(ge(0.1), le(100.0)))
     """grid "rho": its bend; larger, more steps at low noise"""
     grid: str = field(

@@ -138,7 +138,7 @@ def _plain(base: Any, limits: Limits) -> Schema:
     if choices := limits.of(base):
         return {"enum": choices}
     schema: Schema = {"type": [PLAIN[base]]} if base in PLAIN else {"type": "object"} if base is dict else {}
-    if base is float and not any(sign.startswith("<") for sign, _ in limits.bounds):
+    if base is float and limits.infinite:
         schema["type"].append("null")  # Taplo checks `inf` as null: JSON has no such number
     if base in (int, float):
         schema |= {SIGNS[sign]: bound for sign, bound in limits.bounds if math.isfinite(bound)}

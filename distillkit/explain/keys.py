@@ -8,6 +8,7 @@ import attrs
 from attrs import frozen
 
 from distillkit.api import Choice, Use
+from distillkit.api.keys import may_be_infinite
 from distillkit.explain.limits import Limits, limits
 from distillkit.explain.meanings import meanings
 from distillkit.recipe.keys import default, fields, use_table
@@ -43,7 +44,7 @@ def _key(name: str, attribute: attrs.Attribute[Any], value: Any, texts: dict[str
     return Key(
         name=name,
         type=attribute.type,
-        limits=limits(attribute.validator),
+        limits=attrs.evolve(limits(attribute.validator), infinite=may_be_infinite(attribute)),
         required=attribute.default is attrs.NOTHING,
         default=None if value is attrs.NOTHING else plain(value),
         meaning=texts.get(attribute.name, ""),

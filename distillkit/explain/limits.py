@@ -10,7 +10,8 @@ from attrs import frozen
 
 @frozen(kw_only=True)
 class Limits:
-    """Bounds such as (">=", 0); the only values there are; the number of entries or characters; limits of entries."""
+    """Bounds such as (">=", 0); the only values there are; the number of entries or characters; limits of entries;
+    whether infinity is allowed."""
 
     bounds: tuple[tuple[str, float], ...] = ()
     choices: tuple[Any, ...] = ()
@@ -18,6 +19,7 @@ class Limits:
     longest: int | None = None
     pattern: str = ""
     entries: Limits | None = None
+    infinite: bool = False
 
     def of(self, type_: Any) -> list[Any]:
         """The choices of a type: "auto" is none where a number stands."""

@@ -90,7 +90,8 @@ def _arm(type_: Any, limits: Limits, many: bool) -> str:
         return _entries(base, inner, limits, many)
     s = "s" if many and base is not bool else ""
     if base in (int, float):
-        return " ".join([PLAIN[base] + s, " and ".join(bounds(limits))]).strip()
+        told = " ".join([PLAIN[base] + s, " and ".join(bounds(limits))]).strip()
+        return f"{told} or inf" if base is float and limits.infinite else told
     if base is Choice:
         return f"{inner[0].kind if inner else 'component'} table{s}"
     of = f" of {_words(inner[1], Limits(), many=True)}" if base is dict and inner else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from attrs.validators import and_, ge, gt, in_, le, lt, optional
 
 from distillkit.api import (
     FILE,
+    INFINITE,
     NO_BITS,
     Adapter,
     AuxiliaryLoss,
@@ -28,9 +28,8 @@ from distillkit.api import (
 )
 from distillkit.recipe import shipped
 
-# attrs types a bound by its number: an int is none for floats, and a default of 0.05 hides that None is allowed.
-FINITE: Callable[[Any, Any, float], None] = and_(gt(0), lt(math.inf))
 DEVICES = "auto", "cpu", "cuda", *(f"cuda:{i}" for i in range(8)), "mps", "xpu"
+# attrs types a bound by its number: a default of 0.05 hides that None is allowed.
 POSITIVE: Callable[[Any, Any, Any], None] = optional(gt(0))
 
 
@@ -43,33 +42,35 @@ class Guard:
     looks: int = field(default=2, validator=ge(1))  # evaluations or pictures in a row with a sign before it counts
     first: int = field(default=25, validator=ge(0))
     """iterations in which images and discriminators may look like anything"""
-    saturated: float = field(default=0.5, validator=gt(0))
+    saturated: float = field(default=0.5, validator=gt(0), metadata=INFINITE)
     """largest share of values at their limits, of those that are not there in real images"""
-    shift: float = field(default=1.5, validator=gt(0))
+    shift: float = field(default=1.5, validator=gt(0), metadata=INFINITE)
     """largest distance of a channel's mean from that of real images, in standard deviations of real values"""
-    spread: float = field(default=2.0, validator=gt(1))  # largest standard deviation of values, in that of real ones
+    spread: float = field(default=2.0, validator=gt(1), metadata=INFINITE)
+    """largest standard deviation of values, in that of real ones"""
     contrast: float = field(default=0.1, validator=ge(0))
     """least standard deviation within an image, as a share of that of real ones"""
     diversity: float = field(default=0.1, validator=ge(0))
     """least variance among images, of one class where classes are known, as a share of that of real ones; where it was
     less from the start, half of the most that it was"""
-    worse: float = field(default=2.0, validator=gt(0))
+    worse: float = field(default=2.0, validator=gt(0), metadata=INFINITE)
     """largest distance (or its inverse, where more is better), in those of the teacher's one step, untouched"""
-    winning: float = field(default=0.9, validator=gt(0))
+    winning: float = field(default=0.9, validator=gt(0), metadata=INFINITE)
     """largest distance between a discriminator's logits of real and of generated images, in their deviations, while the
     metric does not improve"""
     fooled: float = field(default=0.2, validator=ge(0))
     """the same, where it takes generated images for real ones rather than real ones: it does not learn"""
-    grad_norm: float = field(default=100.0, validator=gt(1))
+    grad_norm: float = field(default=100.0, validator=gt(1), metadata=INFINITE)
     """largest gradient norm of a network, in medians of the run so far"""
-    skipped: float = field(default=0.1, validator=gt(0))  # largest share of updates that are not finite
+    skipped: float = field(default=0.1, validator=gt(0), metadata=INFINITE)
+    """largest share of updates that are not finite"""
 
 
 @frozen(kw_only=True)
 class Run:
     """[run]: how long, how large, on what."""
 
-    kimg: float = field(validator=FINITE)  # images seen in the whole run, in thousands
+    kimg: float = field(validator=gt(0))  # images seen in the whole run, in thousands
     batch: int = field(validator=ge(1))  # images per iteration, over all micro-batches
     micro_batch: int | None = field(default=None, validator=optional(ge(1)))  # images per forward pass
     seed: int = field(default=0, validator=and_(ge(0), lt(2**32)))  # of every random number of the run
@@ -95,11 +96,11 @@ class Run:
     """"bf16": the teacher's weights, and what its layers compute in; unset: as run.precision (docs/speed.md)"""
     threads: int | None = field(default=None, validator=optional(ge(1)), metadata=NO_BITS)
     """threads of the CPU; unset: probed at the start"""
-    tick_kimg: float | None = field(default=None, validator=optional(gt(0)), metadata=NO_BITS)
-    """images between lines of the log; unset: a twentieth of the run"""
-    checkpoint_kimg: float | None = field(default=None, validator=optional(gt(0)), metadata=NO_BITS)
-    """images between checkpoints; unset: a fifth of the run"""
-    checkpoint_minutes: float = field(default=15.0, validator=FINITE, metadata=NO_BITS)
+    tick_kimg: float | None = field(default=None, validator=optional(gt(0)), metadata={**NO_BITS, **INFINITE})
+    """images between lines of the log; inf: the last one alone; unset: a twentieth of the run"""
+    checkpoint_kimg: float | None = field(default=None, validator=optional(gt(0)), metadata={**NO_BITS, **INFINITE})
+    """images between checkpoints; inf: by minutes alone; unset: a fifth of the run"""
+    checkpoint_minutes: float = field(default=15.0, validator=gt(0), metadata=NO_BITS)
     """training between checkpoints, at most, but for 2 % of the time that saving may take"""
     keep_best: str | None = None
     """a metric such as "frechet/fd": the result is the average where it was best; unset: the last one"""
@@ -142,8 +143,8 @@ class Generator:
     """average of the weights that is the result: of a half-life, of a power function, or the weights themselves"""
     ema_halflife_kimg: float = field(default=500.0, validator=gt(0))
     """with "halflife": images after which a weight counts half"""
-    ema_rampup_ratio: float | None = field(default=0.05, validator=POSITIVE)
-    """with "halflife": at most this share of the images so far; unset: no such limit"""
+    ema_rampup_ratio: float | None = field(default=0.05, validator=POSITIVE, metadata=INFINITE)
+    """with "halflife": at most this share of the images so far; inf, or unset: no such limit"""
     ema_gamma: float = field(default=6.94, validator=gt(0))  # "power": exponent gamma of arXiv:2312.02696, Eq. (121)
 
 

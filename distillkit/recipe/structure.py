@@ -13,11 +13,22 @@ from cattrs import Converter
 
 from distillkit.api import KINDS, Choice, Component, Use
 from distillkit.api.deprecated import deprecated
+from distillkit.api.keys import may_be_infinite
 from distillkit.api.slots import SLOTS
 from distillkit.recipe.keys import completed, default, fields, use_table
 from distillkit.recipe.layer import REMOVED, removed
 from distillkit.recipe.shown import arms, got, is_named, shown
-from distillkit.recipe.values import Complaint, Hook, Misfit, Unfit, Wrong, reader, register_values
+from distillkit.recipe.values import (
+    Complaint,
+    Hook,
+    Misfit,
+    Unfit,
+    Wrong,
+    infinite,
+    of_numbers,
+    reader,
+    register_values,
+)
 from distillkit.registry import Catalog, NotOffered, Unusable
 from distillkit.registry.known import KNOWN
 
@@ -53,13 +64,27 @@ def _table(cls: type, converter: Converter) -> Hook:
         for key, one in known.items():
             if key in table:
                 with wrong.at(key):
-                    values[one.name] = readers[key](table[key])
+                    values[one.name] = _finite(readers[key](table[key]), one)
             elif one.default is attrs.NOTHING:
                 wrong.append(((key,), "missing", ""))
         wrong += _unknown(table, list(known))
         return _built(cls, table, values, wrong)
 
     return structure
+
+
+def _finite(value: Any, one: attrs.Attribute[Any]) -> Any:
+    """The value of an attribute. Raises Misfit for infinity, unless that has a meaning there."""
+    if of_numbers(one.type) and not may_be_infinite(one) and (places := list(infinite(value))):
+        hint = "{remove = true} unsets it"
+        if (made := default(one)) is not None:
+            hint = (
+                ""
+                if made is attrs.NOTHING
+                else f"its default is {shown(list(made) if isinstance(made, tuple) else made)}"
+            )
+        raise Misfit(*((at, f"must be finite, got {found}", hint) for at, found in places))
+    return value
 
 
 def _unknown(table: Mapping[str, Any], keys: list[str]) -> Iterator[Complaint]:

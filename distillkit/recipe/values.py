@@ -89,6 +89,20 @@ def exact(value: Any, type_: Any) -> Any:
     return value
 
 
+def of_numbers(type_: Any) -> bool:
+    """Is there a float in values of the type?"""
+    return type_ is float or any(map(of_numbers, get_args(type_)))
+
+
+def infinite(value: Any) -> Iterator[tuple[Key, float]]:
+    """The infinite numbers of a value that was read, in lists and dictionaries too, with their places in it."""
+    if isinstance(value, float) and math.isinf(value):
+        yield (), value
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for place, part in parts:
+        yield from (((place, *below), found) for below, found in infinite(part))
+
+
 def float_(value: Any, _: Any) -> float:
     return float(exact(value, int if type(value) is int else float))
 

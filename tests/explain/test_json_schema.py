@@ -79,6 +79,7 @@ WRONG: dict[str, tuple[str, str, list[Any]]] = {
     "none of the choices": ("batch = 32", 'batch = 32\ndevice = "gpu"', ["run", "device"]),
     "none of a component's choices": ('weight = "auto"', 'mode = "both"', [*EL, "mode"]),
     "neither a number nor one word": ('weight = "auto"', 'weight = "half"', [*EL, "weight"]),
+    "infinity without a meaning": ("lr = 1e-4", "lr = inf", ["generator", "optimizer", "lr"]),
     "infinity where there is an end": ("kimg = 1", "kimg = inf", ["run", "kimg"]),
     "empty list": ('[{ use = "pixels" }, { use = "convnet", width = 16 }]', "[]", [*EL, "embeddings"]),
     "required key missing": ("batch = 32\n", "", ["run"]),

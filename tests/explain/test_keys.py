@@ -87,7 +87,7 @@ TYPES = {
     "names": ("list of strings", "[]"),
     "mixed": ("list of 2 values", '[1, "a"]'),
     "kernels": ("list of kernel tables", '[{use = "rbf"}, {use = "linear"}]'),
-    "either": ("number or string", "inf"),
+    "either": ("number or inf or string", "inf"),
     "literal": ('"u" or 2', '"u"'),
     "table": ("table of numbers", "{a = 1}"),
     "optimizer": ("table", ""),

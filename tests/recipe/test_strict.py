@@ -62,9 +62,20 @@ def test_an_integer_where_a_number_is_wanted_becomes_a_float(recipe, good):
     assert (run.kimg, type(run.kimg), run.tick_kimg) == (100.0, float, 2.0)
 
 
-def test_infinity_is_left_to_the_validators(recipe, complaints, good):
-    assert recipe(good, ["generator_loss.alpha=inf"]).generator_loss.config.alpha == float("inf")
-    assert complaints(good, ["generator_loss.lr=-inf"]) == ["--set generator_loss.lr must be > 0: -inf | "]
+def test_infinity_is_refused_where_it_has_no_meaning(recipe, complaints, good):
+    assert recipe(good, ["run.guard.worse=inf"]).run.guard.worse == float("inf")
+    assert complaints(good + "lr = inf\n[generator.optimizer]\nlr = -inf\nbetas = [inf, 0]\nclip_norm = -inf") == [
+        "x.toml:13 generator_loss.lr must be finite, got inf | its default is 1e-05",
+        "x.toml:15 generator.optimizer.lr must be finite, got -inf | its default is 1e-05",
+        "x.toml:16 generator.optimizer.betas[0] must be finite, got inf | its default is [0.0, 0.999]",
+        "x.toml:17 generator.optimizer.clip_norm must be > 0: -inf | ",
+    ]
+    text = good + '[[evaluate]]\nuse = "fid"\neps = inf\nevery_kimg = 1e999\n[evaluate.limits]\na = -inf\n'
+    assert complaints(text) == [
+        'x.toml:15 evaluate[0].eps must be finite, got inf | its default is "auto"',
+        "x.toml:16 evaluate[0].every_kimg must be finite, got inf | {remove = true} unsets it",
+        "x.toml:18 evaluate[0].limits.a must be finite, got -inf | its default is {}",
+    ]
 
 
 def test_every_validator_of_a_table_speaks_and_sees_its_neighbours(complaints, good):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from distillkit.recipe import read, to_toml
 
-numbers = st.floats(allow_nan=False)
+numbers = st.floats(allow_nan=False, allow_infinity=False)
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 
 
@@ -25,13 +25,14 @@ def _edited(recipe, data):
         limits=draw(st.dictionaries(words, numbers, max_size=3)),
         notes=draw(st.lists(words, max_size=3)),
     )
-    every = draw(st.none() | st.floats(min_value=1e-9, allow_nan=False))
+    every = draw(st.none() | st.floats(min_value=1e-9, allow_infinity=False))
     slot = evolve(metric.slot, every_kimg=every)
     return evolve(
         recipe,
         run=evolve(
             recipe.run,
             kimg=draw(st.floats(min_value=1e-300, allow_infinity=False)),
+            tick_kimg=draw(st.floats(min_value=1e-9)),  # inf: never
             micro_batch=draw(st.sampled_from([None, 8])),
         ),
         generator=evolve(recipe.generator, freeze=tuple(draw(st.lists(words, max_size=3)))),

@@ -36,7 +36,6 @@ from distillkit.api import (
     gt,
     hookimpl,
     le,
-    lt,
     optional,
 )
 from distillkit.distances import distance
@@ -70,7 +69,7 @@ class Ict(GeneratorLoss):
     class Config:
         s0: int = field(default=10, validator=ge(1))  # steps of the grid at the start
         s1: int = field(default=1280, validator=ge(1))  # steps of the grid at most
-        schedule_kimg: float | None = field(default=None, validator=optional(and_(gt(0), lt(math.inf))))
+        schedule_kimg: float | None = field(default=None, validator=optional(gt(0)))
         """images of the K iterations; unset: those of the run"""
         P_mean: float = -1.1  # mean of ln t
         P_std: float = field(default=2.0, validator=gt(0))  # standard deviation of ln t

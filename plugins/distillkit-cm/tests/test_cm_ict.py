@@ -136,7 +136,6 @@ def test_noise_levels_are_log_normal_but_for_the_grid() -> None:
         ({"P_mean": 30.0}, "P_mean"),
         ({"P_mean": -20.0, "P_std": 1.0}, "P_mean"),
         ({"P_std": math.inf}, "P_std"),
-        ({"schedule_kimg": math.inf}, "schedule_kimg"),
     ],
 )
 def test_a_grid_that_cannot_be_is_refused(keys: dict[str, float], told: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from distillkit.api import (
+    INFINITE,
     Optimizer,
     and_,
     deep_iterable,
@@ -36,7 +37,8 @@ class OptimizerConfig:
     """decay per update of the averages of the gradient and of its square"""
     eps: float = field(default=1e-8, validator=gt(0))  # added to the root of the squared gradient
     weight_decay: float = field(default=0.01, validator=ge(0))  # pull of the weights towards 0
-    clip_norm: float | None = field(default=10.0, validator=POSITIVE)  # largest norm of all gradients together
+    clip_norm: float | None = field(default=10.0, validator=POSITIVE, metadata=INFINITE)
+    """largest norm of all gradients together; inf: any"""
     warmup_kimg: float = field(default=0.0, validator=ge(0))  # images in which lr rises linearly from 0
     schedule: str = field(default="constant", validator=in_(("constant", "cosine")))  # of lr after the warm-up
     decay_from: float = field(default=0.0, validator=ge(0))  # "cosine": share of the run after which lr falls

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from torch.nn.functional import softplus
 
 from distillkit.api import (
+    INFINITE,
     EncoderFeatures,
     GeneratorLoss,
     State,
@@ -86,7 +87,7 @@ class Ladd(GeneratorLoss):
         T_max: float = field(default=0.998, validator=[gt(0), le(1), ordered])
         """noise "grid": share of the time steps where t ends"""
         lr: float = field(default=1e-4, validator=gt(0))  # learning rate of the critics
-        clip_norm: float | None = field(default=None, validator=POSITIVE)
+        clip_norm: float | None = field(default=None, validator=POSITIVE, metadata=INFINITE)
         """largest norm of a critic's gradients; unset, as published: the student alone is clipped"""
 
     config: Config

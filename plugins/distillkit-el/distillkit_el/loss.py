@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from distillkit import noise
 from distillkit.api import (
+    INFINITE,
     AuxiliaryLoss,
     Choice,
     Embedding,
@@ -77,8 +78,8 @@ class EmbeddingLoss(AuxiliaryLoss):
         """what is taken of the pooled squared distances"""
         bandwidth_ema: float = field(default=0.99, validator=and_(ge(0), lt(1)))  # decay of its average, per step
         real_batch: int = field(default=256, validator=ge(1))  # real images per step
-        bank_mb: float = field(default=1024, validator=ge(0))
-        """megabytes for the features of the whole data set, and for its pairs, if they fit; 0: never kept"""
+        bank_mb: float = field(default=1024, validator=ge(0), metadata=INFINITE)
+        """megabytes for the features of the whole data set, and for its pairs, if they fit; 0: never; inf: always"""
         refresh_every: int | None = field(default=None, validator=optional(ge(1)))
         """iterations between new embeddings; unset: the same in the whole run"""
         mode: str = field(default="marginal", validator=in_(("marginal", "joint", "per_class")))

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from distillkit.api import (
+    INFINITE,
     Augment,
     Choice,
     Denoise,
@@ -81,7 +82,8 @@ class MeanFlow(GeneratorLoss):
         p: float = field(default=1.0, validator=ge(0))  # power of the error in its weight; CIFAR-10: 0.75
         c: float = field(default=1.0, validator=gt(0))  # least of it; CIFAR-10: 0.001
         per_pixel: bool = False  # form "tangent": g is divided by the root of the number of its pixels
-        warmup_kimg: float = field(default=0.0, validator=ge(0))  # images in which du/dt rises to its full weight
+        warmup_kimg: float = field(default=0.0, validator=ge(0), metadata=INFINITE)
+        """images in which du/dt rises to its full weight; inf: it has none"""
         augment: Choice[Augment] | None = None  # of real images; the network then needs its augment_dim
 
         def __attrs_post_init__(self) -> None:

@@ -21,6 +21,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from distillkit.api import (
+    INFINITE,
     Choice,
     Denoise,
     GeneratorLoss,
@@ -86,7 +87,8 @@ class RealUid(GeneratorLoss):
         betas: tuple[float, float] = field(default=(0.0, 0.999), validator=deep_iterable(and_(ge(0), lt(1))))
         """decay per update of the averages of the gradient and of its square"""
         eps: float = field(default=1e-8, validator=gt(0))  # added to the root of the squared gradient
-        clip_norm: float | None = field(default=1.0, validator=POSITIVE)  # largest norm of all gradients
+        clip_norm: float | None = field(default=1.0, validator=POSITIVE, metadata=INFINITE)
+        """largest norm of all gradients; inf: any"""
         warmup_kimg: float = field(default=64.0, validator=ge(0))  # images in which lr rises linearly from 0
         schedule: str = field(default="constant", validator=in_(("constant", "cosine")))  # of lr after the warm-up
         decay_from: float = field(default=0.0, validator=ge(0))  # "cosine": share of the run after which lr falls

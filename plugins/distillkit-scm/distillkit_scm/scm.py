@@ -25,7 +25,20 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from distillkit.api import Denoise, GeneratorLoss, State, Step, Turn, UsageError, field, frozen, ge, gt, hookimpl
+from distillkit.api import (
+    INFINITE,
+    Denoise,
+    GeneratorLoss,
+    State,
+    Step,
+    Turn,
+    UsageError,
+    field,
+    frozen,
+    ge,
+    gt,
+    hookimpl,
+)
 from distillkit_scm.levels import ends, noise_share, rise, truncated_lognormal
 from distillkit_scm.logvar import LogVarHead, expected, has_own
 
@@ -45,8 +58,8 @@ class ScmConfig:
     P_std: float = field(default=1.4, validator=gt(0))  # standard deviation of ln s
     sigma_min: float = field(default=0.002, validator=gt(0))  # lowest noise level
     sigma_max: float = field(default=80.0, validator=gt(0))  # highest noise level; published for sct: 800
-    warmup_kimg: float = field(default=5120.0, validator=ge(0))
-    """images in which r, the share of the trajectory's derivative, rises from 0 to 1: T"""
+    warmup_kimg: float = field(default=5120.0, validator=ge(0), metadata=INFINITE)
+    """images in which r, the share of the trajectory's derivative, rises from 0 to 1: T; inf: r is 0 for good"""
     c: float = field(default=0.1, validator=gt(0))  # added to the size of g
     per_pixel: bool = True
     """|g| and L are divided by the numbers of an image, as in FastGen; false: by none, as in the paper"""

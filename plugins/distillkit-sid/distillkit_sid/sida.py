@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from distillkit.api import (
+    INFINITE,
     Denoise,
     EncoderDecoder,
     ForcedNormalization,
@@ -75,8 +76,8 @@ class Sida(Sid):
         """weight of the correction in the generator's loss; the paper tried 1.2 as well"""
         lsd: float = field(default=1.0, validator=ge(0))  # scale of the discriminator's loss; 100: EDM2
         lsg_gan: float = field(default=0.01, validator=ge(0))  # scale of the generator's adversarial loss
-        clip_value: float = field(default=1.0, validator=gt(0))
-        """largest value of each entry of the fake score's gradients"""
+        clip_value: float = field(default=1.0, validator=gt(0), metadata=INFINITE)
+        """largest value of each entry of the fake score's gradients; inf: any"""
         generator_after_kimg: float = field(default=100.0, validator=ge(0))
         """images after which the generator trains; 0: at once"""
         gan_after_kimg: float = field(default=200.0, validator=ge(0))
