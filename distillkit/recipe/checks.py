@@ -8,6 +8,7 @@ from typing import Any
 
 from distillkit.api import Choice, Evaluate, GeneratorLoss, UsageError
 from distillkit.disk.results import REAL
+from distillkit.recipe.layer import removed
 from distillkit.recipe.load import NAMED, is_recipe_name
 from distillkit.recipe.made_for import misused
 from distillkit.recipe.problem import Report
@@ -43,6 +44,20 @@ def check(values: dict[str, Any], report: Report) -> None:
         _check_start(generator.from_, generator.checkpoint, "generator", report)
         if not (generator.from_ or generator.checkpoint):
             _check_init(generator, teacher, report)
+
+
+def overruled(method: Any, generator: Any, report: Report) -> None:
+    """Keys of the student's network that a table [generator], as given, sets otherwise than its method does."""
+    if not isinstance(method, Choice) or not isinstance(generator, dict):
+        return
+    if all(getattr(method.cls, name) is getattr(GeneratorLoss, name) for name in ("network_keys", "student")):
+        return  # it sets none, and need not be built
+    for key, wanted in method.build().network_keys.items():
+        for table in ("network", "network_keys"):
+            given = generator.get(table)
+            if isinstance(given, dict) and not removed(found := given.get(key, wanted)) and found != wanted:
+                message = f"{shown(found)} contradicts generator_loss {shown(method.name)}, which sets {shown(wanted)}"
+                report(("generator", table, key), message, "leave it out")
 
 
 def _check_micro_batch(run: Run, report: Report) -> None:

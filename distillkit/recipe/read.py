@@ -11,7 +11,7 @@ from typing import Any, cast
 import attrs
 
 from distillkit.api import KINDS, Choice, GeneratorLoss, InputError
-from distillkit.recipe.checks import check
+from distillkit.recipe.checks import check, overruled
 from distillkit.recipe.keys import fields
 from distillkit.recipe.layer import Layer, Origin, overlay, override, stamped
 from distillkit.recipe.load import load
@@ -72,13 +72,17 @@ def read(path: Path | str, sets: Sequence[str] = (), catalog: Catalog | None = N
     method = _method(layer, catalog)
     if method:
         layer = overlay(stamped(method.recipe_defaults, Origin(f"defaults of {method.__name__}")), layer)
-    layer.data.pop("made_with", None)  # written by `to_toml`: which versions made the file
+    written_out = layer.data.pop("made_with", None) is not None  # by `to_toml`: a resolved file gives every default
 
     def report(key: Key, message: str, hint: str = "") -> None:
         if method is None and key[0] in ("sample", "generator") and message.startswith("missing"):
             return  # the method that cannot be had may well bring it
         origin = layer.origin(key)
         problems.append(Problem(origin.file, origin.line, key_text(key), message, hint))
+
+    def of_sets(key: Key, message: str, hint: str = "") -> None:
+        if layer.origin(key).file == "--set":
+            report(key, message, hint)
 
     try:
         with _quiet_of_runs(path):
@@ -88,6 +92,7 @@ def read(path: Path | str, sets: Sequence[str] = (), catalog: Catalog | None = N
             report(*complaint)
         values = layer.data | misfit.sound
     check(values, report)
+    overruled(values.get("generator_loss"), layer.data.get("generator"), of_sets if written_out else report)
     if problems:
         raise RecipeProblems(path, problems)
     values, written = resolved(values, layer)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from distillkit.recipe import to_toml
+
 TEACHER = '[teacher_score]\nuse = "edm"\ncheckpoint = "teacher"\n'
 NETWORK = '[generator.network]\nuse = "mlp"\n'
 
@@ -32,6 +34,24 @@ def test_a_start_from_the_teacher_may_be_of_another_form(complaints, recipe, goo
     assert recipe(good + NETWORK).generator.network.name == "mlp"
     (found,) = complaints(good + "[generator.network_keys]\nwidth = 4\n" + NETWORK)
     assert "generator.network_keys given together with network | write the keys into [generator.network]" in found
+
+
+def test_a_key_of_the_network_that_the_method_sets_is_not_contradicted(complaints, recipe, good, catalog, monkeypatch):
+    method = catalog.load("generator_loss", "sid")
+    monkeypatch.setattr(method, "network_keys", property(lambda self: {"width": 16}))
+    told = '4 contradicts generator_loss "sid", which sets 16 | leave it out'
+    assert complaints(good + "[generator.network_keys]\nwidth = 4") == [
+        f"x.toml:14 generator.network_keys.width {told}"
+    ]
+    scratch = good + '[generator]\ninit = "scratch"\n' + NETWORK
+    sets = ["generator.network.width=4"]
+    assert complaints(scratch, sets) == [f"--set generator.network.width {told}"]
+    for right in (scratch, scratch + "width = 16", good + "[generator.network_keys]\nwidth = 16"):
+        assert recipe(right).generator_loss.name == "sid"
+    # What a run wrote of itself has every default of its network in it.
+    resolved = to_toml(recipe(scratch), {"distillkit": "0.1.0"})
+    assert "width = 8" in resolved and recipe(resolved)
+    assert complaints(resolved, sets) == complaints(scratch, sets)
 
 
 def test_a_copy_of_the_teacher_needs_a_teacher(complaints, recipe, plain):
