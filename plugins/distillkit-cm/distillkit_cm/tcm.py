@@ -84,7 +84,12 @@ class Tcm(GeneratorLoss):
 
     @hookimpl
     def setup(self, state: State) -> None:
-        sample, t_prime = state.recipe.sample, self.config.t_prime
+        sample, start, t_prime = state.recipe.sample, state.recipe.generator, self.config.t_prime
+        if start.init == "scratch" and not start.checkpoint:
+            raise UsageError(
+                'generator.init = "scratch" gives random weights, and f_0 is a finished consistency model: '
+                'generator.from = "ect.toml", the recipe of one, or checkpoint'
+            )
         if sample.name == "few-step" and (low := sample.config.sigmas[-1]) < t_prime:
             raise UsageError(
                 f"sample.sigmas: {low:g} is below generator_loss.t_prime = {t_prime:g}: no student is trained there"

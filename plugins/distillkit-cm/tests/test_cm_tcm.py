@@ -175,6 +175,12 @@ def test_the_first_stage_is_what_the_student_starts_from_and_stays() -> None:
     assert first.training and not any(p.requires_grad for p in first.parameters())
 
 
+def test_random_weights_are_no_first_stage() -> None:
+    network = {"use": "mlp", "width": 8, "depth": 1}
+    with pytest.raises(UsageError, match=r'generator\.init = "scratch".*generator\.from = "ect\.toml"'):
+        toy_state(generator_loss={"use": "tcm"}, generator={"init": "scratch", "network": network})
+
+
 def test_a_boundary_that_cannot_be_is_refused() -> None:
     for keys in ({"t_prime": 90.0}, {"t_prime": 0.001}):
         with pytest.raises(ValueError, match="t_prime"):
