@@ -89,6 +89,11 @@ class GeneratorLoss(Component):
         return 1
 
     @property
+    def whole_weights(self) -> bool:
+        """Whether it asks for gradients of whole weights (`step.grad_norm`), which ranks then do not share."""
+        return False
+
+    @property
     def student(self) -> dict[str, Any]:
         """What `network_keys` was called in 0.1."""
         return {} if type(self).network_keys is GeneratorLoss.network_keys else self.network_keys

@@ -18,6 +18,7 @@ from distillkit.api import (
     Component,
     Dataset,
     Denoiser,
+    GeneratorLoss,
     InputError,
     OncePerTurn,
     PluginError,
@@ -176,6 +177,9 @@ def share(state: State) -> None:
     if state.ranks.shards == 1:
         state.average = whole
         return
+    if cast(GeneratorLoss, state.components["generator_loss"]).whole_weights:
+        method = f"generator_loss {state.recipe.generator_loss.name!r}"
+        raise UsageError(f"{method} asks for gradients of whole weights: ranks have pieces (--shard)")
     batch, micro = state.batch, state.recipe.run.micro_batch
     held = state.ranks.counts(batch, micro, state.group)
     if micro is not None and len(set(held)) > 1:  # in each pass all lend their pieces

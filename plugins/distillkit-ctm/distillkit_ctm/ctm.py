@@ -65,6 +65,10 @@ class Ctm(GeneratorLoss):
     def network_keys(self) -> dict[str, Any]:
         return {"second_time": True}
 
+    @property
+    def whole_weights(self) -> bool:
+        return self.config.adaptive and self.config.dsm > 0
+
     @hookimpl
     def setup(self, state: State) -> None:
         c = self.config

@@ -75,6 +75,10 @@ class CtmGan(Ctm):
 
     config: Config
 
+    @property
+    def whole_weights(self) -> bool:
+        return self.config.adaptive
+
     @hookimpl
     def setup(self, state: State) -> None:
         super().setup(state)

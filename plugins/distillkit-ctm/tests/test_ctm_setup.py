@@ -13,6 +13,7 @@ from distillkit.recipe import RecipeProblems
 from distillkit.testing import toy_state, toys
 from distillkit.train.build import build
 from distillkit.train.iterate import iterate
+from distillkit.train.ranks.alone import Ranks
 from distillkit.train.state import State
 
 UNET = {"use": "edm-ddpmpp", "model_channels": 8, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": []}
@@ -50,6 +51,26 @@ def test_more_steps_than_the_grid_has_are_refused() -> None:
 def test_a_grid_that_rises_is_refused() -> None:
     with pytest.raises(RecipeProblems, match=r"'sigma_min'.*'sigma_max'"):
         started(sigma_min=90.0)
+
+
+@pytest.mark.parametrize("use", ["ctm", "ctm-gan"])
+def test_weights_by_gradients_at_a_layer_are_refused_where_ranks_share_it(use: str) -> None:
+    """Before anything trains, not at the first loss."""
+
+    class Pieces(Ranks):
+        def divide(self, *given: Any) -> None:
+            self.shards = 2
+
+    def shared(**keys: Any) -> State:
+        loss = {"use": use, "N": 4, "h": 2, **keys}
+        recipe = toys.toy_recipe(run={"batch": 8}, teacher_score={"network": MLP}, generator_loss=loss)
+        return build(recipe, toys.catalog(), Pieces())
+
+    with pytest.raises(UsageError, match=rf"generator_loss '{use}' asks for gradients of whole weights.*--shard"):
+        shared()
+    shared(adaptive=False)
+    if use == "ctm":
+        shared(dsm=0.0)  # there is nothing to weigh
 
 
 def test_without_a_teacher_the_target_itself_goes_down() -> None:
