@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import attrs
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
@@ -25,6 +26,7 @@ UNET = {
 AT_ONCE = {"generator_after_kimg": 0.0, "gan_after_kimg": 0.0}
 FASTGEN = {"features": "teacher", "update": "alternate", "fake_weight": "none"}
 SHARED = {"critic_noise": "matching", "shared_pass": True}
+BACKSIM = {"use": "dmd2", "rollout": "noise"}
 GDD = {"width": 8, "projection": 4, "cmap": 4, "embedding": 4, "backbones": [{"use": "teacher-encoder"}]}
 HEADS = {"init": "scratch", "network": {"use": "guided-flow-map", "network": {**UNET, "second_time": True}}}
 SIGMAS = [80.0, 10.0, 2.0, 0.4]
@@ -58,6 +60,7 @@ METHODS = (
     Method("DMD2, 5 iterations", {"use": "dmd2"}, {"F": 24, "e": 32, "h": 32}, 5),
     Method("DMD2, shared_pass, 5 iterations", {"use": "dmd2", **SHARED}, {"F": 24, "e": 16, "h": 32}, 5),
     Method("DMD2 as FastGen, 5 iterations", {"use": "dmd2", **FASTGEN}, {"F": 21, "e": 9, "h": 26}, 5),
+    Method("DMD2, two steps, 10 iterations", BACKSIM, {"F": 53, "e": 64, "h": 64}, 10, steps=2),
     Method("RealUID, 5 iterations", {"use": "realuid", "alpha": 0.92, "beta": 0.94}, {"F": 42}, 5),
     Method("RealUID without data, 5 iterations", {"use": "realuid"}, {"F": 27}, 5),
     Method("f-distill, 5 iterations", {"use": "f-distill"}, {"F": 21, "e": 9, "h": 18}, 5),
@@ -132,11 +135,15 @@ def measure(method: Method) -> Row:
 
 
 def state_of(method: Method) -> State:
-    return toy_state(
+    state = toy_state(
         run={"kimg": 1, "batch": 4}, teacher_score={"network": UNET}, generator_loss=method.loss,
         auxiliary_loss=method.terms, generator=method.generator,
         sample={"use": "few-step", "sigmas": SIGMAS[: method.steps]},
     )  # fmt: skip
+    host: Any = state.components["generator_loss"]
+    if host.rollout is not None and host.rollout.calls is None:  # each number of calls as often, not as it is drawn
+        host.rollout = attrs.evolve(host.rollout, calls=lambda state, step: 1 + state.iteration % method.steps)
+    return state
 
 
 def iterations(state: State, method: Method) -> int:
