@@ -1,4 +1,4 @@
-"""Every method says which paper it is, and where in that paper its equations stand."""
+"""Every method says which paper it is, and where in that paper, or in its code, its equations stand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAPER = re.compile(r"arXiv:\d{4}\.\d{5}")
-PLACE = re.compile(r"Eq\. \(\d+\)|Algorithm \d|Sec\. \d|Section \d|Table \d|Appendix [A-Z]|Theorem \d")
+PLACE = re.compile(
+    r"Eq\. \(\d+\)|Algorithm \d|Sec\. \d|Section \d|Table \d|Appendix [A-Z]|Theorem \d"
+    r"|\(github\.com/[\w.-]+/[\w.-]+, [\w/]+\.py\)"
+)
 NUMBERED = re.compile(r"^    \((\d+)\) ", re.M)  # an equation line of a module's head
 LETTERED = re.compile(r"^    \([a-z]\) ", re.M)
 

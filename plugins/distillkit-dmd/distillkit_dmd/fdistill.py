@@ -1,7 +1,7 @@
 """f-distill: DMD for any f-divergence: the difference of the scores weighted by how much more likely an image is real.
 
 theta is the student, D_r the teacher, D_f the fake score; x_t, t, n, the heads' logits l [K], (a), (b) as in ladd.py.
-The gradient of D_f(p_t || q_t), p_t of real and q_t of generated noisy images, is DMD's with a weight h (Theorem 1):
+The gradient of D_f(p_t || q_t), p_t of real and q_t of generated noisy images, is DMD's with a weight h (Sec. 3):
 
     (e)  grad_theta = E h(r) (s_fake - s_real) dG/dtheta,    h(r) = f''(r) r^2,    r = p_t(x_t) / q_t(x_t)
     (f)  r   = clamp(exp(clamp(mean_k l(x_t), -10, 10)), ratio_lower, ratio_upper)
@@ -17,7 +17,7 @@ The gradient of D_f(p_t || q_t), p_t of real and q_t of generated noisy images, 
 kl is the forward divergence, rkl the reverse one, which is DMD2; js Jensen-Shannon, sf the softened reverse kl, sh the
 squared Hellinger distance, jf Jeffreys'. (g), (h) and (i) divide by 1e-6 more than they say. (g) and (h) need all
 images of an update: with run.micro_batch they take e_b and mean h as the update before left them (averages.py).
-Source: arXiv:2502.15681, as github.com/NVlabs/FastGen has it, whose rkl does not run; the letters are ours.
+Source: arXiv:2502.15681, Table 1, as github.com/NVlabs/FastGen has it, whose rkl does not run; the letters are ours.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ a head, of the frozen teacher's features at x_t = x + sigma_t n; sigmoid(l): how
 Every image has a t and n of its own; `same_noise`: y has those of the x beside it, s = t.
 (c) moves the noisy image; FastGen's code compares it with the clean one, moved, at the same noise level: a number that
 grows with the noise. Its weight there is 0. The paper's real images are the teacher's, its losses hinge losses.
-Source: arXiv:2403.12015, Sec. 3, as github.com/NVlabs/FastGen has it; the letters are ours.
+Source: arXiv:2403.12015, as FastGen has it (github.com/NVlabs/FastGen, fastgen/methods/distribution_matching/ladd.py);
+the letters are ours.
 """
 
 from __future__ import annotations

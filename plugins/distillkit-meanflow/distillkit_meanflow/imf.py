@@ -11,9 +11,9 @@ and the guidance: its scale omega within t_min ... t_max. y is a real image, n u
     (f)  V = u + (t - r) sg(du/dt),   du/dt = v_c grad_z u + d_t u
     (g)  L = a(|V - v_g|^2) + a(|v - v_g|^2),   a(e) = e / sg((e + c)^p),   v of the same pass as u
 
-(f) and (g) are MeanFlow as a regression on velocities, (b) to (e) flexible guidance, both Section 4 of the paper: v_g
+(f) and (g) are MeanFlow as a regression on velocities, (b) to (e) flexible guidance: v_g
 is no function of u, and the derivative is along what the student knows of the flow, not along one image's.
-Source: arXiv:2512.02012 and its authors' code (github.com/Lyy-iiis/imeanflow); the letters are ours.
+Source: arXiv:2512.02012 and its authors' code (github.com/Lyy-iiis/imeanflow, imf.py); the letters are ours.
 """
 
 from __future__ import annotations

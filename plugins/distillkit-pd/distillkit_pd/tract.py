@@ -14,7 +14,7 @@ groups, one a step of the student; s is the level where t's group ends. (A) and 
 form = "vp": the grid is the VP cosine's, w = max(1 / t^2, 1), the sum over pixels. form = "edm": EDM's grid, rho 7,
 with 0 under it, w = (t^2 + sd^2) / (t sd)^2, 1 in what the network predicts, the mean over pixels. D of a step of (A)
 is clamped to [-1,1], Heun's is not. When a phase ends the average of the student's weights is the teacher, by DDIM.
-Source: arXiv:2303.04248, Algorithm 1 and Sec. 3, in the form of its authors' code (github.com/apple/ml-tract);
+Source: arXiv:2303.04248, Algorithm 1, in the form of its authors' code (github.com/apple/ml-tract);
 the letters are ours.
 """
 

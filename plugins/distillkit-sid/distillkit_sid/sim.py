@@ -9,7 +9,7 @@ the derivative of d, a constant in the loss:
 (a) has the gradient of E d(u) for any d, Sec. 3.2; (b) are choices of its Sec. 3.3, and 1 / w is SiD's weight. The
 letters are ours.
 With "l2" it is SiD's loss with alpha = 1, in which u is no constant; its teacher needs no way back.
-Source: arXiv:2410.16794, Algorithm 1; its authors published no training code.
+Source: arXiv:2410.16794, Sec. 3; its authors published no training code.
 """
 
 from __future__ import annotations
