@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-from attrs import field, frozen
+from attrs import field, fields, frozen
 from attrs.validators import and_, deep_iterable, ge, gt, lt, optional
 
 from distillkit.api.choice import Choice
@@ -60,6 +60,12 @@ class Optimizer:
     """largest norm of all gradients together; inf, or unset: any"""
     clip_value: float | None = field(default=None, validator=optional(gt(0)), metadata=INFINITE)
     """largest value of each entry of a gradient; inf, or unset: any"""
+
+    @classmethod
+    def of(cls, config: Any, **more: Any) -> Optimizer:
+        """With those keys that a method's Config has, by their names, for a critic; `more` in place of any."""
+        same = {one.name: getattr(config, one.name) for one in fields(cls) if hasattr(config, one.name)}
+        return cls(**same | more)
 
     @property
     def depends_on_kimg(self) -> bool:

@@ -91,7 +91,7 @@ class CtmGan(Ctm):
             with torch.no_grad():
                 widths = [m.shape[1] for net in self.backbones for m in net(x, labels, torch.zeros_like)]
             heads = Heads(widths, c.width, state.layout.size)
-        self.heads = state.add_network("discriminator", heads, Optimizer(lr=c.lr, betas=c.betas, eps=c.eps))
+        self.heads = state.add_network("discriminator", heads, Optimizer.of(c))
         state.turns = [
             Turn(name="generator", trains=("generator",), losses=("generator_loss",), every=c.period),
             Turn(name="discriminator", trains=("discriminator",), every=c.period, first=1),

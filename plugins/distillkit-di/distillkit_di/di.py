@@ -95,10 +95,7 @@ class DiffInstruct(GeneratorLoss):
 
         def optimizer(self) -> Optimizer:
             """The fake score's optimizer."""
-            return Optimizer(
-                lr=self.lr, betas=self.betas, eps=self.eps, warmup_kimg=self.warmup_kimg, schedule=self.schedule,
-                decay_from=self.decay_from, final_lr=self.final_lr,
-            )  # fmt: skip
+            return Optimizer.of(self)
 
     config: Config
 

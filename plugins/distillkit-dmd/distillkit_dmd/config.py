@@ -50,11 +50,7 @@ class OptimizerConfig:
 
     def optimizer(self, lr: float | None = None) -> Optimizer:
         """AdamW with these keys; `lr` in place of theirs."""
-        return Optimizer(
-            name="adamw", lr=self.lr if lr is None else lr, betas=self.betas, eps=self.eps,
-            weight_decay=self.weight_decay, clip_norm=self.clip_norm, warmup_kimg=self.warmup_kimg,
-            schedule=self.schedule, decay_from=self.decay_from, final_lr=self.final_lr,
-        )  # fmt: skip
+        return Optimizer.of(self, name="adamw", lr=self.lr if lr is None else lr)
 
 
 @frozen(kw_only=True)

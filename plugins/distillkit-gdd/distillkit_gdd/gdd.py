@@ -82,10 +82,7 @@ class GddConfig:
     def optimizer(self) -> Optimizer:
         """D's optimizer with the correction for `r1_every` + 1 updates in `r1_every` iterations (arXiv:1912.04958)."""
         ratio = self.r1_every / (self.r1_every + 1) if self.r1_gamma else 1.0
-        return Optimizer(
-            lr=self.lr * ratio, betas=tuple(beta**ratio for beta in self.betas), eps=self.eps,
-            warmup_kimg=self.warmup_kimg, schedule=self.schedule, decay_from=self.decay_from, final_lr=self.final_lr,
-        )  # fmt: skip
+        return Optimizer.of(self, lr=self.lr * ratio, betas=tuple(beta**ratio for beta in self.betas))
 
 
 class Gdd(GeneratorLoss):

@@ -106,10 +106,7 @@ class RealUid(GeneratorLoss):
 
         def optimizer(self) -> Optimizer:
             """The fake flow's."""
-            return Optimizer(
-                lr=self.lr, betas=self.betas, eps=self.eps, clip_norm=self.clip_norm, warmup_kimg=self.warmup_kimg,
-                schedule=self.schedule, decay_from=self.decay_from, final_lr=self.final_lr,
-            )  # fmt: skip
+            return Optimizer.of(self)
 
     config: Config
 

@@ -22,8 +22,4 @@ class FakeScoreConfig:
 
     def optimizer(self) -> Optimizer:
         """The fake score's."""
-        return Optimizer(
-            name="adamw", lr=self.lr, betas=self.betas, weight_decay=self.weight_decay,
-            warmup_kimg=self.warmup_kimg, schedule=self.schedule, decay_from=self.decay_from,
-            final_lr=self.final_lr,
-        )  # fmt: skip
+        return Optimizer.of(self, name="adamw")

@@ -61,7 +61,4 @@ class SharedConfig:
 
     def optimizer(self, clip_value: float | None = None) -> Optimizer:
         """The fake score's optimizer."""
-        return Optimizer(
-            lr=self.lr, betas=self.betas, eps=self.eps, warmup_kimg=self.warmup_kimg, schedule=self.schedule,
-            decay_from=self.decay_from, final_lr=self.final_lr, clip_value=clip_value,
-        )  # fmt: skip
+        return Optimizer.of(self, clip_value=clip_value)
