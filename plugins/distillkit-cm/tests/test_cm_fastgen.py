@@ -5,50 +5,24 @@ FastGen asks the network at r = 0.002 where ECT's code takes the image itself, a
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from distillkit_cm import pair
 from distillkit_cm.cd import Cd
 from distillkit_cm.ct import Ct
 from distillkit_cm.ect import Ect
-from torch import Tensor, nn
+from fastgen_networks import Data, Stub, networks, of, recorded, same_gradients
+from torch import Tensor
 
-Data = dict[str, Tensor]
 HUBER = {"distance": "huber", "huber_c": 1e-8, "weight": "step"}
 
 
 @pytest.fixture(scope="module")
 def data() -> Data:
-    with np.load(Path(__file__).parent / "data" / "tcm_io.npz") as data:
-        return {key: torch.from_numpy(np.asarray(data[key])) for key in data.files}
-
-
-class Stub(nn.Module):
-    """D = A sin(x) + B (1 + 0.1 ln sigma) + 0.05 condition, the labels; keeps what went in and out."""
-
-    def __init__(self, A: Tensor, B: Tensor) -> None:
-        super().__init__()
-        self.A, self.B, self.calls = nn.Parameter(A.double()), nn.Parameter(B.double()), []
-
-    def forward(self, x: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
-        D = self.A * x.sin() + self.B * (1 + 0.1 * sigma.log()) + 0.05 * labels.view(-1, 1, 1, 1)
-        self.calls.append(SimpleNamespace(x=x, sigma=sigma, D=D))
-        return D
-
-
-def of(data: Data, tag: str) -> Data:
-    return {key.removeprefix(f"{tag}_"): value for key, value in data.items() if key.startswith(f"{tag}_")}
-
-
-def networks(data: Data) -> tuple[Stub, Stub]:
-    """The student, and the teacher."""
-    student, teacher = (Stub(data[f"A{which}"], data[f"B{which}"]) for which in ("", "t"))
-    return student, teacher.requires_grad_(False)
+    return recorded()
 
 
 @pytest.mark.parametrize("tag", ["cm_ct", "cm_sqrt", "cm_cout"])
@@ -59,7 +33,7 @@ def test_ect_is_fastgens_where_r_is_above_its_bound(data: Data, tag: str) -> Non
         real=y, labels=data["condition"].double(), lognormal_sigma=lambda *given: t,
         randn_like=lambda x: want["draw01_randn_like"].double(),
     )  # fmt: skip
-    student, _ = networks(data)
+    student, _ = networks(data, "t")
     q = 1 / (1 - float(want["ratio"]))
     loss = Ect(Ect.Config(q=q, c=1e-8, double_kimg=1.0))
     unweighted = loss.generator_loss(SimpleNamespace(generator=student, nimg=0), step) * (t - r).flatten()
@@ -81,7 +55,7 @@ def test_ct_is_fastgens_on_its_noise_levels(
     data: Data, tag: str, keys: dict[str, Any], sums: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     want, y = of(data, tag), data["real"].double()
-    student, _ = networks(data)
+    student, _ = networks(data, "t")
     step = on_its_levels(want, data, monkeypatch)
     loss = Ct(Ct.Config(mu0=0.0, **keys))
     per_image = (sums or y[0].numel()) * loss.generator_loss(
@@ -105,16 +79,13 @@ def on_its_levels(want: Data, data: Data, monkeypatch: pytest.MonkeyPatch) -> Si
 def agree(per_image: Tensor, student: Stub, want: Data) -> None:
     torch.testing.assert_close(per_image.detach(), want["loss_per_image"], rtol=1e-4, atol=0)
     torch.testing.assert_close(per_image.mean().detach(), want["total_loss"], rtol=1e-4, atol=0)
-    for name in ("A", "B"):
-        size = float(want[f"grad_{name}"].abs().max())
-        found = getattr(student, name).grad.float()
-        torch.testing.assert_close(found, want[f"grad_{name}"], rtol=1e-4, atol=1e-4 * size)
+    same_gradients(student, want)
 
 
 @pytest.mark.parametrize("guided", [False, True])
 def test_cd_is_fastgens_on_its_noise_levels(data: Data, guided: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     want = of(data, "cm_cd_cfg" if guided else "cm_cd")
-    student, teacher = networks(data)
+    student, teacher = networks(data, "t")
 
     def denoise(x: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
         D = teacher(x, sigma, labels)
@@ -135,7 +106,7 @@ def test_the_first_stage_of_the_authors_code_is_ect(data: Data) -> None:
         real=y, labels=data["condition"].double(), lognormal_sigma=lambda *given: t,
         randn_like=lambda x: want["draw00_randn_like"].double(),
     )  # fmt: skip
-    student, _ = networks(data)
+    student, _ = networks(data, "t")
     loss = Ect(Ect.Config(q=1 / (1 - float(want["ratio"])), c=1e-8, double_kimg=1.0))
     per_image = loss.generator_loss(SimpleNamespace(generator=student, nimg=0), step)
     per_image.mean().backward()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,14 +11,14 @@ import pytest
 import torch
 from distillkit_cm import student_t
 from distillkit_cm.tcm import Tcm
-from torch import Tensor, nn
+from fastgen_networks import Data, Stub, networks, of, recorded, same_gradients
+from torch import Tensor
 
 from distillkit.api import UsageError
 from distillkit.noise import shuffled
 from distillkit.testing import toy_state
 from distillkit.train.iterate import iterate
 
-Data = dict[str, Tensor]
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 IMAGENET = {"c": 0.06, "weight": "edm"}
 HELD: dict[str, dict[str, Any]] = {
@@ -30,31 +29,7 @@ HELD: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def data() -> Data:
-    with np.load(Path(__file__).parent / "data" / "tcm_io.npz") as data:
-        return {key: torch.from_numpy(np.asarray(data[key])) for key in data.files}
-
-
-class Stub(nn.Module):
-    """D = A sin(x) + B (1 + 0.1 ln sigma) + 0.05 condition, the labels; keeps what went in and out."""
-
-    def __init__(self, A: Tensor, B: Tensor) -> None:
-        super().__init__()
-        self.A, self.B, self.calls = nn.Parameter(A.double()), nn.Parameter(B.double()), []
-
-    def forward(self, x: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
-        D = self.A * x.sin() + self.B * (1 + 0.1 * sigma.log()) + 0.05 * labels.view(-1, 1, 1, 1)
-        self.calls.append(SimpleNamespace(x=x, sigma=sigma, D=D))
-        return D
-
-
-def of(data: Data, tag: str) -> Data:
-    return {key.removeprefix(f"{tag}_"): value for key, value in data.items() if key.startswith(f"{tag}_")}
-
-
-def networks(data: Data) -> tuple[Stub, Stub]:
-    """The student, and the first stage."""
-    student, first = (Stub(data[f"A{which}"], data[f"B{which}"]) for which in ("", "c"))
-    return student, first.requires_grad_(False)
+    return recorded()
 
 
 def share(u: Tensor, df: float, high: float) -> Tensor:
@@ -67,7 +42,7 @@ def share(u: Tensor, df: float, high: float) -> Tensor:
 def replayed(data: Data, tag: str) -> tuple[Stub, Stub, Tensor, Tensor]:
     """Student, first stage, loss per image and which rows are at the boundary, with the recorded draws."""
     want = of(data, tag)
-    student, first = networks(data)
+    student, first = networks(data, "c")
     loss = Tcm(Tcm.Config(ratio=float(want["ratio"]), **HELD[tag]))
     loss.f_0 = first
     y, n = data["real"].double(), len(data["real"])
@@ -105,10 +80,7 @@ def test_the_loss_and_its_gradient_are_the_references(data: Data, tag: str) -> N
         torch.testing.assert_close(inside.mean(), want["cm_loss"], rtol=1e-4, atol=0)
         torch.testing.assert_close(edge.mean(), want["loss_boundary"], rtol=1e-4, atol=0)
         torch.testing.assert_close(at_t.D.float(), want["D_yt"], **CLOSE)
-    for name in ("A", "B"):
-        size = float(want[f"grad_{name}"].abs().max())
-        found = getattr(student, name).grad.float()
-        torch.testing.assert_close(found, want[f"grad_{name}"], rtol=1e-4, atol=1e-4 * size)
+    same_gradients(student, want)
 
 
 @pytest.mark.parametrize("tag", ["tcm", "tcm_r9", "tcm_huber"])
