@@ -155,6 +155,7 @@ def last(state):
     if state.iteration == 3:
         os.kill(os.getpid(), getattr(signal, sys.argv[1]))
 loop.iterate = last
+signal.signal(getattr(signal, sys.argv[1]), signal.SIG_DFL)  # a shell starts its background jobs deaf to SIGINT
 sys.exit(main(["run", "2.toml"]))
 """
 
