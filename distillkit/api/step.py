@@ -83,11 +83,15 @@ class Step(Protocol):
         The mean is over the images that `mean` is over. Raises UsageError where ranks share networks (--shard).
         """
 
-    def jvp(self, f: Callable[..., Tensor], at: Sequence[Tensor], along: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def jvp(
+        self, f: Callable[..., Tensor], at: Sequence[Tensor], along: Sequence[Tensor],
+        ends: tuple[Tensor | float, Tensor | float] | None = None,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """f(*at) with its graph and, without one, its derivative along the tensors `along`, of the shapes of `at`.
 
         f asks networks of the run, under the same dropout masks; under bf16 the derivative is computed in the dtype of
-        the weights. Raises UsageError where a layer has no derivative in forward mode.
+        the weights. Raises UsageError where a layer has no derivative in forward mode; `ends` (a, b) need none: the
+        derivative is then (f(at + b along) - f(at + a along)) / (b - a).
         """
 
     def randn(self, *shape: int) -> Tensor:

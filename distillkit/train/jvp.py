@@ -1,4 +1,4 @@
-"""The derivative of a function of networks along a direction, in forward mode: `step.jvp`.
+"""The derivative of a function of networks along a direction, in forward mode or by a difference: `step.jvp`.
 
 Weights are constants of it. torch multiplies their tangents of zeros too: half again as much work as a pass needs.
 """
@@ -27,22 +27,36 @@ if TYPE_CHECKING:
 
 LAYERS = {F.linear, F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d}
 NORMS = {F.group_norm, torch.group_norm}
+Ends = tuple[Tensor | float, Tensor | float]
 LEVEL = threading.RLock()  # torch has one level of forward mode for all threads, and simulated ranks are threads
 
 
-def jvp(state: State, f: Callable[..., Tensor], at: Sequence[Tensor], along: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def jvp(
+    state: State, f: Callable[..., Tensor], at: Sequence[Tensor], along: Sequence[Tensor], ends: Ends | None = None
+) -> tuple[Tensor, Tensor]:
     """f(*at) with its graph and, without one, its derivative along the tensors `along`, of the shapes of `at`.
 
     One pass, unless the run changes how a pass goes: then that one first, and another for the derivative alone, with
     the same masks and in the dtype of the weights. Raises UsageError where a layer has no derivative in forward mode.
+    With `ends` by their difference, in two passes more.
     """
-    if not changed(state):
+    if ends is None and not changed(state):
         return dual(f, at, along)
     # The masks of the value are those of its derivative: dropout is a part of the function.
     with noise.masks_kept(state.device):
         value = f(*at)
     with torch.no_grad(), wide(state):
-        return value, dual(f, at, along)[1]
+        return value, dual(f, at, along)[1] if ends is None else slope(state, f, at, along, ends)
+
+
+def slope(
+    state: State, f: Callable[..., Tensor], at: Sequence[Tensor], along: Sequence[Tensor], ends: Ends
+) -> Tensor:
+    """(f(at + b along) - f(at + a along)) / (b - a), under the same masks."""
+    a, b = ends
+    with noise.masks_kept(state.device):
+        behind = f(*(x + a * v for x, v in zip(at, along, strict=True)))
+    return (f(*(x + b * v for x, v in zip(at, along, strict=True))) - behind) / (b - a)
 
 
 def changed(state: State) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor
 from distillkit import noise
 from distillkit.api import Rollout, UsageError
 from distillkit.api.deprecated import deprecated
-from distillkit.train.jvp import jvp
+from distillkit.train.jvp import Ends, jvp
 from distillkit.train.masked import seed_masks
 from distillkit.train.rollout import rolled
 from distillkit.train.teacher import labels_of
@@ -107,9 +107,11 @@ class Step:
         norm: Tensor = whole.norm()
         return norm
 
-    def jvp(self, f: Callable[..., Tensor], at: Sequence[Tensor], along: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """f(*at) and, without a graph, its derivative along `along`: Jacobian times vector, in forward mode."""
-        return jvp(self.state, f, at, along)
+    def jvp(
+        self, f: Callable[..., Tensor], at: Sequence[Tensor], along: Sequence[Tensor], ends: Ends | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """f(*at) and, without a graph, its derivative along `along`: in forward mode, or by the difference of ends."""
+        return jvp(self.state, f, at, along, ends)
 
     # Randomness: the k-th draw of a turn is its own stream, row = image number.
 

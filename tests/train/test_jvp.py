@@ -25,7 +25,7 @@ def made(network: dict[str, Any] = UNET, **run: Any) -> Any:
     return toys.toy_state(**tables)
 
 
-def asked(state: Any, eps: float | None = None) -> list[Tensor]:
+def asked(state: Any, eps: float | None = None, ends: Any = None) -> list[Tensor]:
     """Value, derivative and the value's gradient of a turn's pass; with `eps` by differences."""
     torch.manual_seed(0)
     toys.perturbed(state.networks["generator"])
@@ -40,7 +40,7 @@ def asked(state: Any, eps: float | None = None) -> list[Tensor]:
             return denoised
 
         if eps is None:
-            value, derivative = step.jvp(D, at, along)
+            value, derivative = step.jvp(D, at, along, ends)
         else:
             with noise.masks_kept():
                 value = D(*at)
@@ -61,6 +61,17 @@ def test_a_derivative_in_training_is_the_limit_of_differences(network: dict[str,
     assert want[1].abs().max() > 0.1
     torch.testing.assert_close(found[0], want[0], rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(found[1:], want[1:], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("run", [{}, {"precision": "bf16"}], ids=str)
+def test_by_a_difference_it_is_nearly_the_same_under_the_same_masks(run: dict[str, Any]) -> None:
+    h, near = (1e-2, 1e-3) if run else (1e-5, 1e-6)
+    want, plain = asked(made(precision="fp32") if run else made()), asked(made(**run))
+    found = asked(made(**run), ends=(-h, h))
+    torch.testing.assert_close(found[1], want[1], rtol=near, atol=near)
+    assert torch.equal(found[0], plain[0]) and found[1].dtype == want[1].dtype
+    behind = asked(made(**run), ends=(torch.full((1, 1, 1, 1), -h), 0.0))[1]
+    assert near < (behind - want[1]).abs().max() < 100 * h
 
 
 def test_a_pass_apart_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,6 +105,8 @@ def test_what_has_no_derivative_is_told_in_a_line() -> None:
     step = toys.toy_step(made())
     with pytest.raises(UsageError, match="this network has no derivative in forward mode: "):
         step.jvp(Blind.apply, (step.real,), (step.real,))
+    x = step.real
+    torch.testing.assert_close(step.jvp(Blind.apply, (x,), (x,), (-0.5, 0.5))[1], x)
     value, derivative = step.jvp(lambda x: step.real, (step.real,), (step.real,))
     assert torch.equal(value, step.real) and not derivative.any()
 
