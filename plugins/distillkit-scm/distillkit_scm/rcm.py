@@ -17,6 +17,7 @@ noise, S sigma_data, theta = arctan(s / S), F = (cos^2(theta) (y + s n) - D) / (
 r = 1 sCM's tangent. r = min(1, iteration / tangent_warmup). sg: without gradient. While iteration < tangent_warmup
 only (e) trains; from then on (e) + (h) the student in one iteration of student_update_freq, and (i) D_f in the others.
 j: updates of either. (h) and others who see x go back through the last call of (f); s_0 is the sampler's first level.
+Forms of (b) to (e) without forward mode are in tangent.py.
 Source: arXiv:2510.08431, its code (github.com/NVlabs/rcm); (b)-(e): arXiv:2410.11081, Sec. 4; the letters are ours.
 """
 
@@ -42,8 +43,8 @@ from distillkit.api import (
     hookimpl,
 )
 from distillkit.noise import SIGMA_MAX
-from distillkit_scm.fake import FakeScoreConfig
 from distillkit_scm.levels import noise_share, shifted
+from distillkit_scm.tangent import TangentConfig, discrete, tangent
 
 
 class Rcm(GeneratorLoss):
@@ -68,7 +69,7 @@ class Rcm(GeneratorLoss):
     }
 
     @frozen(kw_only=True)
-    class Config(FakeScoreConfig):
+    class Config(TangentConfig):
         P_mean: float = 0.7  # mean of ln tan(theta) in (a)
         P_std: float = field(default=1.6, validator=gt(0))  # standard deviation of ln tan(theta) in (a)
         tangent_warmup: int = field(default=1000, validator=ge(0))
@@ -124,19 +125,17 @@ class Rcm(GeneratorLoss):
     def consistency(self, state: State, step: Step, teacher_score: Denoise) -> Tensor:
         """(e) [N], without its weight."""
         c, y, S = self.config, step.real, self.S
+        if c.consistency == "discrete":
+            return discrete(state, step, teacher_score, S, c.shift, c.N, c.skip)
         s = S * step.lognormal_sigma(c.P_mean, c.P_std)  # (a)
         x = y + s * step.randn_like(y)
         with torch.no_grad():
             D_star = teacher_score(x, s, step.labels)
-        D, dD = step.jvp(lambda x, s: state.generator(x, s, step.labels), (x, s), (x - D_star, s))  # (b)
-        sin2, cos2 = noise_share(s, S)
-        sin, cos = sin2.sqrt(), cos2.sqrt()
         r = min(1.0, state.iteration / c.tangent_warmup) if c.tangent_warmup else 1.0
-        ahead = cos * ((1 - r**2 * sin2).sqrt() - cos) * (D_star - D.detach())
-        g = (dD - ahead) / sin + (1 - r) * cos2 * sin * x  # (c)
+        D, g = tangent(step, lambda x, s: state.generator(x, s, step.labels), x, s, D_star, S, r, c)  # (b), (c)
         size = g.flatten(1).norm(dim=1).view_as(s)
         state.record("rcm/tangent", size.mean())
-        error: Tensor = (D.detach() - D) / (S * sin) - g / (size + c.c)  # (d)
+        error: Tensor = (D.detach() - D) / (S * noise_share(s, S)[0].sqrt()) - g / (size + c.c)  # (d)
         return error.square().flatten(1).sum(1)
 
     def matching(self, step: Step, teacher_score: Denoise) -> Tensor:

@@ -5,7 +5,8 @@ the noise level, x = y + s n, S sigma_data. In TrigFlow's words theta = arctan(s
 network F = (cos^2(theta) x - D) / (S sin(theta)), and a consistency function is what D is already. Then
 
     (a)  ln s ~ N(P_mean, P_std^2), cut at the ends
-    (b)  dD/dln s = JVP of D at (x, s) along (x - D_*, s): how the image changes along the trajectory
+    (b)  dD/dln s = JVP of D at (x, s) along (x - D_*, s): how the image changes along the trajectory, or, with h,
+         (D(x + h (x - D_*), s + h s) - D(x - h (x - D_*), s - h s)) / 2 h
     (c)  g = (r dD/dln s - (1 - r) cos^2(theta) (D_* - D)) / sin(theta),    r = min(1, t / T)
     (d)  g <- g / (|g| + c)
     (e)  L = e^-u(s) / (s P) mean (F - sg(F) - g)^2 + u(s)
@@ -25,21 +26,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from distillkit.api import (
-    INFINITE,
-    Denoise,
-    GeneratorLoss,
-    State,
-    Step,
-    Turn,
-    UsageError,
-    field,
-    frozen,
-    ge,
-    gt,
-    hookimpl,
-)
-from distillkit_scm.levels import ends, noise_share, rise, truncated_lognormal
+from distillkit.api import Denoise, GeneratorLoss, State, Step, Turn, UsageError, field, frozen, gt, hookimpl
+from distillkit_scm.config import ScmConfig
+from distillkit_scm.levels import noise_share, rise, truncated_lognormal
 from distillkit_scm.logvar import LogVarHead, expected, has_own
 
 # CIFAR-10 at a batch of 512: EMA 0.9999 per iteration; of two steps the second begins at 0.821.
@@ -50,28 +39,6 @@ PUBLISHED: dict[str, Any] = {
         "ema": "halflife", "ema_halflife_kimg": 3549.0, "ema_rampup_ratio": None,
     },
 }  # fmt: skip
-
-
-@frozen(kw_only=True)
-class ScmConfig:
-    P_mean: float = -1.0  # mean of ln s
-    P_std: float = field(default=1.4, validator=gt(0))  # standard deviation of ln s
-    sigma_min: float = field(default=0.002, validator=gt(0))  # lowest noise level
-    sigma_max: float = field(default=80.0, validator=gt(0))  # highest noise level; published for sct: 800
-    warmup_kimg: float = field(default=5120.0, validator=ge(0), metadata=INFINITE)
-    """images in which r, the share of the trajectory's derivative, rises from 0 to 1: T; inf: r is 0 for good"""
-    c: float = field(default=0.1, validator=gt(0))  # added to the size of g
-    per_pixel: bool = True
-    """|g| and L are divided by the numbers of an image, as in FastGen; false: by none, as in the paper"""
-    prior: bool = True  # whether L has the weight 1 / s
-    adaptive: bool = True  # whether u(s) trains; false: 0, each level has the weight that it is drawn with
-
-    def __attrs_post_init__(self) -> None:
-        if not self.sigma_min < self.sigma_max:
-            raise ValueError(f"'sigma_min' {self.sigma_min} must be below 'sigma_max' {self.sigma_max}")
-        a, b = ends(self.P_mean, self.P_std, self.sigma_min, self.sigma_max)
-        if b - a < 1e-6:
-            raise ValueError(f"'P_mean' {self.P_mean} and 'P_std' {self.P_std} leave no noise level between the cuts")
 
 
 class Scm(GeneratorLoss):
@@ -114,7 +81,8 @@ class Scm(GeneratorLoss):
         x = y + s * step.randn_like(y)
         with torch.no_grad():
             D_star = self.ahead(x, s, step, teacher_score)
-        D, dD = step.jvp(lambda x, s: state.generator(x, s, step.labels), (x, s), (x - D_star, s))  # (b)
+        ends = (-c.h, c.h) if c.h else None
+        D, dD = step.jvp(lambda x, s: state.generator(x, s, step.labels), (x, s), (x - D_star, s), ends)  # (b)
         sin2, cos2 = noise_share(s, S)
         r = rise(state.nimg, c.warmup_kimg)
         g = (r * dD - (1 - r) * cos2 * (D_star - D.detach())) / sin2.sqrt()  # (c)

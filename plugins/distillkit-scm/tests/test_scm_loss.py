@@ -70,9 +70,9 @@ def ready(method: str, iteration: float = 1.0, **keys: Any) -> tuple[Scm, State]
     return cast(Scm, state.components["generator_loss"]), state
 
 
-@pytest.mark.parametrize("tag", CASES)
-def test_the_loss_and_its_gradients_are_the_references(data: Data, tag: str) -> None:
-    loss, state = ready(tag[:3], float(data[f"{tag}_warmup"]), **CASES[tag])
+def replay(data: Data, tag: str, like: str = "", jvp: Any = None, **keys: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    """Losses of the images of `tag`, after their gradients and all that led to them were compared with `like`'s."""
+    loss, state = ready(tag[:3], float(data[f"{tag}_warmup"]), **CASES.get(tag, {}), **keys)
     student, u = Stub(data["A"].double(), data["B"].double()), Given(data["logvar"].double())
     state.generator, loss.head = cast(Any, student), cast(Any, u)
     teacher = Stub(data["At"].double(), data["Bt"].double()).requires_grad_(False)
@@ -83,14 +83,75 @@ def test_the_loss_and_its_gradients_are_the_references(data: Data, tag: str) -> 
         return guided
 
     draws = [data[f"{tag}_draw00_rand"].view(-1, 1, 1, 1), data[f"{tag}_draw01_randn_like"]]
-    step = replayed(state, draws, real=data["real"].double())
-    cast(Any, step).labels = data["condition"][:, None]
+    step = cast(Any, replayed(state, draws, real=data["real"].double()))
+    step.labels = data["condition"][:, None]
+    made, plain = {}, jvp or step.jvp
+
+    def watched(f: Any, at: Any, along: Any, ends: Any = None) -> tuple[Tensor, Tensor]:
+        D, dD = plain(f, at, along, ends)
+        x, s = at
+        made.update(trigflow(x, s, along[0], D.detach(), dD))
+        return D, dD
+
+    step.jvp = watched
     value = loss.generator_loss(state, step, cast(Any, guided if tag == "scd_cfg" else teacher))
-    torch.testing.assert_close(value, data[f"{tag}_loss_per_image"], **JVP)
+    like = like or tag
+    torch.testing.assert_close(value, data[f"{like}_loss_per_image"], **JVP)
     value.mean().backward()
-    torch.testing.assert_close(value.mean(), data[f"{tag}_total_loss"], **JVP)
+    torch.testing.assert_close(value.mean(), data[f"{like}_total_loss"], **JVP)
     for name, p in (("A", student.A), ("B", student.B), ("logvar", u.u)):
-        torch.testing.assert_close(p.grad, data[f"{tag}_grad_{name}"].double(), **JVP)
+        torch.testing.assert_close(p.grad, data[f"{like}_grad_{name}"].double(), **JVP)
+    scale = 1 if tag == "sct_plain" else made["t"].flatten() * 192
+    made["unweighted"] = (value.detach() - u.u.detach().flatten()) * u.u.detach().flatten().exp() * scale
+    return value, made
+
+
+def trigflow(x: Tensor, s: Tensor, apart: Tensor, D: Tensor, dD: Tensor) -> dict[str, Tensor]:
+    """What they call what is here x, s, x - D_*, D and dD/dln s."""
+    theta = (s / S).atan()
+    sin, cos = theta.sin(), theta.cos()
+    v, V = ((cos**2 * x - one) / sin for one in (x - apart, D))
+    dV = (cos * sin * (cos * (v - V) - sin * cos * x) - dD) / sin
+    return {"t": s, "t_hat": theta, "x_t_hat": cos * x, "dxt_dt": v, "F_theta": V / S, "F_theta_jvp": dV / S}
+
+
+@pytest.mark.parametrize("tag", CASES)
+def test_the_loss_and_its_gradients_are_the_references(data: Data, tag: str) -> None:
+    for name, found in replay(data, tag)[1].items():
+        want = data[f"{tag}_{name}"].double()
+        torch.testing.assert_close(found.view_as(want), want, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("tag", ["sct_it2500", "scd_it20000"])
+def test_by_differences_the_loss_is_the_same(data: Data, tag: str) -> None:
+    exact, found = (replay(data, tag, h=h)[0] for h in (0.0, 1e-3))
+    assert not torch.equal(exact, found)
+
+
+def test_the_references_differences_follow_the_path_of_the_data(data: Data) -> None:
+    """Not the teacher's, as sCD's tangent needs: with them the loss is that of `scd_fd`, which no key here gives."""
+    y, z = data["real"].double(), S * data["scd_fd_draw01_randn_like"].double()
+
+    def wrong(f: Any, at: Any, along: Any, ends: Any) -> tuple[Tensor, Tensor]:
+        x, s = at
+        theta, D = (s / S).atan(), f(*at)
+        h = 1e-3 * theta
+
+        def V(theta: Tensor) -> Tensor:
+            x_theta = theta.cos() * y + theta.sin() * z
+            return cast(Tensor, (theta.cos() * x_theta - f(x_theta / theta.cos(), S * theta.tan())) / theta.sin())
+
+        dV = theta.cos() * theta.sin() * (V(theta + h) - V(theta - h)).detach() / (2 * h)
+        rest = trigflow(x, s, along[0], D.detach(), torch.zeros_like(x))["F_theta_jvp"] * S * theta.sin()
+        return D, rest - theta.sin() * dV
+
+    _, made = replay(data, "scd_fd", jvp=wrong)
+    for name, found in made.items():
+        want = data[f"scd_fd_{name}"].double()
+        rounded = 2e-3 if name == "F_theta_jvp" else 1e-5  # a difference over little of what float32 rounds
+        torch.testing.assert_close(found.view_as(want), want, rtol=1e-3, atol=rounded)
+    assert not torch.allclose(made["F_theta_jvp"], data["scd_it20000_F_theta_jvp"].double(), rtol=0.1)
+    replay(data, "scd_fd", like="scd_it20000", h=1e-3)  # with ours, along the teacher's, it is the loss that it is
 
 
 def test_noise_levels_are_the_references(data: Data) -> None:
@@ -167,6 +228,8 @@ def test_scd_without_a_teacher_and_levels_that_cross_are_refused() -> None:
         )
     with pytest.raises(UsageError, match="sigma_min"):
         toy_state(generator_loss={"use": "sct", "sigma_min": 900.0})
+    with pytest.raises(UsageError, match="h"):
+        toy_state(generator_loss={"use": "sct", "h": 1.0})
     with pytest.raises(UsageError, match="leave no noise level between the cuts"):
         toy_state(generator_loss={"use": "scd", "P_mean": 60.0})
 
