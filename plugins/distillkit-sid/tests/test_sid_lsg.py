@@ -114,6 +114,22 @@ def test_the_fake_score_trains_guided_as_the_authors(data: dict[str, Tensor], ta
     torch.testing.assert_close(error, data[f"{tag}_fake_loss"], **CLOSE)
 
 
+def test_both_passes_of_guidance_see_the_augmentations_labels() -> None:
+    """Else what the fake score is guided away from would be other images."""
+    loss, asked = Sid(Sid.Config(kappa_critic=2.0)), []
+
+    def fake(x: Tensor, sigma: Tensor, labels: Tensor, augment_labels: Tensor | None = None) -> Tensor:
+        asked.append((labels, augment_labels))
+        return x * (1 + labels.sum(1).view(-1, 1, 1, 1))
+
+    loss.fake_score, loss._layout = cast(Any, fake), Layout(classes=2)
+    x, labels, augmented = torch.ones(3, 1, 2, 2), torch.eye(2)[[0, 1, 0]], torch.randn(3, 4)
+    D = loss.guided("kappa_critic")(x, torch.ones(3, 1, 1, 1), labels, augmented)
+    assert all(one is augmented for _, one in asked)
+    assert not asked[0][0].any() and torch.equal(asked[1][0], labels)
+    torch.testing.assert_close(D, torch.full_like(x, 3.0))  # 1, 2: as far again
+
+
 def test_guidance_of_the_fake_score_is_another_loss_and_trains() -> None:
     plain, lsg = (toy_state(generator_loss={"use": "sid", **keys}) for keys in ({}, {"kappa_generator": 3.0}))
     first = [run(one, 1).networks for one in (plain, lsg)]
