@@ -112,6 +112,13 @@ def test_noise_levels_begin_at_t_prime_and_end_at_sigma_max() -> None:
         assert t.min() >= c.t_prime and t.max() <= c.sigma_max
 
 
+def test_the_lower_level_is_epsilon_at_least() -> None:
+    t = torch.tensor([1.0, 2.0, 60.0])  # (c) is below 0 at the first
+    at = 1 - 0.5 * (1 + 8 * torch.sigmoid(-t))
+    assert at[0] < 0 < at[2]
+    torch.testing.assert_close(Tcm(Tcm.Config(ratio=0.5, epsilon=0.03)).map(t), (t * at).clamp(min=0.03))
+
+
 def rows(loss: Tcm, batch: int, first: int = 0, n: int | None = None, iteration: int = 0) -> Tensor:
     n = batch if n is None else n
     step = SimpleNamespace(

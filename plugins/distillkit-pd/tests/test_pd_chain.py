@@ -12,7 +12,7 @@ from torch import Tensor
 
 from distillkit.api import UsageError
 from distillkit.builtin.euler import Ddim
-from distillkit.testing import toy_state
+from distillkit.testing import toy_state, toy_step
 from distillkit.train import snapshot
 from distillkit.train.iterate import iterate
 from distillkit.train.state import State
@@ -157,6 +157,38 @@ def test_a_stages_teacher_is_what_the_average_was_when_the_one_before_ended(name
             assert all(torch.equal(a, b) for a, b in zip(former.parameters(), want, strict=True))
     assert set(asked) == {0, 1, 2, 3}
     assert not all(torch.equal(a, b) for a, b in zip(ended[3], ended[6], strict=True))
+
+
+@pytest.mark.parametrize("form", ["vp", "edm"])
+def test_the_last_step_of_a_group_is_the_teachers_alone(form: str) -> None:
+    """Whatever the self-teacher would say, also where the group ends at 0 and no network can be asked."""
+    loss, state = chain("tract", schedule=[8, 2, 1], form=form, clamp=False)
+    state.generator, taught = cast(Any, gaussian), []
+    for wrong in (0.0, 1.0):
+        loss.self_teacher = lambda x, sigma, labels, wrong=wrong: x + wrong
+        step = stepped(state, 0)
+        step.rand = lambda *shape: torch.linspace(0, 0.999, 64, dtype=torch.float64).view(-1, *shape)
+        taught.append(loss.generator_loss(state, step, cast(Any, gaussian)).detach())
+    same = taught[0] == taught[1]
+    # One number places the group of 4 points and the point: of it the last, nearest the end, is the lowest quarter.
+    assert torch.equal(same, torch.linspace(0, 0.999, 64, dtype=torch.float64) >= 0.75)
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_all_three_networks_are_told_the_images_labels(name: str) -> None:
+    """The teacher twice, or once and the self-teacher, and the student."""
+    loss, state = chain(name)
+    asked: list[Tensor | None] = []
+
+    def noted(net: Any) -> Any:
+        return lambda x, sigma, labels: (asked.append(labels), net(x, sigma, labels))[1]
+
+    state.generator = noted(state.generator)
+    if name == "tract":
+        loss.self_teacher = noted(loss.self_teacher)
+    loss.generator_loss(state, step := toy_step(state), noted(state.teacher_score))
+    assert step.labels is not None and len(asked) == 3
+    assert all(labels is step.labels for labels in asked)
 
 
 def test_the_self_teacher_keeps_mu_of_itself_in_each_iteration() -> None:

@@ -145,3 +145,23 @@ def test_a_sampler_without_the_steps_is_refused() -> None:
         ready(consistency="discrete", skip=48)
     loss: Any = toy_state(generator_loss={"use": "rcm"}, sample={"use": "one-step", "sigma_init": 2.5}).components
     assert loss["generator_loss"].rollout.sigmas == (2.5,)
+
+
+def test_the_student_has_both_losses_by_their_weights_and_the_first_alone_in_the_warm_up() -> None:
+    loss, state = ready(scm_weight=3.0, dmd_weight=0.25)
+    cast(Any, loss).consistency = lambda *given: torch.full((4,), 2.0)
+    cast(Any, loss).matching = lambda *given: torch.full((4,), 8.0)
+    found = [
+        loss.generator_loss(state, toy_step(state, turn=turn), cast(Any, denoised)) for turn in ("generator", "warmup")
+    ]
+    assert [one.tolist() for one in found] == [[8.0] * 4, [6.0] * 4]
+
+
+@pytest.mark.parametrize("S", [0.5, 2.0])
+def test_levels_are_those_of_the_angle_times_sigma_data(S: float) -> None:
+    """Half way on the straight path, shift 1: an angle of 45 degrees, at which noise is as large as images."""
+    loss, _ = ready(S=S, shift=1.0)
+    u = torch.tensor([0.5, 0.75])
+    assert loss.levels(u).tolist() == [S, 3 * S]
+    loss, _ = ready(S=S, shift=5.0)
+    assert loss.levels(u).tolist() == [5 * S, 15 * S]
