@@ -146,6 +146,12 @@ class Generator:
     ema_rampup_ratio: float | None = field(default=0.05, validator=POSITIVE, metadata=INFINITE)
     """with "halflife": at most this share of the images so far; inf, or unset: no such limit"""
     ema_gamma: float = field(default=6.94, validator=gt(0))  # "power": exponent gamma of arXiv:2312.02696, Eq. (121)
+    ema_every: int = field(default=1, validator=ge(1), metadata=added_later(as_before=1))
+    """iterations between its updates, each of which makes up for all of them; some codes: 16, to save time"""
+
+    def __attrs_post_init__(self) -> None:
+        if self.ema == "none" and self.ema_every > 1:
+            raise ValueError("'ema_every' is of an average, and there is none with 'ema' \"none\"")
 
 
 @frozen(kw_only=True)

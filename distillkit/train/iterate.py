@@ -12,6 +12,17 @@ from distillkit.train import ema, turns
 from distillkit.train.state import State
 
 
+def average(state: State, skipped: list[Tensor]) -> None:
+    """Move the average of the weights, in an iteration in which it moves; `skipped`: of turns that did nothing."""
+    settings, images = state.recipe.generator, state.batch * state.recipe.generator.ema_every
+    if (state.iteration + 1) % settings.ema_every:
+        return
+    share = ema.beta(settings, state.nimg + state.batch - images, images)
+    # It moves if any of them did something, or one of those before.
+    stays = torch.stack(skipped).all() if skipped and settings.ema_every == 1 else None
+    ema.update(state.average, state.networks["generator"], share, stays)
+
+
 def iterate(state: State) -> None:
     """One iteration: every turn that is due, the average of the weights, the count of images."""
     # These came from the weights of before the last update.
@@ -21,9 +32,7 @@ def iterate(state: State) -> None:
         if due(state, turn):
             skip = turns.take(state, turn)
             skipped += [skip] if "generator" in turn.trains else []
-    share = ema.beta(state.recipe.generator, state.nimg, state.batch)
-    stays = torch.stack(skipped).all() if skipped else None  # the average moves if any of them did something
-    ema.update(state.average, state.networks["generator"], share, stays)
+    average(state, skipped)
     for kept in state.copies.values():
         if kept.average is not None and (share := kept.average()) < 1:
             ema.update(kept.module, cast(nn.Module, state.average) if kept.of is None else kept.of, share)

@@ -49,9 +49,7 @@ def jvp(
         return value, dual(f, at, along)[1] if ends is None else slope(state, f, at, along, ends)
 
 
-def slope(
-    state: State, f: Callable[..., Tensor], at: Sequence[Tensor], along: Sequence[Tensor], ends: Ends
-) -> Tensor:
+def slope(state: State, f: Callable[..., Tensor], at: Sequence[Tensor], along: Sequence[Tensor], ends: Ends) -> Tensor:
     """(f(at + b along) - f(at + a along)) / (b - a), under the same masks."""
     a, b = ends
     with noise.masks_kept(state.device):

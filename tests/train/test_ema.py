@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
 from distillkit.recipe.schema import Generator
+from distillkit.testing import toy_state
 from distillkit.train import ema
+from distillkit.train.iterate import iterate
 
 
 def average(settings: Generator, weights: list[float], batch: int) -> float:
@@ -68,3 +72,26 @@ def test_buffers_stay_as_they_are() -> None:
     ema.update(mean, network, 0.0)
     assert mean.weight.tolist() == [3.0, 3.0] and mean.running_mean.tolist() == [0.0, 0.0]
     assert network.weight.grad is None and mean.weight.grad_fn is None
+
+
+def test_no_average_has_no_iterations_between_its_updates() -> None:
+    with pytest.raises(ValueError, match="'ema_every' is of an average"):
+        Generator(ema="none", ema_every=2)
+
+
+@pytest.mark.parametrize("settings", [Generator(ema_every=3), Generator(ema="power", ema_every=3)])
+def test_between_its_updates_an_average_stays_and_one_makes_up_for_all(settings: Generator) -> None:
+    state: Any = toy_state(generator={"ema": settings.ema, "ema_every": 3})
+    state.turns = []
+    mean, weight = (next(net.parameters()) for net in (state.average, state.networks["generator"]))
+    before = mean.clone()
+    weight.data += 1.0
+    for iteration in range(1, 7):
+        iterate(state)
+        assert torch.equal(mean, before) == (iteration < 3)
+        if iteration == 3:  # the first update copies
+            torch.testing.assert_close(mean, weight)
+            weight.data += 1.0
+    left = ema.beta(settings, 3 * state.batch, 3 * state.batch)
+    assert 0 < left < 1
+    torch.testing.assert_close(mean, weight - left)
