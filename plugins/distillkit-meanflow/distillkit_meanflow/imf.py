@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from distillkit.api import GeneratorLoss, State, Step, UsageError, field, frozen, ge, gt, hookimpl, le
+from distillkit.api import GeneratorLoss, State, Step, UsageError, added_later, field, frozen, ge, gt, hookimpl, le
 from distillkit_meanflow.flow import rate
 from distillkit_meanflow.guided import Guided
 from distillkit_meanflow.times import Times, chosen
@@ -60,6 +60,8 @@ class Imf(GeneratorLoss):
         label_dropout: float = field(default=0.1, validator=[ge(0), le(1)])  # share of images without label
         p: float = field(default=1.0, validator=ge(0))  # power of an error in its weight
         c: float = field(default=0.01, validator=gt(0))  # least of it
+        h: float = field(default=0.0, validator=[ge(0), le(0.5)], metadata=added_later(0.0))
+        """above 0: du/dt by a difference over times +- h, for networks without forward mode"""
 
     config: Config
 
@@ -92,7 +94,7 @@ class Imf(GeneratorLoss):
         def heads(z: Tensor, t: Tensor) -> Tensor:
             return torch.cat(velocities(student, z, t, labels, r, told), dim=1)
 
-        both, change = rate(step, heads, z, v_c, t)
+        both, change = rate(step, heads, z, v_c, t, c.h)
         (u, v), du = both.chunk(2, dim=1), change.chunk(2, dim=1)[0]
         V = u + (t - r) * du  # (f)
         errors = {"average": V - v_g, "velocity": v - v_g}

@@ -21,26 +21,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from distillkit.api import (
-    INFINITE,
-    Augment,
-    Choice,
-    Denoise,
-    GeneratorLoss,
-    State,
-    Step,
-    UsageError,
-    check_augment,
-    field,
-    frozen,
-    ge,
-    gt,
-    hookimpl,
-    in_,
-    le,
-)
+from distillkit.api import Denoise, GeneratorLoss, State, Step, UsageError, check_augment, frozen, hookimpl
+from distillkit_meanflow.config import MeanFlowConfig
 from distillkit_meanflow.flow import rate, velocity
-from distillkit_meanflow.times import Times, chosen
+from distillkit_meanflow.times import chosen
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,33 +52,10 @@ class MeanFlow(GeneratorLoss):
     }
 
     @frozen(kw_only=True)
-    class Config(Times):
-        velocity: str = field(default="data", validator=in_(("data", "teacher")))
-        """what is averaged: n - y of each image, from scratch, or the teacher's velocity, distilled"""
-        omega: float = 1.0  # weight of the image's own velocity in what is learned; guidance is omega / (1 - kappa)
-        kappa: float = 0.0  # weight of the student's velocity for its label
-        t_start: float = field(default=0.0, validator=[ge(0), le(1)])  # earliest time with guidance
-        t_end: float = field(default=1.0, validator=[ge(0), le(1)])  # latest time with guidance
-        label_dropout: float = field(default=0.0, validator=[ge(0), le(1)])
-        """share of images that learn without label and guidance; published with guidance: 0.1"""
-        form: str = field(default="regression", validator=in_(("regression", "tangent")))
-        """whether the error's square is weighted, as published, or its gradient, as FastGen does by default"""
-        p: float = field(default=1.0, validator=ge(0))  # power of the error in its weight; CIFAR-10: 0.75
-        c: float = field(default=1.0, validator=gt(0))  # least of it; CIFAR-10: 0.001
-        per_pixel: bool = False  # form "tangent": g is divided by the root of the number of its pixels
-        warmup_kimg: float = field(default=0.0, validator=ge(0), metadata=INFINITE)
-        """images in which du/dt rises to its full weight; inf: it has none"""
-        augment: Choice[Augment] | None = None  # of real images; the network then needs its augment_dim
+    class Config(MeanFlowConfig):
+        pass
 
-        def __attrs_post_init__(self) -> None:
-            if self.t_start > self.t_end:
-                raise ValueError(f"'t_start' {self.t_start} is after 't_end' {self.t_end}: no time would be guided")
-
-        @property
-        def guided(self) -> bool:
-            return (self.omega, self.kappa) != (1.0, 0.0)
-
-    config: Config
+    config: MeanFlowConfig
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -124,14 +85,19 @@ class MeanFlow(GeneratorLoss):
         with torch.no_grad():
             v = n - y if c.velocity == "data" else velocity(teacher_score, z, t, labels)  # (b)
             v = torch.where(guided, self.guide(student, v, z, t, labels, made), v) if c.guided else v
-        u, du = rate(step, lambda z, t: velocity(student, z, t, labels, r, made), z, v, t)
+        u, du = rate(step, lambda z, t: velocity(student, z, t, labels, r, made), z, v, t, c.h)
         rise = min(state.nimg / (1000 * c.warmup_kimg), 1.0) if c.warmup_kimg else 1.0
         target = v - rise * (t - r) * du  # (d)
         e = (target - u).square().flatten(1).sum(1)
         state.record("error/meanflow", e.detach().mean())
         if c.form == "tangent":
             return self.by_tangent(u, (target - u).detach())
-        return e / (e.detach() + c.c) ** c.p
+        return e / self.divisor(e.detach())
+
+    def divisor(self, e: Tensor) -> Tensor:
+        """(e + c)^p of (e) and (f), or exp(p e - c)."""
+        c = self.config
+        return (e + c.c) ** c.p if c.weight == "power" else (c.p * e - c.c).exp()
 
     def guide(
         self, student: Any, v: Tensor, z: Tensor, t: Tensor, labels: Tensor | None, made: Tensor | None
@@ -149,6 +115,6 @@ class MeanFlow(GeneratorLoss):
         """(f)."""
         c = self.config
         g = g / g[0].numel() ** 0.5 if c.per_pixel else g
-        w = 1 / (g.flatten(1).norm(dim=1) + c.c) ** c.p
+        w = 1 / self.divisor(g.flatten(1).norm(dim=1))
         left: Tensor = u - (u.detach() + w.view(-1, 1, 1, 1) * g)
         return left.square().flatten(1).sum(1)
