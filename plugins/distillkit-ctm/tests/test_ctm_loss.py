@@ -200,10 +200,19 @@ def test_without_jumps_to_s_the_references_loss_is_that_of_cd(data: Data) -> Non
     u = (data["cm_t_index"].view(-1, 1, 1, 1) + 0.5) / 17
     state = toy_state(run={"batch": len(u)}, dataset={"resolution": 8, "channels": 3, "label_dim": 0})
     step = replayed(state, [u.float(), data["noise"]], real=data["real"])
-    total = cd.generator_loss(SimpleNamespace(generator=student), step, teacher).mean()
+    losses = cd.generator_loss(SimpleNamespace(generator=student), step, teacher)
+    total = losses.mean()
     total.backward()
+    torch.testing.assert_close(losses, data["cm_consistency_loss"], rtol=1e-4, atol=1e-9)
     torch.testing.assert_close(total, data["cm_total"].float(), rtol=1e-4, atol=1e-9)
-    torch.testing.assert_close(student.A.grad, data["cm_grad_A"], rtol=1e-4, atol=1e-9)
+    for name, p in student.named_parameters():
+        torch.testing.assert_close(p.grad, data[f"cm_grad_{name}"], rtol=1e-4, atol=1e-9)
+    t, u = (data[f"cm_{name}"].view(-1, 1, 1, 1) for name in ("t", "t_dt"))
+    x_t = data["real"] + t * data["noise"]
+    x_u = cd.step_down(x_t, t, u, step, teacher)
+    torch.testing.assert_close(x_u, data["cm_x_t_dt"], **CLOSE)
+    for x, sigma, name in ((x_t, t, "estimate"), (x_u, u, "target")):
+        torch.testing.assert_close(student(x, sigma).detach(), data[f"cm_{name}"], **CLOSE)
 
 
 def test_longer_ways_are_drawn_more_often_and_h_is_the_iterations(data: Data) -> None:

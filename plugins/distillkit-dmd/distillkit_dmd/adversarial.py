@@ -3,7 +3,8 @@
     (a)  L_gen = mean softplus(-l(x))                                    the term
     (b)  L_cls = mean softplus(l(x)) + mean softplus(-l(real))           of the head, in a turn of its own
 
-Letters as in dmd2.py: l(y) are the head's logits at y + sigma_t n, t ~ U{0 ... diffusion_gan_max_timestep - 1}.
+Letters as in dmd2.py: l(y) are the head's logits at y + sigma_t n, t ~ U{0 ... diffusion_gan_max_timestep - 1}; with
+flow_from as RealUID's code has them (arXiv:2509.22459), sigma_t = (1 - t) / t, t ~ U(flow_from, 1).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from distillkit.api import (
     Term,
     Turn,
     UsageError,
+    and_,
     deep_iterable,
     field,
     frozen,
@@ -29,9 +31,11 @@ from distillkit.api import (
     hookimpl,
     in_,
     le,
+    lt,
+    optional,
     record_logits,
 )
-from distillkit.noise import fold
+from distillkit.noise import SIGMA_MIN, fold
 from distillkit_dmd.classifier import classifier_for
 from distillkit_dmd.config import OptimizerConfig
 from distillkit_dmd.dmd import T, grid_sigma
@@ -59,6 +63,8 @@ class Adversarial(AuxiliaryLoss):
         """resolutions of the feature maps that the classifier sees; none given: the bottleneck"""
         diffusion_gan_max_timestep: int = field(default=T, validator=[ge(1), le(T)])
         """time steps, of 1000, from which the noise of the classifier's images is drawn"""
+        flow_from: float | None = field(default=None, validator=optional(and_(ge(1e-4), lt(1))))
+        """noise levels of times t ~ U(flow_from, 1) of a straight path from noise to data; RealUID's GAN: 0.8"""
         lr: float = field(default=1e-4, validator=gt(0))  # learning rate of the head
 
     @hookimpl
@@ -98,7 +104,12 @@ class Adversarial(AuxiliaryLoss):
 
     def logits(self, step: Step, y: Tensor, labels: Tensor | None) -> Tensor:
         """l(y) [N, taps] of images y [N,C,H,W]."""
-        sigma = grid_sigma(step, 0, self.config.diffusion_gan_max_timestep - 1)
+        c = self.config
+        if c.flow_from is None:
+            sigma = grid_sigma(step, 0, c.diffusion_gan_max_timestep - 1)
+        else:
+            t = step.uniform(c.flow_from, 1.0)
+            sigma = ((1 - t) / t).clamp(min=SIGMA_MIN)
         maps = self.features.encoder_features(y + sigma * step.randn_like(y), sigma, labels)
         logits: Tensor = self.classifier(maps)
         return logits

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from distillkit.api import UsageError
-from distillkit.testing import toy_state
+from distillkit.testing import replayed, toy_state
 from distillkit.train.iterate import iterate
 from distillkit.train.state import State
 
@@ -71,3 +74,22 @@ def test_a_host_and_teacher_without_encoders_are_refused() -> None:
     }  # fmt: skip
     with pytest.raises(UsageError, match="a teacher in closed form has none"):
         toy_state(**points, auxiliary_loss=[{"use": "adversarial"}])
+
+
+def test_on_a_straight_path_it_is_the_gan_of_realuid() -> None:
+    """Against its authors' numbers, whose logits are <x_t, W> + 0.1 at x_t = t x + (1 - t) n."""
+    with np.load(Path(__file__).parent / "data" / "realuid_gan_io.npz") as numbers:
+        io = {key: torch.from_numpy(numbers[key]) for key in numbers.files}
+    low, x = 1e-3, io["x_gen"].clone().requires_grad_()
+    world = state({"use": "toy"}, flow_from=low)
+    part: Any = world.components["auxiliary_loss.0"]
+    part.features = SimpleNamespace(encoder_features=lambda x, sigma, labels: [x / (1 + sigma)])
+    part.classifier = lambda maps: (maps[0] * io["W"]).flatten(1).sum(1, keepdim=True) + 0.1
+    draws = [((io["t"] - low) / (1 - low)).view(-1, 1, 1, 1), io["x0"]]
+    step = replayed(world, draws, x)
+    term = part.auxiliary_loss(step)
+    term.value.backward()
+    torch.testing.assert_close(term.value, io["gan_gen_loss"], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(x.grad, io["gan_gen_grad_x"], rtol=1e-4, atol=1e-6)
+    step = replayed(world, draws * 2, io["x_gen"], io["x_data"])
+    torch.testing.assert_close(-part.head_loss(world, step).mean(), io["gan_disc_loss"], rtol=1e-4, atol=1e-5)

@@ -9,6 +9,8 @@ path from noise (t = 0) to data (t = 1), x_t = t x + (1 - t) n, the velocity tha
     (c)  L_theta   = a [f_{b/a}(u_*, x) - f_{b/a}(u_psi, x)]
     (d)  L_psi     = a f_{b/a}(u_psi, x) + (1 - a) f_{(1-b)/(1-a)}(u_psi, y),    t ~ U(0, 1), the same t and n in both
 
+    (e)  relative = true: u_psi = u_* + b (u - u_*), where u is the fake network's
+
 (c) is differentiated through x, x_t and both networks, whose weights are constants in it. alpha = beta = 1 needs no
 real images: (c) is then the gap that SiD closes with alpha = 1/2, in the velocities' weight. (d) is the loss whose
 least value (c) subtracts: five updates of psi for one of theta. Sums run over the pixels of one image.
@@ -20,36 +22,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from distillkit.api import (
-    INFINITE,
-    Choice,
-    Denoise,
-    GeneratorLoss,
-    Network,
-    Optimizer,
-    State,
-    Step,
-    Turn,
-    UsageError,
-    and_,
-    deep_iterable,
-    field,
-    frozen,
-    ge,
-    gt,
-    hookimpl,
-    in_,
-    le,
-    lt,
-    optional,
-)
+import torch
+
+from distillkit.api import Denoise, GeneratorLoss, State, Step, Turn, UsageError, frozen, hookimpl
+from distillkit_realuid.config import RealUidConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 END = 1e-5  # least distance of t from 0, where sigma is infinite, and from 1, where rounding is all of a velocity
-POSITIVE: Any = optional(gt(0))  # an int bound is none for floats to attrs
 
 
 class RealUid(GeneratorLoss):
@@ -72,43 +54,10 @@ class RealUid(GeneratorLoss):
     }
 
     @frozen(kw_only=True)
-    class Config:
-        alpha: float = field(default=1.0, validator=[gt(0), le(1)])
-        """share of generated images in what the fake flow learns; published on CIFAR-10: 0.92, with labels 0.98"""
-        beta: float = field(default=1.0, validator=[gt(0), le(1)])
-        """share of their velocity; 1 with alpha = 1: no real image is used; published: 0.94, with labels 0.96"""
-        t_min: float = field(default=0.0, validator=[ge(0), lt(1)])  # least time; raised to what the networks know
-        t_max: float = field(default=1.0, validator=[gt(0), le(1)])
-        """largest time, where images are clean; lowered to what the networks know"""
-        updates: int = field(default=5, validator=ge(1))  # of the fake flow for one of the generator
-        fake_flow: Choice[Network] | None = None
-        """network of random weights to be the fake flow, as published; unset: a copy of the teacher"""
-        lr: float = field(default=3e-5, validator=gt(0))  # learning rate of the fake flow
-        betas: tuple[float, float] = field(default=(0.0, 0.999), validator=deep_iterable(and_(ge(0), lt(1))))
-        """decay per update of the averages of the gradient and of its square"""
-        eps: float = field(default=1e-8, validator=gt(0))  # added to the root of the squared gradient
-        clip_norm: float | None = field(default=1.0, validator=POSITIVE, metadata=INFINITE)
-        """largest norm of all gradients; inf: any"""
-        warmup_kimg: float = field(default=64.0, validator=ge(0))  # images in which lr rises linearly from 0
-        schedule: str = field(default="constant", validator=in_(("constant", "cosine")))  # of lr after the warm-up
-        decay_from: float = field(default=0.0, validator=ge(0))  # "cosine": share of the run after which lr falls
-        final_lr: float = field(default=0.0, validator=ge(0))  # "cosine": lr at the end, as a share of lr
+    class Config(RealUidConfig):
+        pass
 
-        def __attrs_post_init__(self) -> None:
-            if self.alpha == 1 and self.beta != 1:
-                raise ValueError(f"'beta' must be 1 where alpha is 1, for no real image is seen then: {self.beta}")
-            if not self.t_min < self.t_max:
-                raise ValueError(f"'t_min' {self.t_min} must be below 't_max' {self.t_max}")
-
-        @property
-        def depends_on_kimg(self) -> bool:
-            return self.optimizer().depends_on_kimg
-
-        def optimizer(self) -> Optimizer:
-            """The fake flow's."""
-            return Optimizer.of(self)
-
-    config: Config
+    config: RealUidConfig
 
     @hookimpl
     def setup(self, state: State) -> None:
@@ -127,14 +76,14 @@ class RealUid(GeneratorLoss):
         ]  # fmt: skip
 
     @hookimpl
-    def critic_loss(self, step: Step) -> Tensor:
+    def critic_loss(self, state: State, step: Step) -> Tensor:
         """(d)."""
-        a, b = self.config.alpha, self.config.beta
+        a, b, psi = self.config.alpha, self.config.beta, self.psi(state.teacher_score)
         t, n = self.path(step)
-        L_psi = a * misfit(self.fake_score, step.x, n, t, step.labels, b / a)
+        L_psi = a * misfit(psi, step.x, n, t, step.labels, b / a)
         if a < 1:
             y, labels = step.real, step.real_labels
-            L_psi = L_psi + (1 - a) * misfit(self.fake_score, y, n, t, labels, (1 - b) / (1 - a))
+            L_psi = L_psi + (1 - a) * misfit(psi, y, n, t, labels, (1 - b) / (1 - a))
         return L_psi
 
     @hookimpl
@@ -143,7 +92,18 @@ class RealUid(GeneratorLoss):
         a, b = self.config.alpha, self.config.beta
         t, n = self.path(step)
         f_real = misfit(teacher_score, step.x, n, t, step.labels, b / a)
-        return a * (f_real - misfit(self.fake_score, step.x, n, t, step.labels, b / a))
+        return a * (f_real - misfit(self.psi(teacher_score), step.x, n, t, step.labels, b / a))
+
+    def psi(self, teacher_score: Denoise) -> Any:
+        """D of u_psi, which is a straight line in u, and so in D; (e)."""
+        fake, beta = self.fake_score, self.config.beta
+        if not self.config.relative:
+            return fake
+
+        def moved(x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
+            return torch.lerp(teacher_score(x, sigma, labels), fake(x, sigma, labels), beta)
+
+        return moved
 
     def path(self, step: Step) -> tuple[Tensor, Tensor]:
         """t [N,1,1,1] and n [N,C,H,W]."""
