@@ -58,8 +58,8 @@ class Ect(GeneratorLoss):
         k: float = field(default=8.0, validator=ge(0))  # mapping "sigmoid": height of n(t) above 1
         b: float = field(default=1.0, validator=gt(0))  # mapping "sigmoid": how fast n(t) falls with t
         c: float = field(default=0.0, validator=ge(0))  # width of the pseudo-Huber distance; 0.06: ImageNet-64
-        weight: str = field(default="step", validator=in_(("step", "edm")))
-        """of each pair of noise levels: 1 / (t - r), or EDM's lambda(t)"""
+        weight: str = field(default="step", validator=in_(("step", "edm", "root", "c_out")))
+        """of a pair of noise levels: 1 / (t - r), or EDM's lambda(t); FastGen's: 1 / sqrt(t - r), 1 / c_out(t)"""
         boundary: float = field(default=0.003, validator=ge(0))  # sigma where the student is the identity in evaluation
 
     config: Config
@@ -78,7 +78,7 @@ class Ect(GeneratorLoss):
         above = torch.where(r > 0, r, t)  # no network is asked at 0
         f_t, f_r = twice(state.generator, state.generator, (y + t * n, t), (y + r * n, above), step.labels)
         f_r = torch.where(r > 0, f_r, y)
-        w = weight("step", t, r) if c.weight == "step" else edm_weight(t).flatten()
+        w = edm_weight(t).flatten() if c.weight == "edm" else weight(c.weight, t, r)
         return w * distance("huber", f_t, f_r, c.c)
 
     def map(self, t: Tensor, stage: int) -> Tensor:

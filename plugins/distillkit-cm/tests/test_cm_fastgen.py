@@ -25,22 +25,25 @@ def data() -> Data:
     return recorded()
 
 
-@pytest.mark.parametrize("tag", ["cm_ct", "cm_sqrt", "cm_cout"])
-def test_ect_is_fastgens_where_r_is_above_its_bound(data: Data, tag: str) -> None:
+@pytest.mark.parametrize(("tag", "weight"), [("cm_ct", "step"), ("cm_sqrt", "root"), ("cm_cout", "c_out")])
+def test_ect_is_fastgens_where_r_is_above_its_bound(data: Data, tag: str, weight: str) -> None:
     want, y = of(data, tag), data["real"].double()
-    t, r = (want[name].view(-1, 1, 1, 1) for name in ("t", "r"))
+    t = want["t"].view(-1, 1, 1, 1)
     step = SimpleNamespace(
         real=y, labels=data["condition"].double(), lognormal_sigma=lambda *given: t,
         randn_like=lambda x: want["draw01_randn_like"].double(),
     )  # fmt: skip
     student, _ = networks(data, "t")
     q = 1 / (1 - float(want["ratio"]))
-    loss = Ect(Ect.Config(q=q, c=1e-8, double_kimg=1.0))
-    unweighted = loss.generator_loss(SimpleNamespace(generator=student, nimg=0), step) * (t - r).flatten()
+    loss = Ect(Ect.Config(q=q, c=1e-8, double_kimg=1.0, weight=weight))
+    per_image = loss.generator_loss(SimpleNamespace(generator=student, nimg=0), step)
     above = want["r"] > 0.002
     assert above.any()
     torch.testing.assert_close(student.calls[1].sigma.flatten()[above], want["r"][above], rtol=1e-4, atol=0)
-    torch.testing.assert_close(unweighted[above].detach(), want["unweighted"][above], rtol=1e-4, atol=0)
+    torch.testing.assert_close(per_image[above].detach(), want["loss_per_image"][above], rtol=1e-4, atol=0)
+    if above.all():
+        per_image.mean().backward()
+        agree(per_image, student, want)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +81,11 @@ def on_its_levels(want: Data, data: Data, monkeypatch: pytest.MonkeyPatch) -> Si
 
 def agree(per_image: Tensor, student: Stub, want: Data) -> None:
     torch.testing.assert_close(per_image.detach(), want["loss_per_image"], rtol=1e-4, atol=0)
-    torch.testing.assert_close(per_image.mean().detach(), want["total_loss"], rtol=1e-4, atol=0)
+    for name in {"total_loss", "cm_loss"} & set(want):
+        torch.testing.assert_close(per_image.mean().detach(), want[name], rtol=1e-4, atol=0)
+    for call, name in zip(student.calls, ("D_yt", "D_yr"), strict=True):
+        if name in want:
+            torch.testing.assert_close(call.D.float(), want[name], rtol=1e-4, atol=1e-5)
     same_gradients(student, want)
 
 
@@ -95,7 +102,6 @@ def test_cd_is_fastgens_on_its_noise_levels(data: Data, guided: bool, monkeypatc
     loss = Cd(Cd.Config(**HUBER, solver="euler"))
     per_image = loss.generator_loss(SimpleNamespace(generator=student), step, denoise)
     per_image.mean().backward()
-    torch.testing.assert_close(student.calls[1].D.float(), want["D_yr"], rtol=1e-4, atol=1e-5)
     agree(per_image, student, want)
 
 

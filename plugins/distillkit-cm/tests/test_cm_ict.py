@@ -38,9 +38,14 @@ class Stub(nn.Module):
         return D
 
 
+def huber(a: Tensor, b: Tensor, c: float) -> Tensor:
+    """The third party's metric, of each number."""
+    return ((a - b).square() + c**2).sqrt() - c
+
+
 def elementwise(name: str, a: Tensor, b: Tensor, c: float) -> Tensor:
-    """The third party's metric."""
-    return ((a - b).square() + c**2).sqrt().sub(c).flatten(1).mean(1)
+    """The same, of each image."""
+    return huber(a, b, c).flatten(1).mean(1)
 
 
 def replayed(data: dict[str, Tensor], k: int) -> tuple[Stub, Tensor]:
@@ -71,6 +76,7 @@ def test_the_loss_and_its_gradient_are_the_third_partys(
     torch.testing.assert_close(at_t.D, want["predicted"], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(at_r.D, want["target"], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(1 / (at_t.sigma - at_r.sigma), want["weights"], rtol=1e-4, atol=0)
+    torch.testing.assert_close(huber(at_t.D, at_r.D, float(data["c"])).detach(), want["huber"], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(per_image.mean(), want["loss"], rtol=1e-4, atol=0)
     for name in ("A", "B"):
         size = float(want[f"grad_{name}"].abs().max())

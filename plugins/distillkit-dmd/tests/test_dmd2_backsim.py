@@ -95,6 +95,8 @@ def test_the_generators_loss_and_the_students_gradient_are_the_authors(
     torch.testing.assert_close(total, data[f"{tag}_loss"], **CLOSE)
     records = state.records.means()
     assert records["loss/adversarial"] == pytest.approx(float(data[f"{tag}_gen_cls_loss"]), rel=1e-4)
+    matching = total - 5e-3 * records["loss/adversarial"]
+    torch.testing.assert_close(matching, data[f"{tag}_loss_dm"], **CLOSE)
     at_A, at_B = torch.autograd.grad(total, (student.A, student.B))
     torch.testing.assert_close(at_A, data[f"{tag}_grad_A"], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(at_B, data[f"{tag}_grad_B"], rtol=1e-4, atol=1e-5)
@@ -110,5 +112,7 @@ def test_the_critics_loss_and_its_gradients_are_the_authors(
     total = loss.critic_loss(state=state, step=step).mean()
     torch.testing.assert_close(total, data["bs4a_d_loss"], **CLOSE)
     assert state.records.means()["loss/classifier"] == pytest.approx(float(data["bs4a_d_cls"]), rel=1e-4)
+    denoising = total - 1e-2 * state.records.means()["loss/classifier"]
+    torch.testing.assert_close(denoising, data["bs4a_d_loss_fake"], **CLOSE)
     for found, want in zip(torch.autograd.grad(total, (fake.A, fake.B, fake.W)), ("Af", "Bf", "W"), strict=True):
         torch.testing.assert_close(found, data[f"bs4a_d_grad_{want}"], rtol=1e-4, atol=1e-5)

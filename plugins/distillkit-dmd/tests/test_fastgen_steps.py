@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from distillkit.api import Rollout
 from distillkit.builtin import few_step
+from distillkit.noise import rho_grid
 from distillkit.testing import toy_state, toy_step
 from distillkit.train import rollout as rollouts
 from distillkit.train.state import State
@@ -71,3 +72,9 @@ def test_the_sampler_without(io: dict[str, Tensor]) -> None:
     state = started(io, use="euler")
     x = state.hook.sample(state=state, z=io["sample_ode_z"].double(), labels=None)
     torch.testing.assert_close(x, io["sample_ode_y"].double(), rtol=1e-4, atol=1e-6)
+
+
+def test_their_levels_of_four_steps_are_on_the_grid(io: dict[str, Tensor]) -> None:
+    index = torch.linspace(998, 2, 5).round()
+    sigmas = torch.cat([rho_grid(1 - index[:-1].double() / 999), torch.zeros(1)])
+    torch.testing.assert_close(sigmas, io["edm_default_t_list4"].double(), rtol=1e-3, atol=0)

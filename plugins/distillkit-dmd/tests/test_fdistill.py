@@ -13,16 +13,12 @@ from torch import Tensor, nn
 
 from distillkit.api import UsageError
 from distillkit.noise import rho_grid
-from distillkit.testing import replayed, toy_state, toy_step
-from distillkit.testing.ranks import simulated
-from distillkit.testing.training import run
-from distillkit.train.ranks.alone import Ranks
+from distillkit.testing import replayed, toy_state
 from distillkit.train.state import State
 
 CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-6}
 IMAGES = {"resolution": 8, "channels": 3, "label_dim": 0}
 TEACHER = {"network": {"use": "mlp", "width": 8, "depth": 1}}
-QUICK = {"lr": 1e-3, "student_update_freq": 2}
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +33,12 @@ class Stub(nn.Module):
     def __init__(self, A: Tensor, B: Tensor, c: Tensor) -> None:
         super().__init__()
         self.A, self.B, self.c = nn.Parameter(A.clone()), nn.Parameter(B.clone()), c.view(-1, 1, 1, 1)
+        self.asked: dict[str, Tensor] = {}
 
     def forward(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.A * x + self.B * (1 + 0.1 * sigma.log()) + 0.05 * self.c
+        D = self.A * x + self.B * (1 + 0.1 * sigma.log()) + 0.05 * self.c
+        self.asked = {"x_t": x.detach(), "t": sigma.flatten(), "D_fake": D.detach()}
+        return D
 
 
 class Heads(nn.Module):
@@ -106,6 +105,15 @@ def student_turn(
     of_A = (x.grad * io[f"{noise}_student_input"]).sum(0)
     torch.testing.assert_close(of_A, io[f"{tag}_grad_Ag"].to(of_A), **CLOSE)
     torch.testing.assert_close(loss.mean(), io[f"{tag}_total_loss"], **CLOSE)
+    found = {"grad_Bg": (x.grad * (1 + 0.1 * io[f"{noise}_t_student"].log().view(-1, 1, 1, 1))).sum(0)}
+    if use != "ladd":  # whose loss is its GAN's
+        fake, gan = method.fake_score.asked, state.records.means()["loss/adversarial"]
+        gan = 0.0 if keys.get("gan_weight") == 0 else gan
+        matching = torch.tensor(float(loss.detach().mean()) - 1e-3 * gan)
+        found |= {**fake, "gan_loss_gen": torch.tensor(gan), "vsd_loss": matching, "f_distill_loss": matching}
+        found["D_teacher"] = unguided(fake["x_t"], fake["t"].view(-1, 1, 1, 1))
+    for name in found.keys() & {key.removeprefix(f"{tag}_") for key in io}:
+        torch.testing.assert_close(found[name].to(io[f"{tag}_{name}"]), io[f"{tag}_{name}"], **CLOSE)
     assert all(p.grad is None for net in (method.fake_score, unguided) for p in net.parameters())
     return method, kept
 
@@ -119,6 +127,8 @@ def test_the_students_turn_is_the_references(io: dict[str, Tensor], f: str, form
     method, kept = student_turn(io, tag, "f-distill", teacher, f"fd_kl_{form}", e, **keys)
     torch.testing.assert_close(method.classifier.seen[0], io[f"{tag}_logits"], **CLOSE)
     torch.testing.assert_close(kept[0], io[f"{tag}_h"], **CLOSE)
+    for name, one in {"avg": kept[0].mean(), "min": kept[0].min(), "max": kept[0].max()}.items():
+        torch.testing.assert_close(one, io[f"{tag}_{name}_h"].to(one), **CLOSE)
     if e is not None:
         torch.testing.assert_close(method.ratios.e, io[f"{tag}_bins_after"], **CLOSE)
 
@@ -165,6 +175,11 @@ def test_the_critics_turn_is_the_references(io: dict[str, Tensor], tag: str) -> 
     loss = method.critic_loss(state=state, step=step)
     (loss.sum() / 4).backward()
     torch.testing.assert_close(loss.mean(), io[f"{tag}_total_loss"], **CLOSE)
+    if use == "f-distill":
+        gan = torch.tensor(state.records.means()["loss/classifier"])
+        shown = io[f"{tag}_gan_loss_disc"] + 100 * io.get(f"{tag}_gan_loss_ar1", 0)
+        torch.testing.assert_close(gan, shown, **CLOSE)
+        torch.testing.assert_close(loss.mean() - gan, io[f"{tag}_fake_score_loss"], rtol=1e-4, atol=1e-7 * float(gan))
     # Its terms, as large as sigma, cancel in float32.
     torch.testing.assert_close(method.classifier.W.grad, io[f"{tag}_grad_W"], rtol=1e-4, atol=3e-5)
     for name in "AB" if use == "f-distill" else "":
@@ -213,48 +228,6 @@ def test_where_the_discriminator_knows_nothing_the_gradient_is_dmds(io: dict[str
         method.generator_loss(state=state, step=step, teacher_score=teacher).sum().backward()
         grads.append(x.grad)
     torch.testing.assert_close(*grads, rtol=1e-5, atol=1e-9)
-
-
-# Averages over the images of an update.
-
-
-def started(ranks: Ranks | None = None, **tables: Any) -> State:
-    table = {"use": "f-distill", "bins": 3, "rate": 0.5, **QUICK, **tables.pop("generator_loss", {})}
-    tables["run"] = {"precision": "fp64", **tables.get("run", {})}
-    return toy_state(*[ranks][: ranks is not None], teacher_score=TEACHER, generator_loss=table, **tables)
-
-
-def averages(state: State) -> list[Tensor]:
-    return list(state.components["generator_loss"].state_dict().values())
-
-
-@pytest.mark.parametrize("given", [{}, {"micro_batch": 4}])
-def test_averages_are_those_of_the_batch_whoever_computes_them(given: dict[str, int]) -> None:
-    want = averages(run(started(run=given), 3))
-    for found in simulated(2, lambda ranks: averages(run(started(ranks, run=given), 3))):
-        torch.testing.assert_close(found, want, rtol=1e-9, atol=0)
-    assert float(want[0][0]) != 1
-
-
-def test_micro_batches_take_the_averages_that_the_update_before_left() -> None:
-    keys = {"rate": 0.0, "bins": 1}
-    states = [started(generator_loss=keys, run=given) for given in ({}, {"micro_batch": 2}, {"micro_batch": 4})]
-    first = [averages(run(state, 1))[0] for state in states]
-    torch.testing.assert_close(first, [first[0]] * 3, rtol=1e-9, atol=0)  # the mean r of one and the same batch
-    few, many = (averages(run(state, 2)) for state in states[1:])
-    torch.testing.assert_close(few, many, rtol=1e-9, atol=0)
-
-
-def test_bins_without_an_image_stay_and_what_is_not_finite_stays_out() -> None:
-    state = started()
-    method: Any = state.components["generator_loss"]
-    ratios, step = method.ratios, toy_step(state)
-    values = torch.linspace(1, 2, step.n, dtype=torch.float64)
-    found = ratios(step, values, torch.zeros(step.n, dtype=torch.int64))
-    torch.testing.assert_close(found, torch.full_like(values, 1.25), rtol=1e-5, atol=0)  # 1 / 2 + 1.5 / 2
-    torch.testing.assert_close(ratios.e[1:], torch.ones(2, dtype=torch.float64), rtol=0, atol=0)
-    ratios(step, values * float("nan"), torch.zeros(step.n, dtype=torch.int64))
-    assert float(ratios.e[0]) == float(found[0])
 
 
 # What is refused.

@@ -92,20 +92,22 @@ def test_pds_loss_and_gradient_are_the_references(data: Data, T: int, S: int) ->
 def test_pds_networks_are_asked_what_the_references_are(data: Data, T: int, S: int) -> None:
     loss, state = ready(data, Vp, S, {"use": "pd", "start": 2 * S, "end": S})
     tag = f"pd_T{T}_steps{S}"
-    teacher, asked = Vp(data, "t"), []
+    teacher, student, asked = Vp(data, "t"), state.generator, []
 
-    def noted(x: Tensor, sigma: Tensor, labels: Tensor | None) -> Tensor:
-        asked.append((x / (1 + sigma**2).sqrt(), -2 * sigma.log().flatten()))
-        return cast(Tensor, teacher(x, sigma))
+    def noted(x: Tensor, sigma: Tensor, labels: Tensor | None, of: Any = teacher) -> Tensor:
+        D = cast(Tensor, of(x, sigma))
+        asked.append((x / (1 + sigma**2).sqrt(), -2 * sigma.log().flatten(), D.detach()))
+        return D
+
+    state.generator = cast(Any, lambda x, sigma, labels: noted(x, sigma, labels, student))
 
     draws = [uniform(data[f"{tag}_draw00_randint"] - 1, S), data[f"{tag}_draw01_randn_like"]]
     loss.generator_loss(state, replayed(state, draws, real=data["x"].double()), cast(Any, noted))
-    assert len(asked) == 2
-    for k, (z, logsnr) in enumerate(asked):
-        torch.testing.assert_close(z, data[f"{tag}_teacher{k}_x"], **CLOSE)
-        torch.testing.assert_close(
-            logsnr, data[f"{tag}_teacher{k}_logsnr"], rtol=6e-5, atol=1e-6
-        )  # float32 limits there
+    assert len(asked) == 3
+    for name, (z, logsnr, D) in zip(("teacher0", "teacher1", "student"), asked, strict=True):
+        torch.testing.assert_close(z, data[f"{tag}_{name}_x"], **CLOSE)
+        torch.testing.assert_close(logsnr, data[f"{tag}_{name}_logsnr"], rtol=6e-5, atol=1e-6)  # float32 limits there
+        torch.testing.assert_close(D, data[f"{tag}_{name}_out"], **CLOSE)
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ def test_what_uni_instructs_code_calls_sim_is_sid_with_alpha_of_one(data: dict[s
     torch.testing.assert_close(noise.rho_grid(1 - u * 0.8), data["sim_sigma"], **CLOSE)
     step = replayed(state, [u, data["sim_draw01_randn_like"]], x)
     per_image = loss.generator_loss(state, step, teacher)
+    torch.testing.assert_close(teacher.calls[0].x, data["sim_x_t"], **CLOSE)
     torch.testing.assert_close(teacher.calls[0].D, data["sim_D_real"], **CLOSE)
     torch.testing.assert_close(cast(Any, loss.fake_score).calls[0].D, data["sim_D_fake"], **CLOSE)
     torch.testing.assert_close(per_image / 100, data["sim_loss"].flatten(1).sum(1), **CLOSE)
