@@ -163,15 +163,15 @@ def test_a_stages_teacher_is_what_the_average_was_when_the_one_before_ended(name
 def test_the_last_step_of_a_group_is_the_teachers_alone(form: str) -> None:
     """Whatever the self-teacher would say, also where the group ends at 0 and no network can be asked."""
     loss, state = chain("tract", schedule=[8, 2, 1], form=form, clamp=False)
+    eighths = torch.arange(8, dtype=torch.float64) / 8
+    group, point = torch.cartesian_prod(eighths, eighths).T  # which of two groups, which of its four points
     state.generator, taught = cast(Any, gaussian), []
     for wrong in (0.0, 1.0):
         loss.self_teacher = lambda x, sigma, labels, wrong=wrong: x + wrong
-        step = stepped(state, 0)
-        step.rand = lambda *shape: torch.linspace(0, 0.999, 64, dtype=torch.float64).view(-1, *shape)
+        step, draws = stepped(state, 0), iter((group, point))
+        step.rand = lambda *shape, draws=draws: next(draws).view(-1, *shape)
         taught.append(loss.generator_loss(state, step, cast(Any, gaussian)).detach())
-    same = taught[0] == taught[1]
-    # One number places the group of 4 points and the point: of it the last, nearest the end, is the lowest quarter.
-    assert torch.equal(same, torch.linspace(0, 0.999, 64, dtype=torch.float64) >= 0.75)
+    assert torch.equal(taught[0] == taught[1], point >= 0.75)
 
 
 @pytest.mark.parametrize("name", CHAINS)
