@@ -55,7 +55,7 @@ from distillkit.api.network import (
     Teacher,
 )
 from distillkit.api.optimizer import Schedule, UpdateRule
-from distillkit.api.rollout import Rollout, rollout_of
+from distillkit.api.rollout import Rollout, asked_levels, rollout_of
 from distillkit.api.state import Sampling, State
 from distillkit.api.step import Step
 from distillkit.api.types import Draw, Images, Optimizer, Picture, Term, Turn
@@ -68,6 +68,6 @@ __all__ = [
     "Kernel", "Launch", "Layout", "LogVar", "Logger", "Lost", "Network", "OncePerTurn", "Optimizer", "Picture",
     "PluginError", "Preempted", "Prompts", "Rebuildable", "ResourceError", "Rollout", "RunInfo", "Sample", "Sampling",
     "Schedule", "State", "Step", "Submitted", "Teacher", "TeacherScore", "Term", "Turn", "UpdateRule", "UsageError",
-    "Use", "added_later", "and_", "check_augment", "deep_iterable", "field", "frozen", "ge", "gt", "hookimpl",
-    "hookspec", "in_", "le", "lt", "min_len", "optional", "record_logits", "rollout_of",
+    "Use", "added_later", "and_", "asked_levels", "check_augment", "deep_iterable", "field", "frozen", "ge", "gt",
+    "hookimpl", "hookspec", "in_", "le", "lt", "min_len", "optional", "record_logits", "rollout_of",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
@@ -61,3 +62,21 @@ def rollout_of(state: State, key: str, **how: Any) -> Rollout:
         )
     c = sampler.config
     return Rollout(sigmas=c.sigmas, clamp=c.clamp, sigma_min=c.sigma_min, **how)
+
+
+def asked_levels(state: State) -> list[float]:
+    """The noise levels at which the recipe's sampler asks the student, in turn: those that it must be trained at."""
+    import torch
+
+    asked: list[float] = []
+
+    class Student:
+        sigma_min, sigma_max = state.generator.sigma_min, state.generator.sigma_max
+
+        def __call__(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None, **further: Any) -> Tensor:
+            asked.append(float(sigma.max()))
+            return x
+
+    z = torch.zeros(1, 1, 1, 1, device="cpu")
+    state.recipe.sample.build().sample(SimpleNamespace(generator=Student(), seed=0), z, None)
+    return asked

@@ -28,7 +28,21 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from distillkit.api import Denoiser, GeneratorLoss, State, Step, UsageError, field, frozen, ge, gt, hookimpl, in_, lt
+from distillkit.api import (
+    Denoiser,
+    GeneratorLoss,
+    State,
+    Step,
+    UsageError,
+    asked_levels,
+    field,
+    frozen,
+    ge,
+    gt,
+    hookimpl,
+    in_,
+    lt,
+)
 from distillkit.distances import distance
 from distillkit.noise import SIGMA_MAX, SIGMA_MIN, edm_weight, masks_kept, shuffled
 from distillkit_cm import student_t
@@ -84,15 +98,15 @@ class Tcm(GeneratorLoss):
 
     @hookimpl
     def setup(self, state: State) -> None:
-        sample, start, t_prime = state.recipe.sample, state.recipe.generator, self.config.t_prime
+        start, t_prime = state.recipe.generator, self.config.t_prime
         if start.init == "scratch" and not start.checkpoint:
             raise UsageError(
                 'generator.init = "scratch" gives random weights, and f_0 is a finished consistency model: '
                 'generator.from = "ect.toml", the recipe of one, or checkpoint'
             )
-        if sample.name == "few-step" and (low := sample.config.sigmas[-1]) < t_prime:
+        if (low := min(asked_levels(state))) < t_prime:
             raise UsageError(
-                f"sample.sigmas: {low:g} is below generator_loss.t_prime = {t_prime:g}: no student is trained there"
+                f"sample asks the student at {low:g}, below generator_loss.t_prime = {t_prime:g}, where none trains"
             )
         self.f_0 = state.add_copy("stage_1")
         self.f_0.train()  # dropout, with equal masks

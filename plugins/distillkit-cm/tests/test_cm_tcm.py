@@ -170,8 +170,11 @@ def test_steps_below_the_boundary_are_refused() -> None:
     """There the student is as the first stage left it, but for what it forgets."""
     sample = {"use": "few-step", "sigmas": [80.0, 2.0]}
     toy_state(generator_loss={"use": "tcm"}, sample=sample)
-    with pytest.raises(UsageError, match=r"sample\.sigmas: 2 is below generator_loss\.t_prime = 3"):
+    with pytest.raises(UsageError, match=r"sample asks the student at 2, below generator_loss\.t_prime = 3"):
         toy_state(generator_loss={"use": "tcm", "t_prime": 3.0}, sample=sample)
+    for other in ({"use": "heun", "steps": 2}, {"use": "flow-map", "steps": 2}, {"use": "one-step", "sigma_init": 0.5}):
+        with pytest.raises(UsageError, match="below generator_loss"):
+            toy_state(generator_loss={"use": "tcm"}, sample=other)
 
 
 # Closed form. Of data N(M, S^2) the exact map is f(x; sigma) = M + g (x - M), g^2 = (S^2 + e^2) / (S^2 + sigma^2).

@@ -30,6 +30,7 @@ from distillkit.api import (
     State,
     Step,
     UsageError,
+    asked_levels,
     field,
     frozen,
     gt,
@@ -76,10 +77,22 @@ class Chain(GeneratorLoss):
         if not low < high:
             raise UsageError(f"sigma_min, sigma_max: no noise levels from {low:g} to {high:g}, which the student knows")
         fits(state.recipe.sample, low, high, state.generator)
-        self.sigma = self.grid(low, high).to(state.device, state.dtype)
+        self.check_listed(state, sigma := self.grid(low, high))
+        self.sigma = sigma.to(state.device, state.dtype)
         self.former: Denoiser | None = None  # a student of an earlier stage; the first one's teacher is the recipe's
         if stages > 1:
             self.former = state.add_copy("former", of="average", average=lambda: self.stays(state))
+
+    def check_listed(self, state: State, sigma: Tensor) -> None:
+        """Raises UsageError for several steps from a list of levels that are not the last student's."""
+        S = self.steps[-1]
+        taught = sigma[1:][self.steps[0] // S - 1 :: self.steps[0] // S].flip(0)
+        if S == 1 or not getattr(state.recipe.sample.config, "sigmas", ()):
+            return
+        asked = torch.tensor(asked_levels(state), dtype=taught.dtype)
+        if len(asked) != S or not asked.allclose(taught, rtol=1e-3):
+            told = ", ".join(f"{level:.4g}" for level in taught.tolist())
+            raise UsageError(f"sample.sigmas: the last student of the chain takes its steps from [{told}]")
 
     def stage(self, nimg: int, total: int) -> int:
         """From 0 to the number of students - 1: equal parts of the run."""
@@ -100,9 +113,9 @@ class Chain(GeneratorLoss):
 
 
 def fits(sampler: Choice[Sample], low: float, high: float, student: Denoiser) -> None:
-    """Raises UsageError for steps of `ddim` between other levels than low and high: nobody taught them."""
+    """Raises UsageError for steps of a grid between other levels than low and high: nobody taught them."""
     c = sampler.config
-    if sampler.name != "ddim" or c.sigmas:
+    if not hasattr(c, "grid") or c.sigmas:
         return
     asked = max(c.sigma_min, student.sigma_min), min(c.sigma_max, student.sigma_max)
     if asked[1] != high or (c.steps > 1 and (asked[0] != low or c.grid != "cosine")):
@@ -141,11 +154,5 @@ def truncated_snr(t: Tensor) -> Tensor:
 def ddim(**more: Any) -> dict[str, Any]:
     """[sample] of both: the steps that the last student learned, images clamped in each."""
     return {
-        "use": "ddim",
-        "steps": 1,
-        "grid": "cosine",
-        "sigma_min": LOWEST,
-        "sigma_max": HIGHEST,
-        "clamp": True,
-        **more,
-    }
+        "use": "ddim", "steps": 1, "grid": "cosine", "sigma_min": LOWEST, "sigma_max": HIGHEST, "clamp": True, **more,
+    }  # fmt: skip

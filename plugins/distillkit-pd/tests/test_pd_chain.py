@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -248,6 +249,19 @@ def test_steps_between_levels_that_no_stage_has_are_refused(sample: dict[str, An
         toy_state(
             sample={"use": "ddim", "steps": 1, **ends, **sample}, generator_loss={"use": "pd", "start": 4, **keys}
         )
+
+
+def test_listed_levels_are_those_of_the_last_student() -> None:
+    """Of 4 steps on the cosine from 80: every second point, and none of few-step's usual ones."""
+    keys = {"use": "pd", "start": 4, "end": 2, "sigma_max": 80.0, "sigma_min": 0.002}
+    middle = math.tan((math.atan(80) + math.atan(0.002)) / 2)
+    for use in ("ddim", "few-step"):
+        toy_state(sample={"use": use, "sigmas": [80.0, middle]}, generator_loss=keys)
+        for wrong in ([80.0, 2.0], [40.0, middle]):
+            with pytest.raises(UsageError, match=r"sample\.sigmas: .* from \[80, 0\.98"):
+                toy_state(sample={"use": use, "sigmas": wrong}, generator_loss=keys)
+    with pytest.raises(UsageError, match="sample: steps from"):
+        toy_state(sample={"use": "euler", "steps": 2, "sigma_max": 80.0}, generator_loss=keys)
 
 
 def test_a_chain_without_a_teacher_is_refused() -> None:
