@@ -1,139 +1,123 @@
-"""Writes benchmarks/results/methods.md: every method on digits at equal images and at equal seconds.
+"""Reads the study of all methods on digits into benchmarks/results/methods.json, and writes the page of it.
 
     distillkit study benchmarks/methods.toml --jobs 2 --runs runs
-    python benchmarks/methods.py runs                               to be called where the study was
+    OMP_NUM_THREADS=1 python benchmarks/methods.py runs             to be called where the study was
 
-Rows are the cells of the study, each by its recipe as it is, over all its seeds. Numbers at a budget are those of the
-last evaluation within it; seconds are of training, one thread, of this study; F is a forward pass of the student.
+What the file already says of a recipe that is the same stays, so a study may grow over several days and machines. Of a
+recipe that is new here it measures the cost: passes, memory, and images per second of CPU time on one thread.
 """
 
 from __future__ import annotations
 
 import inspect
 import json
-import statistics
 import sys
+import tempfile
+import time
 import tomllib
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import attrs
+import methods_page
+import torch
+from step_overhead import RECIPES, teacher
+
+from distillkit.api import Choice
 from distillkit.disk.metrics import MetricsLog
-from distillkit.python.calls import plan
-from distillkit.recipe import read as read_recipe
+from distillkit.python.calls import evaluate, plan
+from distillkit.recipe import read
+from distillkit.registry import Catalog
+from distillkit.testing.training import iterations, run
+from distillkit.train.build import build
 
 HERE = Path(__file__).parent
-KIMG, SECONDS = 16.0, 60.0  # the two budgets
-SHOWN = ("fd", "sfd", "recall", "coverage", "fd_test", "sfd_test")
-HEAD = ("FD", "sFD", "recall", "coverage", "FD held out", "sFD held out")
+WARM, COUNTED = 5, 30  # iterations of a measurement of speed; 30 are whole rounds of all turns
+MORE_STEPS = {2: (0.8,), 4: (2.0, 0.8, 0.3)}  # noise levels after the first, for students that can take several
+CAN = ("few-step", "flow-map")  # their samplers
+
+Row = dict[str, Any]
 
 
-class Row(NamedTuple):
-    """One cell of the study: the evaluations of each seed, by what its recipe says."""
-
-    label: str
-    evaluations: list[list[dict[str, Any]]]
-    cost: dict[str, float]
-    lines: int
-
-
-def main(runs: str = "runs") -> None:
+def main(folder: str = "runs") -> None:
+    torch.set_num_threads(1)
     study = tomllib.loads((HERE / "methods.toml").read_text())
-    found = json.loads((Path(runs) / f"study-{study['name']}" / "study.json").read_text())
-    rows = [row for cell in found["cells"] if (row := read(cell, Path(runs))).evaluations]
-    results = HERE / "results"
-    (results / "methods.json").write_text(json.dumps({"cells": [row._asdict() for row in rows]}, indent=1) + "\n")
-    (results / "methods.md").write_text(page(rows, teacher(found), found["seeds"]))
+    runs, path = Path(folder), HERE / "results" / "methods.json"
+    found = json.loads((runs / f"study-{study['name']}" / "study.json").read_text())
+    kept = {row["label"]: row for row in json.loads(path.read_text())["rows"]} if path.exists() else {}
+    rows = [row for cell in found["cells"] if (row := read_cell(cell, runs, kept.get(cell["label"])))["seeds"]]
+    path.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+    (HERE / "results" / "methods.md").write_text(methods_page.page(rows))
 
 
-def read(cell: dict[str, Any], runs: Path) -> Row:
-    """What the runs of a cell measured, and what its recipe costs."""
-    path = (HERE / cell["recipe"]).resolve()
-    done = [runs / run["run"] for run in cell["runs"] if "run" in run]
-    method = read_recipe(path).generator_loss
-    return Row(cell["label"], [measured(run) for run in done], cost(path, runs), lines(method.cls))
+def read_cell(cell: dict[str, Any], runs: Path, kept: Row | None) -> Row:
+    """What the runs of a cell measured, by their seeds, and what its recipe costs."""
+    recipe = (HERE / cell["recipe"]).resolve()
+    old = kept["seeds"] if kept else {}
+    seeds: dict[str, Row] = {}
+    for one in cell["runs"]:
+        seed = str(one["seed"])
+        if seed in old and old[seed]["fingerprint"] == one["fingerprint"]:
+            seeds[seed] = old[seed]
+        elif "run" in one:
+            seeds[seed] = {"fingerprint": one["fingerprint"], **measured(runs / one["run"], one.get("teacher") or {})}
+            print(cell["label"], seed, "read", flush=True)
+    same = kept is not None and seeds and seeds.items() >= old.items()
+    cost = kept["cost"] if kept and same else costs(recipe, runs) if seeds else {}
+    return {"label": cell["label"], "seeds": seeds, "cost": cost}
 
 
-def measured(run: Path) -> list[dict[str, Any]]:
-    """The evaluations of a run: kimg, seconds of training until then, and what was measured."""
-    rows = MetricsLog(run / "metrics.jsonl").read()
-    clock = {row["nimg"]: row["seconds"] for row in rows if "seconds" in row}
-    return [
-        {"kimg": row["nimg"] / 1000, "seconds": clock.get(row["nimg"]),
-         **{name: row[f"frechet/{name}"] for name in SHOWN if f"frechet/{name}" in row}}
-        for row in rows if row["what"] == "evaluate"
-    ]  # fmt: skip
+def measured(path: Path, teacher: dict[str, float]) -> Row:
+    """Evaluations on the way, several steps at the end, and the teacher."""
+    rows = MetricsLog(path / "metrics.jsonl").read()
+    way = [{"kimg": row["nimg"] / 1000, **short(row)} for row in rows if row["what"] == "evaluate"]
+    return {"way": way, "steps": several(path), "teacher": short(teacher)}
 
 
-def cost(recipe: Path, runs: Path) -> dict[str, float]:
-    """Of an iteration: passes of the student for each image, and the peak of memory in MB."""
-    stage = plan(str(recipe), runs=runs)[-1]
-    cost = stage.counted
-    return {"F": cost.flops / cost.batch / stage.forward, "MB": cost.largest.peak / 1e6}
+def several(path: Path) -> dict[str, Row]:
+    """By the number of steps, where that can be more than one without training again."""
+    sample = read(path / "resolved.toml").sample
+    levels = getattr(sample.config, "sigmas", ()) or (getattr(sample.config, "sigma_max", 0.0),)
+    if sample.name not in CAN or len(levels) > 1:
+        return {}
+    given = {"use": sample.name, **attrs.asdict(sample.config)}
+    return {
+        str(n): short(evaluate(path, sampler={**given, "sigmas": [levels[0], *more]}, quiet=True))
+        for n, more in MORE_STEPS.items()
+    }
 
 
-def lines(cls: type) -> int:
-    """Of the file that the method is."""
-    return len(Path(inspect.getfile(cls)).read_text().splitlines())
+def short(scores: dict[str, Any]) -> Row:
+    return {name: scores[f"frechet/{name}"] for name in methods_page.SHOWN if f"frechet/{name}" in scores}
 
 
-def teacher(found: dict[str, Any]) -> dict[str, list[float]]:
-    """What the teachers of the runs measured, by metric, one for each seed."""
-    runs = [run for run in found["cells"][0]["runs"] if run.get("teacher")]
-    return {name: [run["teacher"][f"frechet/{name}"] for run in runs] for name in SHOWN}
+def costs(path: Path, runs: Path) -> Row:
+    """Of an iteration: passes of the student for each image, the peak of memory in MB, images per second; lines."""
+    stage = plan(str(path), runs=runs)[-1]
+    recipe, cost = read(path), stage.counted
+    file = Path(inspect.getfile(recipe.generator_loss.cls))
+    return {
+        "F": cost.flops / cost.batch / stage.forward, "MB": cost.largest.peak / 1e6,
+        "images/s": speed(path), "lines": len(file.read_text().splitlines()),
+    }  # fmt: skip
 
 
-def page(rows: Sequence[Row], teacher: dict[str, list[float]], seeds: Sequence[int]) -> str:
-    """The page: at equal images, at equal seconds, at the end, and what each costs."""
-    told = " ".join(map(str, seeds))
-    parts = [
-        "# Every method on digits\n\n"
-        f"Conditional 8x8 digits, the shipped recipes as they are, seeds {told} of student and teacher, mean and "
-        "spread over seeds, one thread each. Made by `distillkit study benchmarks/methods.toml` and "
-        "`python benchmarks/methods.py`; every number is in methods.json.",
-        section(f"At {KIMG:g} thousand images", rows, teacher, lambda one: one["kimg"] <= KIMG + 0.1),
-        section(f"After {SECONDS:g} seconds of training", rows, teacher, lambda one: within(one, SECONDS)),
-        section("At the end of each recipe", rows, teacher, lambda one: True),
-        "## What an image costs\n\n" + table(("recipe", "F", "MB", "images/s", "lines"), map(costs, rows)),
-    ]
-    return "\n\n".join(parts) + "\n"
-
-
-def within(one: dict[str, Any], seconds: float) -> bool:
-    return one["seconds"] is not None and one["seconds"] <= seconds
-
-
-def section(title: str, rows: Sequence[Row], teacher: dict[str, list[float]], fits: Any) -> str:
-    """A table of the last evaluation of each run that fits a budget; a method without any is left out, and said."""
-    last = {row.label: [found[-1] for one in row.evaluations if (found := [*filter(fits, one)])] for row in rows}
-    made = [(label, spread([one["kimg"] for one in found], "{:.3g}"),
-             *(spread([one[name] for one in found if name in one]) for name in SHOWN))
-            for label, found in last.items() if found]  # fmt: skip
-    none = [label for label, found in last.items() if not found]
-    made.append(("teacher, 35 calls", "-", *(spread(teacher[name]) for name in SHOWN)))
-    text = f"## {title}\n\n" + table(("recipe", "kimg", *HEAD), made)
-    return text + (f"\n\nNothing measured by then: {', '.join(none)}." if none else "")
-
-
-def costs(row: Row) -> tuple[str, ...]:
-    ends = [one[-1] for one in row.evaluations if one and one[-1]["seconds"]]
-    speed = [1000 * one["kimg"] / one["seconds"] for one in ends]
-    return (row.label, f"{row.cost['F']:.2f}", f"{row.cost['MB']:.0f}", spread(speed, "{:.0f}"), str(row.lines))
-
-
-def spread(values: Sequence[float], form: str = "{:.3f}") -> str:
-    """Mean and standard deviation, as people write them."""
-    if not values:
-        return "-"
-    mean = form.format(statistics.fmean(values))
-    return f"{mean} +- {form.format(statistics.stdev(values))}" if len(values) > 1 and len({*values}) > 1 else mean
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Markdown."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def speed(path: Path) -> float:
+    """Images per second of CPU time, one thread, a teacher of random weights."""
+    with tempfile.TemporaryDirectory() as made:
+        catalog = Catalog.installed()
+        teacher(Path(made), catalog)
+        recipe = attrs.evolve(read(path, ["run.threads=1"], catalog), evaluate=())
+        if isinstance(choice := recipe.teacher_score, Choice):
+            config = attrs.evolve(choice.config, checkpoint=made)
+            recipe = attrs.evolve(recipe, teacher_score=attrs.evolve(choice, config=config))
+        state = build(recipe, catalog)
+        run(state, max(WARM, iterations(state)))
+        start = time.process_time()
+        run(state, COUNTED)
+        return COUNTED * state.batch / (time.process_time() - start)
 
 
 if __name__ == "__main__":
+    assert RECIPES  # step_overhead's, whose teacher is the digits recipes' own network
     main(*sys.argv[1:])

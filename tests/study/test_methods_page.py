@@ -1,4 +1,4 @@
-"""benchmarks/methods.py: what it says of runs at a budget of images and of seconds."""
+"""benchmarks/methods_page.py: what it says of runs at a budget of images and of seconds, and at their end."""
 
 from __future__ import annotations
 
@@ -10,33 +10,54 @@ from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "methods.py"
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "methods_page.py"
 
 
 @pytest.fixture(scope="module")
 def methods() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("benchmarks_methods", SCRIPT)
+    spec = importlib.util.spec_from_file_location("benchmarks_methods_page", SCRIPT)
     assert spec is not None and spec.loader is not None
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def measured(kimg: float, seconds: float, fd: float) -> dict[str, Any]:
-    return {"kimg": kimg, "seconds": seconds, **dict.fromkeys(("sfd", "recall", "coverage"), 0.5), "fd": fd}
+def measured(kimg: float, fd: float, sfd: float = 0.2) -> dict[str, Any]:
+    return {"kimg": kimg, **dict.fromkeys(("recall", "coverage"), 0.5), "fd": fd, "sfd": sfd}
+
+
+def row(label: str, speed: float, *ways: list[dict[str, Any]], steps: dict[str, Any] | None = None) -> dict[str, Any]:
+    seeds = {
+        str(seed): {"way": way, "steps": steps or {}, "teacher": {"fd": 0.15 + 0.02 * seed, "sfd": 0.15}}
+        for seed, way in enumerate(ways)
+    }
+    return {"label": label, "seeds": seeds, "cost": {"F": 9.0, "MB": 65.2, "images/s": speed, "lines": 120}}
 
 
 def test_a_run_counts_by_its_last_evaluation_within_the_budget(methods: ModuleType) -> None:
-    runs = [
-        [measured(8.0, 20, 0.9), measured(16.0, 40, 0.5), measured(24.0, 70, 0.1)],
-        [measured(8.0, 30, 0.8), measured(16.0, 65, 0.7), measured(24.0, 90, 0.3)],
-    ]
-    late = methods.Row("digits_late", [[measured(64.0, 99, 0.2)]], {"F": 4.0, "MB": 20.0}, 90)
-    row = methods.Row("digits_one", runs, {"F": 9.0, "MB": 65.0}, 120)
-    teacher = {name: [0.15, 0.15] for name in methods.SHOWN}
-    text = methods.page([row, late], teacher, [0, 1])
-    images, seconds, end, costs = text.split("## ")[1:]
-    assert "| digits_one | 16 | 0.600 +- 0.141 | 0.500 |" in images and "by then: digits_late" in images
-    assert "| digits_one | 12 +- 5.66 | 0.650 +- 0.212 |" in seconds
-    assert "| digits_one | 24 | 0.200 +- 0.141 |" in end and "| digits_late | 64 | 0.200 |" in end
-    assert "| digits_one | 9.00 | 65 | " in costs and "teacher, 35 calls | - | 0.150 |" in images
+    one = row(
+        "digits_one", 300.0,
+        [measured(8.0, 0.9), measured(16.0, 0.5), measured(24.0, 0.1)],
+        [measured(8.0, 0.8), measured(16.0, 0.7), measured(24.0, 0.3)],
+    )  # fmt: skip
+    late = row("digits_late", 500.0, [measured(64.0, 0.2)], steps={"2": {"fd": 0.11}, "4": {"fd": 0.1}})
+    end, images, seconds, steps, costs = methods.page([one, late]).split("## ")[1:]
+    assert "| digits_one | 16 | 0.600 +- 0.141 | 0.200 |" in images and "by then: digits_late" in images
+    assert "| digits_one | 16 | 0.600 +- 0.141 |" in seconds  # 60 s are 18 thousand images
+    assert "| digits_one | 2 | yes | 24 | 0.200 +- 0.141 |" in end and "| digits_late | 1 | yes | 64 | 0.200 |" in end
+    assert "| digits_late | 4 | 0.100 |" in steps and "digits_one" not in steps
+    assert "| digits_one | 9.00 | 65 | 300 | 80 | 120 |" in costs
+    assert "| teacher, 35 calls | 2 |  | - | 0.160 +- 0.014 | 0.150 |" in end
+
+
+@pytest.mark.parametrize(
+    ("label", "fd", "sfd", "told"),
+    [
+        ("digits_one", 0.29, 0.26, "yes"), ("digits_one", 0.31, 0.26, "no"), ("digits_one", 0.29, 0.28, "no"),
+        ("digits_ict_el", 0.59, 0.59, "yes"), ("digits_ict_el", 0.59, 0.61, "no"),
+    ],
+)  # fmt: skip
+def test_a_method_is_within_by_its_teacher_or_four_times_that(
+    methods: ModuleType, label: str, fd: float, sfd: float, told: str
+) -> None:
+    assert f"| {label} | 1 | {told} |" in methods.page([row(label, 100.0, [measured(8.0, fd, sfd)])])

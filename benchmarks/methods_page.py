@@ -1,0 +1,122 @@
+"""The page of benchmarks/results/methods.json: every method on digits, at equal images and at equal seconds."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+KIMG, SECONDS = 16.0, 60.0  # the two budgets
+SHOWN = ("fd", "sfd", "recall", "coverage", "fd_test", "sfd_test")
+HEAD = ("FD", "sFD", "recall", "coverage", "FD held out", "sFD held out")
+BOUNDS = {"fd": lambda teacher: teacher + 0.15, "sfd": lambda teacher: 1.8 * teacher}
+FROM_DATA = dict.fromkeys(BOUNDS, lambda teacher: 4 * teacher)  # methods that have no teacher
+WITHOUT = ("ct", "ict", "sct", "imm", "meanflow", "imf")
+
+Row = dict[str, Any]
+Fits = Callable[[Row, Row], bool]
+
+
+def page(rows: Sequence[Row]) -> str:
+    """The page: at the end, at equal images, at equal seconds, with several steps, and what each costs."""
+    return "\n\n".join([
+        f"# Every method on digits\n\n{INTRODUCTION}",
+        f"## At the end of each recipe\n\n{ENDS}\n\n" + ends(rows),
+        section(f"At {KIMG:g} thousand images", rows, lambda one, row: one["kimg"] <= KIMG + 0.1),
+        section(f"After {SECONDS:g} seconds of training", rows, lambda one, row: seconds(one, row) <= SECONDS),
+        f"## With more steps\n\n{STEPS}\n\n" + steps(rows),
+        "## What it costs\n\n" + table(("recipe", "F", "MB", "images/s", "s in all", "lines"), map(costs, rows)),
+    ]) + "\n"  # fmt: skip
+
+
+INTRODUCTION = (
+    "Conditional 8x8 digits, one network call unless a recipe's name says more, the shipped recipes as they are, mean "
+    "and spread over seeds of student and teacher. Made by `distillkit study benchmarks/methods.toml` and "
+    "`python benchmarks/methods.py runs`; every number is in methods.json. F is a forward pass of the student; seconds "
+    "are CPU time on one thread, by the images per second of the last table. What there is to say of single methods is "
+    "in [methods_notes.md](methods_notes.md)."
+)
+ENDS = (
+    "Within: FD at most the teacher's + 0.15 and sFD at most 1.8 times the teacher's, by the means of all seeds; for "
+    "methods without a teacher, both at most 4 times those of the EDM teacher."
+)
+STEPS = "The same students as at the end, noise levels after the first 0.8, or 2, 0.8 and 0.3; not trained for them."
+
+
+def ends(rows: Sequence[Row]) -> str:
+    """Of all methods, whether they are within what is asked, and the teacher."""
+    teachers = {seed: one["teacher"] for row in rows for seed, one in row["seeds"].items() if one["teacher"]}
+    made = [
+        [row["label"], str(len(row["seeds"])), within(row, teachers), *of(row, lambda one, row: True)] for row in rows
+    ]
+    made.append(["teacher, 35 calls", str(len(teachers)), "", "-", *shown([*teachers.values()])])
+    return table(("recipe", "seeds", "within", "kimg", *HEAD), made)
+
+
+def within(row: Row, teachers: dict[str, Row]) -> str:
+    """Yes or no, by the means over all seeds."""
+    bounds = FROM_DATA if row["label"].removeprefix("digits_").removesuffix("_el") in WITHOUT else BOUNDS
+    pairs = [(one["way"][-1], teachers[seed]) for seed, one in row["seeds"].items() if seed in teachers]
+    if not pairs:
+        return "-"
+    mean = {name: [statistics.fmean(one[name] for one in side) for side in zip(*pairs, strict=True)] for name in bounds}
+    return "yes" if all(found <= bounds[name](asked) for name, (found, asked) in mean.items()) else "no"
+
+
+def section(title: str, rows: Sequence[Row], fits: Fits) -> str:
+    """A table of the last evaluation of each run that fits a budget; a method without any is left out, and said."""
+    made = [[row["label"], *told] for row in rows if (told := of(row, fits))]
+    none = [row["label"] for row in rows if not of(row, fits)]
+    text = f"## {title}\n\n" + table(("recipe", "kimg", *HEAD), made)
+    return text + (f"\n\nNothing measured by then: {', '.join(none)}." if none else "")
+
+
+def of(row: Row, fits: Fits) -> list[str]:
+    """Thousands of images and numbers of the last evaluations that fit; nothing where there are none."""
+    last = [found[-1] for one in row["seeds"].values() if (found := [way for way in one["way"] if fits(way, row)])]
+    return [spread([one["kimg"] for one in last], "{:.3g}"), *shown(last)] if last else []
+
+
+def seconds(one: Row, row: Row) -> float:
+    return float(1000 * one["kimg"] / row["cost"]["images/s"])
+
+
+def steps(rows: Sequence[Row]) -> str:
+    made = [
+        [row["label"], n, *shown([one["steps"][n] for one in row["seeds"].values() if one["steps"]])]
+        for row in rows
+        for n in ("2", "4")
+        if any(one["steps"] for one in row["seeds"].values())
+    ]
+    return table(("recipe", "steps", *HEAD), made)
+
+
+def shown(measured: Sequence[Row]) -> list[str]:
+    return [spread([one[name] for one in measured if name in one]) for name in SHOWN]
+
+
+def costs(row: Row) -> list[str]:
+    cost, last = row["cost"], max((one["way"][-1] for one in row["seeds"].values()), key=lambda one: one["kimg"])
+    return [row["label"], f"{cost['F']:.2f}", f"{cost['MB']:.0f}", f"{cost['images/s']:.0f}",
+            f"{seconds(last, row):.0f}", str(cost["lines"])]  # fmt: skip
+
+
+def spread(values: Sequence[float], form: str = "{:.3f}") -> str:
+    """Mean and standard deviation, as people write them."""
+    if not values:
+        return "-"
+    mean = form.format(statistics.fmean(values))
+    return f"{mean} +- {form.format(statistics.stdev(values))}" if len(values) > 1 and len({*values}) > 1 else mean
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Markdown."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    results = Path(__file__).parent / "results"
+    (results / "methods.md").write_text(page(json.loads((results / "methods.json").read_text())["rows"]))
