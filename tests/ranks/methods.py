@@ -7,7 +7,7 @@ from distillkit.testing.training import run
 from distillkit.train.ranks.alone import Ranks
 from distillkit.train.state import State
 
-ITERATIONS = 20
+ITERATIONS = 12
 BATCH = 10  # 3 ranks hold 3, 3 and 4 rows, 4 hold 2, 3, 2 and 3
 SMALL = {"model_channels": 4, "channel_mult": [1], "num_blocks": 1, "attn_resolutions": []}
 UNET = {"use": "edm-ddpmpp", "dropout": 0.13, **SMALL}
