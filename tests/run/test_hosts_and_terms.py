@@ -1,9 +1,9 @@
-"""Every method beside every supplementary loss, on digits, by one line on top of its recipe."""
+"""Every method beside all supplementary losses, and one beside each, on digits, by one line on top of its recipe."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import attrs
@@ -24,7 +24,6 @@ HOSTS = {  # recipe: what it needs to do all that it does within a few iteration
     "pd": ("start=4",), "tract": ("schedule=[4,2,1]",),
 }  # fmt: skip
 TERMS = {
-    "nothing": "",
     "embedding": '{use="embedding", real_batch=32, refresh_every=2}',
     "adversarial": '{use="adversarial", lr=1e-3}',
     "regression": '{use="regression", pairs=32, sampler={use="heun", steps=1}}',
@@ -63,24 +62,26 @@ def home(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISTILLKIT_HOME", str(runs.parent / "home"))
 
 
-def go(host: str, term: str, runs: Path) -> Path:
+def go(host: str, terms: Sequence[str], runs: Path) -> Path:
     """The run of a host's recipe with one more line."""
-    line = f"auxiliary_loss=[{TERMS[term]}]"
+    line = f"auxiliary_loss=[{', '.join(TERMS[term] for term in terms)}]"
     sets = [line, *(f"generator_loss.{key}" for key in HOSTS[host])]
     path = RECIPES / f"digits_{host}.toml"
     return runner.run(path, sets=sets, runs=runs, screen=QuietScreen(), change=few_images)[-1].run_dir
 
 
-PAIRS = [(host, term) for host in HOSTS for term in TERMS]
 WITHOUT_A_TEACHER = [(host, term) for host in ("ct", "imm") for term in ("adversarial", "regression")]
+CASES = [(host, ()) for host in HOSTS] + [("sid", (term,)) for term in TERMS]
+CASES += [(host, tuple(term for term in TERMS if (host, term) not in WITHOUT_A_TEACHER)) for host in HOSTS]
 
 
-@pytest.mark.parametrize(("host", "term"), [pair for pair in PAIRS if pair not in WITHOUT_A_TEACHER])
+@pytest.mark.parametrize(("host", "terms"), CASES, ids=[f"{host}-{'-'.join(terms)}" for host, terms in CASES])
 def test_every_host_runs_with_every_term_and_goes_on_bit_for_bit(
-    host: str, term: str, runs: Path, monkeypatch: pytest.MonkeyPatch, same_runs: Callable[[Path, Path], None]
-) -> None:
+    host: str, terms: tuple[str, ...], runs: Path, monkeypatch: pytest.MonkeyPatch,
+    same_runs: Callable[[Path, Path], None],
+) -> None:  # fmt: skip
     """The run that goes on is what a power cut left: a copy of the folder between a checkpoint and the end."""
-    real, cut = loop.iterate, runs.parent / "cut" / f"{host}-{term}"
+    real, cut = loop.iterate, runs.parent / "cut" / f"{host}-{'-'.join(terms)}"
 
     def iterate(state: State) -> None:
         if state.iteration == ITERATIONS - 1 and state.recipe.name == f"digits_{host}":
@@ -88,7 +89,7 @@ def test_every_host_runs_with_every_term_and_goes_on_bit_for_bit(
         real(state)
 
     monkeypatch.setattr(loop, "iterate", iterate)
-    whole = go(host, term, runs)
+    whole = go(host, terms, runs)
     monkeypatch.setattr(loop, "iterate", real)
     runner.run(None, resume=cut, runs=runs, screen=QuietScreen())
     same_runs(whole, cut)
@@ -97,4 +98,4 @@ def test_every_host_runs_with_every_term_and_goes_on_bit_for_bit(
 @pytest.mark.parametrize(("host", "term"), WITHOUT_A_TEACHER)
 def test_what_a_method_without_a_teacher_cannot_have_is_told(host: str, term: str, runs: Path) -> None:
     with pytest.raises(UsageError, match=rf'auxiliary_loss "{term}" needs .*\[teacher_score\]'):
-        go(host, term, runs)
+        go(host, (term,), runs)
