@@ -101,7 +101,10 @@ def dual(f: Callable[..., Tensor], at: Sequence[Tensor], along: Sequence[Tensor]
         if "forward AD" not in str(error) and "forward mode AD" not in str(error):
             raise
         # What else fails is a bug, and keeps its traceback.
-        raise UsageError(f"this network has no derivative in forward mode: {str(error).splitlines()[0]}") from error
+        why = str(error).splitlines()[0]
+        raise UsageError(
+            f"this network has no derivative in forward mode: {why}; where a method has a key h, differences need none"
+        ) from error
     return value, torch.zeros_like(value) if derivative is None else derivative.detach()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from distillkit_cm import pair
+from distillkit_cm import pair, weights
 from distillkit_cm.cd import Cd
 from distillkit_cm.ct import Ct
 from distillkit_cm.ect import Ect
@@ -41,6 +41,8 @@ def test_ect_is_fastgens_where_r_is_above_its_bound(data: Data, tag: str, weight
     assert above.any()
     torch.testing.assert_close(student.calls[1].sigma.flatten()[above], want["r"][above], rtol=1e-4, atol=0)
     torch.testing.assert_close(per_image[above].detach(), want["loss_per_image"][above], rtol=1e-4, atol=0)
+    unweighted = per_image.detach() / weights.weight(weight, t, want["r"].view(-1, 1, 1, 1))
+    torch.testing.assert_close(unweighted[above], want["unweighted"][above], rtol=1e-4, atol=0)
     if above.all():
         per_image.mean().backward()
         agree(per_image, student, want)

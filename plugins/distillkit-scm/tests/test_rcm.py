@@ -61,6 +61,10 @@ def test_images_and_the_matching_loss_are_the_authors(data: Data, monkeypatch: p
     value = loss.matching(step, cast(Any, Flow(data, "t").guided))
     torch.testing.assert_close(value.detach(), data[f"{tag}_loss"], **ROLLOUT)
     told(loss.fake_score, -1, data, x=f"{tag}_D_xt", time=f"{tag}_D_time", D=f"{tag}_x0_theta_fake")
+    x_t, angle, _ = loss.fake_score.asked[-1]
+    s = angles(angle)
+    D_star = Flow(data, "t").guided(x_t * (1 + s**2).sqrt(), s, step.labels)
+    torch.testing.assert_close(D_star.detach(), data[f"{tag}_x0_theta_teacher"].double(), **ROLLOUT)
     value.mean().backward()
     step.backward()  # through the last call alone
     for p, name in ((state.generator.A, "A"), (state.generator.B, "B")):
@@ -113,6 +117,8 @@ def test_times_are_the_authors(data: Data) -> None:
     torch.testing.assert_close(t.tan() / (1 + t.tan()), data["trig_to_rf"], **CLOSE)
     at = shifted(torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64), 5.0)
     torch.testing.assert_close(at / (1 + at), data["shift5"], **CLOSE)
+    even = shifted(torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64), 1.0)
+    torch.testing.assert_close(even.atan(), data["rf_to_trig"][:3], **CLOSE)
     torch.testing.assert_close(1 / total, data["scaling_c_in"], **CLOSE)
     torch.testing.assert_close(1 / total, data["scaling_c_skip"], **CLOSE)
     torch.testing.assert_close(-sin2.sqrt() / total, data["scaling_c_out"], **CLOSE)

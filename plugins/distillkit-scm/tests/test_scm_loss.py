@@ -101,7 +101,7 @@ def replay(data: Data, tag: str, like: str = "", jvp: Any = None, **keys: Any) -
     torch.testing.assert_close(value.mean(), data[f"{like}_total_loss"], **JVP)
     for name, p in (("A", student.A), ("B", student.B), ("logvar", u.u)):
         torch.testing.assert_close(p.grad, data[f"{like}_grad_{name}"].double(), **JVP)
-    scale = 1 if tag == "sct_plain" else made["t"].flatten() * 192
+    scale = 1 if tag == "sct_plain" else made["t"].flatten() * data["real"][0].numel()
     made["unweighted"] = (value.detach() - u.u.detach().flatten()) * u.u.detach().flatten().exp() * scale
     return value, made
 
