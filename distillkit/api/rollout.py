@@ -77,6 +77,7 @@ def asked_levels(state: State) -> list[float]:
             asked.append(float(sigma.max()))
             return x
 
-    z = torch.zeros(1, 1, 1, 1, device="cpu")
-    state.recipe.sample.build().sample(SimpleNamespace(generator=Student(), seed=0), z, None)
+    z = torch.zeros(1, 1, 1, 1, dtype=torch.float64, device="cpu")  # levels as they are written, not rounded
+    asking = SimpleNamespace(generator=Student(), seed=0, device=z.device, dtype=z.dtype)
+    state.hook.sample(state=asking, z=z, labels=None)
     return asked

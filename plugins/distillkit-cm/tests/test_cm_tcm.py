@@ -172,6 +172,8 @@ def test_steps_below_the_boundary_are_refused() -> None:
     toy_state(generator_loss={"use": "tcm"}, sample=sample)
     with pytest.raises(UsageError, match=r"sample asks the student at 2, below generator_loss\.t_prime = 3"):
         toy_state(generator_loss={"use": "tcm", "t_prime": 3.0}, sample=sample)
+    for level in (0.7, 3.3):  # the boundary itself, which float32 rounds down
+        toy_state(generator_loss={"use": "tcm", "t_prime": level}, sample={**sample, "sigmas": [80.0, level]})
     for other in ({"use": "heun", "steps": 2}, {"use": "flow-map", "steps": 2}, {"use": "one-step", "sigma_init": 0.5}):
         with pytest.raises(UsageError, match="below generator_loss"):
             toy_state(generator_loss={"use": "tcm"}, sample=other)
