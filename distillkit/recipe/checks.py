@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -26,6 +27,8 @@ def check(values: dict[str, Any], report: Report) -> None:
         report(key, message, hint)
     if isinstance(run, Run):
         _check_micro_batch(run, report)
+        if isinstance(generator, Generator):
+            _check_average(run, generator, report)
         if isinstance(method := values.get("generator_loss"), Choice):
             _check_group(run, method, report)
         most = 64 * (os.cpu_count() or 1)  # torch dies of a segmentation fault at some higher number
@@ -67,6 +70,13 @@ def _check_micro_batch(run: Run, report: Report) -> None:
     report(
         ("run", "micro_batch"), f"must divide run.batch = {run.batch}, got {run.micro_batch}", f"for example {below}"
     )
+
+
+def _check_average(run: Run, generator: Generator, report: Report) -> None:
+    iterations = max(1, math.ceil(round(run.kimg * 1000) / run.batch))
+    if generator.ema_every > iterations:
+        why = f"the average would never move: the run has {iterations} iterations, got {generator.ema_every}"
+        report(("generator", "ema_every"), why, f"at most {iterations}")
 
 
 def _check_group(run: Run, method: Choice[GeneratorLoss], report: Report) -> None:

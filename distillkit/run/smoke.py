@@ -53,7 +53,8 @@ def small(recipe: Recipe, folder: Path, catalog: Catalog) -> Recipe:
     recipe = attrs.evolve(recipe, dataset=data, evaluate=stood_in, logger=())
     tables = ("generator", "sample", "generator_loss", "auxiliary_loss", "evaluate")
     recipe = attrs.evolve(recipe, **{name: tiny(getattr(recipe, name), stand_in) for name in tables})
-    return attrs.evolve(recipe, run=short(recipe.run, keep_best, recipe.group))
+    often = attrs.evolve(recipe.generator, ema_every=min(recipe.generator.ema_every, ITERATIONS))
+    return attrs.evolve(recipe, generator=often, run=short(recipe.run, keep_best, recipe.group))
 
 
 def width_of_words(recipe: Recipe, catalog: Catalog) -> int:

@@ -23,6 +23,14 @@ def test_micro_batches_divide_the_batch(complaints, recipe, good):
     assert recipe(good, ["run.micro_batch=16"]).run.micro_batch == 16
 
 
+def test_an_average_moves_within_the_run(complaints, recipe, good):
+    few = ["run.kimg=1", "generator.ema_every=17"]  # 16 iterations of 64 images
+    assert complaints(good, few) == [
+        "--set generator.ema_every the average would never move: the run has 16 iterations, got 17 | at most 16"
+    ]
+    assert recipe(good, ["run.kimg=1", "generator.ema_every=16"]).generator.ema_every == 16
+
+
 def test_a_start_from_scratch_needs_a_network(complaints, recipe, plain):
     assert complaints(plain + '[generator]\ninit = "scratch"') == [
         'x.toml:10 generator.network missing, and init = "scratch" needs an architecture | a table [generator.network]'

@@ -79,7 +79,9 @@ def test_an_average_that_moves_every_16th_iteration_is_the_authors(data: dict[st
     io = data["meanflow"]
     halflife = 8 * math.log(0.5) / math.log(0.9999) / 1000
     average = {"ema_every": 16, "ema_halflife_kimg": halflife}
-    state = toy_state(generator=average, generator_loss={"use": "meanflow"}, run={"batch": 8, "precision": "fp64"})
+    state = toy_state(
+        generator=average, generator_loss={"use": "meanflow"}, run={"kimg": 1, "batch": 8, "precision": "fp64"}
+    )
     state.turns = []
     student, mean = (Stub(io["A"], io["B"]) for _ in range(2))
     state.networks["generator"], state.average = student, cast(Any, mean)
