@@ -64,7 +64,7 @@ class Adversarial(AuxiliaryLoss):
         diffusion_gan_max_timestep: int = field(default=T, validator=[ge(1), le(T)])
         """time steps, of 1000, from which the noise of the classifier's images is drawn"""
         flow_from: float | None = field(default=None, validator=optional(and_(ge(1e-4), lt(1))))
-        """noise levels of times t ~ U(flow_from, 1) of a straight path from noise to data; RealUID's GAN: 0.8"""
+        """in their place noise levels of times t ~ U(flow_from, 1) of a straight path to data; RealUID's GAN: 0.8"""
         lr: float = field(default=1e-4, validator=gt(0))  # learning rate of the head
 
     @hookimpl

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distillkit.api import INFINITE, Augment, Choice, added_later, field, frozen, ge, gt, in_, le
+from distillkit.api import INFINITE, Augment, Choice, added_later, and_, field, frozen, ge, gt, in_, le, optional
 from distillkit_meanflow.times import Times
 
 
@@ -25,13 +25,16 @@ class MeanFlowConfig(Times):
     per_pixel: bool = False  # form "tangent": g is divided by the root of the number of its pixels
     warmup_kimg: float = field(default=0.0, validator=ge(0), metadata=INFINITE)
     """images in which du/dt rises to its full weight; inf: it has none"""
-    h: float = field(default=0.0, validator=[ge(0), le(0.5)], metadata=added_later(0.0))
-    """above 0: du/dt by a difference over times +- h, for networks without forward mode; FastGen: 0.0001"""
+    h: float | None = field(default=None, validator=optional(and_(ge(1e-6), le(0.5))))
+    """du/dt by a difference over times +- h, for networks without forward mode; FastGen: 0.0001; unset: in forward
+    mode"""
     augment: Choice[Augment] | None = None  # of real images; the network then needs its augment_dim
 
     def __attrs_post_init__(self) -> None:
         if self.t_start > self.t_end:
             raise ValueError(f"'t_start' {self.t_start} is after 't_end' {self.t_end}: no time would be guided")
+        if self.weight == "exponential" and self.c > 80:
+            raise ValueError(f"'c' {self.c}: errors near 0 would count e^c, at most e^80 with 'weight' \"exponential\"")
 
     @property
     def guided(self) -> bool:

@@ -30,8 +30,11 @@ def velocity(
 
 
 def rate(
-    step: Step, u: Callable[[Tensor, Tensor], Tensor], z: Tensor, v: Tensor, t: Tensor, h: float = 0.0
+    step: Step, u: Callable[[Tensor, Tensor], Tensor], z: Tensor, v: Tensor, t: Tensor, h: float | None = None
 ) -> tuple[Tensor, Tensor]:
     """u(z, t) and, without gradient, its du/dt = v grad_z u + d_t u; with h by a difference over times t +- h."""
-    near = torch.minimum(t, 1 - t).mul(0.5).clamp(max=h) if h else None  # times stay within 0 and 1
-    return step.jvp(u, (z, t), (v, torch.ones_like(t)), None if near is None else (-near, near))
+    ends = None
+    if h is not None:
+        near = torch.minimum(t, 1 - t).mul(0.5).clamp(max=h)  # times stay within 0 and 1
+        ends = -near, near
+    return step.jvp(u, (z, t), (v, torch.ones_like(t)), ends)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from distillkit.api import GeneratorLoss, State, Step, UsageError, added_later, field, frozen, ge, gt, hookimpl, le
+from distillkit.api import GeneratorLoss, State, Step, UsageError, and_, field, frozen, ge, gt, hookimpl, le, optional
 from distillkit_meanflow.flow import rate
 from distillkit_meanflow.guided import Guided
 from distillkit_meanflow.times import Times, chosen
@@ -60,8 +60,8 @@ class Imf(GeneratorLoss):
         label_dropout: float = field(default=0.1, validator=[ge(0), le(1)])  # share of images without label
         p: float = field(default=1.0, validator=ge(0))  # power of an error in its weight
         c: float = field(default=0.01, validator=gt(0))  # least of it
-        h: float = field(default=0.0, validator=[ge(0), le(0.5)], metadata=added_later(0.0))
-        """above 0: du/dt by a difference over times +- h, for networks without forward mode"""
+        h: float | None = field(default=None, validator=optional(and_(ge(1e-6), le(0.5))))
+        """du/dt by a difference over times +- h, for networks without forward mode; unset: in forward mode"""
 
     config: Config
 

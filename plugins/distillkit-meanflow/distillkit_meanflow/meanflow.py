@@ -11,7 +11,8 @@ u is the student, y a real image, n unit noise, v_* the teacher's velocity; time
 
 (d) is the paper's MeanFlow identity, Eq. (6): u is the average of v~ from r to t, and flow matching where r = t. In (e)
 its right side has no gradient. (c) is guidance as a part of what is learned, Eq. (19) and (21): images whose label is
-dropped learn v, and u(z, t, t) is asked without dropout. (f) is FastGen's, whose du/dt may be warmed up.
+dropped learn v, and u(z, t, t) is asked without dropout. (f) is FastGen's, whose du/dt may be warmed up
+and in which, as in (e), an error may count by exp(c - p e).
 Source: arXiv:2505.13447 and its authors' code (github.com/Gsunshine/py-meanflow); the letters are ours.
 """
 

@@ -133,10 +133,10 @@ def gaussian_step(n: int = 6) -> Any:
 
 @pytest.mark.parametrize(
     ("form", "h", "weight"),
-    [("regression", 0.0, "power"), ("tangent", 0.0, "power"), ("regression", 1e-4, "exponential")],
+    [("regression", None, "power"), ("tangent", None, "power"), ("regression", 1e-4, "exponential")],
 )
 def test_the_exact_flow_map_of_a_gaussian_has_nothing_to_learn_from_its_teacher(
-    form: str, h: float, weight: str
+    form: str, h: float | None, weight: str
 ) -> None:
     student = GaussianMap()
     keys = {"velocity": "teacher", "t_mean": 0.3, "r_mean": -1.0, "ratio": 0.5, "form": form, "h": h, "weight": weight}
@@ -191,6 +191,8 @@ def test_r_is_below_t_or_the_same_in_the_share_that_was_asked_for() -> None:
         ),
         ({"generator_loss": {"use": "meanflow", "kappa": 0.5}, "dataset": {"label_dim": 0}}, "the data set has none"),
         ({"generator_loss": {"use": "meanflow", "t_start": 0.8, "t_end": 0.2}}, "no time would be guided"),
+        ({"generator_loss": {"use": "meanflow", "weight": "exponential", "c": 100.0}}, "would count e\\^c"),
+        ({"generator_loss": {"use": "meanflow", "h": 1e-8}}, "generator_loss.h"),
         ({"generator_loss": {"use": "imf"}}, "guided-flow-map"),
     ],
 )

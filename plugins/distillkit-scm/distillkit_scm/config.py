@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distillkit.api import INFINITE, added_later, field, frozen, ge, gt, lt
+from distillkit.api import INFINITE, and_, field, frozen, ge, gt, lt, optional
 from distillkit_scm.levels import ends
 
 
@@ -14,8 +14,8 @@ class ScmConfig:
     sigma_max: float = field(default=80.0, validator=gt(0))  # highest noise level; published for sct: 800
     warmup_kimg: float = field(default=5120.0, validator=ge(0), metadata=INFINITE)
     """images in which r, the share of the trajectory's derivative, rises from 0 to 1: T; inf: r is 0 for good"""
-    h: float = field(default=0.0, validator=[ge(0), lt(1)], metadata=added_later(0.0))
-    """above 0: (b) by a difference over ln s +- h, for networks without forward mode; FastGen: 0.001"""
+    h: float | None = field(default=None, validator=optional(and_(ge(1e-6), lt(1))))
+    """(b) by a difference over ln s +- h, for networks without forward mode; FastGen: 0.001; unset: in forward mode"""
     c: float = field(default=0.1, validator=gt(0))  # added to the size of g
     per_pixel: bool = True
     """|g| and L are divided by the numbers of an image, as in FastGen; false: by none, as in the paper"""

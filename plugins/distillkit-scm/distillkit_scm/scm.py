@@ -81,7 +81,7 @@ class Scm(GeneratorLoss):
         x = y + s * step.randn_like(y)
         with torch.no_grad():
             D_star = self.ahead(x, s, step, teacher_score)
-        ends = (-c.h, c.h) if c.h else None
+        ends = None if c.h is None else (-c.h, c.h)
         D, dD = step.jvp(lambda x, s: state.generator(x, s, step.labels), (x, s), (x - D_star, s), ends)  # (b)
         sin2, cos2 = noise_share(s, S)
         r = rise(state.nimg, c.warmup_kimg)

@@ -23,7 +23,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from distillkit.api import Denoise, State, Step, added_later, field, frozen, ge, gt, in_, le
+from distillkit.api import Denoise, State, Step, added_later, field, frozen, ge, in_, le
 from distillkit.noise import masks_kept
 from distillkit_scm.fake import FakeScoreConfig
 from distillkit_scm.levels import noise_share, shifted
@@ -37,7 +37,7 @@ Found = tuple[Tensor, Tensor]
 class TangentConfig(FakeScoreConfig):
     consistency: str = field(default="continuous", validator=in_(FORMS), metadata=added_later("continuous"))
     """(e) by a derivative in forward mode, as published, by one along x alone, or by a difference; (m) in its place"""
-    h: float = field(default=1e-4, validator=[gt(0), le(0.5)], metadata=added_later(1e-4))
+    h: float = field(default=1e-4, validator=[ge(1e-6), le(0.5)], metadata=added_later(1e-4))
     """angle of the differences in (j) and (k)"""
     N: int = field(default=48, validator=ge(1), metadata=added_later(48))  # "discrete": steps from noise to data
     skip: int = field(default=1, validator=ge(1), metadata=added_later(1))
