@@ -76,13 +76,11 @@ def _table(cls: type, converter: Converter) -> Hook:
 def _finite(value: Any, one: attrs.Attribute[Any]) -> Any:
     """The value of an attribute. Raises Misfit for infinity, unless that has a meaning there."""
     if of_numbers(one.type) and not may_be_infinite(one) and (places := list(infinite(value))):
-        hint = "{remove = true} unsets it"
-        if (made := default(one)) is not None:
-            hint = (
-                ""
-                if made is attrs.NOTHING
-                else f"its default is {shown(list(made) if isinstance(made, tuple) else made)}"
-            )
+        hint, made = "", default(one)
+        if made is None:
+            hint = "{remove = true} unsets it"
+        elif made is not attrs.NOTHING:
+            hint = f"its default is {shown(list(made) if isinstance(made, tuple) else made)}"
         raise Misfit(*((at, f"must be finite, got {found}", hint) for at, found in places))
     return value
 
