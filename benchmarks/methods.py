@@ -3,8 +3,9 @@
     distillkit study benchmarks/methods.toml --jobs 2 --runs runs
     OMP_NUM_THREADS=1 python benchmarks/methods.py runs             to be called where the study was
 
-What the file already says of a recipe that is the same stays, so a study may grow over several days and machines. Of a
-recipe that is new here it measures the cost: passes, memory, and images per second of CPU time on one thread.
+The page is of the cells and seeds of that study; what did not finish is named. What the file already says of a run
+with the same fingerprint stays, so a study may grow over several days and machines. Of a recipe that is new here it
+measures the cost: passes, memory, and images per second of CPU time on one thread.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from typing import Any
 import attrs
 import methods_page
 import torch
-from step_overhead import RECIPES, teacher
+from step_overhead import teacher
 
 from distillkit.api import Choice
 from distillkit.disk.metrics import MetricsLog
 from distillkit.python.calls import evaluate, plan
 from distillkit.recipe import read
 from distillkit.registry import Catalog
+from distillkit.study.work import DONE
 from distillkit.testing.training import iterations, run
 from distillkit.train.build import build
 
@@ -45,26 +47,29 @@ def main(folder: str = "runs") -> None:
     runs, path = Path(folder), HERE / "results" / "methods.json"
     found = json.loads((runs / f"study-{study['name']}" / "study.json").read_text())
     kept = {row["label"]: row for row in json.loads(path.read_text())["rows"]} if path.exists() else {}
-    rows = [row for cell in found["cells"] if (row := read_cell(cell, runs, kept.get(cell["label"])))["seeds"]]
+    rows = [read_cell(cell, runs, kept.get(cell["label"])) for cell in found["cells"]]
     path.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
     (HERE / "results" / "methods.md").write_text(methods_page.page(rows))
 
 
 def read_cell(cell: dict[str, Any], runs: Path, kept: Row | None) -> Row:
-    """What the runs of a cell measured, by their seeds, and what its recipe costs."""
+    """What the finished runs of a cell measured, by their seeds, what became of others, and what its recipe costs."""
     recipe = (HERE / cell["recipe"]).resolve()
     old = kept["seeds"] if kept else {}
     seeds: dict[str, Row] = {}
+    missing: dict[str, str] = {}
     for one in cell["runs"]:
         seed = str(one["seed"])
         if seed in old and old[seed]["fingerprint"] == one["fingerprint"]:
             seeds[seed] = old[seed]
-        elif "run" in one:
+        elif one["state"] not in DONE or "run" not in one:
+            missing[seed] = one["state"]
+        else:
             seeds[seed] = {"fingerprint": one["fingerprint"], **measured(runs / one["run"], one.get("teacher") or {})}
             print(cell["label"], seed, "read", flush=True)
     same = kept is not None and seeds and seeds.items() >= old.items()
     cost = kept["cost"] if kept and same else costs(recipe, runs) if seeds else {}
-    return {"label": cell["label"], "seeds": seeds, "cost": cost}
+    return {"label": cell["label"], "seeds": seeds, "missing": missing, "cost": cost}
 
 
 def measured(path: Path, teacher: dict[str, float]) -> Row:
@@ -76,7 +81,8 @@ def measured(path: Path, teacher: dict[str, float]) -> Row:
 
 def several(path: Path) -> dict[str, Row]:
     """By the number of steps, where that can be more than one without training again."""
-    sample = read(path / "resolved.toml").sample
+    recipe = read(path / "resolved.toml")
+    sample, trained_from = recipe.sample, getattr(recipe.generator_loss.config, "t_prime", 0.0)
     levels = getattr(sample.config, "sigmas", ()) or (getattr(sample.config, "sigma_max", 0.0),)
     if sample.name not in CAN or len(levels) > 1:
         return {}
@@ -84,6 +90,7 @@ def several(path: Path) -> dict[str, Row]:
     return {
         str(n): short(evaluate(path, sampler={**given, "sigmas": [levels[0], *more]}, quiet=True))
         for n, more in MORE_STEPS.items()
+        if more[-1] >= trained_from
     }
 
 
@@ -119,5 +126,4 @@ def speed(path: Path) -> float:
 
 
 if __name__ == "__main__":
-    assert RECIPES  # step_overhead's, whose teacher is the digits recipes' own network
     main(*sys.argv[1:])

@@ -21,9 +21,10 @@ Fits = Callable[[Row, Row], bool]
 
 def page(rows: Sequence[Row]) -> str:
     """The page: at the end, at equal images, at equal seconds, with several steps, and what each costs."""
+    told, rows = unfinished(rows), [row for row in rows if row["seeds"]]
     return "\n\n".join([
         f"# Every method on digits\n\n{INTRODUCTION}",
-        f"## At the end of each recipe\n\n{ENDS}\n\n" + ends(rows),
+        f"## At the end of each recipe\n\n{ENDS}\n\n" + ends(rows) + told,
         section(f"At {KIMG:g} thousand images", rows, lambda one, row: one["kimg"] <= KIMG + 0.1),
         section(f"After {SECONDS:g} seconds of training", rows, lambda one, row: seconds(one, row) <= SECONDS),
         f"## With more steps\n\n{STEPS}\n\n" + steps(rows),
@@ -42,7 +43,20 @@ ENDS = (
     "Within: FD at most the teacher's + 0.15 and sFD at most 1.8 times the teacher's, by the means of all seeds; for "
     "methods without a teacher, both at most 4 times those of the EDM teacher."
 )
-STEPS = "The same students as at the end, noise levels after the first 0.8, or 2, 0.8 and 0.3; not trained for them."
+STEPS = (
+    "The same students as at the end, noise levels after the first 0.8, or 2, 0.8 and 0.3; not trained for them, and "
+    "without TCM, which does not train down there."
+)
+
+
+def unfinished(rows: Sequence[Row]) -> str:
+    """What became of runs that are not in the tables: a paragraph, or nothing."""
+    states: dict[str, list[str]] = {}
+    for row in rows:
+        for seed, state in row.get("missing", {}).items():
+            states.setdefault(state, []).append(f"{row['label']} (seed {seed})")
+    told = "; ".join(f"{state}: {', '.join(runs)}" for state, runs in states.items())
+    return f"\n\nNot finished, and in no table: {told}." if told else ""
 
 
 def ends(rows: Sequence[Row]) -> str:
@@ -56,9 +70,10 @@ def ends(rows: Sequence[Row]) -> str:
 
 
 def within(row: Row, teachers: dict[str, Row]) -> str:
-    """Yes or no, by the means over all seeds."""
+    """Yes or no, by the means over all seeds; of the run's own teacher, or else of another's with its seed."""
     bounds = FROM_DATA if row["label"].removeprefix("digits_").removesuffix("_el") in WITHOUT else BOUNDS
-    pairs = [(one["way"][-1], teachers[seed]) for seed, one in row["seeds"].items() if seed in teachers]
+    own = [(one["way"][-1], one["teacher"] or teachers.get(seed)) for seed, one in row["seeds"].items()]
+    pairs = [(end, teacher) for end, teacher in own if teacher]
     if not pairs:
         return "-"
     mean = {name: [statistics.fmean(one[name] for one in side) for side in zip(*pairs, strict=True)] for name in bounds}

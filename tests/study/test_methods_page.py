@@ -1,4 +1,4 @@
-"""benchmarks/methods_page.py: what it says of runs at a budget of images and of seconds, and at their end."""
+"""benchmarks/methods.py and methods_page.py: which runs count, at a budget and at their end."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "methods_page.py"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-@pytest.fixture(scope="module")
-def methods() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("benchmarks_methods_page", SCRIPT)
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", BENCHMARKS / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def methods() -> ModuleType:
+    return script("methods_page")
 
 
 def measured(kimg: float, fd: float, sfd: float = 0.2) -> dict[str, Any]:
@@ -31,7 +35,12 @@ def row(label: str, speed: float, *ways: list[dict[str, Any]], steps: dict[str, 
         str(seed): {"way": way, "steps": steps or {}, "teacher": {"fd": 0.15 + 0.02 * seed, "sfd": 0.15}}
         for seed, way in enumerate(ways)
     }
-    return {"label": label, "seeds": seeds, "cost": {"F": 9.0, "MB": 65.2, "images/s": speed, "lines": 120}}
+    return {
+        "label": label,
+        "seeds": seeds,
+        "missing": {},
+        "cost": {"F": 9.0, "MB": 65.2, "images/s": speed, "lines": 120},
+    }
 
 
 def test_a_run_counts_by_its_last_evaluation_within_the_budget(methods: ModuleType) -> None:
@@ -50,6 +59,21 @@ def test_a_run_counts_by_its_last_evaluation_within_the_budget(methods: ModuleTy
     assert "| teacher, 35 calls | 2 |  | - | 0.160 +- 0.014 | 0.150 |" in end
 
 
+def test_what_did_not_finish_is_named(methods: ModuleType) -> None:
+    some = {**row("digits_one", 300.0, [measured(8.0, 0.3)]), "missing": {"1": "diverged"}}
+    none = {**row("digits_two", 300.0), "missing": {"0": "failed", "1": "left out"}, "cost": {}}
+    end, *others = methods.page([some, none]).split("## ")[1:]
+    assert "diverged: digits_one (seed 1); failed: digits_two (seed 0); left out: digits_two (seed 1)." in end
+    assert "| digits_one | 1 |" in end and "digits_two" not in "".join(others)
+    assert "Not finished" not in methods.page([row("digits_one", 300.0, [measured(8.0, 0.3)])])
+
+
+def test_a_method_is_held_against_its_own_teacher(methods: ModuleType) -> None:
+    mine, other = row("digits_one", 300.0, [measured(8.0, 0.5)]), row("digits_two", 300.0, [measured(8.0, 0.2)])
+    mine["seeds"]["0"]["teacher"] = {"fd": 0.4, "sfd": 0.4}
+    assert "| digits_one | 1 | yes |" in methods.page([mine, other])
+
+
 @pytest.mark.parametrize(
     ("label", "fd", "sfd", "told"),
     [
@@ -61,3 +85,20 @@ def test_a_method_is_within_by_its_teacher_or_four_times_that(
     methods: ModuleType, label: str, fd: float, sfd: float, told: str
 ) -> None:
     assert f"| {label} | 1 | {told} |" in methods.page([row(label, 100.0, [measured(8.0, fd, sfd)])])
+
+
+def test_finished_runs_count_and_none_of_another_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    reader = script("methods")
+    monkeypatch.setattr(reader, "measured", lambda path, teacher: {"from": path.name})
+    monkeypatch.setattr(reader, "costs", lambda recipe, runs: {"F": 2.0})
+    same, other = {"fingerprint": "a", "from": "before"}, {"fingerprint": "x", "from": "before"}
+    ends = [("waiting", "a"), ("waiting", "b"), ("reused", "c"), ("failed", "d"), ("collapsed", "e")]
+    runs = [{"seed": seed, "state": state, "fingerprint": found} for seed, (state, found) in enumerate(ends)]
+    for run in runs[2:]:
+        run["run"] = f"{run['seed']:04d}-one"
+    cell = {"label": "one", "recipe": "one.toml", "runs": runs}
+    found = reader.read_cell(cell, Path("runs"), {"seeds": {"0": same, "1": other}, "cost": {"F": 1.0}})
+    assert found["seeds"] == {"0": same, "2": {"fingerprint": "c", "from": "0002-one"}}
+    assert found["missing"] == {"1": "waiting", "3": "failed", "4": "collapsed"} and found["cost"] == {"F": 2.0}
+    assert reader.read_cell(cell, Path("runs"), {"seeds": {"0": same}, "cost": {"F": 1.0}})["cost"] == {"F": 1.0}
