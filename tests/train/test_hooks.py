@@ -17,6 +17,7 @@ from distillkit.api import (
     TeacherScore,
     Term,
     Turn,
+    asked_levels,
     hookimpl,
 )
 from distillkit.evaluate import evaluation
@@ -92,6 +93,19 @@ def test_hook_sample_turns_noise_and_labels_into_the_images_of_a_step(world):
     assert torch.equal(x.detach(), 2 * z) and z.shape == (state.batch, *state.dataset.shape)
     assert labels.shape == (state.batch, state.dataset.label_dim)
     assert x.is_leaf and x.requires_grad
+
+
+def test_asked_levels_are_those_of_a_sampler_of_any_arguments(world):
+    class Stepping(Sample):
+        """Looks at what a finished student has as well, and at no labels."""
+
+        @hookimpl
+        def sample(self, state, z):
+            for level in (80.0, 0.7):
+                z = state.generator(z, torch.full((len(z), 1, 1, 1), level, dtype=state.dtype, device=state.device))
+            return z
+
+    assert asked_levels(world(Stepping, sample={"use": "toy"})) == [80.0, 0.7]
 
 
 def test_hook_teacher_score_is_what_a_method_calls_and_takes_any_subset_of_the_arguments(world):
