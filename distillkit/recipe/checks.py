@@ -73,8 +73,9 @@ def _check_micro_batch(run: Run, report: Report) -> None:
 
 
 def _check_average(run: Run, generator: Generator, report: Report) -> None:
-    iterations = max(1, math.ceil(round(run.kimg * 1000) / run.batch))
-    if generator.ema_every > iterations:
+    images = run.kimg * 1000
+    if (generator.ema_every - 1) * run.batch >= images:  # so many before it first moves
+        iterations = math.ceil(images / run.batch)
         why = f"the average would never move: the run has {iterations} iterations, got {generator.ema_every}"
         report(("generator", "ema_every"), why, f"at most {iterations}")
 
