@@ -70,7 +70,7 @@ class Guard:
 class Run:
     """[run]: how long, how large, on what."""
 
-    kimg: float = field(validator=gt(0))  # images seen in the whole run, in thousands
+    kimg: float = field(validator=and_(gt(0.0), le(1e9)))  # images seen in the whole run, in thousands
     batch: int = field(validator=ge(1))  # images per iteration, over all micro-batches
     micro_batch: int | None = field(default=None, validator=optional(ge(1)))  # images per forward pass
     seed: int = field(default=0, validator=and_(ge(0), lt(2**32)))  # of every random number of the run
