@@ -65,18 +65,24 @@ def read_cell(cell: dict[str, Any], runs: Path, kept: Row | None) -> Row:
         elif one["state"] not in DONE or "run" not in one:
             missing[seed] = one["state"]
         else:
-            seeds[seed] = {"fingerprint": one["fingerprint"], **measured(runs / one["run"], one.get("teacher") or {})}
+            seeds[seed] = finished(one, runs)
             print(cell["label"], seed, "read", flush=True)
     same = kept is not None and seeds and seeds.items() >= old.items()
     cost = kept["cost"] if kept and same else costs(recipe, runs) if seeds else {}
     return {"label": cell["label"], "seeds": seeds, "missing": missing, "cost": cost}
 
 
-def measured(path: Path, teacher: dict[str, float]) -> Row:
-    """Evaluations on the way, several steps at the end, and the teacher."""
+def finished(one: Row, runs: Path) -> Row:
+    """Evaluations on the way, of what the run keeps in the end, by several steps too, and of its teacher."""
+    path = runs / one["run"]
     rows = MetricsLog(path / "metrics.jsonl").read()
-    way = [{"kimg": row["nimg"] / 1000, **short(row)} for row in rows if row["what"] == "evaluate"]
-    return {"way": way, "steps": several(path), "teacher": short(teacher)}
+    return {
+        "fingerprint": one["fingerprint"],
+        "way": [{"kimg": row["nimg"] / 1000, **short(row)} for row in rows if row["what"] == "evaluate"],
+        "end": {"kimg": one["nimg"] / 1000, **short(one["metrics"])},
+        "steps": several(path),
+        "teacher": short(one.get("teacher") or {}),
+    }
 
 
 def several(path: Path) -> dict[str, Row]:

@@ -40,8 +40,9 @@ INTRODUCTION = (
     "in [methods_notes.md](methods_notes.md)."
 )
 ENDS = (
-    "Within: FD at most the teacher's + 0.15 and sFD at most 1.8 times the teacher's, by the means of all seeds; for "
-    "methods without a teacher, both at most 4 times those of the EDM teacher."
+    "Of the student that a run keeps: the last, or the best on the way where the recipe has `keep_best`. Within: FD at "
+    "most the teacher's + 0.15 and sFD at most 1.8 times the teacher's, by the means of all seeds; for methods without "
+    "a teacher, both at most 4 times those of the EDM teacher."
 )
 STEPS = (
     "The same students as at the end, noise levels after the first 0.8, or 2, 0.8 and 0.3; not trained for them, and "
@@ -62,9 +63,10 @@ def unfinished(rows: Sequence[Row]) -> str:
 def ends(rows: Sequence[Row]) -> str:
     """Of all methods, whether they are within what is asked, and the teacher."""
     teachers = {seed: one["teacher"] for row in rows for seed, one in row["seeds"].items() if one["teacher"]}
-    made = [
-        [row["label"], str(len(row["seeds"])), within(row, teachers), *of(row, lambda one, row: True)] for row in rows
-    ]
+    made = []
+    for row in rows:
+        last = [one["end"] for one in row["seeds"].values()]
+        made.append([row["label"], str(len(last)), within(row, teachers), thousands(last), *shown(last)])
     made.append(["teacher, 35 calls", str(len(teachers)), "", "-", *shown([*teachers.values()])])
     return table(("recipe", "seeds", "within", "kimg", *HEAD), made)
 
@@ -72,7 +74,7 @@ def ends(rows: Sequence[Row]) -> str:
 def within(row: Row, teachers: dict[str, Row]) -> str:
     """Yes or no, by the means over all seeds; of the run's own teacher, or else of another's with its seed."""
     bounds = FROM_DATA if row["label"].removeprefix("digits_").removesuffix("_el") in WITHOUT else BOUNDS
-    own = [(one["way"][-1], one["teacher"] or teachers.get(seed)) for seed, one in row["seeds"].items()]
+    own = [(one["end"], one["teacher"] or teachers.get(seed)) for seed, one in row["seeds"].items()]
     pairs = [(end, teacher) for end, teacher in own if teacher]
     if not pairs:
         return "-"
@@ -91,7 +93,11 @@ def section(title: str, rows: Sequence[Row], fits: Fits) -> str:
 def of(row: Row, fits: Fits) -> list[str]:
     """Thousands of images and numbers of the last evaluations that fit; nothing where there are none."""
     last = [found[-1] for one in row["seeds"].values() if (found := [way for way in one["way"] if fits(way, row)])]
-    return [spread([one["kimg"] for one in last], "{:.3g}"), *shown(last)] if last else []
+    return [thousands(last), *shown(last)] if last else []
+
+
+def thousands(measured: Sequence[Row]) -> str:
+    return spread([one["kimg"] for one in measured], "{:.3g}")
 
 
 def seconds(one: Row, row: Row) -> float:
@@ -100,10 +106,10 @@ def seconds(one: Row, row: Row) -> float:
 
 def steps(rows: Sequence[Row]) -> str:
     made = [
-        [row["label"], n, *shown([one["steps"][n] for one in row["seeds"].values() if one["steps"]])]
+        [row["label"], n, *shown(found)]
         for row in rows
         for n in ("2", "4")
-        if any(one["steps"] for one in row["seeds"].values())
+        if (found := [one["steps"][n] for one in row["seeds"].values() if n in one["steps"]])
     ]
     return table(("recipe", "steps", *HEAD), made)
 
@@ -113,7 +119,7 @@ def shown(measured: Sequence[Row]) -> list[str]:
 
 
 def costs(row: Row) -> list[str]:
-    cost, last = row["cost"], max((one["way"][-1] for one in row["seeds"].values()), key=lambda one: one["kimg"])
+    cost, last = row["cost"], max((one["end"] for one in row["seeds"].values()), key=lambda one: one["kimg"])
     return [row["label"], f"{cost['F']:.2f}", f"{cost['MB']:.0f}", f"{cost['images/s']:.0f}",
             f"{seconds(last, row):.0f}", str(cost["lines"])]  # fmt: skip
 

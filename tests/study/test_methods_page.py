@@ -32,7 +32,12 @@ def measured(kimg: float, fd: float, sfd: float = 0.2) -> dict[str, Any]:
 
 def row(label: str, speed: float, *ways: list[dict[str, Any]], steps: dict[str, Any] | None = None) -> dict[str, Any]:
     seeds = {
-        str(seed): {"way": way, "steps": steps or {}, "teacher": {"fd": 0.15 + 0.02 * seed, "sfd": 0.15}}
+        str(seed): {
+            "way": way,
+            "end": way[-1],
+            "steps": steps or {},
+            "teacher": {"fd": 0.15 + 0.02 * seed, "sfd": 0.15},
+        }
         for seed, way in enumerate(ways)
     }
     return {
@@ -90,7 +95,7 @@ def test_a_method_is_within_by_its_teacher_or_four_times_that(
 def test_finished_runs_count_and_none_of_another_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     reader = script("methods")
-    monkeypatch.setattr(reader, "measured", lambda path, teacher: {"from": path.name})
+    monkeypatch.setattr(reader, "finished", lambda one, runs: {"fingerprint": one["fingerprint"], "from": one["run"]})
     monkeypatch.setattr(reader, "costs", lambda recipe, runs: {"F": 2.0})
     same, other = {"fingerprint": "a", "from": "before"}, {"fingerprint": "x", "from": "before"}
     ends = [("waiting", "a"), ("waiting", "b"), ("reused", "c"), ("failed", "d"), ("collapsed", "e")]
