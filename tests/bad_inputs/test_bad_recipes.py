@@ -59,7 +59,7 @@ RECIPES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "string for float": ("kimg = 0.128", 'kimg = "long"', ('run.kimg  expected a number, got the string "long"',)),
     "int for string": ('ema = "none"', "ema = 0", ("generator.ema  expected a string, got 0",)),
     "nan": ("kimg = 0.128", "kimg = nan", ("run.kimg", "nan")),
-    "inf": ("kimg = 0.128", "kimg = inf", ("run.kimg", "must be < inf")),
+    "inf": ("kimg = 0.128", "kimg = inf", ("run.kimg", "must be finite, got inf")),
     "integer of 100 digits": ("batch = 32", f"batch = {'9' * 100}", ("run.batch", "more than 64 bits")),
     "date for float": ("alpha = 1.0", "alpha = 2024-01-01", ("generator_loss.alpha", "the date or time 2024-01-01")),
     "list for table": ("[sample]", "[[sample]]", ("sample  expected a table with use, got a list", "write [sample]")),
