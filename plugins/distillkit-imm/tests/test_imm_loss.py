@@ -142,7 +142,7 @@ def test_both_groups_have_the_same_labels_and_masks_of_dropout() -> None:
 
 def test_a_step_too_small_for_numbers_is_refused() -> None:
     with pytest.raises(RecipeProblems, match=r"k.*must be <= 30"):
-        state_of(generator_loss={"use": "imm", "k": math.inf})
+        state_of(generator_loss={"use": "imm", "k": 31.0})
 
 
 def alpha(tag: str, t: Tensor) -> Tensor:
