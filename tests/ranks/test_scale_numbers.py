@@ -25,6 +25,7 @@ SPEC.loader.exec_module(methods)
 AMPLIFY = {"ct", "ect"}  # rounding, where the two noise levels are close: in the last stages of their schedules
 OF_A_PASS = {"f-distill", "sida", "ctm", "ctm-gan"}  # have a number that is of the images of a pass
 BOTH_WAYS = {"rcm"}  # to the weights, directly and through x: with EL between them all direct parts add up first
+ON_FOUR = ("sid", "sida", "dmd2", "ect", "gdd", "ctm")
 EACH = [(method, el) for method in methods.METHODS for el in (False, True)]
 NAMES = [f"{method}{' and EL' * el}" for method, el in EACH]
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # of BatchNorm: used by nobody who trains
@@ -52,12 +53,12 @@ def test_every_method_that_is_shipped_has_a_case() -> None:  # sid2a is sida, an
 
 
 @pytest.mark.parametrize(("method", "el"), EACH, ids=NAMES)
-def test_one_two_three_and_four_ranks_train_the_same(method: str, el: bool) -> None:
+def test_one_two_and_three_ranks_train_the_same_and_some_on_four(method: str, el: bool) -> None:
     given = methods.tables(method, methods.EL if el else {})
     alone = methods.trained(given)
     start = weights(toys.toy_state(**given))
     assert min(apart(after, start[name]) for name, after in weights(alone).items() if name in alone.networks) > 1e-4
-    for size in (3,) if el else (2, 3, 4):  # 3: parts of two sizes
+    for size in (3,) if el else (2, 3, 4) if method in ON_FOUR else (2, 3):  # 3: parts of two sizes
         same(alone, simulated(size, partial(methods.trained, given)), 1e-6 if method in AMPLIFY else 1e-9)
 
 
