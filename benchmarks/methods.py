@@ -67,8 +67,8 @@ def read_cell(cell: dict[str, Any], runs: Path, kept: Row | None) -> Row:
         else:
             seeds[seed] = finished(one, runs)
             print(cell["label"], seed, "read", flush=True)
-    same = kept is not None and seeds and seeds.items() >= old.items()
-    cost = kept["cost"] if kept and same else costs(recipe, runs) if seeds else {}
+    same = kept["cost"] if kept and seeds.items() >= old.items() else {}
+    cost = same or (costs(recipe, runs) if seeds else {})
     return {"label": cell["label"], "seeds": seeds, "missing": missing, "cost": cost}
 
 
