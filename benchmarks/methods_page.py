@@ -52,12 +52,16 @@ STEPS = (
 
 def unfinished(rows: Sequence[Row]) -> str:
     """What became of runs that are not in the tables: a paragraph, or nothing."""
-    states: dict[str, list[str]] = {}
+    states: dict[str, dict[str, list[str]]] = {}
     for row in rows:
         for seed, state in row.get("missing", {}).items():
-            states.setdefault(state, []).append(f"{row['label']} (seed {seed})")
-    told = "; ".join(f"{state}: {', '.join(runs)}" for state, runs in states.items())
-    return f"\n\nNot finished, and in no table: {told}." if told else ""
+            states.setdefault(state, {}).setdefault(row["label"], []).append(seed)
+    told = "; ".join(f"{state}: {', '.join(map(of_seeds, runs.items()))}" for state, runs in states.items())
+    return f"\n\nNot finished, and in no table, by recipe and seeds: {told}." if told else ""
+
+
+def of_seeds(run: tuple[str, list[str]]) -> str:
+    return f"{run[0]} {'+'.join(run[1])}"
 
 
 def ends(rows: Sequence[Row]) -> str:

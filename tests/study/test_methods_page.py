@@ -68,7 +68,7 @@ def test_what_did_not_finish_is_named(methods: ModuleType) -> None:
     some = {**row("digits_one", 300.0, [measured(8.0, 0.3)]), "missing": {"1": "diverged"}}
     none = {**row("digits_two", 300.0), "missing": {"0": "failed", "1": "left out"}, "cost": {}}
     end, *others = methods.page([some, none]).split("## ")[1:]
-    assert "diverged: digits_one (seed 1); failed: digits_two (seed 0); left out: digits_two (seed 1)." in end
+    assert "diverged: digits_one 1; failed: digits_two 0; left out: digits_two 1." in end
     assert "| digits_one | 1 |" in end and "digits_two" not in "".join(others)
     assert "Not finished" not in methods.page([row("digits_one", 300.0, [measured(8.0, 0.3)])])
 
