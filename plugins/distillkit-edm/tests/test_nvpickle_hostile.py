@@ -7,6 +7,7 @@ import sys
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,16 @@ def hook(event: str, arguments: tuple[Any, ...]) -> None:
         EVENTS.append((event, arguments[:1]))
 
 
-sys.addaudithook(hook)  # stays until the interpreter ends
+@cache
+def listen() -> None:
+    """From the first of these tests on, for it stays until the interpreter ends."""
+    sys.addaudithook(hook)
 
 
 @contextmanager
 def watching() -> Iterator[list[tuple[str, Any]]]:
     global EVENTS  # noqa: PLW0603 - an audit hook cannot be taken back, so it looks here
+    listen()
     EVENTS = seen = []
     try:
         yield seen
