@@ -16,7 +16,7 @@ from typing import Any
 
 import attrs
 import torch
-from step_overhead import RECIPES, teacher
+from step_overhead import RECIPES, taught, teacher
 
 from distillkit.api.explained import explained
 from distillkit.assets.folder import cache
@@ -39,14 +39,12 @@ def recipes(folder: Path, catalog: Catalog) -> dict[str, tuple[Recipe, Catalog]]
     """Recipes by their titles, with the catalogs that know their parts."""
     teacher(folder, catalog)
     digits = read(RECIPES / "digits_sid.toml", ['run.device="cpu"', "run.threads=1"], catalog)
-    choice = digits.teacher_score
-    choice = attrs.evolve(choice, config=attrs.evolve(choice.config, checkpoint=str(folder)))
     larger = toys.toy_recipe(
         run={"batch": 8, "threads": 1}, dataset={"resolution": 32, "channels": 3, "label_dim": 0},
         teacher_score={"network": NET}, generator_loss={"use": "sid", "noise": "lognormal", "shared_forward": True},
     )  # fmt: skip
     return {
-        "digits, 8 px": (attrs.evolve(digits, teacher_score=choice, evaluate=()), catalog),
+        "digits, 8 px": (attrs.evolve(taught(digits, folder), evaluate=()), catalog),
         "32 px": (larger, toys.catalog()),
     }
 

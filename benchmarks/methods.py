@@ -22,9 +22,8 @@ from typing import Any
 import attrs
 import methods_page
 import torch
-from step_overhead import teacher
+from step_overhead import taught, teacher
 
-from distillkit.api import Choice
 from distillkit.disk.metrics import MetricsLog
 from distillkit.python.calls import evaluate, plan
 from distillkit.recipe import read
@@ -67,8 +66,8 @@ def read_cell(cell: dict[str, Any], runs: Path, kept: Row | None) -> Row:
         else:
             seeds[seed] = finished(one, runs)
             print(cell["label"], seed, "read", flush=True)
-    same = kept["cost"] if kept and seeds.items() >= old.items() else {}
-    cost = same or (costs(recipe, runs) if seeds else {})
+    known = kept["cost"] if kept and seeds.items() >= old.items() else {}
+    cost = known or (costs(recipe, runs) if seeds else {})
     return {"label": cell["label"], "seeds": seeds, "missing": missing, "cost": cost}
 
 
@@ -120,11 +119,8 @@ def speed(path: Path) -> float:
     with tempfile.TemporaryDirectory() as made:
         catalog = Catalog.installed()
         teacher(Path(made), catalog)
-        recipe = attrs.evolve(read(path, ["run.threads=1"], catalog), evaluate=())
-        if isinstance(choice := recipe.teacher_score, Choice):
-            config = attrs.evolve(choice.config, checkpoint=made)
-            recipe = attrs.evolve(recipe, teacher_score=attrs.evolve(choice, config=config))
-        state = build(recipe, catalog)
+        recipe = taught(read(path, ["run.threads=1"], catalog), Path(made))
+        state = build(attrs.evolve(recipe, evaluate=()), catalog)
         run(state, max(WARM, iterations(state)))
         start = time.process_time()
         run(state, COUNTED)

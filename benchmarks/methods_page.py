@@ -88,8 +88,9 @@ def within(row: Row, teachers: dict[str, Row]) -> str:
 
 def section(title: str, rows: Sequence[Row], fits: Fits) -> str:
     """A table of the last evaluation of each run that fits a budget; a method without any is left out, and said."""
-    made = [[row["label"], *told] for row in rows if (told := of(row, fits))]
-    none = [row["label"] for row in rows if not of(row, fits)]
+    found = {row["label"]: of(row, fits) for row in rows}
+    none = [label for label, told in found.items() if not told]
+    made = [[label, *told] for label, told in found.items() if told]
     text = f"## {title}\n\n" + table(("recipe", "kimg", *HEAD), made)
     return text + (f"\n\nNothing measured by then: {', '.join(none)}." if none else "")
 

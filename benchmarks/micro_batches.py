@@ -12,10 +12,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import attrs
 import numpy as np
 import torch
-from step_overhead import RECIPES, measure, ratio, teacher
+from step_overhead import RECIPES, measure, ratio, taught, teacher
 
 from distillkit.recipe import read
 from distillkit.registry import Catalog
@@ -31,9 +30,7 @@ def make_state(folder: Path, micro: int, sets: list[str]) -> State:
     catalog = Catalog.installed()
     size = () if micro == PARTS[0] else (f"run.micro_batch={micro}",)
     recipe = read(RECIPES / "digits_sid.toml", (*size, *sets, "run.threads=1", 'run.device="cpu"'), catalog)
-    choice = recipe.teacher_score
-    choice = attrs.evolve(choice, config=attrs.evolve(choice.config, checkpoint=str(folder)))
-    return build(attrs.evolve(recipe, teacher_score=choice), catalog)
+    return build(taught(recipe, folder), catalog)
 
 
 def bare(state: State, micro: int) -> Callable[[], None]:

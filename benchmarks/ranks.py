@@ -22,7 +22,7 @@ from typing import Any
 
 import attrs
 import torch
-from step_overhead import RECIPES, teacher
+from step_overhead import RECIPES, taught, teacher
 
 from distillkit.recipe import read
 from distillkit.registry import Catalog
@@ -41,9 +41,7 @@ def worker(name: str, folder: Path, batch: int, pairs: int) -> None:
     torch.set_num_threads(1)
     ranks, catalog = join.join(), Catalog.installed()
     recipe = read(RECIPES / f"{name}.toml", [f"run.batch={batch}", 'run.device="cpu"'], catalog)
-    choice = recipe.teacher_score
-    choice = attrs.evolve(choice, config=attrs.evolve(choice.config, checkpoint=str(folder)))
-    state = build(attrs.evolve(recipe, teacher_score=choice, evaluate=()), catalog, ranks)
+    state = build(attrs.evolve(taught(recipe, folder), evaluate=()), catalog, ranks)
     count = ranks.count if isinstance(ranks, Group) else {}
     for _ in range(WARM):
         iterate(state)

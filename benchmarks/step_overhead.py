@@ -17,10 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from distillkit.api import Choice
 from distillkit.networks import network_file
 from distillkit.noise import edm_weight
 from distillkit.plan.pairs import ratio
 from distillkit.recipe import read
+from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
 from distillkit.train.build import build
 from distillkit.train.iterate import iterate
@@ -106,15 +108,21 @@ def teacher(folder: Path, catalog: Catalog) -> None:
     network_file.save(folder, network, {})
 
 
+def taught(recipe: Recipe, folder: Path) -> Recipe:
+    """A recipe of digits with the teacher that lies in a folder; one that has none as it is."""
+    choice = recipe.teacher_score
+    if not isinstance(choice, Choice):
+        return recipe
+    choice = attrs.evolve(choice, config=attrs.evolve(choice.config, checkpoint=str(folder)))
+    return attrs.evolve(recipe, teacher_score=choice)
+
+
 def make_state(folder: Path, shared: bool) -> State:
     """digits_sid.toml, ready to train."""
     catalog = Catalog.installed()
     teacher(folder, catalog)
     sets = (f"generator_loss.shared_forward={str(shared).lower()}", "run.threads=1", 'run.device="cpu"')
-    recipe = read(RECIPES / "digits_sid.toml", sets, catalog)
-    choice = recipe.teacher_score
-    choice = attrs.evolve(choice, config=attrs.evolve(choice.config, checkpoint=str(folder)))
-    return build(attrs.evolve(recipe, teacher_score=choice), catalog)
+    return build(taught(read(RECIPES / "digits_sid.toml", sets, catalog), folder), catalog)
 
 
 def measure(loops: dict[str, Callable[[], None]], repeats: int) -> dict[str, np.ndarray]:

@@ -12,10 +12,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import attrs
 import numpy as np
 import torch
-from step_overhead import RECIPES, measure, ratio, teacher
+from step_overhead import RECIPES, measure, ratio, taught, teacher
 
 from distillkit.recipe import read
 from distillkit.registry import Catalog
@@ -42,9 +41,7 @@ def iterations(host: str, term: str | None, folder: Path, catalog: Catalog) -> C
     sets = SETS.get(host, ()) if term is None or host != "dmd" else ()
     terms = () if term is None else (f"auxiliary_loss=[{term}]",)
     recipe = read(RECIPES / f"digits_{host}.toml", (*sets, *terms, "run.threads=1", 'run.device="cpu"'), catalog)
-    choice = recipe.teacher_score
-    choice = attrs.evolve(choice, config=attrs.evolve(choice.config, checkpoint=str(folder)))
-    state = build(attrs.evolve(recipe, teacher_score=choice), catalog)
+    state = build(taught(recipe, folder), catalog)
     return lambda: [iterate(state) for _ in range(PERIOD.get(host, 1))] and None
 
 
