@@ -86,9 +86,9 @@ class Chain(GeneratorLoss):
     def check_listed(self, state: State, sigma: Tensor) -> None:
         """Raises UsageError for several steps from a list of levels that are not the last student's."""
         S = self.steps[-1]
-        taught = sigma[1:][self.steps[0] // S - 1 :: self.steps[0] // S].flip(0)
         if S == 1 or not getattr(state.recipe.sample.config, "sigmas", ()):
             return
+        taught = sigma[1:][self.steps[0] // S - 1 :: self.steps[0] // S].flip(0)
         asked = torch.tensor(asked_levels(state), dtype=taught.dtype)
         if len(asked) != S or not asked.allclose(taught, rtol=1e-3):
             told = ", ".join(f"{level:.4g}" for level in taught.tolist())
