@@ -62,8 +62,9 @@ def main() -> None:
     for micro in PARTS:
         cells = []
         for what in ("iteration", "network"):
-            middle, low, high = ratio(times[f"{what} {micro}"], times[f"{what} {PARTS[0]}"])
-            cells += [f"{np.median(times[f'{what} {micro}']):.0f}", f"{middle:.2f} ({low:.2f} ... {high:.2f})"]
+            took, whole = times[f"{what} {micro}"], times[f"{what} {PARTS[0]}"]
+            of = ratio(list(zip(took, whole, strict=True)))
+            cells += [f"{np.median(took):.0f}", f"{of.median:.2f} ({of.low:.2f} ... {of.high:.2f})"]
         print(f"| {micro} | {' | '.join(cells)} |")
 
 

@@ -61,8 +61,8 @@ def main() -> None:
             loops = {name: iterations(host, term, Path(folder), catalog) for name, term in terms.items()}
             times = measure(loops, max(5, given.repeats // PERIOD.get(host, 1)))
             own = times["itself"][:, 0]
-            ratios = (ratio(times[name][:, 0], own) for name in given.terms)
-            cells = " | ".join(f"{middle:.2f} ({low:.2f} ... {high:.2f})" for middle, low, high in ratios)
+            ratios = (ratio(list(zip(times[name][:, 0], own, strict=True))) for name in given.terms)
+            cells = " | ".join(f"{of.median:.2f} ({of.low:.2f} ... {of.high:.2f})" for of in ratios)
             print(f"| {host} | {np.median(own) / PERIOD.get(host, 1):.0f} | {cells} |", flush=True)
 
 
