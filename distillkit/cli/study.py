@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from distillkit.api import DistillkitError, UsageError
-from distillkit.cli import arguments, compare, launch, screen
+from distillkit.cli import arguments, claim, compare, launch, screen
 from distillkit.cli.console import console
 from distillkit.registry import Catalog
 from distillkit.study import read
@@ -36,11 +36,17 @@ def add(parser: ArgumentParser) -> None:
     parser.add_argument("--reuse-collapsed", action="store_true", help="take runs that collapsed for finished ones")
     launch.on(parser.add_argument_group("where"), "put runs into the queue of a scheduler, such as slurm")
     parser.add_argument("--no-run", action="store_true", help="start nothing, compare what is finished")
+    parser.add_argument("--claim", action="store_true",
+                        help="test its [[claim]] tables; numbers go beside it, as STUDY.json and STUDY.md")  # fmt: skip
 
 
 def main(args: Namespace) -> int:
     """Run what is missing, compare all -> exit code; 1 where a cell failed or nothing can be compared."""
     study = read(args.study, Catalog.installed())
+    if args.claim:
+        return claim.main(study, args, _screen, _queue(args))
+    if study.claim:
+        raise UsageError(f"{study.path} has [[claim]] tables: distillkit study --claim {study.path} tests them")
     done, results = whole(
         study, args.runs, args.out, _screen, at_once=args.jobs, queue=_queue(args), start=not args.no_run,
         collapsed=args.reuse_collapsed,

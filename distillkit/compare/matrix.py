@@ -82,10 +82,11 @@ def _way(c: Comparison, i: int, axis: str) -> Table:
 
 def markdown(c: Comparison) -> str:
     """Write all tables as GitHub's Markdown, one below the other."""
-    return "\n\n".join(_markdown(table) for table in every(c, c.metrics)) + "\n"
+    return "\n\n".join(markdown_of(table) for table in every(c, c.metrics)) + "\n"
 
 
-def _markdown(table: Table) -> str:
+def markdown_of(table: Table) -> str:
+    """Write one table, its title above and its note below."""
     lines = ["| " + " | ".join(table.head) + " |", "|" + "---|" + "---:|" * (len(table.head) - 1)]
     lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in table.rows]
     title = f"{table.title[0].upper()}{table.title[1:]}\n\n"

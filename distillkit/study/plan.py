@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from attrs import Factory, asdict, field, frozen
-from attrs.validators import and_, ge, in_, lt, matches_re, min_len, optional
+from attrs.validators import and_, ge, gt, in_, lt, matches_re, min_len, optional
 
+from distillkit.disk import files
 from distillkit.recipe import shipped
 from distillkit.recipe.load import load
 from distillkit.recipe.problem import Problem, RecipeProblems, Report, key_text
@@ -17,6 +19,7 @@ from distillkit.recipe.read import of_file
 from distillkit.recipe.structure import converter
 from distillkit.recipe.values import Misfit
 from distillkit.registry import Catalog
+from distillkit.study.claim import Claim
 
 LABEL = matches_re(r"[^|\n]{1,80}")
 RECIPE = matches_re(r".+\.toml|[A-Za-z0-9_]+")  # a path, or a shipped recipe's name
@@ -55,6 +58,9 @@ class Tables:
     baseline: str | None = None  # label of a cell, for those outside the axes; None: the first
     metrics: tuple[str, ...] = ()  # with curves; (): the first two
     within: float = field(default=0.05, validator=and_(ge(0), lt(1)))
+    claim: tuple[Claim, ...] = ()  # what is tested: study --claim
+    looks: tuple[int, ...] = ()  # after so many seeds the claims are tested, and all decided ends it; (): after all
+    core_hours: float | None = field(default=None, validator=optional(gt(0)))  # of training; beyond, no seed begins
 
 
 @frozen(kw_only=True)
@@ -62,6 +68,7 @@ class Study(Tables):
     """A study; `cell` holds those of the axes too, before the others."""
 
     path: Path
+    declared: str = ""  # digest of all that the file says
 
     def rows(self) -> dict[str, dict[str, str]]:
         """Labels of the cells of the axes: by all options but that of the last axis, then by that one."""
@@ -70,6 +77,17 @@ class Study(Tables):
             *row, column = (option.label for option in options)
             found.setdefault(", ".join(row), {})[column] = _label(options)
         return found
+
+    def pairs(self, claim: Claim) -> Iterator[tuple[str, str, str]]:
+        """Row ("" for cells), cell of the arm and of the other: each pair that a claim is about."""
+        labels, base = {cell.label for cell in self.cell}, claim.against
+        if claim.arm in labels and (base is None or base in labels):
+            yield "", claim.arm, base or self.baseline or self.cell[0].label
+            return
+        for name, columns in self.rows().items():
+            other = base or next(iter(columns))
+            if claim.arm in columns and other in columns:
+                yield name, columns[claim.arm], columns[other]
 
 
 def read(path: Path, catalog: Catalog) -> Study:
@@ -90,7 +108,8 @@ def read(path: Path, catalog: Catalog) -> Study:
             report(*told)
         raise RecipeProblems(path, problems) from None
     made = _cells(tables, report) if tables.vary else []
-    study = Study(path=path, **{**asdict(tables, recurse=False), "cell": (*made, *tables.cell)})
+    declared = files.check_of(layer.data)
+    study = Study(path=path, declared=declared, **{**asdict(tables, recurse=False), "cell": (*made, *tables.cell)})
     _check(study, report)
     if problems:
         raise RecipeProblems(path, problems)
@@ -134,3 +153,22 @@ def _check(study: Study, report: Report) -> None:
         report(("seeds",), f"must be different whole numbers from 0 to 2**32 - 1, got {list(study.seeds)}", "")
     if study.baseline is not None and labels and study.baseline not in labels:
         report(("baseline",), f"no cell is called {study.baseline!r}", f"cells: {', '.join(labels)}")
+    _check_claims(study, labels, report)
+
+
+def _check_claims(study: Study, labels: Sequence[str], report: Report) -> None:
+    """Report claims of what is not there, and looks that are no growing numbers of seeds."""
+    for i, claim in enumerate(study.claim):
+        if not [*study.pairs(claim)]:
+            known = ", ".join(dict.fromkeys([*(column for row in study.rows().values() for column in row), *labels]))
+            told = f"{claim.arm!r} and {claim.against!r} are" if claim.against else f"{claim.arm!r} is"
+            report(("claim", i), f"{told} in no row and no cell", f"options and cells: {known}"[:300])
+        elif any(arm == other for _, arm, other in study.pairs(claim)):
+            report(("claim", i), f"{claim.arm!r} is compared with itself", "against says with what else")
+    looks = study.looks
+    if looks and (list(looks) != sorted({*looks}) or looks[0] < 2 or looks[-1] != len(study.seeds)):
+        told = f"must grow from 2 or more to the number of seeds, {len(study.seeds)}, got {list(looks)}"
+        report(("looks",), told, "the claims are tested after so many seeds")
+    for key in ("looks", "core_hours"):
+        if getattr(study, key) and not study.claim:
+            report((key,), "has no meaning without a [[claim]]", "")

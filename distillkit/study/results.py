@@ -120,7 +120,11 @@ def write_markdown(study: Study, results: Results, path: Path, note: str = "") -
         raise UsageError(f"nothing to write to {path}: {results.why_not}")
     seeds = ", ".join(map(str, study.seeds))
     facts = f"Seeds {seeds}. {note}." if note else f"Seeds {seeds}."
-    text = f"# {study.name}\n\n{facts}\n\n{markdown(results.comparison)}"
+    write_text(path, f"# {study.name}\n\n{facts}\n\n{markdown(results.comparison)}")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a page. Raises UsageError where there is no such folder."""
     try:
         files.write_atomic(path, text.encode())
     except OSError as error:

@@ -26,20 +26,22 @@ def whole(
     Raises RecipeProblems, UsageError for a study that is wrong, Preempted after a signal, when all runs have saved.
     """
     todo = jobs(study, Catalog.installed(), collapsed, runs)
-    folder = _made(out or runs / f"study-{study.name}")
-    done = look(todo, runs, folder / "logs")
+    made = folder(study, runs, out)
+    done = look(todo, runs, made / "logs")
     if start:
         with screen(done) as show:
-            done = work(todo, runs, folder / "logs", at_once, show, queue)
-    return done, write_results(study, done, runs, folder, note(done, at_once))
+            done = work(todo, runs, made / "logs", at_once, show, queue)
+    return done, write_results(study, done, runs, made, note(done, at_once))
 
 
-def _made(folder: Path) -> Path:
+def folder(study: Study, runs: Path, out: Path | None) -> Path:
+    """Make the folder of what a study writes."""
+    made = out or runs / f"study-{study.name}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        made.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"cannot make {folder}: {error.strerror}; --out names another folder") from error
-    return folder
+        raise UsageError(f"cannot make {made}: {error.strerror}; --out names another folder") from error
+    return made
 
 
 def note(done: Sequence[Progress], at_once: int) -> str:
