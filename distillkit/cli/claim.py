@@ -13,7 +13,7 @@ from rich.text import Text
 from distillkit.api import DistillkitError, UsageError
 from distillkit.cli.console import console
 from distillkit.study import tell
-from distillkit.study.claimed import claimed
+from distillkit.study.claimed import Claimed, claimed
 from distillkit.study.judge import Judged
 from distillkit.study.plan import Study
 from distillkit.study.queue import Queue
@@ -30,13 +30,23 @@ def main(study: Study, args: Namespace, screen: Screen, queue: Queue | None) -> 
     if args.reuse_collapsed:
         raise UsageError("--claim counts a run that collapsed against its arm: without --reuse-collapsed")
     found = claimed(study, args.runs, args.out, screen, at_once=args.jobs, queue=queue, start=not args.no_run)
+    tell_verdicts(found)
+    page = args.markdown or study.path.with_suffix(".md")
+    write_text(page, tell.markdown(found))
+    print(f"rows  {found.record.path}\npage  {page}")
+    return ended(found)
+
+
+def tell_verdicts(found: Claimed) -> None:
+    """Print each claim with its verdict, and what all rests on."""
     out = console()
     for one in found.judged:
         out.print(shown(one))
     out.print(Padding(Text(tell.summary(found), "dim"), (1, 0, 0, 0)))
-    page = args.markdown or study.path.with_suffix(".md")
-    write_text(page, tell.markdown(found))
-    print(f"rows  {found.record.path}\npage  {page}")
+
+
+def ended(found: Claimed) -> int:
+    """Tell what failed -> exit code."""
     _, bad = problems(found.failed)
     for line in bad:
         print(f"error: {line}", file=sys.stderr)

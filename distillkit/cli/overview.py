@@ -14,6 +14,7 @@ GROUPS = {  # a module here for each command, with add(parser) and main(args)
         "check-teacher": "say whether a teacher is right, and which mistake it has",
         "plan": "say what a recipe takes and whether it fits; run nothing",
         "study": "run many recipes and seeds from one file, and compare them",
+        "tune": "find better settings of a recipe, and test them with fresh seeds",
         "launch": "run a recipe on machines of a scheduler, or print what does",
     },
     "look": {

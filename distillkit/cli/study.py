@@ -44,11 +44,11 @@ def main(args: Namespace) -> int:
     """Run what is missing, compare all -> exit code; 1 where a cell failed or nothing can be compared."""
     study = read(args.study, Catalog.installed())
     if args.claim:
-        return claim.main(study, args, _screen, _queue(args))
+        return claim.main(study, args, live, _queue(args))
     if study.claim:
         raise UsageError(f"{study.path} has [[claim]] tables: distillkit study --claim {study.path} tests them")
     done, results = whole(
-        study, args.runs, args.out, _screen, at_once=args.jobs, queue=_queue(args), start=not args.no_run,
+        study, args.runs, args.out, live, at_once=args.jobs, queue=_queue(args), start=not args.no_run,
         collapsed=args.reuse_collapsed,
     )  # fmt: skip
     if results.comparison is not None:
@@ -75,7 +75,7 @@ def _queue(args: Namespace) -> Queue | None:
 
 
 @contextmanager
-def _screen(found: Sequence[Progress]) -> Iterator[Show]:
+def live(found: Sequence[Progress]) -> Iterator[Show]:
     """Show the plan, then a live table on a terminal, a line per change elsewhere."""
     rows, sum_ = planned(found)
     screen.choose().plan(rows)

@@ -75,6 +75,20 @@ def _arm(found: Claimed, label: str, metrics: Sequence[str]) -> Iterator[str]:
         yield spread(Spread.of(values)) if values else MISSING
 
 
+def curves(found: Claimed, metric: str) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of a metric on the way: images, and the mean over seeds of each arm that was measured then."""
+    labels = [cell.label for cell in found.study.cell]
+    at: dict[float, dict[str, list[float]]] = {}
+    for row in found.rows:
+        for point in row.curve(metric):
+            at.setdefault(point.kimg, {}).setdefault(row.cell, []).append(point.value.mean)
+    rows = [
+        [formats.number(kimg), *(spread(Spread.of(arms[label])) if label in arms else MISSING for label in labels)]
+        for kimg, arms in sorted(at.items())
+    ]
+    return [f"{metric}, kimg", *labels], rows
+
+
 def markdown(found: Claimed) -> str:
     tables = "\n\n".join(markdown_of(table) for table in (verdicts(found), arms(found)))
     return (
