@@ -55,13 +55,23 @@ def test_a_run_counts_by_its_last_evaluation_within_the_budget(methods: ModuleTy
         [measured(8.0, 0.8), measured(16.0, 0.7), measured(24.0, 0.3)],
     )  # fmt: skip
     late = row("digits_late", 500.0, [measured(64.0, 0.2)], steps={"2": {"fd": 0.11}, "4": {"fd": 0.1}})
-    end, images, seconds, steps, costs = methods.page([one, late]).split("## ")[1:]
+    end, _, images, seconds, steps, costs = methods.page([one, late]).split("## ")[1:]
     assert "| digits_one | 16 | 0.600 +- 0.141 | 0.200 |" in images and "by then: digits_late" in images
     assert "| digits_one | 16 | 0.600 +- 0.141 |" in seconds  # 60 s are 18 thousand images
     assert "| digits_one | 2 | yes | 24 | 0.200 +- 0.141 |" in end and "| digits_late | 1 | yes | 64 | 0.200 |" in end
     assert "| digits_late | 4 | 0.100 |" in steps and "digits_one" not in steps
     assert "| digits_one | 9.00 | 65 | 300 | 80 | 120 |" in costs
     assert "| teacher, 35 calls | 2 |  | - | 0.160 +- 0.014 | 0.150 |" in end
+
+
+def test_the_loss_is_told_beside_the_method_by_the_seeds_that_both_have(methods: ModuleType) -> None:
+    one = row("digits_one", 300.0, [measured(8.0, 0.5, 0.4)], [measured(8.0, 0.3, 0.3)], [measured(8.0, 0.9)])
+    with_ = row("digits_one_el", 300.0, [measured(8.0, 0.4, 0.1)], [measured(8.0, 0.4, 0.2)])
+    alone = row("digits_two", 300.0, [measured(8.0, 0.5)])
+    told = methods.page([one, with_, alone]).split("## ")[2]
+    assert told.startswith("With the Embedding Loss") and "digits_two" not in told
+    assert "| digits_one | 2 | 0.400 +- 0.141 | 0.400 | +0.000 +- 0.141 | 0.350 +- 0.071 | 0.150 +- 0.071 |" in told
+    assert "| -0.200 +- 0.141 |" in told
 
 
 def test_what_did_not_finish_is_named(methods: ModuleType) -> None:
