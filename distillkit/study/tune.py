@@ -19,7 +19,7 @@ from attrs import evolve, frozen
 from distillkit.api import DistillkitError, UsageError
 from distillkit.compare import Run
 from distillkit.compare.direction import higher_is_better
-from distillkit.disk import files
+from distillkit.disk import files, results
 from distillkit.recipe import shipped
 from distillkit.recipe.write import toml
 from distillkit.registry import Catalog
@@ -98,7 +98,7 @@ def rung(
     cells = [{"label": one.label, "recipe": recipe, "set": list(one.set)} for one in trials]
     base = {"label": ITSELF, "recipe": recipe}
     path = write(asked, f"rung-{i}", runs, kimg, seeds=[asked.seed], cell=[base, *cells])
-    done, results = whole(read(path, Catalog.installed()), runs, path.parent / path.stem, screen, at_once=at_once)
+    done, made = whole(read(path, Catalog.installed()), runs, path.parent / path.stem, screen, at_once=at_once)
     at = found([one.job for one in done], runs)
     run = {
         one.job.cell[0]: Run.read(at[one.job.fingerprint].path)
@@ -111,12 +111,12 @@ def rung(
         raise DistillkitError("\n".join([f"rung {i} ends without {lost}:", *bad]))
     for line in bad:
         warnings.warn(line, stacklevel=2)
-    if results.comparison is None or not results.comparison.targets:
-        raise UsageError(results.why_not or "no metric of the recipe has a better side; --metric names one")
-    metrics = tuple(target.metric for target in results.comparison.targets)
+    if made.comparison is None or not made.comparison.targets:
+        raise UsageError(made.why_not or "no metric of the recipe has a better side; --metric names one")
+    metrics = tuple(target.metric for target in made.comparison.targets)
     scores = {label: score(metrics, found_, run[ITSELF]) for label, found_ in run.items()}
-    made = [evolve(one, score=scores.get(one.label, math.inf)) for one in trials]
-    return metrics, sorted(made, key=lambda one: one.score)
+    judged = [evolve(one, score=scores.get(one.label, math.inf)) for one in trials]
+    return metrics, sorted(judged, key=lambda one: one.score)
 
 
 def score(metrics: Sequence[str], run: Run, base: Run) -> float:
@@ -126,7 +126,9 @@ def score(metrics: Sequence[str], run: Run, base: Run) -> float:
         ours, theirs = run.scores.student[name], base.scores.student[name]
         higher = higher_is_better(name, base.scores.better)
         if higher is None or not theirs > 0:
-            known = ", ".join(one for one, value in base.scores.student.items() if value > 0) or "none"
+            known = (
+                ", ".join(row.name for row in results.table(base.scores.student) if (row.student or 0) > 0) or "none"
+            )
             told = f"{name} is {theirs:g} with the recipe as it is"
             raise UsageError(f"{told}: --metric takes one above 0 that has a better side, of {known}")
         if not ours > 0:
