@@ -33,7 +33,9 @@ def main(study: Study, args: Namespace, screen: Screen, queue: Queue | None) -> 
     tell_verdicts(found)
     page = args.markdown or study.path.with_suffix(".md")
     write_text(page, tell.markdown(found))
-    print(f"rows  {found.record.path}\npage  {page}")
+    if found.record.path.exists():  # not with --no-run before the first run
+        print(f"rows  {found.record.path}")
+    print(f"page  {page}")
     return ended(found)
 
 

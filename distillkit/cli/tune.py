@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
 from rich.console import Console, JustifyMethod
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from distillkit.api import UsageError
 from distillkit.cli import arguments, claim, study
 from distillkit.cli.console import console
 from distillkit.disk import files
 from distillkit.recipe import read
 from distillkit.recipe.layer import Layer, override
-from distillkit.recipe.write import tables, toml
+from distillkit.recipe.paths import named, spelt
+from distillkit.recipe.schema import Recipe
+from distillkit.recipe.write import tables, toml, value_text
 from distillkit.registry import Catalog
 from distillkit.show import formats
 from distillkit.study import space, tell
@@ -47,17 +52,18 @@ def add(parser: ArgumentParser) -> None:
 def main(args: Namespace) -> int:
     """Tune -> exit code; prints the best setting's lines, and the verdicts on it."""
     recipe = read(args.recipe, args.sets, Catalog.installed())
-    axes = [space.axis(text) for text in args.vary] or space.usual(tables(recipe))
-    trials = [Trial(f"trial {i}", at) for i, at in enumerate(space.points(axes, args.trials, recipe.run.seed))]
+    if not recipe.evaluate:
+        raise UsageError(f"{args.recipe} has no [[evaluate]]: nothing says which settings are better")
+    axes = space.asked(args.vary) or space.usual(tables(recipe))
     asked = Tuning(
-        args.recipe.absolute(), args.recipe.stem, tuple(args.metrics), args.kimg or recipe.run.kimg, recipe.run.seed,
+        args.recipe.absolute(), re.sub(r"[^A-Za-z0-9_-]+", "-", args.recipe.stem).strip("-_")[:50] or "recipe",
+        tuple(args.metrics), args.kimg or recipe.run.kimg, recipe.run.seed,
         len(recipe.evaluate), tuple(range(recipe.run.seed + 1, recipe.run.seed + 1 + args.fresh_seeds)),
-        set=tuple(args.sets),
     )  # fmt: skip
-    for trial in trials:  # a key or value that cannot be is told before anything runs
-        read(args.recipe, [*args.sets, *trial.set], Catalog.installed())
+    asked = evolve(asked, set=from_there(recipe, args.sets, asked.folder(args.runs)))
+    trials = different(args, recipe, space.points(axes, args.trials, recipe.run.seed), asked.folder(args.runs))
     out = console()
-    plan(asked, axes, args, out)
+    plan(asked, axes, len(trials), args.rungs, out)
 
     def told(number: int, kimg: float, left: Sequence[Trial]) -> None:
         out.print(rung(number, kimg, left))
@@ -73,18 +79,48 @@ def main(args: Namespace) -> int:
     return claim.ended(found)
 
 
-def plan(asked: Tuning, axes: Sequence[space.Axis], args: Namespace, out: Console) -> None:
+def different(args: Namespace, recipe: Recipe, points: Sequence[tuple[str, ...]], folder: Path) -> list[Trial]:
+    """The points as trials, without those that are the recipe as it is, or another one.
+
+    Raises RecipeProblems for a key or value that cannot be, before anything runs; UsageError where none is left.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for point in points:
+        made = read(args.recipe, [*args.sets, *point], Catalog.installed())
+        found.setdefault(repr(tables(made)), from_there(made, point, folder))
+    found.pop(repr(tables(recipe)), None)
+    if not found:
+        raise UsageError("every point is the recipe as it is: --vary has to give other values")
+    return [Trial(f"trial {i}", point) for i, point in enumerate(found.values())]
+
+
+def from_there(recipe: Recipe, sets: Sequence[str], folder: Path) -> tuple[str, ...]:
+    """Settings of the recipe for a file in `folder`: relative paths count from here, and are as seen from there."""
+    keys, home = [text.partition("=")[0].strip() for text in sets], os.path.abspath(folder.parent.parent)
+    files = {".".join(map(str, key)): text for key, (_, text) in named(recipe).items()}
+    seen = [
+        f"{key}={value_text(spelt(text, home, os.path.abspath(folder)))}"
+        for key, text in files.items()
+        if any(f"{key}.".startswith(f"{one}.") for one in keys)
+    ]
+    return (*sets, *seen)
+
+
+def plan(asked: Tuning, axes: Sequence[space.Axis], trials: int, steps: int, out: Console) -> None:
     """What is tried, and how many images that takes."""
     out.print(grid(("key", "now", "tried"), [(one.key, one.now, one.told) for one in axes]))
-    rungs = asked.rungs(args.trials, args.rungs)
+    rungs = asked.rungs(trials, steps)
     kimg = sum((number + 1) * length for number, length in rungs) + 2 * len(asked.seeds) * asked.kimg
-    steps = ", ".join(f"{number} with {length:.3g} kimg" for number, length in rungs)
-    print(f"trials: {steps}; then {len(asked.seeds)} fresh seeds; {formats.number(kimg)} kimg in all", flush=True)
+    told = ", ".join(f"{number} with {length:.3g} kimg" for number, length in rungs)
+    print(f"trials: {told}; then {len(asked.seeds)} fresh seeds; {formats.number(kimg)} kimg in all", flush=True)
 
 
 def rung(number: int, kimg: float, trials: Sequence[Trial]) -> Padding:
     """The best trials of a rung, with their metrics as multiples of those of the recipe as it is."""
-    rows = [(one.label, f"{math.exp(one.score):.3f}", "  ".join(one.set)) for one in trials[:SHOWN]]
+    rows = [
+        (one.label, f"{math.exp(one.score):.3f}" if math.isfinite(one.score) else "none", "  ".join(one.set))
+        for one in trials[:SHOWN]
+    ]
     more = [(f"and {len(trials) - SHOWN} more", "", "")] if len(trials) > SHOWN else []
     return Padding(grid((f"rung {number}", "metrics x", f"settings, {kimg:.3g} kimg"), [*rows, *more]), (1, 0, 0, 0))
 
@@ -100,9 +136,8 @@ def grid(heads: Sequence[str], rows: Sequence[Sequence[str]], justify: JustifyMe
 
 def written(asked: Tuning, best: Trial, runs: Path) -> tuple[Path, str]:
     """Write a recipe with the best settings over the tuned one -> where, and these lines."""
-    path = runs / f"tune-{asked.name}" / "tuned.toml"
-    extends = Path(os.path.relpath(asked.recipe, path.parent.absolute())).as_posix()
-    head = toml({"schema": 1, "extends": extends})
+    path = asked.folder(runs) / "tuned.toml"
+    head = toml({"schema": 1, "extends": asked.named(runs)})
     files.write_atomic(path, f"{head}\n{toml(over((*asked.set, *best.set)))}".encode())
     return path, toml(over(best.set)).strip()
 

@@ -6,8 +6,8 @@ It is about the gain g of an arm over another, one number for each seed, above 0
     "images"   ln(m / n): the arm needs n images, the other m, until either first is as good as the other's final value
 
 Both have the same seeds, so g is paired. With k looks at the data, each of which may end the study, the mean of g has
-Student's interval of confidence 1 - (1 - c) / k: Bonferroni's. The claim holds where all of it is at or above `least`,
-is refuted where all of it is below, and is open otherwise.
+Student's interval of confidence 1 - (1 - c) / k: Bonferroni's. The claim holds where all of it is above `least`,
+is refuted where none of it is, and is open otherwise: two arms that are the same gain nothing.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class Gain:
     """Of one seed."""
 
     value: float
-    at_most: bool = False  # the arm never was as good: it gains no more than this
+    at_most: bool = False  # the arm never was as good, or the other was so at its first evaluation, maybe earlier
+    at_least: bool = False  # the arm was so at its first evaluation
 
 
 @frozen
@@ -65,16 +66,18 @@ class Interval:
 
     @classmethod
     def of(cls, gains: Sequence[Gain], confidence: float) -> Interval:
-        """Student's; of one seed it is everything, and without lower end where a gain is but a bound."""
+        """Student's; of one seed it is everything, and without the end that a gain's bound does not give."""
         values = [gain.value for gain in gains]
         mean, n = statistics.fmean(values), len(values)
         if n < 2:
             return cls(mean, -math.inf, math.inf)
         half = student(confidence, n - 1) * statistics.stdev(values) / math.sqrt(n)
-        return cls(mean, -math.inf if any(gain.at_most for gain in gains) else mean - half, mean + half)
+        low = -math.inf if any(gain.at_most for gain in gains) else mean - half
+        high = math.inf if any(gain.at_least for gain in gains) else mean + half
+        return cls(mean, low, high)
 
     def verdict(self, needed: float) -> str:
-        return "holds" if self.low >= needed else "refuted" if self.high < needed else "open"
+        return "holds" if self.low > needed else "refuted" if self.high <= needed else "open"
 
 
 def student(confidence: float, n: int) -> float:

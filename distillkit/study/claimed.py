@@ -6,20 +6,18 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from distillkit.api import UsageError
 from distillkit.compare import Run
 from distillkit.registry import Catalog
 from distillkit.study.jobs import Job, jobs
-from distillkit.study.judge import Judged, judge
+from distillkit.study.judge import Judged, check, judge
 from distillkit.study.plan import Study
 from distillkit.study.queue import Queue
-from distillkit.study.record import Record, Row
+from distillkit.study.record import LOST, Record, Row
 from distillkit.study.whole import Show, folder
 from distillkit.study.work import DONE, Progress, found, look, work
-
-LOST = ("diverged", "collapsed")
 
 
 @frozen
@@ -30,7 +28,7 @@ class Claimed:
     judged: list[Judged]
     rows: list[Row]  # of the recipes as they are now
     record: Record
-    seeds: tuple[int, ...]  # of that look
+    seeds: tuple[int, ...]  # of that look, as far as there are rows
     stopped: str  # why it ended before the last look; "" where it did not
     failed: list[Progress] = field(factory=list)
 
@@ -46,6 +44,9 @@ def claimed(
     if not study.claim:
         raise UsageError(f"{study.path} has no [[claim]]: distillkit study {study.path} runs it as it is")
     record, all_ = Record.beside(study), jobs(study, Catalog.installed(), False, runs)
+    check(study, {job.cell[0]: job.node.recipe for job in all_ if job.cell})
+    if start:
+        record.add([])  # what cannot be written is told before anything runs
     logs, failed, stopped = folder(study, runs, out) / "logs", list[Progress](), ""
     for count in study.looks or (len(study.seeds),):
         seeds = study.seeds[:count]
@@ -61,14 +62,15 @@ def claimed(
                     done = work(todo, runs, logs, at_once, kept(study, record, runs, show), queue)
                 keep(study, record, done, runs)
             failed += [one for one in done if one.bad and one.state not in LOST and one.reason]
-        asked = [job.fingerprint for job in all_ if job.cell]
-        rows = [record.rows[fingerprint] for fingerprint in asked if fingerprint in record.rows]
+        asked = {job.fingerprint: job.cell for job in all_ if job.cell and job.fingerprint in record.rows}
+        rows = [evolve(record.rows[one], cell=cell[0], seed=cell[1]) for one, cell in asked.items()]
         judged = judge(study, rows, seeds)
         if any(one.verdict == "waiting" for one in judged) or all(one.decided for one in judged):
             break
     if not stopped and len(seeds) < len(study.seeds) and all(one.decided for one in judged):
         stopped = f"all is decided after {len(seeds)} of {len(study.seeds)} seeds"
-    return Claimed(study, judged, rows, record, seeds, stopped, failed)
+    there = {row.seed for row in rows}
+    return Claimed(study, judged, rows, record, tuple(seed for seed in seeds if seed in there), stopped, failed)
 
 
 def missing(all_: Sequence[Job], seed: int, record: Record) -> list[Job]:
@@ -98,7 +100,7 @@ def keep(study: Study, record: Record, done: Sequence[Progress], runs: Path) -> 
         return
     at, metrics = found([one.job for one in done], runs), list(dict.fromkeys(claim.metric for claim in study.claim))
     record.add([
-        Row.of(one.job.cell, Run.read(at[one.job.fingerprint].path), state(one), metrics)
+        Row.of(one.job.cell, one.job.fingerprint, Run.read(at[one.job.fingerprint].path), state(one), metrics)
         for one in new
         if one.job.cell and one.job.fingerprint in at
     ])  # fmt: skip

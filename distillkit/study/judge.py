@@ -10,7 +10,8 @@ from attrs import evolve, frozen
 from distillkit.api import UsageError
 from distillkit.compare import curves
 from distillkit.compare.direction import higher_is_better
-from distillkit.study.claim import FINAL, Claim, Gain, Interval
+from distillkit.recipe.schema import Recipe, logged_names
+from distillkit.study.claim import FINAL, IMAGES, Claim, Gain, Interval
 from distillkit.study.plan import Study
 from distillkit.study.record import Row
 
@@ -60,6 +61,9 @@ def _judged(
             return evolve(made, verdict="refuted" if label == arm[0] else "open", why=told)
     if not both:
         return made
+    odd = [row for found in (arm[1], other[1]) for row in found.values() if not finite(claim, row)]
+    if odd:  # no number, so no gain
+        return evolve(made, verdict="open", why=f"{odd[0].cell} has one that is not finite with seed {odd[0].seed}")
     gains = [gain(claim, arm[1][seed], other[1][seed], study.within) for seed in both]
     looks = max(1, len(study.looks))
     interval = Interval.of(gains, 1 - (1 - claim.confidence) / looks)
@@ -89,4 +93,34 @@ def gain(claim: Claim, arm: Row, other: Row, within: float) -> Gain:
         raise UsageError(
             f"claim {claim.says!r}: {claim.metric} is as good before the first image as {other.cell}'s end"
         )
-    return Gain(math.log(base.kimg / needed), at_most=there is None)
+    return Gain(
+        math.log(base.kimg / needed),
+        at_most=there is None or not base.exact,
+        at_least=there is not None and not there.exact,
+    )
+
+
+def finite(claim: Claim, row: Row) -> bool:
+    """Are the values that the claim is about finite?"""
+    way = [point.value.mean for point in row.curve(claim.metric)] if claim.measure == IMAGES else []
+    return all(map(math.isfinite, way or [row.metrics.get(claim.metric, 0.0)]))
+
+
+def check(study: Study, recipes: Mapping[str, Recipe]) -> None:
+    """Check that the recipe of each cell measures what is claimed of it.
+
+    Raises UsageError for a metric that is not measured, not in time, or has no better side.
+    """
+    for claim in study.claim:
+        for label in dict.fromkeys(label for _, *both in study.pairs(claim) for label in both):
+            named = dict(zip(logged_names(recipes[label].evaluate), recipes[label].evaluate, strict=True))
+            name, _, metric = claim.metric.partition("/")
+            told = f"claim {claim.says!r}: {label} does not measure {claim.metric!r}"
+            if name not in named:
+                raise UsageError(f"{told}; it has {', '.join(f'{one}/...' for one in named) or 'no [[evaluate]]'}")
+            part, way = named[name], named[name].cls.direction(metric)
+            if part.cls.better and higher_is_better(claim.metric, {} if way is None else {claim.metric: way}) is None:
+                known = ", ".join(f"{name}/{one}" for one, way in part.cls.better.items() if way != "none") or "none"
+                raise UsageError(f"{told}, or it has no better side; those that have: {known}")
+            if claim.measure == IMAGES and part.slot.every_kimg is None:
+                raise UsageError(f"{told} on the way, as 'images' takes; evaluate.every_kimg does")

@@ -165,6 +165,8 @@ def _check_claims(study: Study, labels: Sequence[str], report: Report) -> None:
             report(("claim", i), f"{told} in no row and no cell", f"options and cells: {known}"[:300])
         elif any(arm == other for _, arm, other in study.pairs(claim)):
             report(("claim", i), f"{claim.arm!r} is compared with itself", "against says with what else")
+    if study.claim and len(study.seeds) < 2:
+        report(("seeds",), "one seed decides no claim", "two or more; five say much more")
     looks = study.looks
     if looks and (list(looks) != sorted({*looks}) or looks[0] < 2 or looks[-1] != len(study.seeds)):
         told = f"must grow from 2 or more to the number of seeds, {len(study.seeds)}, got {list(looks)}"

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from attrs import field, frozen
+from attrs.validators import in_
 
 from distillkit.api import InputError, UsageError
 from distillkit.compare import Run
 from distillkit.compare.curves import Point, Spread
 from distillkit.disk import files, results, typed
 from distillkit.study.plan import Study
+
+LOST = ("diverged", "collapsed")
 
 
 @frozen
@@ -22,7 +25,7 @@ class Row:
     cell: str
     seed: int
     fingerprint: str
-    state: str  # finished, diverged, collapsed
+    state: str = field(validator=in_(("finished", *LOST)))
     nimg: int
     seconds: float  # of training
     metrics: Mapping[str, float] = field(factory=dict)
@@ -30,13 +33,13 @@ class Row:
     way: Sequence[tuple[int, float, Mapping[str, float]]] = ()  # images, seconds, and those that are claimed
 
     @classmethod
-    def of(cls, cell: tuple[str, int], run: Run, state: str, metrics: Sequence[str]) -> Row:
+    def of(cls, cell: tuple[str, int], fingerprint: str, run: Run, state: str, metrics: Sequence[str]) -> Row:
         way = [(one.nimg, one.seconds, {name: one.metrics[name] for name in metrics if name in one.metrics})
                for one in run.evaluations]  # fmt: skip
         end = {row.name: row.student for row in results.table(run.scores.student) if row.student is not None}
         if state != "finished":
             end = {}
-        return cls(*cell, run.fingerprint, state, run.nimg, run.seconds, end, dict(run.scores.better), way)
+        return cls(*cell, fingerprint, state, run.nimg, run.seconds, end, dict(run.scores.better), way)
 
     @classmethod
     def read(cls, made: Mapping[str, Any]) -> Row:
@@ -78,6 +81,8 @@ class Record:
         try:
             rows = [Row.read(row) for row in found["rows"]]
             declared = str(found["declared"])
+            if found["schema"] != 1:
+                raise ValueError("this distillkit reads schema = 1")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path} is not what `study --claim` writes: {type(error).__name__}: {error}") from error
         if rows and declared != study.declared:
@@ -89,10 +94,9 @@ class Record:
 
     def add(self, rows: Sequence[Row]) -> None:
         """Keep further rows, on the disk as well."""
-        if rows:
-            self.rows.update({row.fingerprint: row for row in rows})
-            made = [_json(row) for row in self.rows.values()]
-            files.write_json(self.path, {"schema": 1, "declared": self.declared, "rows": made})
+        self.rows.update({row.fingerprint: row for row in rows})
+        made = [_json(row) for row in self.rows.values()]
+        files.write_json(self.path, {"schema": 1, "declared": self.declared, "rows": made})
 
     @property
     def core_hours(self) -> float:

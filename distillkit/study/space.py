@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ PLUS = {"mean": 1.0}  # of ln sigma and its like
 BATCHES = (0.5, 1.0, 2.0)
 TABLES = ("generator", "generator_loss", "auxiliary_loss")  # where these words mean what they do here
 TMAX = (400.0, 1000.0)  # SiD's
+OURS = {"run.kimg": "--kimg sets it", "run.seed": "--fresh-seeds says how many there are"}
 
 
 @frozen
@@ -60,6 +62,15 @@ def axis(text: str) -> Axis:
     elif key and "|" in values and all(part.strip() for part in values.split("|")):
         return Axis(key, choices=tuple(part.strip() for part in values.split("|")))
     raise UsageError(f"--vary {text[:80]!r}: KEY=LOW..HIGH or KEY=A|B|C, such as generator.optimizer.lr=1e-4..1e-2")
+
+
+def asked(texts: Sequence[str]) -> list[Axis]:
+    """Read all that are asked for. Raises UsageError for a key that is given twice, or that tuning itself sets."""
+    axes = [axis(text) for text in texts]
+    for key, times in Counter(one.key for one in axes).items():
+        if times > 1 or key in OURS:
+            raise UsageError(f"--vary {key}: {OURS.get(key, 'it is given twice')}")
+    return axes
 
 
 def usual(tables: Mapping[str, Any]) -> list[Axis]:

@@ -42,11 +42,14 @@ def name(one: Judged) -> str:
 def summary(found: Claimed) -> str:
     """Seeds, budget, and why no more of them."""
     budget = f" of {found.study.core_hours:g}" if found.study.core_hours else ""
-    seeds = ", ".join(map(str, found.seeds))
-    told = f"{len(found.rows)} runs, seeds {seeds}, {found.record.core_hours:.2f}{budget} core-hours"
-    looks = len(found.study.looks)
-    more = [f"intervals are for {looks} looks (Bonferroni)"] if looks > 1 else []
-    return "; ".join([told, *more, *([found.stopped] if found.stopped else [])])
+    seeds = f"{len(found.rows)} runs, seeds {', '.join(map(str, found.seeds))}" if found.seeds else "no run yet"
+    looks, others = len(found.study.looks), len(found.record.rows) - len(found.rows)
+    told = [seeds, f"{formats.number(found.record.core_hours)}{budget} core-hours"]
+    if looks > 1:
+        told.append(f"intervals are for {looks} looks (Bonferroni)")
+    if others:
+        told.append(f"{others} more in {found.record.path.name} are of recipes as they were before, and not judged")
+    return "; ".join([*told, *([found.stopped] if found.stopped else [])])
 
 
 def verdicts(found: Claimed) -> Table:

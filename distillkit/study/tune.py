@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -15,16 +16,17 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from distillkit.api import UsageError
+from distillkit.api import DistillkitError, UsageError
 from distillkit.compare import Run
 from distillkit.compare.direction import higher_is_better
-from distillkit.disk import files
+from distillkit.disk import files, results
+from distillkit.recipe import shipped
 from distillkit.recipe.write import toml
 from distillkit.registry import Catalog
 from distillkit.study.claim import IMAGES
 from distillkit.study.claimed import Claimed, claimed
 from distillkit.study.plan import read
-from distillkit.study.whole import Show, whole
+from distillkit.study.whole import Show, problems, whole
 from distillkit.study.work import DONE, Progress, found
 
 ITSELF = "as it is"
@@ -56,6 +58,14 @@ class Tuning:
     eta: int = 3  # of so many trials one goes on, with so many times the images
     set: tuple[str, ...] = ()
 
+    def folder(self, runs: Path) -> Path:
+        """Where its files are."""
+        return runs / f"tune-{self.name}"
+
+    def named(self, runs: Path) -> str:
+        """The recipe as a file in that folder names it."""
+        return shipped.seen_from(self.recipe, self.folder(runs).absolute())
+
     def rungs(self, trials: int, rungs: int) -> list[tuple[int, float]]:
         """Trials and kimg of each rung."""
         return [(max(1, round(trials / self.eta**i)), self.kimg / self.eta ** (rungs - 1 - i)) for i in range(rungs)]
@@ -67,7 +77,8 @@ def tuned(
 ) -> tuple[Trial, Claimed]:  # fmt: skip
     """The best trial, and the claim about it; `told` is called with each rung's number, kimg and trials, best first.
 
-    Raises UsageError where no trial of a rung can be used, Preempted after a signal.
+    Raises UsageError where none is better than the recipe as it is, DistillkitError where none of a rung finished,
+    Preempted after a signal.
     """
     left = list(trials)
     for i, (number, kimg) in enumerate(asked.rungs(len(trials), rungs)):
@@ -83,22 +94,29 @@ def rung(
     asked: Tuning, trials: Sequence[Trial], i: int, kimg: float, runs: Path, screen: Screen, at_once: int
 ) -> tuple[tuple[str, ...], list[Trial]]:
     """Run all trials for so many images -> the metrics, and the trials by their scores, those that failed last."""
-    cells = [{"label": one.label, "recipe": str(asked.recipe), "set": list(one.set)} for one in trials]
-    base = {"label": ITSELF, "recipe": str(asked.recipe)}
+    recipe = asked.named(runs)
+    cells = [{"label": one.label, "recipe": recipe, "set": list(one.set)} for one in trials]
+    base = {"label": ITSELF, "recipe": recipe}
     path = write(asked, f"rung-{i}", runs, kimg, seeds=[asked.seed], cell=[base, *cells])
-    done, results = whole(read(path, Catalog.installed()), runs, path.parent / path.stem, screen, at_once=at_once)
+    done, made = whole(read(path, Catalog.installed()), runs, path.parent / path.stem, screen, at_once=at_once)
     at = found([one.job for one in done], runs)
     run = {
         one.job.cell[0]: Run.read(at[one.job.fingerprint].path)
         for one in done
         if one.job.cell and one.state in DONE and one.job.fingerprint in at
     }
-    if ITSELF not in run or results.comparison is None:
-        raise UsageError(f"the recipe itself did not finish with {kimg:g} kimg; see {path.parent / path.stem}")
-    metrics = tuple(target.metric for target in results.comparison.targets)
+    _, bad = problems(done)
+    if ITSELF not in run or len(run) == 1:
+        lost = "the recipe as it is" if ITSELF not in run else "any trial"
+        raise DistillkitError("\n".join([f"rung {i} ends without {lost}:", *bad]))
+    for line in bad:
+        warnings.warn(line, stacklevel=2)
+    if made.comparison is None or not made.comparison.targets:
+        raise UsageError(made.why_not or "no metric of the recipe has a better side; --metric names one")
+    metrics = tuple(target.metric for target in made.comparison.targets)
     scores = {label: score(metrics, found_, run[ITSELF]) for label, found_ in run.items()}
-    made = [evolve(one, score=scores.get(one.label, math.inf)) for one in trials]
-    return metrics, sorted(made, key=lambda one: one.score)
+    judged = [evolve(one, score=scores.get(one.label, math.inf)) for one in trials]
+    return metrics, sorted(judged, key=lambda one: one.score)
 
 
 def score(metrics: Sequence[str], run: Run, base: Run) -> float:
@@ -108,7 +126,11 @@ def score(metrics: Sequence[str], run: Run, base: Run) -> float:
         ours, theirs = run.scores.student[name], base.scores.student[name]
         higher = higher_is_better(name, base.scores.better)
         if higher is None or not theirs > 0:
-            raise UsageError(f"{name} is {theirs:g}: --metric takes one above 0 that has a better side")
+            known = (
+                ", ".join(row.name for row in results.table(base.scores.student) if (row.student or 0) > 0) or "none"
+            )
+            told = f"{name} is {theirs:g} with the recipe as it is"
+            raise UsageError(f"{told}: --metric takes one above 0 that has a better side, of {known}")
         if not ours > 0:
             return math.inf
         logs.append(math.log(ours / theirs) * (-1 if higher else 1))
@@ -117,10 +139,8 @@ def score(metrics: Sequence[str], run: Run, base: Run) -> float:
 
 def decided(asked: Tuning, best: Trial, runs: Path, screen: Screen, at_once: int) -> Claimed:
     """The best trial against the recipe as it is, with fresh seeds."""
-    cells = [
-        {"label": ITSELF, "recipe": str(asked.recipe)},
-        {"label": BEST, "recipe": str(asked.recipe), "set": list(best.set)},
-    ]
+    recipe = asked.named(runs)
+    cells = [{"label": ITSELF, "recipe": recipe}, {"label": BEST, "recipe": recipe, "set": list(best.set)}]
     claims = [
         {"says": f"{name} is better at the end", "arm": BEST, "metric": name} for name in asked.metrics
     ] + [
@@ -141,7 +161,7 @@ def short(kimg: float) -> float:
 
 def write(asked: Tuning, name: str, runs: Path, kimg: float, **tables: Any) -> Path:
     """Write the file of a rung, which `distillkit study` takes as well."""
-    folder = runs / f"tune-{asked.name}"
+    folder = asked.folder(runs)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.toml"
     given = [*asked.set, f"run.kimg={short(kimg)}", *tables.pop("set", ())]

@@ -159,3 +159,36 @@ def test_what_cannot_be_tested_is_told_before_anything_runs(study, text, head, t
     with pytest.raises(RecipeProblems) as caught:
         study(text, head)
     assert told in str(caught.value)
+
+
+def test_two_arms_that_are_the_same_gain_nothing():
+    assert Interval.of([Gain(0.0)] * 3, 0.95).verdict(0.0) == "refuted"
+    assert Interval.of([Gain(0.0)] * 3, 0.95).verdict(-0.1) == "holds"
+
+
+def test_what_was_reached_at_the_first_evaluation_may_have_been_reached_before():
+    claim = Claim(says="s", arm="EL", metric="frechet/sfd", measure="images")
+    early, late = [(2, 0.3), (4, 0.3), (6, 0.3)], [(2, 0.9), (4, 0.3), (6, 0.3), (8, 0.3)]
+    arm = gain(claim, row("EL", 0, 0.3, early), row("none", 0, 0.3, late), 0.0)
+    assert (arm.value, arm.at_most, arm.at_least) == (pytest.approx(math.log(2)), False, True)
+    other = gain(claim, row("EL", 0, 0.3, late), row("none", 0, 0.3, early), 0.0)
+    assert (other.value, other.at_most, other.at_least) == (pytest.approx(-math.log(2)), True, False)
+    assert Interval.of([arm, arm], 0.95).verdict(math.log(3)) == "open"  # it may be faster than that
+    assert Interval.of([other, other], 0.95).verdict(-5.0) == "open"
+    at_end = [(8, 0.3)]  # measured there alone: nothing is known
+    both = gain(claim, row("EL", 0, 0.3, at_end), row("none", 0, 0.3, at_end), 0.0)
+    assert Interval.of([both, both], 0.95).verdict(0.0) == "open"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_value_that_is_not_finite_decides_nothing(study, value):
+    made = [*rows([0.03, 0.04]), row("none", 2, 0.3), row("EL", 2, value)]
+    (one,) = judge(study(CELLS + SAYS), made, (0, 1, 2))
+    assert (one.verdict, sentence(one)) == ("open", "frechet/sfd: EL has one that is not finite with seed 2")
+    made[-1] = row("EL", 2, 0.3, [(1, value), (2, 0.3)])
+    assert judge(study(CELLS + SAYS), made, (0, 1, 2))[0].interval is not None  # what counts is the end
+
+
+def test_one_seed_is_too_few_for_a_claim(study):
+    with pytest.raises(RecipeProblems, match="one seed decides no claim"):
+        study(CELLS + SAYS, "seeds = [0]")

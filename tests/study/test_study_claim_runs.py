@@ -9,6 +9,8 @@ import pytest
 from attrs import evolve
 
 from distillkit.cli.main import main
+from distillkit.disk import files
+from distillkit.run.nodes import Node
 from distillkit.study import claimed
 from distillkit.study.judge import judge
 from distillkit.testing import tiny_recipe
@@ -154,3 +156,69 @@ def test_studies_and_claims_are_told_apart(here, capsys):
     assert main(["study", "claim.toml"]) == 2
     assert "distillkit study --claim claim.toml tests them" in capsys.readouterr().err
     assert main(["study", "claim.toml", "--claim", "--reuse-collapsed"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('"mixture/sw2"', '"sw2"', "as it is does not measure 'sw2'; it has mixture/..."),
+        ('"mixture/sw2"', '"mixture/ws2"', "or it has no better side; those that have: mixture/"),
+        ("seeds =", "set = ['evaluate=[]']\nseeds =", "does not measure 'mixture/sw2'; it has no [[evaluate]]"),
+        (
+            "least = {least}", "measure = 'images'\n[[cell]]\nrecipe = 'end.toml'",
+            "end does not measure 'mixture/sw2' on the way, as 'images' takes; evaluate.every_kimg does",
+        ),
+    ],
+)  # fmt: skip
+def test_what_no_recipe_measures_is_told_before_anything_runs(here, capsys, old, new, told):
+    (here.path / "end.toml").write_text(BASE.replace("every_kimg = 0.016", ""))
+    text = CLAIM.replace(old, new)
+    assert here(text.replace('"still"\nmetric', '"end"\nmetric') if "end.toml" in text else text) == 2
+    assert told in capsys.readouterr().err and not here.started and not (here.path / "claim.json").exists()
+
+
+def test_rows_of_a_recipe_that_was_changed_are_named_and_not_judged(here, capsys):
+    assert here() == 0
+    (here.path / "base.toml").write_text(BASE + "[generator_loss]\nP_mean = -1.0\n")
+    capsys.readouterr()
+    assert here(CLAIM, "-100.0", "--no-run") == 0
+    shown = words(capsys)
+    assert "no run yet" in shown and "4 more in claim.json are of recipes as they were before, and not judged" in shown
+
+
+def test_a_run_of_an_earlier_spelling_is_in_the_record_as_the_one_that_was_asked_for(here, monkeypatch):
+    assert here() == 0
+    for file in (here.path / "runs").glob("0*/run.json"):
+        made = json.loads(file.read_text())
+        made.pop(files.CHECK, None)
+        files.write_checked(file, made | {"fingerprint": made["fingerprint"][::-1]})
+    (here.path / "claim.json").unlink()
+    monkeypatch.setattr(Node, "known", property(lambda node: [node.fingerprint, node.fingerprint[::-1]]))
+    here.started.clear()
+    assert here() == 0 and not here.started
+    assert {row["seed"] for row in record(here)["rows"]} == {0, 1}
+
+
+def test_a_record_that_was_edited_by_hand_is_no_bug(here, capsys):
+    assert here() == 0
+    rows = record(here)
+    rows["rows"][0]["cell"] = "another"  # the fingerprint says whose it is
+    (here.path / "claim.json").write_text(json.dumps(rows))
+    assert here(CLAIM, "-100.0", "--no-run") == 0 and "holds A student" in words(capsys)
+    for wrong, told in (
+        ({"schema": 2}, "reads schema = 1"),
+        ({"rows": [{**rows["rows"][0], "state": "?"}]}, "'state'"),
+    ):
+        (here.path / "claim.json").write_text(json.dumps({**rows, **wrong}))
+        assert here() == 3 and told in capsys.readouterr().err
+
+
+def test_without_a_run_there_is_no_file_of_rows(here, capsys):
+    assert here(CLAIM, "-100.0", "--no-run") == 0
+    shown = words(capsys)
+    assert "no run yet; 0 core-hours" in shown and "rows" not in shown and not (here.path / "claim.json").exists()
+
+
+def test_a_record_that_cannot_be_written_is_told_before_anything_runs(here, capsys):
+    (here.path / ".tmp-claim.json").mkdir()
+    assert here() == 2 and not here.started

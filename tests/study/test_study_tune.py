@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import tomllib
+from pathlib import Path
 
 import pytest
 
 from distillkit.api import UsageError
 from distillkit.cli.main import main
-from distillkit.recipe import read
+from distillkit.cli.tune import from_there
+from distillkit.recipe import read, shipped
 from distillkit.recipe.write import tables
 from distillkit.registry import Catalog
 from distillkit.study import claimed, space, whole
@@ -111,3 +113,43 @@ def test_what_cannot_be_tuned_is_told(here, capsys):
     still = ("--vary", "generator.optimizer.lr=1e-32..1e-31", "--metric", "mixture/sw2", "--kimg", "0.256")
     assert main(["tune", "base.toml", "--trials", "2", "--rungs", "1", *still]) == 2
     assert "none of 2 trials was better than base as it is: it stays" in capsys.readouterr().err
+
+
+def test_what_tuning_sets_itself_is_not_varied_nor_a_key_twice():
+    for key, told in (("run.kimg", "--kimg sets it"), ("run.seed", "--fresh-seeds"), ("a", "given twice")):
+        with pytest.raises(UsageError, match=told):
+            space.asked([f"{key}=1..2", "a=1..2", *(["a=1|2"] if key == "a" else [])])
+
+
+def test_a_shipped_recipe_is_extended_by_its_name(here):
+    asked = Tuning(shipped.asked("gaussians_sid"), "gaussians_sid", (), 16.0, 0, 1, (1,))
+    assert asked.named(Path("runs")) == "gaussians_sid"
+
+
+def test_paths_that_count_from_here_are_as_seen_from_the_folder_of_the_rungs(here):
+    sets = ["generator.checkpoint=weights/a.safetensors", "run.batch=64"]
+    recipe = read(here / "base.toml", sets, Catalog.installed())
+    (here / "runs/tune-base").mkdir(parents=True)
+    *given, path = from_there(recipe, sets, Path("runs/tune-base"))
+    assert (given, path) == (sets, 'generator.checkpoint="../../weights/a.safetensors"')
+
+
+def test_points_that_are_the_recipe_itself_are_left_out(here, capsys):
+    few = ("--trials", "4", "--rungs", "1", "--kimg", "0.256")
+    assert main(["tune", "base.toml", "--vary", "run.batch=256|256", *few]) == 2
+    assert "every point is the recipe as it is" in capsys.readouterr().err and not (here / "runs").exists()
+    assert main(["tune", "base.toml", "--set", "evaluate=[]", *few]) == 2
+    assert "has no [[evaluate]]" in capsys.readouterr().err and not (here / "runs").exists()
+    (here / "gr\u00f6 \u00dfe.toml").write_text(BASE)  # no name of a study
+    vary = ("--vary", "run.batch=256|128", *few)
+    assert main(["tune", "gr\u00f6 \u00dfe.toml", *vary, "--metric", "mixture/none"]) == 2
+    out, err = capsys.readouterr()
+    assert "trials: 1 with 0.256 kimg" in out and "no single metric is called 'mixture/none'; metrics: mixture/" in err
+    assert main(["tune", "gr\u00f6 \u00dfe.toml", *vary, "--metric", "mixture/on_mode"]) == 2
+    assert "mixture/on_mode is 0 with the recipe as it is: --metric takes one above 0" in capsys.readouterr().err
+
+
+def test_a_rung_whose_trials_all_fail_says_why(here, capsys):
+    wrong = ("--vary", "generator.optimizer.lr=1e30..1e35", "--metric", "mixture/sw2", "--kimg", "2")
+    assert main(["tune", "base.toml", "--trials", "2", "--rungs", "1", *wrong]) == 1
+    assert "rung 1 ends without any trial:\ntrial 0, seed 0 " in capsys.readouterr().err
