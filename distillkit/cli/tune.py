@@ -68,7 +68,11 @@ def main(args: Namespace) -> int:
     def told(number: int, kimg: float, left: Sequence[Trial]) -> None:
         out.print(rung(number, kimg, left))
 
-    best, found = tuned(asked, trials, args.rungs, args.runs, study.live, told, args.jobs)
+    won = tuned(asked, trials, args.rungs, args.runs, study.live, told, args.jobs)
+    if won is None:
+        print(f"none of {len(trials)} trials is better than {asked.name} as it is: it stays")
+        return 0
+    best, found = won
     path, lines = written(asked, best, args.runs)
     out.print(Padding(Text("the best settings, as lines of a recipe", "bold"), (1, 0, 0, 0)))
     out.print(Text(lines), soft_wrap=True)

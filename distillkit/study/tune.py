@@ -74,20 +74,19 @@ class Tuning:
 def tuned(
     asked: Tuning, trials: Sequence[Trial], rungs: int, runs: Path, screen: Screen,
     told: Callable[[int, float, Sequence[Trial]], None], at_once: int = 1,
-) -> tuple[Trial, Claimed]:  # fmt: skip
-    """The best trial, and the claim about it; `told` is called with each rung's number, kimg and trials, best first.
+) -> tuple[Trial, Claimed] | None:  # fmt: skip
+    """The best trial and the claim about it, None: none was better than the recipe as it is.
 
-    Raises UsageError where none is better than the recipe as it is, DistillkitError where none of a rung finished,
-    Preempted after a signal.
+    `told` is called with each rung's number, kimg and trials, best first.
+    Raises UsageError for metrics that cannot be tuned for, DistillkitError where none of a rung finished, Preempted
+    after a signal.
     """
     left = list(trials)
     for i, (number, kimg) in enumerate(asked.rungs(len(trials), rungs)):
         metrics, left = rung(asked, left[:number], i + 1, kimg, runs, screen, at_once)
         asked = evolve(asked, metrics=metrics)
         told(i + 1, kimg, left)
-    if left[0].score >= 0:
-        raise UsageError(f"none of {len(trials)} trials was better than {asked.recipe.stem} as it is: it stays")
-    return left[0], decided(asked, left[0], runs, screen, at_once)
+    return (left[0], decided(asked, left[0], runs, screen, at_once)) if left[0].score < 0 else None
 
 
 def rung(
@@ -111,9 +110,12 @@ def rung(
         raise DistillkitError("\n".join([f"rung {i} ends without {lost}:", *bad]))
     for line in bad:
         warnings.warn(line, stacklevel=2)
-    if made.comparison is None or not made.comparison.targets:
-        raise UsageError(made.why_not or "no metric of the recipe has a better side; --metric names one")
-    metrics = tuple(target.metric for target in made.comparison.targets)
+    if made.comparison is None:
+        raise UsageError(made.why_not)
+    targets, base_scores = made.comparison.targets, run[ITSELF].scores.student
+    metrics = tuple(one.metric for one in targets if asked.metrics or base_scores[one.metric] > 0)
+    if not metrics:
+        raise UsageError("no metric of the recipe is above 0 and has a better side; --metric names one")
     scores = {label: score(metrics, found_, run[ITSELF]) for label, found_ in run.items()}
     judged = [evolve(one, score=scores.get(one.label, math.inf)) for one in trials]
     return metrics, sorted(judged, key=lambda one: one.score)
@@ -126,13 +128,13 @@ def score(metrics: Sequence[str], run: Run, base: Run) -> float:
         ours, theirs = run.scores.student[name], base.scores.student[name]
         higher = higher_is_better(name, base.scores.better)
         if higher is None or not theirs > 0:
-            known = (
-                ", ".join(row.name for row in results.table(base.scores.student) if (row.student or 0) > 0) or "none"
-            )
-            told = f"{name} is {theirs:g} with the recipe as it is"
-            raise UsageError(f"{told}: --metric takes one above 0 that has a better side, of {known}")
-        if not ours > 0:
+            known = [row.name for row in results.table(base.scores.student) if (row.student or 0) > 0]
+            told = f"{name} is {theirs:g} with the recipe as it is: --metric takes one above 0 that has a better side"
+            raise UsageError(f"{told}, of {', '.join(known) or 'none'}")
+        if not ours > 0 and higher:
             return math.inf
+        if not ours > 0:
+            raise UsageError(f"{name} is {ours:g} with {run.path.name}: a metric that is tuned for stays above 0")
         logs.append(math.log(ours / theirs) * (-1 if higher else 1))
     return statistics.fmean(logs)
 
