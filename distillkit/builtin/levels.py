@@ -143,6 +143,8 @@ def toward(net: Any, r: float) -> dict[str, float]:
 
 def own_noise(z: Tensor, seed: int) -> Callable[[int], Tensor]:
     """Unit normal noise of the shape of z for each step in order; row i depends on (seed, z[i]) alone."""
+    if z.is_meta:  # under `distillkit plan`
+        return lambda i: torch.empty_like(z)
     keys = [fold(seed, "churn", row.numpy().tobytes().hex()) for row in z.detach().float().cpu()]
     generators = [torch.Generator(z.device).manual_seed(key) for key in keys]
 

@@ -162,6 +162,16 @@ def test_sid_costs_eleven_forward_passes_with_micro_batches_too(recipe: Callable
         assert stage.flops == pytest.approx(stage.cost.flops / BATCH * 1000)
 
 
+def test_a_student_of_several_steps_costs_their_passes_whose_noise_is_its_own(
+    recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Forward and backward once more in the generator's turn, forward once more in the fake score's."""
+    one, two = (
+        planned(recipe("sid"), tmp_path, *sets) for sets in ((), ("sample={use='few-step', sigmas=[80.0, 1.0]}",))
+    )
+    assert (two.cost.flops - one.cost.flops) / BATCH / one.forward == pytest.approx(4, rel=0.02)
+
+
 def test_a_term_on_the_whole_batch_costs_one_more_forward_pass_with_micro_batches(
     recipe: Callable[..., Path], tmp_path: Path
 ) -> None:
