@@ -47,7 +47,7 @@ def main(folder: str = "runs") -> None:
     found = json.loads((runs / f"study-{study['name']}" / "study.json").read_text())
     kept = {row["label"]: row for row in json.loads(path.read_text())["rows"]} if path.exists() else {}
     rows = [read_cell(cell, runs, kept.get(cell["label"])) for cell in found["cells"]]
-    path.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+    path.write_text('{"rows": [\n' + ",\n".join(map(json.dumps, rows)) + "\n]}\n")  # a cell is a line
     (HERE / "results" / "methods.md").write_text(methods_page.page(rows))
 
 
@@ -66,7 +66,7 @@ def read_cell(cell: dict[str, Any], runs: Path, kept: Row | None) -> Row:
         else:
             seeds[seed] = finished(one, runs)
             print(cell["label"], seed, "read", flush=True)
-    known = kept["cost"] if kept and seeds.items() >= old.items() else {}
+    known = kept["cost"] if kept and seeds.items() >= old.items() and kept["cost"].get("images/s", 1) else {}
     cost = known or (costs(recipe, runs) if seeds else {})
     return {"label": cell["label"], "seeds": seeds, "missing": missing, "cost": cost}
 

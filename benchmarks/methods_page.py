@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -37,8 +38,8 @@ INTRODUCTION = (
     "Conditional 8x8 digits, one network call unless a recipe's name says more, the shipped recipes as they are, mean "
     "and spread over seeds of student and teacher. Made by `distillkit study benchmarks/methods.toml` and "
     "`python benchmarks/methods.py runs`; every number is in methods.json. F is a forward pass of the student; seconds "
-    "are CPU time on one thread, by the images per second of the last table. What there is to say of single methods is "
-    "in [methods_notes.md](methods_notes.md)."
+    "are CPU time on one thread, by the images per second of the last table, where that was measured. What there is to "
+    "say of single methods is in [methods_notes.md](methods_notes.md)."
 )
 ENDS = (
     "Of the student that a run keeps: the last, or the best on the way where the recipe has `keep_best`. Within: FD at "
@@ -132,7 +133,9 @@ def thousands(measured: Sequence[Row]) -> str:
 
 
 def seconds(one: Row, row: Row) -> float:
-    return float(1000 * one["kimg"] / row["cost"]["images/s"])
+    """Of training so far; inf where the speed is yet to be measured, beside the others on an idle machine."""
+    speed = row["cost"]["images/s"]
+    return float(1000 * one["kimg"] / speed) if speed else math.inf
 
 
 def steps(rows: Sequence[Row]) -> str:
@@ -151,8 +154,9 @@ def shown(measured: Sequence[Row]) -> list[str]:
 
 def costs(row: Row) -> list[str]:
     cost, last = row["cost"], max((one["end"] for one in row["seeds"].values()), key=lambda one: one["kimg"])
-    return [row["label"], f"{cost['F']:.2f}", f"{cost['MB']:.0f}", f"{cost['images/s']:.0f}",
-            f"{seconds(last, row):.0f}", str(cost["lines"])]  # fmt: skip
+    speed, whole = cost["images/s"], seconds(last, row)
+    times = [f"{value:.0f}" if value and math.isfinite(value) else "-" for value in (speed, whole)]
+    return [row["label"], f"{cost['F']:.2f}", f"{cost['MB']:.0f}", *times, str(cost["lines"])]
 
 
 def spread(values: Sequence[float], form: str = "{:.3f}") -> str:
