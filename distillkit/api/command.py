@@ -19,9 +19,9 @@ class Command(Component):
 
     kind = "command"
     own: ClassVar[tuple[str, ...]] = (  # names that are distillkit's
-        "run", "check", "check-teacher", "plan", "study", "launch", "watch", "compare", "report", "eval", "sample",
-        "export", "recipes", "data", "assets", "convert", "push", "pull", "completion", "plugins", "new", "schema",
-        "doctor",
+        "run", "check", "check-teacher", "plan", "study", "tune", "launch", "watch", "compare", "report", "eval",
+        "sample", "export", "recipes", "data", "assets", "convert", "push", "pull", "completion", "plugins", "new",
+        "schema", "doctor",
     )  # fmt: skip
 
     def add(self, parser: ArgumentParser) -> None:

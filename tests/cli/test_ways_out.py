@@ -89,6 +89,8 @@ MISTAKES: dict[str, tuple[int, str]] = {
     "run study.toml": (2, "distillkit study study.toml"),
     "study gaussians_sid": (2, "distillkit run gaussians_sid"),
     "study recipe.toml": (2, "distillkit run recipe.toml"),
+    "study gaussians_sid --claim": (2, "distillkit run gaussians_sid"),
+    "tune gaussians_sid --vary run.batch=32": (2, "KEY=LOW..HIGH or KEY=A|B|C"),
     "study no_seeds.toml": (2, "no_seeds.toml:3 seeds must not be empty"),
     "run typed.toml": (2, "without quotes: 100"),
     "run not_toml.toml": (2, "not_toml.toml:2 not TOML"),
