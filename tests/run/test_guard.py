@@ -124,9 +124,11 @@ def test_healthy_points_are_finished(points: Callable[..., Path]) -> None:
 
 
 def test_too_high_a_learning_rate_is_named(points: Callable[..., Path], capsys: pytest.CaptureFixture) -> None:
+    """By which signs, and how soon, is another thing on every machine: such a run has no bits that stay."""
     code, folder = run(points(generator={"optimizer": {"lr": 3.0}}))
     assert (code, end(folder)["reason"]) == (0, "collapsed")
-    assert named_at(capsys.readouterr().err, "worse than one step") <= 3 * EVERY + 0.01
+    shown = capsys.readouterr().err
+    assert "collapsed" in shown and any(sign.partition(":")[0] in shown for sign in end(folder)["signs"])
 
 
 @pytest.mark.parametrize(
