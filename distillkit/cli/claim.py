@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 
 from rich.padding import Padding
 from rich.text import Text
@@ -18,11 +16,9 @@ from distillkit.study.judge import Judged
 from distillkit.study.plan import Study
 from distillkit.study.queue import Queue
 from distillkit.study.results import write_text
-from distillkit.study.whole import Show, problems
-from distillkit.study.work import Progress
+from distillkit.study.whole import Screen, problems
 
 STYLES = {"holds": "green", "refuted": "red", "open": "yellow", "waiting": "dim"}
-Screen = Callable[[Sequence[Progress]], AbstractContextManager[Show]]
 
 
 def main(study: Study, args: Namespace, screen: Screen, queue: Queue | None) -> int:

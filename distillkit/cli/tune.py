@@ -89,8 +89,9 @@ def different(args: Namespace, recipe: Recipe, points: Sequence[tuple[str, ...]]
     Raises RecipeProblems for a key or value that cannot be, before anything runs; UsageError where none is left.
     """
     found: dict[str, tuple[str, ...]] = {}
+    catalog = Catalog.installed()  # a look at all that is installed, once
     for point in points:
-        made = read(args.recipe, [*args.sets, *point], Catalog.installed())
+        made = read(args.recipe, [*args.sets, *point], catalog)
         found.setdefault(repr(tables(made)), from_there(made, point, folder))
     found.pop(repr(tables(recipe)), None)
     if not found:

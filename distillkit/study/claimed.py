@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from pathlib import Path
 
 from attrs import evolve, field, frozen
@@ -16,7 +15,7 @@ from distillkit.study.judge import Judged, check, judge
 from distillkit.study.plan import Study
 from distillkit.study.queue import Queue
 from distillkit.study.record import LOST, Record, Row
-from distillkit.study.whole import Show, folder
+from distillkit.study.whole import Screen, Show, folder
 from distillkit.study.work import DONE, Progress, found, look, work
 
 
@@ -34,7 +33,7 @@ class Claimed:
 
 
 def claimed(
-    study: Study, runs: Path, out: Path | None, screen: Callable[[Sequence[Progress]], AbstractContextManager[Show]],
+    study: Study, runs: Path, out: Path | None, screen: Screen,
     *, at_once: int = 1, queue: Queue | None = None, start: bool = True,
 ) -> Claimed:  # fmt: skip
     """Run what the record lacks, seed after seed, until all claims are decided at a look, or the budget is used.

@@ -10,7 +10,6 @@ import math
 import statistics
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +25,12 @@ from distillkit.registry import Catalog
 from distillkit.study.claim import IMAGES
 from distillkit.study.claimed import Claimed, claimed
 from distillkit.study.plan import read
-from distillkit.study.whole import Show, problems, whole
-from distillkit.study.work import DONE, Progress, found
+from distillkit.study.whole import Screen, problems, whole
+from distillkit.study.work import DONE, found
 
 ITSELF = "as it is"
 BEST = "tuned"
 MEASURED = 16  # times on the way, of those that fresh seeds decide between
-Screen = Callable[[Sequence[Progress]], AbstractContextManager[Show]]
 
 
 @frozen

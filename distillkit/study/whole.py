@@ -15,10 +15,11 @@ from distillkit.study.results import Results, write_results
 from distillkit.study.work import DONE, Progress, look, took, work
 
 Show = Callable[[Sequence[Progress]], None]
+Screen = Callable[[Sequence[Progress]], AbstractContextManager[Show]]  # is given the plan
 
 
 def whole(
-    study: Study, runs: Path, out: Path | None, screen: Callable[[Sequence[Progress]], AbstractContextManager[Show]],
+    study: Study, runs: Path, out: Path | None, screen: Screen,
     *, at_once: int = 1, queue: Queue | None = None, start: bool = True, collapsed: bool = False,
 ) -> tuple[list[Progress], Results]:  # fmt: skip
     """Run what is missing and compare all; `screen` is given the plan, `start` = False: nothing is run.
