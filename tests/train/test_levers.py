@@ -19,6 +19,7 @@ from distillkit.testing.ranks import simulated
 from distillkit.testing.training import copied, differences, gradients, run, weights
 from distillkit.train import adam8, compiled, levers, snapshot
 from distillkit.train.levers import LEVERS
+from distillkit.train.ranks.alone import Ranks
 from distillkit.train.state import State
 
 UNET = {"use": "edm-ddpmpp", "model_channels": 8, "channel_mult": [1], "num_blocks": 1, "attn_resolutions": [8]}
@@ -63,8 +64,21 @@ def tables(*keys: str, **more: Any) -> dict[str, Any]:
     return found
 
 
+def built(*keys: str, ranks: Ranks | None = None, **more: Any) -> State:
+    """A state with these levers pulled, whose fake score is not the teacher's.
+
+    As SiD begins it is, and the generator's gradient is the rounding of their difference: whose, no tolerance can ask.
+    """
+    state = toys.toy_state(ranks, **tables(*keys, **more))
+    drawn = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for weight in state.networks["fake_score"].parameters():
+            weight.add_(0.1 * torch.randn(weight.shape, generator=drawn).to(weight))
+    return state
+
+
 def trained(*keys: str, **more: Any) -> State:
-    return run(toys.toy_state(**tables(*keys, **more)), ITERATIONS)
+    return run(built(*keys, **more), ITERATIONS)
 
 
 @cache
@@ -76,7 +90,7 @@ def without(precision: str, *keys: str) -> State:
 @cache
 def begun() -> dict[str, Tensor]:
     """Weights that nothing has trained yet."""
-    return weights(toys.toy_state(**SID))
+    return weights(built())
 
 
 def alike(one: State, other: State, tolerance: float) -> None:
@@ -87,8 +101,8 @@ def alike(one: State, other: State, tolerance: float) -> None:
         assert (ours[name].double() - theirs[name].double()).norm() <= tolerance * way, name
 
 
-def ranks_of(size: int, **tables: Any) -> State:
-    return simulated(size, lambda ranks: run(toys.toy_state(ranks, **tables), ITERATIONS))[0]
+def ranks_of(size: int, *keys: str, **more: Any) -> State:
+    return simulated(size, lambda ranks: run(built(*keys, ranks=ranks, **more), ITERATIONS))[0]
 
 
 FP32 = {"run": {"precision": "fp32"}}
@@ -120,13 +134,13 @@ def test_with_micro_batches_too(key: str) -> None:
 @pytest.mark.parametrize("key", KEYS)
 def test_on_two_processes_too(key: str) -> None:
     precision, tolerance, both = setting(key)
-    alike(ranks_of(2, **tables(key, **precision)), without(precision["run"]["precision"], *both), tolerance)
+    alike(ranks_of(2, key, **precision), without(precision["run"]["precision"], *both), tolerance)
 
 
 @pytest.mark.parametrize("key", [key for key in KEYS if not setting(key)[2]])
 def test_in_bf16_gradients_are_no_further_from_those_of_float64(key: str) -> None:
     def of(*keys: str, **more: Any) -> list[tuple[str, Tensor]]:
-        return [(name, g.double()) for name, g in gradients(toys.toy_state(**tables(*keys, **more)))]
+        return [(name, g.double()) for name, g in gradients(built(*keys, **more))]
 
     for (name, exact), (_, plain), (_, ours) in zip(of(**FP64), of(**BF16), of(key, **BF16), strict=True):
         assert (ours - exact).norm() <= 1.5 * (plain - exact).norm(), name
@@ -136,7 +150,7 @@ def test_in_bf16_gradients_are_no_further_from_those_of_float64(key: str) -> Non
 def test_a_run_that_was_interrupted_goes_on_to_the_same_bits(key: str) -> None:
     precision, _, _ = setting(key)
     through = trained(key, **precision)
-    halfway = run(toys.toy_state(**tables(key, **precision)), 1)
+    halfway = run(built(key, **precision), 1)
     resumed = toys.toy_state(**tables(key, **precision))
     snapshot.restore(resumed, *copied(halfway))
     assert not differences(copied(run(resumed, ITERATIONS - 1)), copied(through))
