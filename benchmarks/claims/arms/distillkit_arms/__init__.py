@@ -1,0 +1,1 @@
+"""Arms of the studies in benchmarks/claims that no plugin offers."""
