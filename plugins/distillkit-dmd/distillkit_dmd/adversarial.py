@@ -37,8 +37,8 @@ from distillkit.api import (
 )
 from distillkit.noise import SIGMA_MIN, fold
 from distillkit_dmd.classifier import classifier_for
-from distillkit_dmd.config import OptimizerConfig
-from distillkit_dmd.dmd import T, grid_sigma
+from distillkit_dmd.config import OptimizerConfig, T
+from distillkit_dmd.dmd import grid_sigma
 
 
 class Adversarial(AuxiliaryLoss):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
-from distillkit.api import Denoiser, EncoderFeatures, State, UsageError
+from distillkit.api import DenoisedFeatures, Denoiser, EncoderFeatures, State, UsageError
 
 
 class Head(nn.Sequential):
@@ -55,13 +57,33 @@ class Classifier(nn.Module):
         return torch.cat([head(features[i]) for head, i in zip(self.heads, self.taps, strict=True)], 1)
 
 
-def classifier_for(state: State, network: object, taps: tuple[int, ...], seed: int) -> Classifier:
-    """A classifier of random weights on the encoder of `network`. Raises UsageError if it has none."""
+def logits_at(network: object, classifier: object, y: Tensor, sigma: Tensor, labels: Tensor | None) -> Tensor:
+    """Logits [N, taps] of images with noise y [N,C,H,W], by the encoder of `network`."""
+    maps = cast(EncoderFeatures, network).encoder_features(y, sigma, labels)
+    return cast(Tensor, cast(Classifier, classifier)(maps))
+
+
+def logits_beside(
+    network: object, classifier: object, y: Tensor, sigma: Tensor, labels: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """D [N,C,H,W] of y and the logits [N, taps], from one pass of `network`."""
+    D, maps = cast(DenoisedFeatures, network).denoised_features(y, sigma, labels)
+    return D, cast(Tensor, cast(Classifier, classifier)(maps))
+
+
+def classifier_for(state: State, network: object, taps: tuple[int, ...], seed: int, both: bool = False) -> Classifier:
+    """A classifier of random weights on the encoder of `network`; `both`: its D comes from the same pass.
+
+    Raises UsageError if it has none, or no such pass.
+    """
     if not isinstance(network, EncoderFeatures):
         name = "a teacher in closed form" if network is None else type(network).__name__
         raise UsageError(
             f'a classifier needs the encoder of a U-Net, and {name} has none: take an "edm-*" network, or no GAN'
         )
+    if both and not isinstance(network, DenoisedFeatures):
+        name = type(network).__name__
+        raise UsageError(f"generator_loss.shared_pass needs a network with `denoised_features`: {name} has none")
     x = torch.zeros(1, *state.dataset.shape, device=state.device, dtype=state.dtype)
     with torch.no_grad():
         shapes = [(f.shape[1], f.shape[2]) for f in network.encoder_features(x, 1.0)]

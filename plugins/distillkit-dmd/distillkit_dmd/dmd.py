@@ -24,10 +24,7 @@ from torch import Tensor
 
 from distillkit.api import Denoise, GeneratorLoss, State, Step, Turn, field, frozen, ge, gt, hookimpl
 from distillkit.noise import denoising_loss, rho_grid
-from distillkit_dmd.config import NoiseConfig, SharedConfig
-
-T = 1000  # noise levels
-
+from distillkit_dmd.config import NoiseConfig, SharedConfig, T
 
 MATCHING = (
     "Half the squared difference of both scores, in units of the denoising error. It is 0 at first, where the fake "

@@ -22,56 +22,16 @@ Source: arXiv:2405.14867 in the form of its authors' code (github.com/tianweiy/D
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from distillkit.api import (
-    Denoise,
-    DenoisedFeatures,
-    EncoderFeatures,
-    State,
-    Step,
-    Turn,
-    UsageError,
-    added_later,
-    deep_iterable,
-    field,
-    frozen,
-    ge,
-    gt,
-    hookimpl,
-    in_,
-    le,
-    optional,
-    record_logits,
-    rollout_of,
-)
+from distillkit.api import Denoise, State, Step, Turn, hookimpl, record_logits, rollout_of
 from distillkit.noise import fold
-from distillkit_dmd.classifier import Classifier, Guidance, classifier_for
-from distillkit_dmd.config import SharedConfig
-from distillkit_dmd.dmd import MATCHING, Dmd, T, drawn, grid_sigma
-
-
-def _one_range(instance: Any, attribute: Any, value: str | None) -> None:
-    if value and instance.diffusion_gan_max_timestep != T:
-        raise ValueError(
-            "'critic_noise' draws the GAN's t like those of the matching loss: no 'diffusion_gan_max_timestep' then"
-        )
-
-
-def _needs_gan(instance: Any, attribute: Any, value: float | None) -> None:
-    if value is not None and not instance.gan:
-        raise ValueError("'classifier_lr' is of a classifier, and gan = false has none")
-
-
-def _same_noise(instance: Any, attribute: Any, value: bool) -> None:
-    if value and not (instance.gan and instance.critic_noise and instance.features == "fake_score"):
-        raise ValueError(
-            "'shared_pass' takes the classifier's features from the fake score's own pass: it needs gan = true,"
-            ' features = "fake_score", and one noise for both, critic_noise = "matching"'
-        )
+from distillkit_dmd.classifier import Guidance, classifier_for, logits_at, logits_beside
+from distillkit_dmd.config import Dmd2Config, T
+from distillkit_dmd.dmd import MATCHING, Dmd, drawn, grid_sigma
 
 
 class Dmd2(Dmd):
@@ -102,37 +62,8 @@ class Dmd2(Dmd):
         "the classifier wins.",
     }
 
-    @frozen(kw_only=True)
-    class Config(SharedConfig):
-        dfake_gen_update_ratio: int = field(default=5, validator=ge(1))  # iterations per update of the generator
-        update: str = field(default="every", validator=in_(("every", "alternate")))
-        """iterations in which critics train: every one, or those without the generator, as FastGen's"""
-        gan: bool = True  # train the classifier; false: distribution matching alone
-        gen_cls_loss_weight: float = field(default=3e-3, validator=ge(0))
-        """weight of the GAN's loss of the generator, in (c)"""
-        guidance_cls_loss_weight: float = field(default=1e-2, validator=ge(0))
-        """weight of the classifier's loss, in (d)"""
-        diffusion_gan_max_timestep: int = field(default=T, validator=[ge(1), le(T)])
-        """time steps, of 1000, from which the noise of the classifier's images is drawn"""
-        features: str = field(default="fake_score", validator=in_(("fake_score", "teacher")))
-        """network whose features the classifier sees; "teacher": FastGen's"""
-        taps: tuple[int, ...] = field(default=(), validator=deep_iterable(ge(1)))
-        """resolutions of the feature maps that the classifier sees; none given: the bottleneck"""
-        critic_noise: str | None = field(default=None, validator=[optional(in_(("matching",))), _one_range])
-        """with "matching": t of (7) in all losses, one t and n for all those of an image; FastGen's"""
-        shared_pass: bool = field(default=False, validator=_same_noise, metadata=added_later(as_before=False))
-        """with critic_noise "matching": features of generated images from the fake score's own pass over them"""
-        classifier_lr: float | None = field(default=None, validator=[optional(gt(0)), _needs_gan])
-        """learning rate of an optimizer of the classifier's own, as in FastGen; unset: it shares the fake score's"""
-        rollout: str | None = field(default=None, validator=optional(in_(("noise", "data"))))
-        """several steps, those of the sampler few-step: x is of a random one, made from noise by those before it, or
-        from real images with its noise; unset: x is what the sampler makes"""
-        lr: float = field(default=2e-6, validator=gt(0))
-        """learning rate of the fake score; 5e-7: the last stage on ImageNet"""
-        warmup_kimg: float = field(default=20.0, validator=ge(0))
-        """images in which lr rises linearly from 0; published: 500 / 7 steps of 280"""
-
-    config: Config
+    Config = Dmd2Config  # type: ignore[assignment] # in config.py
+    config: Dmd2Config
 
     @hookimpl
     def setup(self, state: State) -> None:
@@ -140,15 +71,13 @@ class Dmd2(Dmd):
         self.fake_score = state.copy_of("teacher")
         self.features = self.fake_score if c.features == "fake_score" else state.teacher and state.teacher.network
         seed = fold(state.seed, "classifier", "init")
-        self.classifier = classifier_for(state, self.features, c.taps, seed) if c.gan else None
-        if c.shared_pass and not isinstance(self.fake_score, DenoisedFeatures):
-            name = type(self.fake_score).__name__
-            raise UsageError(f"generator_loss.shared_pass needs a network with `denoised_features`: {name} has none")
+        self.classifier = classifier_for(state, self.features, c.taps, seed, both=c.shared_pass) if c.gan else None
         if c.rollout is not None:  # one step for all images where the calls before it cost time; else one for each
             how = {"start": c.rollout, "drawn": "batch" if c.rollout == "noise" else "row"}
             self.rollout = rollout_of(state, f'generator_loss.rollout = "{c.rollout}"', **how)
         critics = self.add_critics(state)
-        state.turns = [Turn(name="generator", trains=("generator",), losses=("generator_loss",), every=self.ratio)]
+        every = c.dfake_gen_update_ratio
+        state.turns = [Turn(name="generator", trains=("generator",), losses=("generator_loss",), every=every)]
         state.turns += self.guidance_turns(critics)
 
     def add_critics(self, state: State) -> tuple[str, ...]:
@@ -161,18 +90,11 @@ class Dmd2(Dmd):
         state.add_network("classifier", self.classifier, c.optimizer(c.classifier_lr))
         return "fake_score", "classifier"
 
-    @property
-    def ratio(self) -> int:
-        return self.config.dfake_gen_update_ratio
-
     def guidance_turns(self, critics: tuple[str, ...]) -> list[Turn]:
         """Every iteration; "alternate": all but the generator's."""
-        if self.config.update == "every" or self.ratio == 1:
-            return [Turn(name="guidance", trains=critics, same_images_as="generator")]
-        return [
-            Turn(name="guidance", trains=critics, every=self.ratio, first=i, same_images_as="generator")
-            for i in range(1, self.ratio)
-        ]
+        n = self.config.dfake_gen_update_ratio
+        every, first = (n, range(1, n)) if self.config.update == "alternate" and n > 1 else (1, range(1))
+        return [Turn(name="guidance", trains=critics, every=every, first=i, same_images_as="generator") for i in first]
 
     @hookimpl
     def critic_loss(self, state: State, step: Step) -> Tensor:  # type: ignore[override] # hooks take what they need
@@ -221,12 +143,8 @@ class Dmd2(Dmd):
     def both(self, step: Step, sigma: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
         """D_fake [N,C,H,W] and l [N, taps] at x + sigma n, from one pass of the fake score."""
         self.fake_score.eval()  # dropout is off in DMD
-        network = cast(DenoisedFeatures, self.fake_score)
-        D_fake, maps = network.denoised_features(step.x + sigma * n, sigma, step.labels)
-        return D_fake, cast(Classifier, self.classifier)(maps)
+        return logits_beside(self.fake_score, self.classifier, step.x + sigma * n, sigma, step.labels)
 
     def logits(self, y: Tensor, labels: Tensor | None, sigma: Tensor, n: Tensor) -> Tensor:
         """l(y) [N, taps] of images y [N,C,H,W] with the noise sigma n."""
-        maps = cast(EncoderFeatures, self.features).encoder_features(y + sigma * n, sigma, labels)
-        logits: Tensor = cast(Classifier, self.classifier)(maps)
-        return logits
+        return logits_at(self.features, self.classifier, y + sigma * n, sigma, labels)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from distillkit_dmd.dmd import Dmd, T, grid_sigma, matching_gradient
+from distillkit_dmd.config import T
+from distillkit_dmd.dmd import Dmd, grid_sigma, matching_gradient
 from distillkit_dmd.dmd2 import Dmd2
 from hypothesis import given, settings
 from hypothesis import strategies as st

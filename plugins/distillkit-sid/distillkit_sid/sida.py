@@ -24,24 +24,20 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from distillkit.api import (
-    INFINITE,
     Denoise,
     EncoderDecoder,
     ForcedNormalization,
     State,
     Step,
     UsageError,
-    added_later,
-    field,
-    frozen,
-    ge,
-    gt,
     hookimpl,
     record_logits,
 )
 from distillkit.noise import edm_weight
-from distillkit_sid.config import SharedConfig
-from distillkit_sid.sid import Sid, alternating, joint, no_augment, sid_loss, sid_weight
+from distillkit_sid.config import SidaConfig
+from distillkit_sid.rows import finite_rows
+from distillkit_sid.sid import Sid, sid_loss, sid_weight
+from distillkit_sid.turns import alternating, joint, more_than
 
 FAKE_AND_ADVERSARY = (
     "Denoising error of the fake score and the discriminator's loss: as noisy as that is, without a trend. A rise "
@@ -70,25 +66,8 @@ class Sida(Sid):
         "digits). A rise for good says that the discriminator wins.",
     }
 
-    @frozen(kw_only=True)
-    class Config(SharedConfig):
-        alpha: float = field(default=1.0, validator=ge(0))
-        """weight of the correction in the generator's loss; the paper tried 1.2 as well"""
-        lsd: float = field(default=1.0, validator=ge(0))  # scale of the discriminator's loss; 100: EDM2
-        lsg_gan: float = field(default=0.01, validator=ge(0))  # scale of the generator's adversarial loss
-        clip_value: float = field(default=1.0, validator=gt(0), metadata=INFINITE)
-        """largest value of each entry of the fake score's gradients; inf: any"""
-        generator_after_kimg: float = field(default=100.0, validator=ge(0))
-        """images after which the generator trains; 0: at once"""
-        gan_after_kimg: float = field(default=200.0, validator=ge(0))
-        """images after which the generator's loss has its adversarial half"""
-        force_normalization: bool = True  # EDM2: training sets the generator's weights to a norm of 1; false: size s
-        fake_force_normalization: bool = field(default=False, metadata=added_later(as_before=True))
-        """EDM2: the fake score's too, as `sid` does; published: never"""
-        shared_forward: bool = field(default=False, validator=no_augment, metadata=added_later(as_before=False))
-        """one turn for all losses, on the same images: 9 passes of work and 3 of the encoder instead of 11 and 3"""
-
-    config: Config
+    Config = SidaConfig  # type: ignore[assignment] # in config.py
+    config: SidaConfig
 
     @hookimpl
     def setup(self, state: State) -> None:
@@ -125,7 +104,7 @@ class Sida(Sid):
             D_fake, l_fake = self.unet.encoder_decoder(y + n, sigma, step.labels, labels_y)
         l_real = self.unet.encoder(y_real + n, sigma, step.labels, labels_real)
         outputs = D_fake, l_fake, l_real, self.expected_error(sigma)
-        (y, D_fake, l_fake, l_real, u), keep = self.finite_rows(state, y, *outputs)
+        (y, D_fake, l_fake, l_real, u), keep = finite_rows(state, c.drops, y, *outputs)
         L_bce = (bce(step, l_real, 1, keep) + bce(step, l_fake, 0, keep)) / 2
         L_D = (edm_weight(sigma) / u.exp()).flatten() * keep * L_bce
         state.record("loss/discriminator", L_D.mean())
@@ -140,7 +119,7 @@ class Sida(Sid):
         x, sigma, x_sigma, (D_fake, l_fake) = shared or self.noisy_pass(step, self.unet.encoder_decoder)
         D_real = teacher_score(x_sigma, sigma, step.labels)
         u = self.expected_error(sigma).detach()
-        (x, D_real, D_fake, l_fake, u), keep = self.finite_rows(state, x, D_real, D_fake, l_fake, u)
+        (x, D_real, D_fake, l_fake, u), keep = finite_rows(state, c.drops, x, D_real, D_fake, l_fake, u)
         w = sid_weight(x, D_real, c.w_min) * u.exp()
         L_sid = c.lsg * sid_loss(x, D_real, D_fake, c.alpha, w).flatten(1).sum(1)
         if step.nimg <= c.gan_after_kimg * 1000:
@@ -157,11 +136,6 @@ def bce(step: Step, logits: Tensor, target: int, keep: Tensor) -> Tensor:
     """
     loss = softplus(-logits if target else logits).flatten(1).mean(1)
     return step.mean(loss, keep)
-
-
-def more_than(kimg: float) -> float:
-    """`Turn.start_kimg` of a turn that waits until more than `kimg` were seen: half an image later. 0: at once."""
-    return kimg + 0.0005 if kimg else 0.0
 
 
 def set_normalization(network: object, key: str, on: bool, default: bool) -> None:
