@@ -148,6 +148,14 @@ def test_the_loss_and_its_gradients_are_the_references(data: Data, tag: str) -> 
             torch.testing.assert_close(found, data[f"{tag}_{key}"].mean(), **CLOSE)
 
 
+def test_the_denoising_loss_counts_by_its_factor(data: Data) -> None:
+    none, part, whole = (
+        Case(data, "ctm_dsm", dsm=factor).total(*(denoised(data, "ctm_dsm") if factor else [])).detach()
+        for factor in (0.0, 0.3, 1.0)
+    )
+    torch.testing.assert_close(part - none, 0.3 * (whole - none), **CLOSE)
+
+
 @pytest.mark.parametrize("tag", CASES)
 def test_noise_levels_and_the_two_ways_are_the_references(data: Data, tag: str) -> None:
     case, asked = CASES[tag](data), []
