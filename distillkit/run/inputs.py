@@ -54,6 +54,12 @@ def changes(run: RunDir, recipe: Recipe, parents: Mapping[str, Path]) -> list[st
     return told
 
 
+def parent(run: RunDir, table: str) -> Path | None:
+    """Where the run that it started a table from lay, as it noted it; None: it noted none."""
+    at = (run.info[NOTE].get(f"{table}.from") or {}).get("at") if known(run) else None
+    return Path(at).parent if isinstance(at, str) else None
+
+
 def known(run: RunDir) -> bool:
     """Whether the run has noted its inputs: those of 0.1.0 have not."""
     notes = run.info.get(NOTE)

@@ -105,7 +105,9 @@ def teachers(run: RunDir, recipe: Recipe, catalog: Catalog) -> dict[str, Outcome
     if file is None:
         return {}
     wanted = graph(run.path / file, (), catalog, None)[-1].fingerprint
-    for path in sorted(run.path.parent.glob("*/resolved.toml"), reverse=True):
+    noted, beside = inputs.parent(run, "teacher_score"), sorted(run.path.parent.glob("*/resolved.toml"), reverse=True)
+    # First where it was: each other one costs a look at its recipe, and there may be hundreds.
+    for path in sorted(beside, key=lambda path: noted is None or path.parent.name != noted.name):
         if _is(wanted, path, catalog) and (found := RunDir.open(path.parent)).ended:
             return {"teacher_score": Outcome.of(found, reused=True)}
     raise UsageError(f"the teacher of {run.path} has no finished run beside it: distillkit run {run.path / file}")

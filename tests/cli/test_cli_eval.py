@@ -11,6 +11,7 @@ import pytest
 
 from distillkit.cli.main import main
 from distillkit.disk import manifest
+from distillkit.run import measure
 from distillkit.testing import tiny_recipe
 
 SAME: dict = {"run": {"seed": 3}, "sample": {"use": "few-step", "sigmas": [80.0, 1.0]}}
@@ -65,6 +66,17 @@ def test_a_run_of_another_version_is_measured_too(runs: Path) -> None:
     for path in runs.glob("*/result"):
         manifest.seal(path)
     assert main(["eval", str(runs / "0002-student")]) == 0
+
+
+def test_its_teacher_is_found_without_a_look_at_all_other_runs(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(runs / "0002-student", runs / "0003-student")
+    looked, is_ = [], measure._is
+    monkeypatch.setattr(measure, "_is", lambda wanted, path, catalog: looked.append(path) or is_(wanted, path, catalog))
+    assert main(["eval", str(runs / "0002-student")]) == 0
+    assert [path.parent.name for path in looked] == ["0001-teacher"]
+    (runs / "0001-teacher").rename(runs / "0001-moved")
+    assert main(["eval", str(runs / "0002-student")]) == 0
+    assert len(looked) == 4
 
 
 def test_keys_of_a_metric_can_be_set(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
