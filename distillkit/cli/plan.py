@@ -150,7 +150,7 @@ def show(stage: Stage, out: Console) -> None:
         bytes_held = kept, turn.gradients, max(turn.peak - kept - turn.gradients, 0), turn.peak
         turns.add_row(
             turn.name,
-            str(turn.every),
+            f"{turn.every}{', at first' * turn.over}",
             fit.size(turn.flops / cost.batch, "FLOP"),
             *(fit.size(part, "B") for part in bytes_held),
         )

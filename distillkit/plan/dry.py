@@ -33,6 +33,7 @@ class TurnCost:
     flops: float  # over the whole batch
     peak: float  # bytes alive at most, with all that is kept between turns
     gradients: int  # bytes of them
+    over: bool = False  # it comes in the beginning of a run alone: a warm-up
 
 
 @frozen(kw_only=True)
@@ -50,8 +51,8 @@ class Cost:
 
     @property
     def flops(self) -> float:
-        """FLOPs of one iteration, averaged over turns that come every so often."""
-        return sum(turn.flops / turn.every for turn in self.turns)
+        """FLOPs of one iteration after all warm-ups, averaged over turns that come every so often."""
+        return sum(turn.flops / turn.every for turn in self.turns if not turn.over)
 
 
 def build(recipe: Recipe, cards: Mapping[str, Card], catalog: Catalog, live: Live) -> State:
@@ -131,4 +132,7 @@ def _take(state: State, live: Live, turn: Turn) -> TurnCost:
     live.restart()
     turns.take(state, turn)
     gradients = sum(p.nbytes for name in turn.trains for p in state.updaters[name].params)
-    return TurnCost(name=turn.name, every=turn.every, flops=live.flops, peak=live.peak, gradients=gradients)
+    over = turn.stop_kimg is not None and state.nimg >= turn.stop_kimg * 1000
+    return TurnCost(
+        name=turn.name, every=turn.every, flops=live.flops, peak=live.peak, gradients=gradients, over=over
+    )  # fmt: skip

@@ -162,6 +162,12 @@ def test_sid_costs_eleven_forward_passes_with_micro_batches_too(recipe: Callable
         assert stage.flops == pytest.approx(stage.cost.flops / BATCH * 1000)
 
 
+def test_a_warm_up_is_no_part_of_later_iterations(recipe: Callable[..., Path], tmp_path: Path) -> None:
+    none, some = (planned(recipe("rcm"), tmp_path, f"generator_loss.tangent_warmup={n}") for n in (0, 2))
+    assert [turn.name for turn in some.cost.turns if turn.over] == ["warmup"]
+    assert some.cost.flops == pytest.approx(none.cost.flops, rel=1e-3)
+
+
 def test_a_student_of_several_steps_costs_their_passes_whose_noise_is_its_own(
     recipe: Callable[..., Path], tmp_path: Path
 ) -> None:
