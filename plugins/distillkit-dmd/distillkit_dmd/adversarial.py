@@ -36,7 +36,7 @@ from distillkit.api import (
     record_logits,
 )
 from distillkit.noise import SIGMA_MIN, fold
-from distillkit_dmd.classifier import classifier_for
+from distillkit_dmd.classifier import classifier_for, logits_at
 from distillkit_dmd.config import OptimizerConfig, T
 from distillkit_dmd.dmd import grid_sigma
 
@@ -110,6 +110,4 @@ class Adversarial(AuxiliaryLoss):
         else:
             t = step.uniform(c.flow_from, 1.0)
             sigma = ((1 - t) / t).clamp(min=SIGMA_MIN)
-        maps = self.features.encoder_features(y + sigma * step.randn_like(y), sigma, labels)
-        logits: Tensor = self.classifier(maps)
-        return logits
+        return logits_at(self.features, self.classifier, y + sigma * step.randn_like(y), sigma, labels)

@@ -39,7 +39,7 @@ from distillkit.api import (
     record_logits,
 )
 from distillkit.noise import fold
-from distillkit_dmd.classifier import classifier_for
+from distillkit_dmd.classifier import classifier_for, logits_at
 from distillkit_dmd.config import POSITIVE, NoiseConfig, ordered
 from distillkit_dmd.dmd import drawn, matching_sigma
 
@@ -144,5 +144,4 @@ class Ladd(GeneratorLoss):
 
     def logits(self, y: Tensor, labels: Tensor | None, sigma: Tensor, n: Tensor) -> Tensor:
         """l(y + sigma n) [N,K] of images y [N,C,H,W]."""
-        logits: Tensor = self.classifier(self.features.encoder_features(y + sigma * n, sigma, labels))
-        return logits
+        return logits_at(self.features, self.classifier, y + sigma * n, sigma, labels)
