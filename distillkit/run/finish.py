@@ -8,7 +8,7 @@ from typing import Any, cast
 import attrs
 
 from distillkit.api import Denoiser, InputError, Sample
-from distillkit.disk import alike, manifest, results
+from distillkit.disk import manifest, results
 from distillkit.disk.results import Outcome, Scores
 from distillkit.disk.rundir import OF_THE_PLACE
 from distillkit.evaluate import evaluation
@@ -19,6 +19,7 @@ from distillkit.networks.asked import Asking
 from distillkit.recipe import table_of
 from distillkit.recipe.schema import Recipe
 from distillkit.registry import Catalog
+from distillkit.run import beside
 from distillkit.run.training import Training
 from distillkit.show import report
 from distillkit.train import shared
@@ -59,7 +60,7 @@ def result(
     scores = attrs.evolve(scores, nfe=nfe, better=better, protocol=protocol, remarks=remarks)
     scores = attrs.evolve(scores, logged=training.log.logged, fingerprint=run.fingerprint)
     if sampler:
-        scores = beside_teacher(training, scores, teacher.scores if teacher else None, sampler)
+        scores = beside.teacher(training, scores, teacher, sampler)
     results.write(run.path, attrs.evolve(scores, note="; ".join(training.failures.values())))
     manifest.seal(run.result)
     run.write_exit(0, "collapsed" if signs else "finished", state.nimg, None, signs)
@@ -90,27 +91,6 @@ def collapsed(training: Training, scores: Scores) -> list[str]:
     told = f"collapsed: {'; '.join(map(str, signs))}{end}"
     training.screen.warn(told)
     return [told]
-
-
-def beside_teacher(training: Training, scores: Scores, taught: Scores | None, sampler: Drawer) -> Scores:
-    """The scores with the teacher's: those of its own run, or measured now, where its run measured otherwise."""
-    state, screen = training.state, training.screen
-    if taught is None and (state.teacher is None or state.teacher.network is not None):
-        return scores  # somebody else's network, which is measured where a recipe asks for it
-    known = taught or Scores(student={})
-    scores = attrs.evolve(
-        scores, teacher=known.student, teacher_nfe=known.nfe or sampler.nfe, teacher_protocol=known.protocol
-    )
-    again = [part for part in state.evaluators if part.name in scores.apart()]
-    parts = again if taught else state.evaluators  # in closed form nobody measured it before
-    for part in again:
-        screen.line(f"measuring the teacher again: {part.name}: {scores.apart()[part.name]}")
-    state.figures = None  # they show the student
-    measured = evaluation.evaluate(sampler, parts, screen, training.failed) if parts else {}
-    names = {alike.component(metric) for metric in measured}
-    kept = {metric: value for metric, value in scores.teacher.items() if alike.component(metric) not in names}
-    told = scores.teacher_protocol | {name: scores.protocol.get(name, {}) for name in names}
-    return attrs.evolve(scores, teacher=kept | measured, teacher_protocol=told)
 
 
 def kept(training: Training, scores: Scores, best: Best) -> Scores:

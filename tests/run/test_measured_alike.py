@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from distillkit.cli.main import main
-from distillkit.disk import manifest
+from distillkit.disk import files, manifest, typed
 from distillkit.testing import tiny_recipe
 
 METRIC = {"use": "frechet", "images": 24}
@@ -19,10 +19,10 @@ NETWORK = {"use": "edm-ddpmpp", "model_channels": 4, "channel_mult": [1], "num_b
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Trains a teacher that was measured by 24 images, and its student, by `images` -> the student's run."""
+    """Trains a teacher that was measured by 24 images, once, and its student, by `images` -> the student's run."""
     monkeypatch.setenv("DISTILLKIT_HOME", str(tmp_path / "home"))
 
-    def trained(images: int) -> Path:
+    def trained(images: int, seed: int = 0) -> Path:
         network = {"init": "scratch", "network": NETWORK}
         teacher = tiny_recipe(
             "edm", dataset=DIGITS, generator=network, sample={"use": "heun", "steps": 3}, evaluate=[METRIC]
@@ -34,8 +34,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
         )
         (tmp_path / "teacher.toml").write_text(teacher)
         (tmp_path / "student.toml").write_text(student)
-        assert main(["run", str(tmp_path / "student.toml"), "--runs", str(tmp_path / "runs")]) == 0
-        return tmp_path / "runs" / "0002-student"
+        command = ["run", str(tmp_path / "student.toml"), "--runs", str(tmp_path / "runs"), "--seed", str(seed)]
+        assert main(command) == 0
+        return max((tmp_path / "runs").glob("*-student"))
 
     return trained
 
@@ -61,6 +62,54 @@ def test_a_teacher_that_was_measured_otherwise_is_measured_again_and_that_is_sai
     assert found["teacher"]["metrics"]["frechet/fd"] != teacher["metrics"]["frechet/fd"]
     assert found["teacher"]["metrics"]["frechet/fd_floor"] == found["metrics"]["frechet/fd_floor"]
     assert (student / "figures/nearest.png").exists()
+
+
+def test_the_next_student_takes_what_was_measured_of_its_teacher(run, capsys) -> None:
+    first = run(30)
+    capsys.readouterr()
+    second = run(30, seed=1)
+    told, found = capsys.readouterr().out, scores(second)
+    assert "the teacher was measured so for another student: frechet: images: '24" in told
+    assert "measuring the teacher again" not in told and second != first
+    assert found["teacher"] == scores(first)["teacher"] and found["metrics"] != scores(first)["metrics"]
+    other = run(28, seed=1)
+    assert "measuring the teacher again: frechet: images: '24" in capsys.readouterr().out
+    assert scores(other)["teacher"]["metrics"] != found["teacher"]["metrics"]
+
+
+def damaged(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:40])
+
+
+def of_something_else(path: Path) -> None:
+    found = typed.json_object(path)
+    files.write_checked(path, {**found, "how": {}})
+
+
+def without_numbers(path: Path) -> None:
+    found = typed.json_object(path)
+    files.write_checked(path, {**found, "metrics": {"frechet/fd": "low"}})
+
+
+@pytest.mark.parametrize("changed", [damaged, of_something_else, without_numbers])
+def test_what_was_kept_of_it_is_measured_anew_where_it_cannot_be_read(run, capsys, changed: Callable) -> None:
+    first = run(30)
+    (kept,) = (first.parent / "0001-teacher/measured").iterdir()
+    whole = kept.read_bytes()
+    changed(kept)
+    capsys.readouterr()
+    second = run(30, seed=1)
+    told = " ".join("".join(capsys.readouterr()).split())
+    assert "is measured anew" in told and "measuring the teacher again" in told
+    assert scores(second)["teacher"] == scores(first)["teacher"] and kept.read_bytes() == whole
+
+
+def test_a_teacher_in_somebody_elses_folder_is_measured_each_time(run, capsys) -> None:
+    first = run(24)
+    (first.parent / "0001-teacher/measured").write_text("no folder")
+    again = run(30)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "the next student measures it again: cannot write" in told and scores(again)["teacher"]["nfe"] == 5
 
 
 def test_eval_by_other_keys_leaves_the_teacher_out_with_a_line(run, capsys) -> None:
