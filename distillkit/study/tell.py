@@ -18,13 +18,14 @@ def sentence(one: Judged) -> str:
     """What was measured: "frechet/sfd: better by 0.04, 95 % interval 0.027 to 0.053, 6 seeds"."""
     claim = one.claim
     what = claim.metric if claim.measure == FINAL else f"{claim.metric}, in images to the other's end"
-    seeds = "1 seed" if one.seeds == 1 else f"{one.seeds} seeds"
     if one.interval is None:
         return f"{what}: {one.why or 'no seed that both have'}"
     mean, low, high = (gained(claim, g) for g in (one.interval.mean, one.interval.low, one.interval.high))
     told = f"better by {mean}" if claim.measure == FINAL else f"{mean} times as fast"
+    if one.seeds == 1:
+        return f"{what}: {told} with one seed, which has no interval"
     least = f", {gained(claim, claim.needed)} or more is claimed" if claim.needed else ""
-    return f"{what}: {told}, {100 * claim.confidence:g} % interval {low} to {high}, {seeds}{least}"
+    return f"{what}: {told}, {100 * claim.confidence:g} % interval {low} to {high}, {one.seeds} seeds{least}"
 
 
 def gained(claim: Claim, g: float) -> str:
