@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
-from importlib.metadata import Distribution, EntryPoint, distributions
+from importlib.metadata import Distribution, EntryPoint, PackageMetadata, distributions
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
@@ -49,10 +49,14 @@ def scan() -> tuple[list[Offer], list[Issue]]:
     for dist in distributions():
         try:
             points = [point for point in dist.entry_points if point.group.startswith(PREFIX)]
-            if not points or canonicalize_name(dist.name) in seen:
+            if not points:
                 continue
-            seen.add(canonicalize_name(dist.name))
-            for found in _offers(dist, points):
+            metadata = dist.metadata  # parsed anew whenever it is asked for, as name and version are
+            name = str(canonicalize_name(metadata["Name"]))
+            if name in seen:
+                continue
+            seen.add(name)
+            for found in _offers(dist, metadata, points):
                 if isinstance(found, Issue):
                     issues.append(found)
                 else:
@@ -63,18 +67,19 @@ def scan() -> tuple[list[Offer], list[Issue]]:
     return offers, issues
 
 
-def _offers(dist: Distribution, points: list[EntryPoint]) -> Iterator[Offer | Issue]:
-    refused = _refused(dist)
+def _offers(dist: Distribution, metadata: PackageMetadata, points: list[EntryPoint]) -> Iterator[Offer | Issue]:
+    name, version = metadata["Name"], metadata["Version"]
+    refused = _refused(metadata.get_all("Requires-Dist") or dist.requires or ())  # the latter: of an egg-info
     if refused:
-        yield Issue(dist.name, refused)
+        yield Issue(name, refused)
     roots = _roots(dist)
     for point in points:
         kind = point.group.removeprefix(PREFIX)
         wrong = _malformed(kind, point)
         if wrong:
-            yield Issue(dist.name, wrong)
+            yield Issue(name, wrong)
         else:
-            offer = Offer(kind, point.name, point.value.partition("[")[0].strip(), dist.name, dist.version, refused)
+            offer = Offer(kind, point.name, point.value.partition("[")[0].strip(), name, version, refused)
             yield evolve(offer, roots=roots)
 
 
@@ -91,9 +96,9 @@ def _malformed(kind: str, point: EntryPoint) -> str:
     return ""
 
 
-def _refused(dist: Distribution) -> str:
-    """Why the running distillkit is not one that this distribution supports."""
-    for line in dist.requires or ():
+def _refused(requires: Iterable[str]) -> str:
+    """Why the running distillkit is not one that a distribution with these requirements supports."""
+    for line in requires:
         need = Requirement(line)
         if canonicalize_name(need.name) != "distillkit" or (need.marker and not need.marker.evaluate({"extra": ""})):
             continue
