@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, get_args, get_origin
 
 import attrs
@@ -35,6 +35,7 @@ from distillkit.registry.known import KNOWN
 ROOM = 230  # characters of a line for the keys that there are
 
 
+@lru_cache(maxsize=8)  # a converter makes a reader of each class once
 def converter(catalog: Catalog) -> Converter:
     """cattrs as recipes need it; components are looked up in `catalog`. Reading with it raises Misfit."""
     made = Converter(unstruct_collection_overrides={tuple: list})
