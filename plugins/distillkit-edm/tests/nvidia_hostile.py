@@ -1,4 +1,4 @@
-"""Files that a reader of network pickles must refuse: name -> bytes. What they ask for is made up or never done."""
+"""Files that a reader of network pickles must refuse, in groups of name -> bytes: made up, or what is never done."""
 
 from __future__ import annotations
 
@@ -19,12 +19,6 @@ types.FunctionType types.CodeType webbrowser.open urllib.request.urlopen pty.spa
 torch.storage._load_from_bytes.__globals__ torch.serialization._open_file torch_utils.persistence.exec
 collections.OrderedDict.fromkeys builtins.getattr.__class__ numpy.core.multiarray.frombuffer""".split()
 EVIL = Call("builtins.exec", "raise SystemExit('ran')")
-
-
-def hostile() -> dict[str, bytes]:
-    """All of them."""
-    groups = (calls, places, streams, opcodes, bombs, views, files, trees, arguments)
-    return {f"{group.__name__} {name}": data for group in groups for name, data in group().items()}
 
 
 def edited(edit: Callable[[nn.Module], Any]) -> bytes:
@@ -247,3 +241,6 @@ def arguments() -> dict[str, bytes]:
         "version 7": snapshot(change=lambda meta: meta.update(version=7)),
         "a function": snapshot(change=lambda meta: meta.update(type="function")),
     }
+
+
+GROUPS = (calls, places, streams, opcodes, bombs, views, files, trees, arguments)
