@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ from torch import Tensor
 from distillkit.api import Choice, Turn
 from distillkit.api.slots import SLOTS
 from distillkit.recipe import read
-from distillkit.registry import Catalog, catalog, scan
+from distillkit.registry import Catalog
 from distillkit.testing import tiny_recipe
 from distillkit.train import turns
 from distillkit.train.build import build
@@ -36,24 +34,6 @@ real_batch = 32
 [[auxiliary_loss.embeddings]]
 use = "pixels"
 """
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_look_at_what_is_installed() -> Iterator[None]:
-    """Looking for plugins, once for each sys.path and state of its folders: in a process of its own it is done once."""
-    looked: dict[Any, Any] = {}
-
-    def known() -> Any:
-        paths = tuple((path, os.stat(path).st_mtime_ns if os.path.exists(path) else 0) for path in sys.path)
-        key = paths, os.environ.get("DISTILLKIT_DISABLE"), scan.distributions
-        if key not in looked:
-            looked[key] = scan.scan()
-        offers, issues = looked[key]
-        return [*offers], [*issues]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(catalog, "scan", known)
-        yield
 
 
 @pytest.fixture

@@ -32,9 +32,8 @@ def catalog() -> Catalog:
 
 
 @pytest.fixture(autouse=True)
-def alone(folder: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+def alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A home without assets, and nobody to ask for them."""
-    monkeypatch.setattr(Catalog, "installed", lambda: catalog)  # looking for plugins takes a tenth of the time
 
     def refuse(*args: object) -> None:
         raise AssertionError("a connection")
