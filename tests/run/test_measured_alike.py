@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,22 +18,34 @@ DIGITS = {"use": "digits"}
 NETWORK = {"use": "edm-ddpmpp", "model_channels": 4, "channel_mult": [1], "num_blocks": 1, "attn_resolutions": []}
 
 
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`runs` with a teacher that was measured by 24 images, its recipe, and a `home` with the features of metrics."""
+    folder = tmp_path_factory.mktemp("taught")
+    network = {"init": "scratch", "network": NETWORK}
+    teacher = tiny_recipe(
+        "edm", dataset=DIGITS, generator=network, sample={"use": "heun", "steps": 3}, evaluate=[METRIC]
+    )
+    (folder / "teacher.toml").write_text(teacher)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DISTILLKIT_HOME", str(folder / "home"))
+        assert main(["run", str(folder / "teacher.toml"), "--runs", str(folder / "runs")]) == 0
+    return folder
+
+
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Trains a teacher that was measured by 24 images, once, and its student, by `images` -> the student's run."""
-    monkeypatch.setenv("DISTILLKIT_HOME", str(tmp_path / "home"))
+def run(taught: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Trains a student of that teacher, measured by `images` -> the student's run."""
+    monkeypatch.setenv("DISTILLKIT_HOME", str(taught / "home"))
+    shutil.copytree(taught / "runs", tmp_path / "runs")
+    shutil.copy(taught / "teacher.toml", tmp_path)
 
     def trained(images: int, seed: int = 0) -> Path:
-        network = {"init": "scratch", "network": NETWORK}
-        teacher = tiny_recipe(
-            "edm", dataset=DIGITS, generator=network, sample={"use": "heun", "steps": 3}, evaluate=[METRIC]
-        )
         table = {"use": "network", "from": "teacher.toml"}
         own = [{**METRIC, "images": images}]
         student = tiny_recipe(
             "sid", dataset=DIGITS, teacher_score=table, generator=None, generator_loss={"lr": 1e-3}, evaluate=own
         )
-        (tmp_path / "teacher.toml").write_text(teacher)
         (tmp_path / "student.toml").write_text(student)
         command = ["run", str(tmp_path / "student.toml"), "--runs", str(tmp_path / "runs"), "--seed", str(seed)]
         assert main(command) == 0

@@ -18,6 +18,7 @@ from distillkit.api import frozen
 from distillkit_metrics.kid import Sample, kid
 from distillkit_metrics.layers import Layers
 from distillkit_metrics.manifold import compared
+from distillkit_metrics.once import once
 from distillkit_metrics.strata import split
 
 SPLITS, PAIRED, NEIGHBOURS = 20, 10, 3  # splits for Frechet distances, for KID, for neighbours
@@ -53,6 +54,7 @@ def _splits(pool: Layers, n: int, m: int, count: int, most: int) -> Iterator[tup
         yield pool[a], pool[b]
 
 
+@once
 def distance_rules(pool: Layers, n: int, m: int) -> dict[str, Rule]:
     """The rule of each Frechet distance, from splits like n and m."""
     scaled: dict[str, list[float]] = {name: [] for name in pool.by_distance}
@@ -62,6 +64,7 @@ def distance_rules(pool: Layers, n: int, m: int) -> dict[str, Rule]:
     return {name: Rule(fmean(values), stdev(values)) for name, values in scaled.items()}
 
 
+@once
 def kid_rule(pool: Layers, shares: torch.Tensor, n: int, m: int) -> Rule:
     """KID between real images: 0, and its spread over splits."""
     scaled = []
@@ -72,6 +75,7 @@ def kid_rule(pool: Layers, shares: torch.Tensor, n: int, m: int) -> Rule:
     return Rule(0.0, math.sqrt(fmean(value**2 for value in scaled)))
 
 
+@once
 def ceilings(pool: Layers, n: int, m: int, k_precision: int, k_coverage: int) -> dict[str, tuple[float, float]]:
     """Precision, recall, density and coverage of splits like n and m, and their spread at n and m."""
     scores: dict[str, list[float]] = {}
