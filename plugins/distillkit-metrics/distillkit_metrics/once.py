@@ -20,7 +20,7 @@ def once(function: Callable[Concatenate[Layers, P], T]) -> Callable[Concatenate[
     """The function of images' features, which keeps its latest results by what these and its other arguments hold."""
     known: dict[str, T] = {}
 
-    def asked(pool: Layers, *args: P.args, **keys: P.kwargs) -> T:
+    def asked(pool: Layers, /, *args: P.args, **keys: P.kwargs) -> T:
         of = hashlib.sha256()
         for value in (*pool.by_distance, *pool.by_distance.values(), pool.groups, *args, *keys.items()):
             of.update(held(value))
