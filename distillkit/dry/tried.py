@@ -17,7 +17,7 @@ from distillkit.dry.meta import DEVICE, Live, blank
 from distillkit.dry.parts import Blank, Card
 from distillkit.networks.network_file import Carded
 from distillkit.recipe.checks import refuse_unmeasured
-from distillkit.recipe.schema import Recipe, logged_names
+from distillkit.recipe.schema import Recipe, by_logged_name
 from distillkit.registry import Catalog
 from distillkit.train import turns
 from distillkit.train.build import build_components
@@ -77,7 +77,7 @@ def works(state: State, recipe: Recipe) -> Iterator[tuple[str, Callable[[], obje
     state.nimg = max(state.total - batch, 0)  # all waiting is over
     for turn in state.turns:
         yield f"turn {turn.name!r}", lambda turn=turn: take(state, turn)  # type: ignore[misc]
-    names = logged_names(recipe.evaluate)
+    names = list(by_logged_name(recipe.evaluate))
     for i, choice in enumerate(recipe.evaluate):
         yield f"evaluate[{i}] {choice.name!r}", lambda i=i: set_up(recipe.evaluate[i], names[i], state)  # type: ignore[misc]
 

@@ -13,7 +13,7 @@ from distillkit.recipe.layer import removed
 from distillkit.recipe.load import NAMED, is_recipe_name
 from distillkit.recipe.made_for import misused
 from distillkit.recipe.problem import Report
-from distillkit.recipe.schema import Generator, Run, group_of, logged_names
+from distillkit.recipe.schema import Generator, Run, by_logged_name, group_of
 from distillkit.recipe.shown import shown
 
 BETTER = ("lower", "higher")
@@ -91,7 +91,7 @@ def _check_group(run: Run, method: Choice[GeneratorLoss], report: Report) -> Non
 
 def _check_keep_best(asked: str, parts: Sequence[Choice[Evaluate]], report: Report) -> None:
     """A metric that is measured in time, and that somebody says is better lower or higher."""
-    named = dict(zip(logged_names(parts), parts, strict=True))
+    named = by_logged_name(parts)
     due = [name for name, part in named.items() if part.slot.every_kimg is not None]
     name, _, metric = asked.partition("/")
     if name not in due:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import field, frozen
 from attrs.validators import and_, ge, gt, in_, le, lt, optional
@@ -16,6 +16,7 @@ from distillkit.api import (
     Adapter,
     AuxiliaryLoss,
     Choice,
+    Component,
     Dataset,
     Evaluate,
     GeneratorLoss,
@@ -28,6 +29,7 @@ from distillkit.api import (
 )
 from distillkit.recipe import shipped
 
+C = TypeVar("C", bound=Component)
 DEVICES = "auto", "cpu", "cuda", *(f"cuda:{i}" for i in range(8)), "mps", "xpu"
 # attrs types a bound by its number: a default of 0.05 hides that None is allowed.
 POSITIVE: Callable[[Any, Any, Any], None] = optional(gt(0))
@@ -192,10 +194,12 @@ class Tables:
     about: About = field(factory=About, metadata=NO_BITS)  # what the recipe is, in words
 
 
-def logged_names(parts: Sequence[Choice[Any]]) -> list[str]:
-    """What the components of a list are called in logs and metrics: the second of a name is "name.1"."""
-    names = [choice.name for choice in parts]
-    return [f"{name}.{i}" if name in names[:i] else name for i, name in enumerate(names)]
+def by_logged_name(parts: Sequence[Choice[C]]) -> dict[str, Choice[C]]:
+    """The components of a list by what logs and metrics call them: the second of a name is "name.1"."""
+    named: dict[str, Choice[C]] = {}
+    for i, choice in enumerate(parts):
+        named[f"{choice.name}.{i}" if choice.name in named else choice.name] = choice
+    return named
 
 
 def group_of(method: Choice[GeneratorLoss]) -> int:

@@ -13,7 +13,7 @@ from distillkit.disk.results import Outcome, Scores
 from distillkit.evaluate import evaluation
 from distillkit.evaluate.draw import Drawer
 from distillkit.recipe import table_of
-from distillkit.recipe.schema import logged_names
+from distillkit.recipe.schema import by_logged_name
 from distillkit.run import inputs
 from distillkit.run.training import Training
 from distillkit.train.state import Part
@@ -62,7 +62,7 @@ def protocol(training: Training, scores: Scores, sampler: Drawer, part: Part) ->
     recipe, info = training.state.recipe, training.run.info
     assert recipe.teacher_score is not None, "who has a teacher says which"
     read = {key: noted["digest"] for key, noted in info.get(inputs.NOTE, {}).items() if "digest" in noted}
-    choice = dict(zip(logged_names(recipe.evaluate), recipe.evaluate, strict=True))[part.name]
+    choice = by_logged_name(recipe.evaluate)[part.name]
     facts = scores.protocol.get(part.name, {})
     return {
         "teacher": {key: value for key, value in table_of(recipe.teacher_score).items() if key != "from"},

@@ -10,7 +10,7 @@ from typing import Any
 from distillkit.api import Choice, Logger, RunInfo
 from distillkit.api.explained import explained
 from distillkit.disk.rundir import RunDir
-from distillkit.recipe.schema import Recipe, logged_names
+from distillkit.recipe.schema import Recipe, by_logged_name
 from distillkit.recipe.write import tables
 from distillkit.show.screen import Screen
 
@@ -22,8 +22,7 @@ class Loggers:
 
     def __init__(self, choices: Sequence[Choice[Logger]], run: RunDir, screen: Screen) -> None:
         """Raises UsageError for one that cannot be used here, such as without its package."""
-        named = zip(logged_names(choices), choices, strict=True)
-        self.live: dict[str, Logger] = {name: choice.build() for name, choice in named}
+        self.live: dict[str, Logger] = {name: choice.build() for name, choice in by_logged_name(choices).items()}
         self.run, self.screen = run, screen
 
     @contextmanager

@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 from distillkit.api import UsageError
 from distillkit.compare import curves
 from distillkit.compare.direction import higher_is_better
-from distillkit.recipe.schema import Recipe, logged_names
+from distillkit.recipe.schema import Recipe, by_logged_name
 from distillkit.study.claim import FINAL, IMAGES, Claim, Gain, Interval
 from distillkit.study.plan import Study
 from distillkit.study.record import Row
@@ -113,7 +113,7 @@ def check(study: Study, recipes: Mapping[str, Recipe]) -> None:
     """
     for claim in study.claim:
         for label in dict.fromkeys(label for _, *both in study.pairs(claim) for label in both):
-            named = dict(zip(logged_names(recipes[label].evaluate), recipes[label].evaluate, strict=True))
+            named = by_logged_name(recipes[label].evaluate)
             name, _, metric = claim.metric.partition("/")
             told = f"claim {claim.says!r}: {label} does not measure {claim.metric!r}"
             if name not in named:

@@ -30,7 +30,7 @@ from distillkit.assets.folder import cache
 from distillkit.device import pick_device, settle
 from distillkit.networks import imported, network_file
 from distillkit.recipe.made_for import misused_by
-from distillkit.recipe.schema import Recipe, logged_names
+from distillkit.recipe.schema import Recipe, by_logged_name
 from distillkit.registry import Catalog
 from distillkit.train import levers, shared
 from distillkit.train import manager as managers
@@ -88,8 +88,8 @@ def assemble(
     if ranks.first:
         state.evaluators = hooked(hooks, "evaluate", recipe.evaluate)
     else:  # the first rank measures; this one knows when, and asks no metric to get ready
-        named = zip(logged_names(recipe.evaluate), recipe.evaluate, strict=True)
-        state.evaluators = [Part(name, choice.slot, nobody) for name, choice in named]
+        named = by_logged_name(recipe.evaluate)
+        state.evaluators = [Part(name, choice.slot, nobody) for name, choice in named.items()]
     setup(state, hooks, catalog)
     return state
 
@@ -100,7 +100,7 @@ def nobody(**given: Any) -> list[Any]:
 
 def hooked(hooks: pluggy.PluginManager, hook: str, choices: tuple[Choice[Any], ...]) -> list[Part]:
     """Each component of a list, asked by itself."""
-    named = enumerate(zip(logged_names(choices), choices, strict=True))
+    named = enumerate(by_logged_name(choices).items())
     return [managers.alone(hooks, hook, f"{hook}.{i}", choice.slot, name) for i, (name, choice) in named]
 
 
