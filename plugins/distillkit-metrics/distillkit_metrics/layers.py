@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,7 @@ from distillkit.api import frozen
 from distillkit_metrics.kid import Sample, kid, within
 from distillkit_metrics.manifold import Measured, compared, radii
 from distillkit_metrics.statistics import Moments, distance_of, moments
+from distillkit_metrics.store import digest
 
 
 @frozen
@@ -27,6 +30,11 @@ class Layers:
     def __add__(self, other: Layers) -> Layers:
         both = {name: torch.cat([found, other.by_distance[name]]) for name, found in self.by_distance.items()}
         return Layers(both, torch.cat([self.groups, other.groups]))
+
+    @cached_property
+    def digest(self) -> str:
+        """Of all that it holds."""
+        return digest({**self.by_distance, "groups": self.groups})
 
     @property
     def main(self) -> Tensor:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import update_wrapper
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from torch import Tensor
 
 from distillkit_metrics.layers import Layers
+from distillkit_metrics.store import digest
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -18,13 +18,10 @@ KEPT = 16  # results of each function
 
 def once(function: Callable[Concatenate[Layers, P], T]) -> Callable[Concatenate[Layers, P], T]:
     """The function of images' features, which keeps its latest results by what these and its other arguments hold."""
-    known: dict[str, T] = {}
+    known: dict[Hashable, T] = {}
 
     def asked(pool: Layers, /, *args: P.args, **keys: P.kwargs) -> T:
-        of = hashlib.sha256()
-        for value in (*pool.by_distance, *pool.by_distance.values(), pool.groups, *args, *keys.items()):
-            of.update(held(value))
-        key = of.hexdigest()
+        key = pool.digest, *map(held, args), *sorted(keys.items())
         if key not in known:
             known[key] = function(pool, *args, **keys)
             if len(known) > KEPT:
@@ -35,8 +32,6 @@ def once(function: Callable[Concatenate[Layers, P], T]) -> Callable[Concatenate[
     return asked
 
 
-def held(value: Any) -> bytes:
-    """A tensor's type, shape and numbers, or what else an argument is."""
-    if isinstance(value, Tensor):
-        return f"{value.dtype}{tuple(value.shape)}".encode() + value.detach().cpu().contiguous().numpy().tobytes()
-    return repr(value).encode() + b"\0"
+def held(value: Any) -> Hashable:
+    """A tensor by what it holds, anything else as it is."""
+    return digest({"": value}) if isinstance(value, Tensor) else value
