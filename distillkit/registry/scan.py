@@ -52,10 +52,9 @@ def scan() -> tuple[list[Offer], list[Issue]]:
             if not points:
                 continue
             metadata = dist.metadata  # parsed anew whenever it is asked for, as name and version are
-            name = str(canonicalize_name(metadata["Name"]))
-            if name in seen:
+            if canonicalize_name(metadata["Name"]) in seen:
                 continue
-            seen.add(name)
+            seen.add(canonicalize_name(metadata["Name"]))
             for found in _offers(dist, metadata, points):
                 if isinstance(found, Issue):
                     issues.append(found)
