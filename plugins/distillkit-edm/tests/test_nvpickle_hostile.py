@@ -35,6 +35,7 @@ WATCHED = (
     "code.",
 )
 Group = Callable[[], dict[str, bytes]]
+BOMBS = bombs()
 EVENTS: list[tuple[str, Any]] | None = None  # what happened while it is a list
 
 
@@ -82,9 +83,7 @@ def test_frames_make_no_difference(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.__name__)
-def test_hostile_files_are_refused_and_do_nothing(
-    group: Callable[[], dict[str, bytes]], good: Path, tmp_path: Path
-) -> None:
+def test_hostile_files_are_refused_and_do_nothing(group: Group, good: Path, tmp_path: Path) -> None:
     path = tmp_path / "network.pkl"
     for name, data in group().items():
         path.write_bytes(data)
@@ -108,7 +107,7 @@ def test_the_watch_would_have_seen_it(tmp_path: Path) -> None:
     assert {"import", "open"} <= {event for event, _ in seen}
 
 
-@pytest.mark.parametrize(("name", "data"), bombs().items(), ids=bombs())
+@pytest.mark.parametrize(("name", "data"), BOMBS.items(), ids=BOMBS)
 def test_a_bomb_takes_no_memory(name: str, data: bytes, good: Path, tmp_path: Path) -> None:
     path = tmp_path / "network.pkl"
     path.write_bytes(data)
