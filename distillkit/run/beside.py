@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -33,20 +34,22 @@ def teacher(training: Training, scores: Scores, outcome: Outcome | None, sampler
     state.figures = None  # they show the student
     if outcome is None:  # in closed form nobody measured it before
         return added(scores, evaluation.evaluate(sampler, state.evaluators, screen, training.failed))
-    for part in [part for part in state.evaluators if part.name in scores.apart()]:
-        scores = added(scores, again(training, scores, outcome, sampler, part))
+    apart = scores.apart()
+    for part in [part for part in state.evaluators if part.name in apart]:
+        why, how = f"{part.name}: {apart[part.name]}", protocol(training, scores, sampler, part)
+        path = outcome.run_dir / FOLDER / f"{part.name}-{files.check_of(how)}.json"
+        if found := kept(path, how, training):
+            screen.line(f"the teacher was measured so for another student: {why}")
+        else:
+            screen.line(f"measuring the teacher again: {why}")
+            found = measured(path, how, part, training, sampler)
+        scores = added(scores, found)
     return scores
 
 
-def again(training: Training, scores: Scores, outcome: Outcome, sampler: Drawer, part: Part) -> dict[str, float]:
-    """The teacher's metrics by the student's protocol: what an earlier student's run has kept, or measured and kept."""
-    screen, why = training.screen, scores.apart()[part.name]
-    how = protocol(training, scores, sampler, part)
-    path = outcome.run_dir / FOLDER / f"{part.name}-{files.check_of(how)}.json"
-    if found := kept(path, how, training):
-        screen.line(f"the teacher was measured so for another student: {part.name}: {why}")
-        return found
-    screen.line(f"measuring the teacher again: {part.name}: {why}")
+def measured(path: Path, how: dict[str, Any], part: Part, training: Training, sampler: Drawer) -> dict[str, float]:
+    """The teacher's metrics of one component, kept at `path` for its next student."""
+    screen = training.screen
     found = evaluation.evaluate(sampler, [part], screen, training.failed)
     if found:
         try:
@@ -79,11 +82,13 @@ def kept(path: Path, how: dict[str, Any], training: Training) -> dict[str, float
     if not path.is_file():
         return {}
     try:
-        found = typed.json_object(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # of a check that does not fit
+            found = typed.json_object(path)
         if found.get("how") == files.finite(how):
             return {typed.text(name): typed.number(value) for name, value in found["metrics"].items()}
         told = "of something else"
-    except (InputError, ValueError, KeyError, AttributeError) as error:
+    except (InputError, UserWarning, ValueError, KeyError, AttributeError) as error:
         told = str(error)
     training.screen.warn(f"{path} is measured anew: {told}")
     return {}

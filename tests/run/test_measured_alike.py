@@ -99,12 +99,18 @@ def of_something_else(path: Path) -> None:
     files.write_checked(path, {**found, "how": {}})
 
 
+def with_another_number(path: Path) -> None:
+    found = json.loads(path.read_text())
+    found["metrics"]["frechet/fd"] += 1
+    files.write_json(path, found)
+
+
 def without_numbers(path: Path) -> None:
     found = typed.json_object(path)
     files.write_checked(path, {**found, "metrics": {"frechet/fd": "low"}})
 
 
-@pytest.mark.parametrize("changed", [damaged, of_something_else, without_numbers])
+@pytest.mark.parametrize("changed", [damaged, of_something_else, with_another_number, without_numbers])
 def test_what_was_kept_of_it_is_measured_anew_where_it_cannot_be_read(run, capsys, changed: Callable) -> None:
     first = run(30)
     (kept,) = (first.parent / "0001-teacher/measured").iterdir()
